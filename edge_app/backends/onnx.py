@@ -1,0 +1,144 @@
+"""onnxruntime on the CPU: laptops, tests, and boards without an NPU.
+
+A kept output is an OrtValue: it goes into the next graph without passing through numpy.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from edge_app.backends import Array, Tensor
+from edge_app.errors import BackendError, ModelError
+from edge_app.manifest import Graph, TensorSpec
+from edge_app.options import Positive
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class Backend:
+    """onnxruntime's CPU provider.
+
+    threads: intra-op threads of one inference. One is the default by measurement: a second thread made small networks
+    slower beside a busy pipeline (edge_app/bench/README.md), and the other core has decoding to do.
+    """
+
+    extra = "onnx"
+    preference = 0
+    target = "onnx"
+
+    def __init__(self, *, threads: Positive = 1) -> None:
+        import onnxruntime
+
+        self._ort = onnxruntime
+        self._threads = threads
+
+    @staticmethod
+    def available(targets: Collection[str]) -> bool:
+        return "onnx" in targets and importlib.util.find_spec("onnxruntime") is not None
+
+    @property
+    def version(self) -> str:
+        return f"onnxruntime {self._ort.__version__}"
+
+    def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
+        """Load an ONNX file from memory, so that it cannot pull in external data."""
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors come as exceptions
+        options.enable_cpu_mem_arena = True
+        try:
+            session = self._ort.InferenceSession(graph.read(), options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # onnxruntime's exceptions share no base class
+            raise ModelError(
+                f"{graph.path}: onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
+            ) from exc
+        return Session(session, self._ort, str(graph.path), frozenset(keep))
+
+    def close(self) -> None:
+        """Nothing is held beside the sessions."""
+
+
+class Session:
+    """One graph in onnxruntime."""
+
+    def __init__(self, session: Any, ort: Any, path: str, keep: frozenset[str]) -> None:
+        self._session = session
+        self._path = path
+        self._ort_value = ort.OrtValue
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self._names = [spec.name for spec in self.outputs]
+        self._keep = keep
+        self._expected = {spec.name: (np.dtype(spec.dtype), spec.shape) for spec in self.inputs}
+
+    def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        self._check(feeds)
+        try:
+            if not self._keep and not any(isinstance(value, Handle) for value in feeds.values()):
+                return dict(zip(self._names, self._session.run(self._names, dict(feeds))))
+            values = {
+                name: value.value if isinstance(value, Handle) else self._ort_value.ortvalue_from_numpy(value)
+                for name, value in feeds.items()
+            }
+            results = self._session.run_with_ort_values(self._names, values)
+        except Exception as exc:  # onnxruntime's exceptions share no base class
+            raise BackendError(f"{self._path}: onnxruntime failed: {_first_line(exc)}") from exc
+        return {
+            spec.name: Handle(spec, value) if spec.name in self._keep else value.numpy()
+            for spec, value in zip(self.outputs, results)
+        }
+
+    def close(self) -> None:
+        self._session = None
+
+    def _check(self, feeds: Mapping[str, Tensor]) -> None:
+        if self._session is None:
+            raise BackendError(f"{self._path}: the session is closed")
+        for name, (dtype, shape) in self._expected.items():
+            if name not in feeds:
+                raise BackendError(f"{self._path}: input '{name}' is missing; found {', '.join(feeds) or 'none'}")
+            value = feeds[name]
+            if isinstance(value, np.ndarray) and (value.dtype != dtype or not fits(value.shape, shape)):
+                raise BackendError(
+                    f"{self._path}: input '{name}': found {value.dtype}{value.shape}, expected {dtype}{shape}"
+                )
+
+
+class Handle:
+    """A tensor in onnxruntime's memory."""
+
+    def __init__(self, spec: TensorSpec, value: Any) -> None:
+        self.spec = spec
+        self.value = value
+
+    def array(self) -> Array:
+        array: Array = self.value.numpy()
+        return array
+
+
+def fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape agrees with a declared one, where None is free."""
+    return len(found) == len(expected) and all(e in (None, f) for f, e in zip(found, expected))
+
+
+def _spec(node: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
+    return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
+
+
+def _first_line(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return lines[0] if lines else type(exc).__name__

@@ -1,0 +1,221 @@
+"""The variants of bench pipeline, each one pass in a process of its own: `python -m … VARIANT …`.
+
+`plain` is what a competent engineer writes in an afternoon: one thread, OpenCV and numpy, no structure.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app import config, manifest, registry
+from edge_app.bench.pipeline import Plan, Sample
+from edge_app.boxes import fit
+from edge_app.errors import EdgeError
+from edge_app.frame import UInt8
+from edge_app.manifest import HeadSpec, Manifest, TensorSpec
+
+Outputs = dict[str, NDArray[Any]]
+SCORE, NMS_IOU = 0.4, 0.45
+
+
+def runtime(plan: Plan) -> Sample:
+    """edge_app: the whole pipeline, results for every frame as JSON lines into a file."""
+    from edge_app import pipeline
+    from edge_app.errors import EndOfClip
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _settings(plan, Path(folder))
+        with pipeline.build(settings, replay=True) as running:
+            timer = _Timer(plan)
+            try:
+                while not timer.full:
+                    timer.frames += running.step() is not None
+            except EndOfClip:
+                pass
+            return timer.sample()
+
+
+def plain(plan: Plan) -> Sample:
+    """The plain loop: decode, resize, run, numpy decode, NMSBoxes, json."""
+    model = manifest.load(plan.model)
+    run = _engine(model, plan.threads)
+    decoders = _decoders(model, run(np.zeros(model.input.shape, model.input.dtype)))
+    with tempfile.TemporaryFile("w", encoding="utf-8") as lines:
+        timer = _Timer(plan)
+        for image in _frames(plan, timer):
+            outputs = run(_blob(image, model))
+            lines.write(json.dumps({name: decode(outputs[name], image) for name, decode in decoders.items()}) + "\n")
+        return timer.sample()
+
+
+def bare(plan: Plan) -> Sample:
+    """Decode the clip and run the model on one and the same input."""
+    model = manifest.load(plan.model)
+    run = _engine(model, plan.threads)
+    tensor = np.zeros(model.input.shape, model.input.dtype)
+    timer = _Timer(plan)
+    for _ in _frames(plan, timer):
+        run(tensor)
+    return timer.sample()
+
+
+class _Timer:
+    """Counts frames; wall and CPU time run from construction, behind all loading, to `sample`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.frames = 0
+        self._max = plan.max_frames
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    @property
+    def full(self) -> bool:
+        return self.frames == self._max
+
+    def sample(self) -> Sample:
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return Sample(self.frames, wall, cpu, _peak_rss_mb())
+
+
+def _peak_rss_mb() -> float:
+    """The resident memory of this process, 10^6 bytes; ru_maxrss would carry the parent's over."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(kib) * 1024 / 1e6
+
+
+def _settings(plan: Plan, folder: Path) -> config.Config:
+    path = folder / "config.yaml"
+    path.write_text(
+        f"device: {{id: bench}}\nsource: {{type: synthetic}}\nmodel: {{path: {json.dumps(str(plan.model.resolve()))}, "
+        f"backend: onnx, threads: {plan.threads}}}\nsinks: [{{type: jsonl, path: results.jsonl}}]\n",
+        encoding="utf-8",
+    )
+    settings = config.load(path)
+    clip = config.from_url(str(plan.clip))
+    options = {**clip.plugin.options, "pace": "fast"} if clip.plugin.type == "video" else clip.plugin.options
+    return settings.replaced(source=replace(clip, plugin=replace(clip.plugin, options=options)))
+
+
+def _frames(plan: Plan, timer: _Timer) -> Iterator[UInt8]:
+    capture = cv2.VideoCapture(str(plan.clip))
+    while not timer.full:
+        good, image = capture.read()
+        if not good:
+            return
+        yield image.astype(np.uint8, copy=False)
+        timer.frames += 1
+
+
+def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str, Outputs]]:
+    """The backbone and every head, straight on onnxruntime: an input tensor -> outputs by head and tensor name."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+
+    def load(files: Mapping[str, str]) -> Any:
+        path = str(model.graph(files, "onnx").path)
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    backbone = [load(files) for files in (model.backbone.graphs if model.backbone else ())]
+    heads = {name: load(spec.graph) for name, spec in model.heads.items() if spec.graph}
+
+    def run(tensor: NDArray[Any]) -> dict[str, Outputs]:
+        features: Outputs = {}
+        for session in backbone:
+            features.update(_run(session, features, tensor))
+        return {name: _run(session, features, tensor) for name, session in heads.items()}
+
+    return run
+
+
+def _run(session: Any, features: Outputs, image: NDArray[Any]) -> Outputs:
+    feeds = {node.name: features.get(node.name, image) for node in session.get_inputs()}
+    names = [node.name for node in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds)))
+
+
+def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
+    spec = model.input
+    transform = fit((image.shape[1], image.shape[0]), (spec.width, spec.height), spec.resize)
+    width, height = transform.fitted
+    canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
+    x, y = transform.pad_x, transform.pad_y
+    canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height))
+    if spec.color == "rgb":
+        canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    tensor = (
+        canvas if spec.dtype == "uint8" else ((canvas - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
+    )
+    return np.ascontiguousarray(tensor[None] if spec.layout == "nhwc" else tensor.transpose(2, 0, 1)[None])
+
+
+def _decoders(model: Manifest, probe: dict[str, Outputs]) -> dict[str, Callable[[Outputs, UInt8], Any]]:
+    """FastestDet's decoding in plain numpy; for other families the product's own, which favours the plain loop."""
+
+    def product(spec: HeadSpec) -> Callable[[Outputs, UInt8], Any]:
+        found = tuple(TensorSpec(name, value.shape, str(value.dtype)) for name, value in probe[spec.name].items())
+        head = registry.build("heads", spec.family, spec.with_outputs(found), **spec.options)
+
+        def decode(outputs: Outputs, image: UInt8) -> Any:
+            laid = fit((image.shape[1], image.shape[0]), spec.input_size, model.input.resize)
+            result = head.decode(outputs, laid)
+            arrays = {field.name: getattr(result, field.name) for field in fields(result)}
+            return {
+                name: [np.asarray(a).tolist() for a in array] for name, array in arrays.items() if array is not None
+            }
+
+        return decode
+
+    return {
+        name: _decode_fastestdet if spec.family == "fastestdet" else product(spec)
+        for name, spec in model.heads.items()
+        if spec.graph
+    }
+
+
+def _decode_fastestdet(outputs: Outputs, image: UInt8) -> Any:
+    (prediction,) = outputs.values()  # (1, 5 + classes, h, w)
+    height, width = image.shape[:2]
+    _, channels, rows, columns = prediction.shape
+    cells = prediction[0].reshape(channels, -1).T  # (h * w, 5 + classes)
+    score = cells[:, 0] ** 0.6 * cells[:, 5:].max(axis=1) ** 0.4
+    label = cells[:, 5:].argmax(axis=1)
+    gy, gx = np.mgrid[:rows, :columns].reshape(2, -1)
+    cx = (np.tanh(cells[:, 1]) + gx) / columns * width
+    cy = (np.tanh(cells[:, 2]) + gy) / rows * height
+    w = width / (1 + np.exp(-cells[:, 3]))
+    h = height / (1 + np.exp(-cells[:, 4]))
+    boxes = np.stack((cx - w / 2, cy - h / 2, w, h), axis=1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), SCORE, NMS_IOU)
+    return [
+        {"label": int(label[i]), "score": float(score[i]), "box": boxes[i].tolist()} for i in np.array(kept).flatten()
+    ]
+
+
+def main() -> int:
+    variant, clip, model, threads, max_frames = sys.argv[1:]
+    plan = Plan(Path(clip), Path(model), int(threads), int(max_frames) or None)
+    try:
+        sample = {"plain": plain, "runtime": runtime, "bare": bare}[variant](plan)
+    except EdgeError as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_code
+    print(json.dumps(asdict(sample)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

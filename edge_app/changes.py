@@ -1,0 +1,88 @@
+"""Whether a frame says something else than the last published one: what `publish.results: on_change` means.
+
+It does where a head appears or falls away; a count, a label or a track id differs; or an edge of a box has moved by
+more than 5 % of that box's side and more than 2 pixels since what was published. A score alone never counts, nor does
+the age of a reused result, nor the order in which a head lists its finds. Of a classification only the best label counts,
+of an embedding a cosine below 0.9. Drift is not lost: it is measured against what was published, not the frame before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.frame import Classification, Detections, Embedding, Float32, HeadOutput, Result, Segmentation
+
+_SIDE_SHARE = 0.05
+_LEAST_PX = 2.0
+_COSINE = 0.9
+
+
+def differ(published: Mapping[str, HeadOutput], now: Mapping[str, HeadOutput]) -> bool:
+    """Whether `now` is worth publishing after `published`."""
+    if published.keys() != now.keys():
+        return True
+    return any(_result_differs(published[name].result, output.result) for name, output in now.items())
+
+
+def _result_differs(old: Result, new: Result) -> bool:
+    if new is old:  # reused as a whole
+        return False
+    if isinstance(new, Detections) and isinstance(old, Detections):
+        return _detections_differ(old, new)
+    if isinstance(new, Classification) and isinstance(old, Classification):
+        return old.class_id[:1].tolist() != new.class_id[:1].tolist()
+    if isinstance(new, Segmentation) and isinstance(old, Segmentation):
+        return _boxes_differ(old.class_id, _extents(old), new.class_id, _extents(new))
+    if isinstance(new, Embedding) and isinstance(old, Embedding):
+        return old.vector.shape != new.vector.shape or bool(np.dot(old.vector, new.vector) < _COSINE)
+    return True
+
+
+def _detections_differ(old: Detections, new: Detections) -> bool:
+    if len(old) != len(new):
+        return True
+    if old.track_id is None or new.track_id is None:
+        return (old.track_id is None) != (new.track_id is None) or _boxes_differ(
+            old.class_id, old.xyxy, new.class_id, new.xyxy
+        )
+    by_track, now_by_track = old.track_id.argsort(), new.track_id.argsort()
+    return bool(
+        not np.array_equal(old.track_id[by_track], new.track_id[now_by_track])
+        or not np.array_equal(old.class_id[by_track], new.class_id[now_by_track])
+        or bool(_moved(old.xyxy[by_track], new.xyxy[now_by_track]).any())
+    )
+
+
+def _boxes_differ(
+    old_class: NDArray[np.int32], old_xyxy: Float32, new_class: NDArray[np.int32], new_xyxy: Float32
+) -> bool:
+    """Boxes without identities. First as listed, which is the common case, then each with any that it can be."""
+    if len(old_class) != len(new_class):
+        return True
+    if np.array_equal(old_class, new_class) and not _moved(old_xyxy, new_xyxy).any():
+        return False
+    same = ~_moved(old_xyxy[:, None], new_xyxy[None]) & (old_class[:, None] == new_class[None])  # (N, N)
+    for row in same:  # one to one, in order: near-ties only exist among boxes that are nearly the same
+        match = int(row.argmax()) if row.any() else -1
+        if match < 0:
+            return True
+        same[:, match] = False
+    return False
+
+
+def _moved(old: Float32, new: Float32) -> NDArray[np.bool_]:
+    """Whether any edge moved clearly. old, new: (..., 4) xyxy, pixels, broadcast. Returns (...) bool."""
+    side = np.maximum(_LEAST_PX, (old[..., 2:] - old[..., :2]) * _SIDE_SHARE)  # (..., 2): x, y
+    shift = np.abs(new - old)
+    return np.asarray((np.maximum(shift[..., :2], shift[..., 2:]) > side).any(axis=-1))
+
+
+def _extents(found: Segmentation) -> Float32:
+    """The bounding boxes of regions: (N, 4) float32 xyxy."""
+    if not found.polygons:
+        return np.empty((0, 4), np.float32)
+    corners = [np.concatenate([polygon.min(axis=0), polygon.max(axis=0)]) for polygon in found.polygons]
+    return np.stack(corners).astype(np.float32)

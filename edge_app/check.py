@@ -1,0 +1,120 @@
+"""edge-app check: everything that can be known before starting, each as a finding with a verdict.
+
+Not here: mistakes in config.yaml and model.yaml themselves; loading them has reported those already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from edge_app import registry
+from edge_app.clock import ClipClock
+from edge_app.config import Config
+from edge_app.errors import EdgeError, EndOfClip
+from edge_app.inference import Inference, golden_error, open_backend
+from edge_app.manifest import FILE, GOLDEN, Graph
+
+GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
+_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Literal["ok", "warn", "fail"]
+    text: str
+
+
+def check(config: Config) -> list[Finding]:
+    """Look at everything. Never raises EdgeError: what cannot be used is a finding of verdict `fail`."""
+    findings = [Finding("config", "ok", str(config.path))]
+    for what, look in (("files", _files), ("model", _model), ("source", _source)):
+        try:
+            findings.extend(look(config))
+        except EdgeError as exc:
+            findings.append(Finding(what, "fail", str(exc)))
+    return findings
+
+
+def as_table(findings: list[Finding]) -> str:
+    """A line a finding: verdict, what, text."""
+    width = max(len(finding.what) for finding in findings)
+    return "\n".join(f"{_MARKS[f.verdict]}  {f.what:<{width}}  {f.text}" for f in findings)
+
+
+def as_json(findings: list[Finding]) -> str:
+    """One object: `ok`, and the findings."""
+    good = all(finding.verdict != "fail" for finding in findings)
+    return json.dumps({"ok": good, "findings": [asdict(finding) for finding in findings]})
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    manifest = config.manifest
+    if not manifest.sha256:
+        text = f"{manifest.folder / FILE} lists no sha256: a damaged or exchanged graph would go unnoticed"
+        yield Finding("files", "warn", text)
+    for name in manifest.files():
+        path = manifest.folder / name
+        if path.exists() or name in next(iter(manifest.sha256.items()), ("",)):
+            data = Graph(path, manifest.sha256.get(name)).read()
+            yield Finding(
+                "files", "ok", f"{path}: {len(data):,} bytes" + (", sha256 as listed" * bool(manifest.sha256))
+            )
+        else:
+            yield Finding("files", "warn", f"{path}: not there; its target cannot be used on this machine")
+
+
+def _model(config: Config) -> Iterator[Finding]:
+    backend = open_backend(config.manifest, config.model.backend, config.model.threads)
+    with closing(Inference(config.manifest, backend, config.heads)) as inference:
+        yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")
+        yield _golden(config, inference)
+
+
+def _golden(config: Config, inference: Inference) -> Finding:
+    path = config.manifest.folder / GOLDEN
+    if not path.exists():
+        return Finding(
+            "golden", "warn", f"{path}: not there; nothing proves that this machine computes what the host did"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            vectors = {name: file[name] for name in file.files}
+        images = vectors.pop("image")
+    except (OSError, ValueError, KeyError) as exc:
+        return Finding("golden", "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
+    worst = 0.0
+    for i, image in enumerate(images):
+        found = inference.outputs(image[None])
+        for key, reference in vectors.items():
+            head, _, output = key.partition("/")
+            if head in found:
+                worst = max(worst, golden_error(reference[i][None], found[head][output]))
+    verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
+    return Finding(
+        "golden", verdict, f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"
+    )
+
+
+def _source(config: Config) -> Iterator[Finding]:
+    plugin = config.source.plugin
+    if plugin.type in ("rtsp", "v4l2"):
+        yield Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
+        return
+    with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
+        try:
+            frame = source.read(timeout_s=5.0)
+        except EndOfClip:
+            frame = None
+    if frame is None:
+        yield Finding("source", "fail", f"{plugin.type}: gave no frame; expected at least one")
+    else:
+        yield Finding("source", "ok", f"{plugin.type}: first frame {frame.width}x{frame.height} {frame.format}")

@@ -1,0 +1,152 @@
+"""Bring a graph into one form, whatever framework wrote it: folded, without dead nodes, free of image sizes.
+
+Not here: reading and opsets (net.py), channel shuffles (movement.py), what the first layer takes (frontend.py).
+"""
+
+from __future__ import annotations
+
+
+import numpy as np
+
+from edge_app.compiler import movement
+from edge_app.compiler.net import Net, Node, Shape, from_model
+from edge_app.errors import ModelError
+
+
+def canonicalise(net: Net) -> Net:
+    """A new, equal graph in canonical form. net: all input shapes known. Raises ModelError where it cannot be folded."""
+    net = _folded(net)
+    for rewrite in (_no_identities, _no_transpose_pairs, _separate_convolutions, _no_pads, _scaled_resizes):
+        rewrite(net, net.shapes())
+        net.prune()
+    movement.rewrite(net, net.shapes())
+    _no_identities(net, {})
+    net.prune()
+    return net
+
+
+def _folded(net: Net) -> Net:
+    """Constants and BatchNorm folded by onnxslim."""
+    import onnxslim
+
+    try:
+        slim = onnxslim.slim(net.to_model(net.shapes()))
+    except Exception as exc:  # onnxslim lets through whatever its many passes meet
+        raise ModelError(f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph") from exc
+    return from_model(slim, net.name)
+
+
+def _no_identities(net: Net, _: dict[str, Shape]) -> None:
+    """Identity and inference-time Dropout go, unless one stands between the graph's input and its output."""
+    given = {value.name for value in net.inputs}
+    for node in list(net.nodes):
+        if node.op not in ("Identity", "Dropout"):
+            continue
+        source, output = node.inputs[0], node.outputs[0]
+        if output not in net.outputs:
+            net.redirect(output, source)
+        elif source not in net.outputs and source not in given and source not in net.weights:
+            net.nodes.remove(node)
+            net.rename(source, output)
+            continue
+        else:
+            continue
+        net.nodes.remove(node)
+
+
+def _no_transpose_pairs(net: Net, _: dict[str, Shape]) -> None:
+    """Two Transposes in a row become one, or none."""
+    producers = net.producers()
+    for node in net.nodes:
+        before = producers.get(node.inputs[0]) if node.op == "Transpose" else None
+        if before is None or before.op != "Transpose":
+            continue
+        perm = [int(before.attrs["perm"][i]) for i in node.attrs["perm"]]
+        node.inputs = [before.inputs[0]]
+        node.attrs = {"perm": perm}
+        if perm == sorted(perm):
+            node.op, node.attrs = "Identity", {}
+    _no_identities(net, {})
+
+
+def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
+    """A convolution whose channels are then split becomes several: class scores and boxes must not share a scale."""
+    consumers = net.consumers()
+    for conv in list(net.nodes):
+        after = consumers.get(conv.outputs[0], []) if conv.op == "Conv" and conv.attrs.get("group", 1) == 1 else []
+        if len(after) != 1 or after[0].op != "Split" or conv.outputs[0] in net.outputs:
+            continue
+        split = after[0]
+        weights = net.weights.get(conv.inputs[1])
+        sizes = net.weights.get(split.inputs[1]) if len(split.inputs) > 1 else None
+        if weights is None or sizes is None or split.attrs.get("axis", 0) != 1:
+            continue
+        ends = np.cumsum(sizes)
+        for output, end, size in zip(split.outputs, ends, sizes):
+            part = slice(int(end - size), int(end))
+            inputs = [conv.inputs[0]]
+            for name in conv.inputs[1:]:
+                inputs.append(net.fresh(f"{name}_{part.start}"))
+                net.weights[inputs[-1]] = net.weights[name][part]
+            net.nodes.append(Node("Conv", inputs, [output], dict(conv.attrs)))
+        net.nodes.remove(split)
+        net.nodes.remove(conv)
+
+
+def _no_pads(net: Net, _: dict[str, Shape]) -> None:
+    """A Pad of zeros goes into the convolution or average that follows it."""
+    producers, consumers = net.producers(), net.consumers()
+    for node in net.nodes:
+        pad = producers.get(node.inputs[0]) if node.op in ("Conv", "AveragePool") else None
+        if pad is None or pad.op != "Pad" or len(consumers[pad.outputs[0]]) != 1:
+            continue
+        amounts = net.weights.get(pad.inputs[1])
+        value = net.weights.get(pad.inputs[2]) if len(pad.inputs) > 2 and pad.inputs[2] else np.zeros(1)
+        own = list(node.attrs.get("pads", [0, 0, 0, 0]))
+        if pad.attrs.get("mode", "constant") != "constant" or amounts is None or value is None or np.any(value):
+            continue
+        counted = node.op == "Conv" or not any(own) or node.attrs.get("count_include_pad", 0)
+        if len(amounts) != 8 or any(amounts[[0, 1, 4, 5]]) or len(own) != 4 or np.any(amounts < 0) or not counted:
+            continue
+        node.attrs["pads"] = [int(a + b) for a, b in zip(own, amounts[[2, 3, 6, 7]])]
+        if node.op == "AveragePool":
+            node.attrs["count_include_pad"] = 1
+        node.inputs[0] = pad.inputs[0]
+
+
+def _scaled_resizes(net: Net, shapes: dict[str, Shape]) -> None:
+    """A Resize to a size becomes a Resize by a factor, so that it fits any image; default attributes are dropped."""
+    for node in net.nodes:
+        if node.op != "Resize":
+            continue
+        for name in ("cubic_coeff_a", "extrapolation_value", "exclude_outside"):
+            if node.attrs.get("mode") != "cubic":
+                node.attrs.pop(name, None)
+        if node.attrs.get("mode") != "nearest":
+            node.attrs.pop("nearest_mode", None)
+        sizes = net.weights.get(node.inputs[3]) if len(node.inputs) > 3 else None
+        start = shapes.get(node.inputs[0], ())
+        if sizes is None or len(start) != len(sizes) or None in start:
+            continue
+        name = net.fresh(f"{node.outputs[0]}_scales")
+        net.weights[name] = np.array([int(n) / (s or 1) for n, s in zip(sizes, start)], np.float32)
+        node.inputs = [node.inputs[0], "", name]
+
+
+def set_input_size(net: Net, width: int, height: int) -> Net:
+    """The same graph for another image size. Raises ModelError where a size is written into it that cannot be freed."""
+    net = net.copy()
+    (value,) = net.inputs
+    batch, channels = 1, value.shape[1]
+    net.inputs = [type(value)(value.name, value.dtype, (batch, channels, height, width))]
+    try:
+        shapes = net.shapes()
+    except Exception as exc:  # onnx raises InferenceError, of no public base
+        reason = str(exc).strip().splitlines()[-1][:160]
+        raise ModelError(f"{net.name}: cannot take {width}x{height} images: {reason}") from exc
+    unknown = [name for name in net.outputs if None in shapes.get(name, (None,))]
+    if unknown:
+        raise ModelError(f"{net.name}: cannot take {width}x{height} images: the shape of '{unknown[0]}' stays unknown")
+    return net
+
+

@@ -1,0 +1,275 @@
+"""A graph that passes can edit: nodes and weights as plain Python, read from ONNX and written as ONNX.
+
+Not here: any rewriting (canonical.py, shuffle.py, …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
+
+from edge_app.errors import ModelError
+
+OLDEST, NEWEST = 13, 19  # per-channel QDQ needs 13; the NPU converter reads up to 19
+IR_VERSION = 8  # readable by every onnxruntime since 1.10
+Shape = tuple[int | None, ...]
+Array = NDArray[Any]
+
+
+@dataclass(slots=True)
+class Node:
+    """One operation. Empty input names are optional inputs left out."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
+
+    def copy(self) -> Node:
+        return Node(self.op, list(self.inputs), list(self.outputs), dict(self.attrs), self.domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor at a graph's edge: name, numpy dtype name, shape (None: free)."""
+
+    name: str
+    dtype: str
+    shape: Shape
+
+
+@dataclass(slots=True)
+class Net:
+    """A graph in topological order. weights: constants by name, no graph inputs among them."""
+
+    name: str
+    opset: int
+    inputs: list[Value]
+    outputs: list[str]
+    nodes: list[Node]
+    weights: dict[str, Array]
+
+    def copy(self) -> Net:
+        """Independent nodes; weights are shared, passes replace arrays and never write into them."""
+        return replace(
+            self,
+            inputs=list(self.inputs),
+            outputs=list(self.outputs),
+            nodes=[node.copy() for node in self.nodes],
+            weights=dict(self.weights),
+        )
+
+    def producers(self) -> dict[str, Node]:
+        return {output: node for node in self.nodes for output in node.outputs}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """The nodes that take each tensor; a node that takes it twice is listed twice."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return found
+
+    def fresh(self, stem: str) -> str:
+        """A tensor name that is not in use."""
+        used = {name for node in self.nodes for name in (*node.inputs, *node.outputs)} | set(self.weights)
+        used |= {value.name for value in self.inputs}
+        if stem not in used:
+            return stem
+        return next(name for i in range(1, len(used) + 2) if (name := f"{stem}_{i}") not in used)
+
+    def redirect(self, old: str, new: str) -> None:
+        """Let every consumer of `old`, and the graph's outputs, take `new`."""
+        for node in self.nodes:
+            node.inputs = [new if name == old else name for name in node.inputs]
+        self.outputs = [new if name == old else name for name in self.outputs]
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a tensor wherever it stands. Raises ValueError where `new` is another tensor's name."""
+        if old == new:
+            return
+        if self.fresh(new) != new:
+            raise ValueError(f"the name {new} is taken")
+        self.redirect(old, new)
+        for node in self.nodes:
+            node.outputs = [new if name == old else name for name in node.outputs]
+        self.inputs = [replace(value, name=new) if value.name == old else value for value in self.inputs]
+
+    def prune(self) -> None:
+        """Drop nodes and weights that no output needs, and put the nodes in topological order, else as they were."""
+        producers = self.producers()
+        needed: set[int] = set()
+        stack = list(self.outputs)
+        while stack:
+            node = producers.get(stack.pop())
+            if node is not None and id(node) not in needed:
+                needed.add(id(node))
+                stack.extend(node.inputs)
+        pending = [node for node in self.nodes if id(node) in needed]
+        made_later = {output for node in pending for output in node.outputs}
+        order: list[Node] = []
+        while pending:
+            left = []
+            for node in pending:
+                if made_later.isdisjoint(node.inputs):
+                    order.append(node)
+                    made_later.difference_update(node.outputs)
+                else:
+                    left.append(node)
+            if len(left) == len(pending):
+                raise ModelError(f"{self.name}: the graph has a cycle at '{left[0].outputs[0]}'")
+            pending = left
+        self.nodes = order
+        used = {name for node in order for name in node.inputs} | set(self.outputs)
+        self.weights = {name: array for name, array in self.weights.items() if name in used}
+
+    def shapes(self) -> dict[str, Shape]:
+        """The shape of every tensor that shape inference finds; None where a size is free."""
+        inferred = shape_inference.infer_shapes(self.to_model(), data_prop=True).graph
+        found = {info.name: _shape(info) for info in (*inferred.value_info, *inferred.input, *inferred.output)}
+        return {name: shape for name, shape in found.items() if shape is not None}
+
+    def to_model(self, shapes: Mapping[str, Shape] | None = None) -> onnx.ModelProto:
+        """As ONNX. shapes: of the outputs, where they are known."""
+        inputs = [helper.make_tensor_value_info(v.name, _TYPES[v.dtype], list(v.shape)) for v in self.inputs]
+        outputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shapes[name]))
+            if shapes and name in shapes
+            else onnx.ValueInfoProto(name=name)
+            for name in self.outputs
+        ]
+        nodes = [
+            helper.make_node(n.op, n.inputs, n.outputs, name=f"{n.op}_{n.outputs[0]}", domain=n.domain, **n.attrs)
+            for n in self.nodes
+        ]
+        weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in self.weights.items()]
+        graph = helper.make_graph(nodes, self.name, inputs, outputs, weights)
+        domains = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edge_app")
+
+    def serialize(self) -> bytes:
+        """The bytes of a complete ONNX file: outputs typed and shaped, checked. Raises ModelError where it is invalid."""
+        model = self.to_model(self.shapes())
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
+            raise ModelError(f"{self.name}: the compiled graph is not valid ONNX: {str(exc).splitlines()[0]}") from exc
+        data: bytes = model.SerializeToString()
+        return data
+
+    def parameters(self) -> int:
+        return sum(array.size for array in self.weights.values() if array.dtype.kind == "f")
+
+
+def read(path: Path) -> Net:
+    """Read an ONNX file of opset 7 to 19. Raises ModelError where it is none, truncated, or refers to other files."""
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ModelError(f"{path}: cannot be read: {exc.strerror}; expected an ONNX file") from exc
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except Exception as exc:  # protobuf's exceptions differ between its implementations
+        raise ModelError(f"{path}: is not an ONNX file, or a truncated one; expected a whole ONNX model") from exc
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(f"{path}: holds no graph; expected an ONNX model")
+    _refuse_external(model, path)
+    return from_model(_to_opset(model, path), path.stem)
+
+
+def from_model(model: onnx.ModelProto, name: str) -> Net:
+    """Initialisers that are also listed as inputs are weights; Constant nodes become weights."""
+    graph = model.graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes = []
+    for proto in graph.node:
+        attrs = {a.name: _attribute(a) for a in proto.attribute}
+        if proto.op_type == "Constant" and "value" in attrs:
+            weights[proto.output[0]] = numpy_helper.to_array(attrs["value"])
+            continue
+        nodes.append(Node(proto.op_type, list(proto.input), list(proto.output), attrs, proto.domain))
+    inputs = [_value(info) for info in graph.input if info.name not in weights]
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
+    net = Net(name, opset, inputs, [info.name for info in graph.output], nodes, weights)
+    net.prune()
+    return net
+
+
+def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[str]) -> Net:
+    """The part of a graph between some tensors and others. Raises ValueError where an output needs more than `inputs`."""
+    inputs = list(inputs)
+    part = net.copy()
+    part.name, part.inputs, part.outputs = name, inputs, list(outputs)
+    given = {value.name for value in inputs}
+    part.nodes = [node for node in part.nodes if not given & set(node.outputs)]
+    part.prune()
+    known = given | set(part.weights) | {output for node in part.nodes for output in node.outputs} | {""}
+    missing = {n for node in part.nodes for n in node.inputs} - known
+    if missing:
+        raise ValueError(f"{name}: needs {', '.join(sorted(missing))} beside {', '.join(sorted(given))}")
+    return part
+
+
+def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if not 7 <= version <= NEWEST:
+        raise ModelError(f"{path}: opset {version}; expected 7 to {NEWEST}: export with opset_version=17")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [info for info in model.graph.input if info.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, IR_VERSION)
+    if version >= OLDEST:
+        return model
+    try:
+        # with shapes known, Softmax keeps its axis instead of being flattened
+        converted = version_converter.convert_version(shape_inference.infer_shapes(model), OLDEST)
+    except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
+        reason = str(exc).strip().splitlines()[-1][:200]
+        raise ModelError(f"{path}: opset {version} cannot be brought to {OLDEST}: {reason}; export with opset_version=17") from exc
+    return converted
+
+
+def _refuse_external(model: onnx.ModelProto, path: Path) -> None:
+    tensors = list(model.graph.initializer)
+    tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
+    for tensor in tensors:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise ModelError(f"{path}: '{tensor.name}' lies in another file (external data); expected all weights in one file")
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+_TYPES = {
+    "float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL,
+}  # fmt: skip
+_NAMES = {number: name for name, number in _TYPES.items()}
+
+
+def _value(info: onnx.ValueInfoProto) -> Value:
+    kind = _NAMES.get(info.type.tensor_type.elem_type)
+    if kind is None:
+        raise ModelError(f"input '{info.name}': found element type {info.type.tensor_type.elem_type}; expected float32 or uint8")
+    return Value(info.name, kind, _shape(info) or ())
+
+
+def _shape(info: onnx.ValueInfoProto) -> Shape | None:
+    if not info.type.tensor_type.HasField("shape"):
+        return None
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in info.type.tensor_type.shape.dim
+    )

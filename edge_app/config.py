@@ -1,0 +1,331 @@
+"""config.yaml -> Config: frozen dataclasses, every check, every mistake with its line.
+
+Blocks stand in pipeline order. A plug-in's own options are the keyword arguments of its constructor (registry.py);
+what every plug-in of a kind shares is a dataclass here. Not here: how YAML is read (options.py), what a model holds
+(manifest.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from edge_app import manifest as manifests
+from edge_app import registry
+from edge_app.errors import ConfigError, ModelError
+from edge_app.manifest import Manifest
+from edge_app.options import (
+    WRONG,
+    Fraction,
+    Positive,
+    Problems,
+    Range,
+    describe,
+    entries,
+    load_yaml,
+    nearest,
+    options_of,
+    read_dataclass,
+    read_options,
+)
+
+Point = tuple[Fraction, Fraction]
+Seconds = Annotated[float, Range(0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address."""
+
+    id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
+    state_dir: Path = Path("state")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCommon:
+    """What every source has: the picture is rotated, flipped, cropped and masked, in this order.
+
+    rotate: degrees clockwise. crop: x1, y1, x2, y2 and mask: polygons painted black, both 0..1 of the picture at that
+    point. connect `required`: end when the camera is absent at start; `retry`: wait for it.
+    """
+
+    type: str
+    name: str = "camera"
+    rotate: Literal[0, 90, 180, 270] = 0
+    flip: Literal["none", "horizontal", "vertical"] = "none"
+    crop: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    mask: tuple[tuple[Point, ...], ...] = ()
+    connect: Literal["required", "retry"] = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plug-in to build: its type and its own options. where: `config.yaml:14`, for messages.
+
+    name: of a sink or rule, where it has one of its own.
+    """
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source block: what every source has, and the plug-in."""
+
+    common: SourceCommon
+    plugin: Plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model folder and the engine. threads: of onnxruntime; NPUs have none."""
+
+    path: Path
+    backend: str = "auto"
+    threads: Positive = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeadCommon:
+    """When a head runs. every_s: at most this often; between, its last result stands, with its age."""
+
+    enabled: bool = True
+    every_s: Seconds = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One head that runs: its schedule, and its family's options from the manifest with the config's on top."""
+
+    common: HeadCommon
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Identities for the detections of one head (tracking.py).
+
+    Scores: from `high` on a box is sure, from `low` on it may only continue a track, from `start` on it may begin one.
+    overlap: least IoU of a track's expected box with a detection. confirm: frames in a row after which a track gets
+    its id. lost_s: how long an unseen object is expected back.
+    """
+
+    head: str
+    high: Fraction = 0.5
+    low: Fraction = 0.1
+    start: Fraction = 0.6
+    overlap: Fraction = 0.1
+    confirm: Positive = 2
+    lost_s: Seconds = 1.0
+    max_tracks: Annotated[int, Range(1, 1000)] = 300
+    mix_classes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """results: every frame's, those that differ from the last one published, or one every N seconds."""
+
+    results: Literal["on_change", "all", "none"] | Annotated[float, Range(0.001)] = "on_change"
+    status_every_s: Seconds = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What is kept for sinks that are away (outbox.py), on disk and, where the disk refuses, in memory.
+
+    max_message_kb: a message above it is not accepted, only counted.
+    """
+
+    max_mb: Annotated[float, Range(0.25, 4096)] = 64.0
+    max_memory_mb: Annotated[float, Range(0.05, 256)] = 4.0
+    max_message_kb: Annotated[float, Range(1, 4096)] = 256.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the user said, checked, with the model's manifest. path: the file it came from."""
+
+    path: Path
+    device: Device
+    source: Source
+    model: Model
+    manifest: Manifest
+    heads: Mapping[str, Head]
+    publish: Publish
+    sinks: tuple[Plugin, ...]
+    outbox: Outbox = field(default_factory=Outbox)
+
+    def replaced(self, **changes: Any) -> Config:
+        """The same configuration with some blocks exchanged."""
+        return replace(self, **changes)
+
+
+BLOCKS = ("device", "source", "model", "heads", "publish", "outbox", "sinks")
+_DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def load(path: Path, *, source: str | None = None, model: Path | None = None) -> Config:
+    """Read and check a configuration. `source` and `model` override what the file says.
+
+    With another model, the head options of the file that belong to heads it does not have are left out.
+    Raises ConfigError with every mistake in the file, a line each.
+    """
+    problems = Problems(path)
+    root = load_yaml(path, problems)
+    if root is None:
+        problems.raise_if_any()
+    blocks = entries(root)
+    for key, _ in root.value if root else ():
+        if key.value not in BLOCKS:
+            problems.add(key, f"unknown block '{key.value}'{nearest(key.value, BLOCKS)}")
+    device = read_dataclass(blocks.get("device"), Device, "device", problems)
+    if device is not WRONG and not _DEVICE_ID.fullmatch(device.id):
+        problems.add(
+            entries(blocks["device"])["id"], f"device.id: found '{device.id}'; expected 1 to 64 of A-Z a-z 0-9 . _ -"
+        )
+    source_block = from_url(source) if source else _read_source(blocks.get("source"), problems)
+    model_block, manifest = _read_model(blocks.get("model"), model, problems)
+    heads = _read_heads(blocks.get("heads"), manifest, model is not None, problems) if manifest else {}
+    publish = read_dataclass(blocks.get("publish"), Publish, "publish", problems)
+    outbox = read_dataclass(blocks.get("outbox"), Outbox, "outbox", problems)
+    sinks = _read_sinks(blocks.get("sinks"), problems)
+    problems.raise_if_any()
+    assert source_block is not None
+    assert manifest is not None
+    return Config(path, device, source_block, model_block, manifest, heads, publish, sinks, outbox)
+
+
+def from_url(text: str) -> Source:
+    """The source of a `--source` argument: a path, `rtsp://…`, `/dev/videoN` or `synthetic:`.
+
+    Raises ConfigError where it is none of these.
+    """
+    options: dict[str, Any] = {}
+    if text.startswith(("rtsp://", "rtsps://")):
+        type_, options = "rtsp", {"url": text}
+    elif text.startswith("/dev/"):
+        type_, options = "v4l2", {"device": text}
+    elif text.rstrip(":") == "synthetic":
+        type_ = "synthetic"
+    elif "://" in text:
+        raise ConfigError(f"--source: found '{text}'; expected a path, rtsp://…, /dev/videoN or synthetic:")
+    else:
+        type_ = "images" if Path(text).is_dir() else "video"
+        options = {"path": Path(text)}
+    return Source(SourceCommon(type_), Plugin(type_, options, "--source"))
+
+
+def _read_source(node: yaml.Node | None, problems: Problems) -> Source | None:
+    if not isinstance(node, yaml.MappingNode):
+        problems.add(node, "source: missing; expected a block with a type")
+        return None
+    read = _read_plugin(node, "sources", "source", SourceCommon, problems)
+    if read is None:
+        return None
+    common, plugin = read
+    if common.crop is not None and not (common.crop[0] < common.crop[2] and common.crop[1] < common.crop[3]):
+        problems.add(entries(node)["crop"], f"source.crop: found {list(common.crop)}; expected x1 < x2 and y1 < y2")
+    if any(len(polygon) < 3 for polygon in common.mask):
+        problems.add(entries(node)["mask"], "source.mask: found a polygon of fewer than 3 points")
+    return Source(common, plugin)
+
+
+def _read_model(node: yaml.Node | None, override: Path | None, problems: Problems) -> tuple[Model, Manifest | None]:
+    model = read_dataclass(node, Model, "model", problems)
+    if model is WRONG:
+        model = Model(Path())
+        if override is None:
+            return model, None
+    if override is not None:
+        model = replace(model, path=override)
+    known = ["auto", *registry.names("backends")]
+    if model.backend not in known:
+        problems.add(node, f"model.backend: unknown backend '{model.backend}'{nearest(model.backend, known)}")
+    try:
+        return model, manifests.load(model.path)
+    except ModelError as exc:
+        problems.add(
+            None if override else entries(node).get("path"), f"model.path: {exc}" if not override else str(exc)
+        )
+        return model, None
+
+
+def _read_heads(node: yaml.Node | None, manifest: Manifest, overridden: bool, problems: Problems) -> dict[str, Head]:
+    given = entries(node)
+    if overridden:
+        given = {name: options for name, options in given.items() if name in manifest.heads}
+    if not given:
+        return {name: Head(HeadCommon(), spec.options) for name, spec in manifest.heads.items()}
+    heads = {}
+    for name, options in given.items():
+        if name not in manifest.heads:
+            problems.add(options, f"heads: the model has no head '{name}'{nearest(name, manifest.heads)}")
+            continue
+        spec = manifest.heads[name]
+        common = options_of(HeadCommon)
+        schema = (*common, *registry.options("heads", spec.family))
+        values = read_options(options, schema, f"heads.{name}", problems)
+        shared = {o.name: values.pop(o.name) for o in common if o.name in values}
+        heads[name] = Head(HeadCommon(**shared), {**spec.options, **values})
+    return heads
+
+
+def _read_sinks(node: yaml.Node | None, problems: Problems) -> tuple[Plugin, ...]:
+    if node is None:
+        return ()
+    if not isinstance(node, yaml.SequenceNode):
+        problems.add(node, f"sinks: found {describe(node)}; expected a list, each with a type")
+        return ()
+    sinks: dict[str, Plugin] = {}
+    for i, child in enumerate(node.value):
+        read = _read_plugin(child, "sinks", f"sinks[{i}]", _SinkCommon, problems)
+        if read is None:
+            continue
+        common, plugin = read
+        name = common.name or plugin.type
+        if name in sinks:
+            problems.add(child, f"sinks[{i}]: a second sink '{name}'; give each a name of its own")
+        sinks[name] = replace(plugin, name=name)
+    return tuple(sinks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _SinkCommon:
+    """name: what the sink's place in the outbox is kept under; its type where none is given."""
+
+    type: str
+    name: str = ""
+
+
+def _read_plugin(
+    node: yaml.Node, kind: registry.Kind, where: str, common: type[Any], problems: Problems
+) -> tuple[Any, Plugin] | None:
+    """Read a block of the options that its kind shares and those of its type's constructor."""
+    type_ = entries(node).get("type")
+    known = registry.names(kind)
+    if not isinstance(type_, yaml.ScalarNode) or type_.value not in known:
+        hint = (
+            nearest(type_.value, known)
+            if isinstance(type_, yaml.ScalarNode)
+            else f"; expected one of: {', '.join(known)}"
+        )
+        problems.add(
+            type_ or node, f"{where}.type: " + (f"unknown type {describe(type_)}" if type_ else "missing") + hint
+        )
+        return None
+    shared = options_of(common)
+    before = len(problems.found)
+    values = read_options(node, (*shared, *registry.options(kind, type_.value)), where, problems)
+    if len(problems.found) > before:
+        return None
+    own = {o.name: values.pop(o.name) for o in shared if o.name in values}
+    line = f"{problems.path}:{node.start_mark.line + 1}"
+    return common(**own), Plugin(type_.value, values, line)

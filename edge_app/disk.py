@@ -1,0 +1,111 @@
+"""The outbox's folder, as far as the disk lets us: locked, opened when it can be, a broken file set aside, retried.
+
+Not here: what is in the file (store.py), what to do while it is refused (outbox.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from edge_app.errors import ConfigError
+from edge_app.store import Store
+
+log = logging.getLogger(__name__)
+
+FILE = "outbox.db"
+T = TypeVar("T")
+
+
+class DiskRefused(Exception):
+    """The disk is full, read-only or failing now; nothing was changed."""
+
+
+class FileDamaged(Exception):
+    """The file was broken and has been set aside; an empty one is in its place."""
+
+
+class Disk:
+    """One store, used by one thread at a time. Raises ConfigError where another process has the folder."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = Lock()
+        self._store: Store | None = None
+        self._folder_lock: int | None = None
+        with contextlib.suppress(OSError):  # tried again by `run`, which says what is wrong
+            self._lock_folder()
+
+    def run(self, work: Callable[[Store], T], *, reading: bool = False) -> T:
+        """Do something with the store, alone. Raises DiskRefused or FileDamaged."""
+        with self._lock:
+            try:
+                self._lock_folder()
+                store = self._open()
+                return work(store)
+            except sqlite3.Error as exc:
+                if not _is_damage(exc, reading):
+                    raise DiskRefused(f"{self._folder}: {exc}") from exc
+                self._set_aside(exc)
+                raise FileDamaged(f"{self._folder / FILE}: {exc}") from exc
+            except OSError as exc:
+                raise DiskRefused(f"{self._folder}: {exc.strerror}") from exc
+            except ConfigError as exc:  # could not be locked at the start, and another process came first
+                raise DiskRefused(str(exc)) from exc
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+            if self._folder_lock is not None:
+                os.close(self._folder_lock)
+            self._store = self._folder_lock = None
+
+    def _open(self) -> Store:
+        if self._store is None:
+            self._store = Store(self._folder / FILE, self._max_bytes)
+        return self._store
+
+    def _set_aside(self, why: sqlite3.Error) -> None:
+        """Move the broken file, and what SQLite keeps beside it, out of the way. The last such is kept, no more."""
+        if self._store is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._store.close()
+            self._store = None
+        broken = self._folder / (FILE + ".broken")
+        log.error("outbox: %s is damaged (%s); set aside as %s", self._folder / FILE, why, broken.name)
+        for suffix in ("", "-wal", "-shm"):
+            part = self._folder / (FILE + suffix)
+            if part.exists():
+                part.replace(self._folder / (broken.name + suffix))
+            else:
+                (self._folder / (broken.name + suffix)).unlink(missing_ok=True)
+
+    def _lock_folder(self) -> None:
+        """Keep a second process out, which would deliver everything twice."""
+        if self._folder_lock is not None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._folder / "outbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            os.close(fd)
+            raise ConfigError(f"{self._folder}: in use by another edge-app; expected a state_dir of its own") from exc
+        self._folder_lock = fd
+
+
+def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
+    """Whether the file itself is broken, rather than the disk full or refusing for now."""
+    if isinstance(error, sqlite3.OperationalError):
+        return reading and "I/O" in str(error)  # a bad sector: waiting does not mend it
+    return True

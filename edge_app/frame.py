@@ -1,0 +1,187 @@
+"""The nouns that travel through the pipeline: a frame, and what the heads saw in it.
+
+Numbers only: labels live in the model's manifest, JSON in messages.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+PixelFormat = Literal["bgr", "nv12"]
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Objects of one head in one frame, as a struct of arrays.
+
+    xyxy: (N, 4) float32, image pixels, x1 <= x2 and y1 <= y2.
+    score: (N,) float32, 0..1.    class_id: (N,) int32, index into the head's labels.
+    track_id: (N,) int64, or None before tracking.
+    keypoints: (N, K, 3) float32: x, y in image pixels and a score 0..1, or None.
+    Raises ValueError where shapes or dtypes differ from these.
+    """
+
+    xyxy: Float32
+    score: Float32
+    class_id: NDArray[np.int32]
+    track_id: NDArray[np.int64] | None = None
+    keypoints: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.score)
+        _expect("xyxy", self.xyxy, (n, 4), np.float32)
+        _expect("score", self.score, (n,), np.float32)
+        _expect("class_id", self.class_id, (n,), np.int32)
+        if self.track_id is not None:
+            _expect("track_id", self.track_id, (n,), np.int64)
+        if self.keypoints is not None:
+            points = self.keypoints.shape[1] if self.keypoints.ndim == 3 else 0
+            _expect("keypoints", self.keypoints, (n, points, 3), np.float32)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections: arrays of length 0."""
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, index: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
+        """Select rows. index: a slice, a boolean mask (N,) or an array of row numbers."""
+        return Detections(
+            self.xyxy[index],
+            self.score[index],
+            self.class_id[index],
+            None if self.track_id is None else self.track_id[index],
+            None if self.keypoints is None else self.keypoints[index],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """What the whole picture is: class_id (N,) int32 and score (N,) float32, best first."""
+
+    class_id: NDArray[np.int32]
+    score: Float32
+
+    def __post_init__(self) -> None:
+        _expect("score", self.score, (len(self.class_id),), np.float32)
+        _expect("class_id", self.class_id, (len(self.score),), np.int32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """Regions. class_id (N,) int32, score (N,) float32, polygons: N arrays (K, 2) float32, image pixels."""
+
+    class_id: NDArray[np.int32]
+    score: Float32
+    polygons: tuple[Float32, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.polygons)
+        _expect("class_id", self.class_id, (n,), np.int32)
+        _expect("score", self.score, (n,), np.float32)
+        for polygon in self.polygons:
+            _expect("polygon", polygon, (len(polygon), 2), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """A feature vector of the whole picture: vector (D,) float32, of unit length."""
+
+    vector: Float32
+
+    def __post_init__(self) -> None:
+        _expect("vector", self.vector, (self.vector.size,), np.float32)
+
+
+JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+Result = Union[Detections, Classification, Segmentation, Embedding]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadOutput:
+    """One head's result for a frame. age_ns: how long before this frame it was computed; 0 is fresh."""
+
+    result: Result
+    age_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that began, changed or ended: a line crossed, a zone occupied, a reading, a camera fault.
+
+    event_id: the same from `new` to `end`. rule, rule_type: the configured name and its plug-in.
+    start_ns, end_ns: CLOCK_BOOTTIME as `Frame.captured_ns`; the matching UTC beside them; end None until `end`.
+    value: what the rule has to say, as it is published.
+    """
+
+    type: Literal["new", "update", "end"]
+    event_id: str
+    rule: str
+    rule_type: str
+    start_ns: int
+    start_utc_ns: int
+    end_ns: int | None = None
+    end_utc_ns: int | None = None
+    value: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One picture and the slots that later stages fill, each once.
+
+    source: the configured name. sequence: counts from 0, gaps are dropped frames.
+    captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronised.
+    pixels: as delivered, uint8: `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). Never written to after capture.
+    heads: filled by inference, by head name. events: filled by the rules, in the order they were found.
+    """
+
+    source: str
+    sequence: int
+    captured_ns: int
+    utc_ns: int
+    pixels: UInt8
+    format: PixelFormat = "bgr"
+    heads: dict[str, HeadOutput] | None = None
+    events: tuple[Event, ...] = ()
+    _image: UInt8 | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        if self.format == "bgr" and (len(shape) != 3 or shape[2] != 3):
+            raise ValueError(f"bgr pixels are (H, W, 3); found {shape}")
+        if self.format == "nv12" and (len(shape) != 2 or shape[0] % 3 or shape[1] % 2):
+            raise ValueError(f"nv12 pixels are (H * 3 / 2, W), H and W even; found {shape}")
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        rows = int(self.pixels.shape[0])
+        return rows if self.format == "bgr" else rows * 2 // 3
+
+    @property
+    def image(self) -> UInt8:
+        """BGR (H, W, 3) uint8; NV12 is converted on first use and kept."""
+        if self.format == "bgr":
+            return self.pixels
+        if self._image is None:
+            import cv2  # here, so that importing the nouns stays light
+
+            self._image = cv2.cvtColor(self.pixels, cv2.COLOR_YUV2BGR_NV12).astype(np.uint8, copy=False)
+        return self._image
+
+
+def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name}: found {array.dtype}{array.shape}, expected {np.dtype(dtype)}{shape}")

@@ -1,0 +1,71 @@
+"""What every detector does around its own arithmetic: keep the cells worth decoding, suppress, map to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.boxes import Transform, nms
+from edge_app.frame import Detections, Float32
+
+MAX_CANDIDATES = 1000  # decoded at most: a flood of cells above the threshold costs a bounded time
+_FAR_PX = 1e5  # a box that reaches farther is a broken number, and its area would overflow
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which boxes are reported: the options that all detectors have.
+
+    class_aware: boxes suppress only those of their own class.
+    """
+
+    score: float
+    nms_iou: float
+    max_detections: int
+    class_aware: bool = True
+
+    def strongest(self, values: Float32, threshold: float | None = None) -> NDArray[np.intp]:
+        """Indices into values (N,) of those at or above the threshold, ascending, at most MAX_CANDIDATES; never NaN.
+
+        threshold: where values are not scores but something that rises with them; `score` otherwise.
+        """
+        rows = np.flatnonzero(values >= (self.score if threshold is None else threshold))
+        if len(rows) > MAX_CANDIDATES:
+            best = np.argpartition(-values[rows], MAX_CANDIDATES)[:MAX_CANDIDATES]
+            rows = rows[np.sort(best)]
+        return rows
+
+    def detections(
+        self,
+        xyxy: Float32,
+        score: Float32,
+        class_id: NDArray[np.integer],
+        transform: Transform,
+        points: Float32 | None = None,
+    ) -> Detections:
+        """Suppress overlaps, map to image pixels, clip, and drop what is not a box there.
+
+        xyxy: (N, 4) and points: (N, K, 2), both in input pixels; score, class_id: (N,).
+        A point takes the score of its box: the formats give none of its own.
+        """
+        kept = np.flatnonzero(np.abs(xyxy).max(axis=1, initial=0) < _FAR_PX)  # false for NaN
+        classes = class_id[kept].astype(np.int32)
+        order = nms(xyxy[kept], score[kept], classes if self.class_aware else None, self.nms_iou, self.max_detections)
+        kept, classes = kept[order], classes[order]
+        mapped = transform.to_image(xyxy[kept])
+        whole = ((mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])).nonzero()[0]
+        kept = kept[whole]
+        score = score[kept]
+        return Detections(mapped[whole], score, classes[whole], keypoints=_keypoints(points, kept, score, transform))
+
+
+def _keypoints(
+    points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform
+) -> Float32 | None:
+    if points is None:
+        return None
+    mapped = transform.points_to_image(np.nan_to_num(points[kept]))  # (N, K, 2)
+    scores = np.broadcast_to(score[:, None, None], (*mapped.shape[:2], 1))
+    return np.concatenate([mapped, scores], axis=2)

@@ -1,0 +1,73 @@
+"""Classification of the whole picture: one vector of class logits or probabilities.
+
+Source: the common form of torchvision, timm and PaddleClas exports, (1, C) or (1, C, 1, 1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from edge_app.boxes import Transform
+from edge_app.frame import Classification, Float32
+from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, sigmoid, unusable
+from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.options import Fraction, Positive
+
+_EXPECTED = "one output 1xC or 1xCx1x1"
+_SUM_TOLERANCE = 0.05  # a quantised softmax does not add up to exactly 1
+
+
+class Head:
+    """Ranks the classes.
+
+    top_k: how many are reported; score: the least that is reported.
+    activation: what is still to be applied; auto leaves a vector that is a distribution already as it is, and applies
+    softmax to any other. `sigmoid` is for models whose labels do not exclude each other.
+    """
+
+    def __init__(
+        self,
+        spec: HeadSpec,
+        *,
+        top_k: Positive = 5,
+        score: Fraction = 0.0,
+        activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto",
+    ) -> None:
+        self._spec = spec
+        self._top_k = top_k
+        self._score = score
+        self._activation = activation
+        self._output = _output(spec, spec.outputs) if fixed(spec.outputs) else None
+
+    def decode(self, outputs: Arrays, transform: Transform) -> Classification:  # noqa: ARG002  (the seam has it)
+        """Rank the classes of one picture; values that are not numbers are left out."""
+        name = self._output = self._output or _output(self._spec, described(outputs))
+        values = float32(outputs[name]).reshape(-1)
+        known = ~np.isnan(values)
+        scores = self._scores(values[known]) if known.any() else values[known]
+        order = np.argsort(-scores, kind="stable")[: self._top_k]
+        order = order[scores[order] >= self._score]
+        return Classification(np.flatnonzero(known)[order].astype(np.int32), scores[order])
+
+    def _scores(self, values: Float32) -> Float32:
+        if self._activation == "sigmoid":
+            return sigmoid(values)
+        if self._activation == "none" or (self._activation == "auto" and _is_distribution(values)):
+            return np.clip(values, 0, 1)
+        finite = np.nan_to_num(values)  # infinities become the largest float32
+        weight = np.exp(np.maximum(finite - finite.max(), np.float32(-100)))
+        return np.asarray(weight / weight.sum(), np.float32)
+
+
+def _is_distribution(values: Float32) -> bool:
+    return bool(values.min() >= 0 and abs(float(values.sum()) - 1) <= _SUM_TOLERANCE)
+
+
+def _output(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> str:
+    shape = shape_of(outputs[0])
+    if len(outputs) != 1 or not shape or any(n != 1 for n in shape[1:]):
+        raise unusable(spec, outputs, _EXPECTED)
+    check_labels(spec, shape[0])
+    return outputs[0].name

@@ -1,0 +1,85 @@
+"""The detector of this project's own models (models/digits): one grid, class logits and edge distances a cell.
+
+Source: models/training/network.py. `scores` (1, C, H, W) logits; `boxes` (1, 4, H, W), distances from the cell's centre
+to the left, top, right and bottom edge, in cells. A cell is input / grid wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_app.boxes import Transform
+from edge_app.frame import Detections, Float32
+from edge_app.heads import _cells
+from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, logit, shape_of, sigmoid, unusable
+from edge_app.heads._selection import Selection
+from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.options import Fraction, Positive
+
+_EXPECTED = "two outputs of one size: class logits 1xCxHxW and boxes 1x4xHxW"
+
+
+class Head:
+    """Decodes class logits and edge distances.
+
+    class_aware: false lets a box suppress those of other classes too, since one glyph is one digit.
+    """
+
+    def __init__(
+        self,
+        spec: HeadSpec,
+        *,
+        score: Fraction = 0.4,
+        nms_iou: Fraction = 0.45,
+        max_detections: Positive = 100,
+        class_aware: bool = False,
+    ) -> None:
+        self._spec = spec
+        self._selection = Selection(score, nms_iou, max_detections, class_aware)
+        self._threshold = logit(score)
+        self._layout = _layout(spec, spec.outputs) if fixed(spec.outputs) else None
+
+    def decode(self, outputs: Arrays, transform: Transform) -> Detections:
+        """Decode class logits and edge distances of one picture."""
+        layout = self._layout = self._layout or _layout(self._spec, described(outputs))
+        logits = float32(outputs[layout.scores])[0].reshape(layout.classes, -1)  # (C, cells)
+        cells = self._selection.strongest(logits.max(axis=0), self._threshold)
+        if not len(cells):
+            return Detections.empty()
+        found = logits[:, cells]
+        class_id = found.argmax(axis=0)
+        distance = float32(outputs[layout.boxes][0].reshape(4, -1)[:, cells]).T * layout.stride
+        xyxy = _cells.from_edges(layout.centers[cells], distance)
+        return self._selection.detections(xyxy, sigmoid(found.max(axis=0)), class_id, transform)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which output is which. centers: (cells, 2); stride: (4,), a cell's width and height twice; input pixels."""
+
+    scores: str
+    boxes: str
+    classes: int
+    centers: Float32
+    stride: Float32
+
+
+def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
+    shapes = {output.name: shape_of(output) for output in outputs}
+    if len(shapes) != 2 or any(len(shape) != 3 for shape in shapes.values()):
+        raise unusable(spec, outputs, _EXPECTED)
+    boxes = [name for name, shape in shapes.items() if shape[0] == 4]
+    if len(boxes) == 2:  # four classes: only the name tells
+        boxes = [name for name in boxes if "box" in name.lower()]
+    if len(boxes) != 1:
+        raise unusable(spec, outputs, _EXPECTED + ", told apart by the 4, or by 'box' in the name")
+    scores = next(name for name in shapes if name != boxes[0])
+    classes, height, width = shapes[scores]
+    if shapes[boxes[0]] != (4, height, width):
+        raise unusable(spec, outputs, _EXPECTED)
+    check_labels(spec, classes)
+    stride = np.array([spec.input_size[0] / width, spec.input_size[1] / height] * 2, np.float32)
+    centers = _cells.centers(width, height, float(stride[0]), float(stride[1]))
+    return _Layout(scores, boxes[0], classes, centers, stride)

@@ -1,0 +1,130 @@
+"""NanoDet and NanoDet-Plus: class probabilities and box distributions at several strides.
+
+Source: the NanoDet repository (RangiLyu). A stride has classes (1, N, C), sigmoid applied, and boxes (1, N, 4 * bins):
+a softmax over the bins of each of left, top, right and bottom gives its distance in strides from the cell's centre. Or
+all strides lie in one output (1, N, C + 4 * bins): NanoDet-Plus, and the later exports of NanoDet.
+NanoDet counts from the middle of a cell; NanoDet-Plus, which has strides 8 to 64, from its top left corner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Annotated, Literal
+
+import numpy as np
+
+from edge_app.boxes import Transform
+from edge_app.frame import Detections
+from edge_app.heads._cells import STRIDES, Grid, Pyramid, expectation, from_edges, gather, grid, grid_of
+from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
+from edge_app.heads._selection import Selection
+from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.options import Fraction, Positive, Range
+
+_EXPECTED = "classes 1xNxC and boxes 1xNx(4*bins) for each stride, or one output 1xNx(C+4*bins) for all of them"
+_BINS = 8  # of every published configuration: tells classes from boxes where there are no labels
+
+
+class Head:
+    """Decodes NanoDet.
+
+    cell_center: `auto` is `corner` for four strides in one output (Plus), `middle` otherwise. bins: a distance, where
+    one output holds everything; shapes tell it otherwise.
+    """
+
+    def __init__(
+        self,
+        spec: HeadSpec,
+        *,
+        score: Fraction = 0.4,
+        nms_iou: Fraction = 0.6,
+        max_detections: Positive = 100,
+        class_aware: bool = True,
+        cell_center: Literal["auto", "middle", "corner"] = "auto",
+        bins: Annotated[int, Range(2)] = _BINS,
+    ) -> None:
+        self._spec = spec
+        self._selection = Selection(score, nms_iou, max_detections, class_aware)
+        self._cell_center = cell_center
+        self._bins = bins
+        self._layout = self._read(spec.outputs) if fixed(spec.outputs) else None
+
+    def decode(self, outputs: Arrays, transform: Transform) -> Detections:
+        """Decode all strides of one picture."""
+        layout = self._layout = self._layout or self._read(described(outputs))
+        scores = [outputs[name][0][:, : layout.classes] for name in layout.scores]  # (cells, C) a level
+        best = np.concatenate([float32(level).max(axis=1) for level in scores])
+        rows = self._selection.strongest(best)
+        if not len(rows):
+            return Detections.empty()
+        class_id = gather(scores, rows).argmax(axis=1)
+        boxes = [outputs[name][0][:, layout.first_bin :] for name in layout.boxes]
+        distance = expectation(gather(boxes, rows)) * layout.pyramid.stride[rows]
+        xyxy = from_edges(layout.pyramid.center[rows], distance)
+        return self._selection.detections(xyxy, best[rows], class_id, transform)
+
+    def _read(self, outputs: tuple[TensorSpec, ...]) -> _Layout:
+        if any(len(shape_of(output)) != 2 for output in outputs):
+            raise unusable(self._spec, outputs, _EXPECTED)
+        if len(outputs) == 1:
+            return _joined(self._spec, outputs[0], self._cell_center, 4 * self._bins)
+        return _by_stride(self._spec, outputs, self._cell_center)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Outputs by stride, ascending. first_bin: the column where the boxes begin."""
+
+    scores: tuple[str, ...]
+    boxes: tuple[str, ...]
+    classes: int
+    first_bin: int
+    pyramid: Pyramid
+
+
+def _by_stride(spec: HeadSpec, outputs: tuple[TensorSpec, ...], cell_center: str) -> _Layout:
+    levels: dict[int, dict[str, int]] = {}  # channels by name by number of cells
+    for output in outputs:
+        cells, channels = shape_of(output)
+        levels.setdefault(cells, {})[output.name] = channels
+    grids, pairs = [], []
+    for cells in sorted(levels, reverse=True):
+        grid, pair = grid_of(spec.input_size, cells), _pair(levels[cells], len(spec.labels))
+        if grid is None or pair is None:
+            raise unusable(spec, outputs, _EXPECTED)
+        grids.append(grid)
+        pairs.append(pair)
+    scores, boxes = zip(*pairs)
+    classes = {levels[grid.cells][name] for grid, name in zip(grids, scores)}
+    if len(classes) != 1:
+        raise unusable(spec, outputs, _EXPECTED)
+    check_labels(spec, min(classes))
+    pyramid = Pyramid.of(grids, 0.0 if cell_center == "corner" else 0.5)
+    return _Layout(scores, boxes, min(classes), 0, pyramid)
+
+
+def _pair(channels: dict[str, int], labels: int) -> tuple[str, str] | None:
+    """The outputs of one stride as (classes, boxes): told by the labels, else by 8 bins, else by the graph's order."""
+    if len(channels) != 2:
+        return None
+    (one, n), (other, m) = channels.items()
+    swapped = n not in (m, labels) and (m == labels or n == 4 * _BINS)
+    scores, boxes = (other, one) if swapped else (one, other)
+    return None if channels[boxes] < 8 or channels[boxes] % 4 else (scores, boxes)
+
+
+def _joined(spec: HeadSpec, output: TensorSpec, cell_center: str, box_channels: int) -> _Layout:
+    cells, channels = shape_of(output)
+    classes = channels - box_channels
+    grids = next((known for known in _pyramids(spec.input_size) if sum(g.cells for g in known) == cells), None)
+    if grids is None or classes < 1:
+        raise unusable(spec, (output,), _EXPECTED)
+    check_labels(spec, classes)
+    corner = cell_center == "corner" or (cell_center == "auto" and len(grids) == 4)
+    return _Layout((output.name,), (output.name,), classes, classes, Pyramid.of(grids, 0.0 if corner else 0.5))
+
+
+def _pyramids(input_size: tuple[int, int]) -> list[list[Grid]]:
+    """The pyramids from stride 8 on: 8; 8, 16; …"""
+    return [list(steps) for steps in accumulate(([grid(input_size, s)] for s in STRIDES[1:]), lambda a, b: a + b)]

@@ -1,0 +1,223 @@
+"""Run the backbone once for all heads that are due, then each of them, then decode.
+
+Not here: which cells of the backbone need computing again (reuse/), what an engine is (backends/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app import registry
+from edge_app.backends import Array, Backend, Session, Tensor
+from edge_app.config import Head as HeadConfig
+from edge_app.errors import BackendError, ModelError
+from edge_app.frame import Frame, HeadOutput
+from edge_app.heads import Head
+from edge_app.manifest import FILE, HeadSpec, Manifest, TensorSpec
+from edge_app.preprocess import Preprocess
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A head that is set up: its graph (None: it decodes features), its decoder, its clock."""
+
+    spec: HeadSpec
+    session: Session | None
+    head: Head
+    every_ns: int
+    enabled: bool
+    last: HeadOutput | None = None
+    last_ns: int = 0
+
+    def due(self, now_ns: int) -> bool:
+        return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
+
+
+def open_backend(manifest: Manifest, name: str, threads: int) -> Backend:
+    """The named engine, or for `auto` the best that this machine has and the model was made for.
+
+    Raises ConfigError where its library is missing.
+    """
+    if name == "auto":
+        engines = [(registry.find("backends", each), each) for each in registry.names("backends")]
+        usable = [(cls.preference, each) for cls, each in engines if cls.available(manifest.targets())]
+        name = max(usable)[1] if usable else "onnx"
+    backend: Backend = registry.build("backends", name, threads=threads)
+    return backend
+
+
+class Inference:
+    """A model on a backend, which it owns: the stage that fills `Frame.heads`.
+
+    Raises ModelError at construction where graphs, manifest and families do not fit together.
+    """
+
+    def __init__(self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig]) -> None:
+        self.backend = backend.version
+        self._manifest = manifest
+        self._preprocess = Preprocess(manifest.input)
+        self._stack = ExitStack()
+        with self._stack:
+            self._stack.callback(backend.close)
+            self._backbone = self._load_backbone(backend)
+            features = {spec.name: spec for session in self._backbone for spec in session.outputs}
+            self._check_features(features)
+            self._branches = {
+                name: self._branch(manifest.heads[name], head, backend, features) for name, head in heads.items()
+            }
+            self._stack = self._stack.pop_all()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Fill `frame.heads`: fresh results of the heads that are due, the last ones with their age of the others."""
+        due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
+        if due:
+            tensor, transform = self._preprocess(frame)
+            tensors = self._run_backbone(tensor)
+            for branch in due:
+                outputs = self._run_head(branch, tensor, tensors)
+                branch.last = HeadOutput(branch.head.decode(outputs, transform))
+                branch.last_ns = frame.captured_ns
+        frame.heads = {
+            name: branch.last
+            if branch.last_ns == frame.captured_ns
+            else HeadOutput(branch.last.result, frame.captured_ns - branch.last_ns)
+            for name, branch in self._branches.items()
+            if branch.enabled and branch.last is not None
+        }
+        return frame
+
+    def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
+        """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
+        tensors = self._run_backbone(tensor)
+        return {
+            name: {key: np.array(value) for key, value in self._run_head(branch, tensor, tensors).items()}
+            for name, branch in self._branches.items()
+        }
+
+    def set_enabled(self, name: str, enabled: bool) -> None:
+        """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        branch = self._branches[name]
+        branch.enabled = enabled
+        if not enabled:
+            branch.last = None
+
+    def enabled(self) -> dict[str, bool]:
+        return {name: branch.enabled for name, branch in self._branches.items()}
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _load_backbone(self, backend: Backend) -> list[Session]:
+        backbone = self._manifest.backbone
+        if backbone is None:
+            return []
+        sessions: list[Session] = []
+        for position, files in enumerate(backbone.graphs):
+            graph = self._manifest.graph(files, backend.target)
+            session = backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
+            self._stack.callback(session.close)
+            if position == 0:
+                self._check_input(session, graph.path.name)
+            sessions.append(session)
+        return sessions
+
+    def _branch(
+        self, spec: HeadSpec, config: HeadConfig, backend: Backend, features: Mapping[str, TensorSpec]
+    ) -> _Branch:
+        session = None
+        outputs = tuple(features[name] for name in spec.inputs) if spec.graph is None else ()
+        if spec.graph is not None:
+            graph = self._manifest.graph(spec.graph, backend.target)
+            session = backend.load(graph)
+            self._stack.callback(session.close)
+            outputs = session.outputs
+            if spec.inputs:
+                self._check_head_inputs(spec, session, features)
+            else:
+                self._check_input(session, graph.path.name)
+        head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
+        return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
+
+    def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for position, session in enumerate(self._backbone):
+            feeds = {spec.name: tensors[spec.name] for spec in session.inputs} if position else _image(session, tensor)
+            tensors.update(session.run(feeds))
+        return tensors
+
+    def _run_head(self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+        inputs = {name: tensors[name] for name in branch.spec.inputs}
+        if branch.session is None:
+            return {name: _array(value) for name, value in inputs.items()}
+        feeds = inputs or _image(branch.session, tensor)
+        return {name: _array(value) for name, value in branch.session.run(feeds).items()}
+
+    def _check_input(self, session: Session, file: str) -> None:
+        expected = self._manifest.input
+        found = session.inputs[0]
+        if len(session.inputs) != 1:
+            names = ", ".join(spec.name for spec in session.inputs)
+            raise ModelError(
+                f"{self._where()}: {file} takes {len(session.inputs)} inputs ({names}); expected the image alone"
+            )
+        fits = len(found.shape) == 4 and all(f in (None, e) for f, e in zip(found.shape, expected.shape))
+        if not fits or found.dtype != expected.dtype:
+            raise ModelError(
+                f"{self._where()}: input says {expected.dtype}{expected.shape} ({expected.layout}); "
+                f"{file} takes '{found.name}' {found.dtype}{_shape(found)}"
+            )
+
+    def _check_features(self, found: Mapping[str, TensorSpec]) -> None:
+        backbone = self._manifest.backbone
+        for name in backbone.features if backbone else ():
+            if name not in found:
+                raise ModelError(
+                    f"{self._where()}: backbone.features: no graph gives '{name}'; found {', '.join(found)}"
+                )
+
+    def _check_head_inputs(self, spec: HeadSpec, session: Session, features: Mapping[str, TensorSpec]) -> None:
+        wanted = {tensor.name: tensor for tensor in session.inputs}
+        if set(wanted) != set(spec.inputs):
+            raise ModelError(
+                f"{self._where()}: heads.{spec.name}.inputs: found {', '.join(spec.inputs)}; "
+                f"its graph takes {', '.join(wanted)}"
+            )
+        for name, tensor in wanted.items():
+            if not _agree(tensor.shape, features[name].shape):
+                raise ModelError(
+                    f"{self._where()}: heads.{spec.name}: its graph takes '{name}' {_shape(tensor)}; "
+                    f"the backbone gives {_shape(features[name])}"
+                )
+
+    def _where(self) -> str:
+        return str(self._manifest.folder / FILE)
+
+
+def golden_error(reference: Array, found: Array) -> float:
+    """How far outputs lie apart: the largest |a - b| / max(1, |b|), b the reference. Raises BackendError on shapes."""
+    if reference.shape != found.shape:
+        raise BackendError(f"found an output of shape {found.shape}; the golden vector has {reference.shape}")
+    difference = np.abs(found.astype(np.float32) - reference) / np.maximum(1, np.abs(reference))
+    return float(difference.max(initial=0))
+
+
+def _image(session: Session, tensor: NDArray[Any]) -> dict[str, Tensor]:
+    return {session.inputs[0].name: tensor}
+
+
+def _array(value: Tensor) -> Array:
+    return value if isinstance(value, np.ndarray) else value.array()
+
+
+def _agree(a: tuple[int | None, ...], b: tuple[int | None, ...]) -> bool:
+    return len(a) == len(b) and all(x is None or y is None or x == y for x, y in zip(a, b))
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in spec.shape) + ")"

@@ -1,0 +1,287 @@
+"""models/<name>/model.yaml: the contract between the host that makes a model and the device that runs it.
+
+Not here: running the graphs (inference.py) or making them (compiler/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+
+from edge_app import registry
+from edge_app.boxes import Resize
+from edge_app.errors import ConfigError, ModelError
+from edge_app.options import (
+    WRONG,
+    Positive,
+    Problems,
+    Range,
+    entries,
+    load_yaml,
+    nearest,
+    read_dataclass,
+    read_options,
+)
+
+FORMAT = 1
+FILE = "model.yaml"
+GOLDEN = "golden.npz"
+LABEL_SETS = ("coco80",)
+_LABELS_FOLDER = Path(__file__).parent / "heads" / "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the first graph takes.
+
+    `float32`: the host gives (pixel - mean) / std. `uint8`: the host gives pixels, and the graph (or the NPU, set up
+    at conversion) applies mean and std itself. pad: the grey level around a letterboxed picture.
+    """
+
+    width: Positive
+    height: Positive
+    color: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "uint8"] = "float32"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    resize: Resize = "letterbox"
+    pad: Annotated[int, Range(0, 255)] = 114
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """The tensor's shape, one picture."""
+        if self.layout == "nchw":
+            return (1, 3, self.height, self.width)
+        return (1, self.height, self.width, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """The shared part. graphs: in order, each the next one's input; features: what the heads take, by tensor name."""
+
+    graphs: tuple[dict[str, str], ...]
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadManifest:
+    """One head as the file gives it. graph None: the head decodes its `inputs` as they are."""
+
+    family: str
+    graph: dict[str, str] | None = None
+    inputs: tuple[str, ...] = ()
+    labels: tuple[str, ...] | str = ()
+    options: dict[str, str] = field(default_factory=dict)  # read again by the family's own schema
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor of a graph: its name, shape (None: free) and numpy dtype name."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What a Head is constructed from.
+
+    input_size: width and height of the model's input. outputs: the tensors that `decode` will get; empty while only
+    a configuration is checked. options: the family's options from the manifest, already checked.
+    """
+
+    name: str
+    family: str
+    labels: tuple[str, ...]
+    input_size: tuple[int, int]
+    inputs: tuple[str, ...] = ()
+    graph: Mapping[str, str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[TensorSpec, ...] = ()
+
+    def with_outputs(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
+        return replace(self, outputs=outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One graph file of a model folder. sha256 None: the manifest lists none."""
+
+    path: Path
+    sha256: str | None
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises ModelError where it is missing or its hash differs from the manifest's."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as exc:
+            raise ModelError(
+                f"{self.path}: cannot be read: {exc.strerror}; expected a graph that {FILE} names"
+            ) from exc
+        if self.sha256 is not None:
+            found = hashlib.sha256(data).hexdigest()
+            if found != self.sha256:
+                expected = f"expected {self.sha256[:12]}… as {FILE} says"
+                raise ModelError(f"{self.path}: sha256 is {found[:12]}…; {expected}: changed or damaged")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A model folder: `folder`/model.yaml, read and checked."""
+
+    folder: Path
+    name: str
+    input: Input
+    heads: Mapping[str, HeadSpec]
+    backbone: Backbone | None
+    sha256: Mapping[str, str]
+
+    def graph(self, files: Mapping[str, str], target: str) -> Graph:
+        """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError where there is none."""
+        if target not in files:
+            raise ModelError(
+                f"{self.folder / FILE}: found graphs for {', '.join(sorted(files))} and none for '{target}'; "
+                f"expected another backend, or the model compiled for '{target}'"
+            )
+        return Graph(self.folder / files[target], self.sha256.get(files[target]))
+
+    def targets(self) -> set[str]:
+        """The targets for which every graph has a file."""
+        return set.intersection(*(set(graph) for graph in self._graphs()))
+
+    def files(self) -> list[str]:
+        """Every file that the manifest names, in its order."""
+        return list(dict.fromkeys(name for graph in self._graphs() for name in graph.values()))
+
+    def _graphs(self) -> list[Mapping[str, str]]:
+        return [*(self.backbone.graphs if self.backbone else ()), *(h.graph for h in self.heads.values() if h.graph)]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """model.yaml as written."""
+
+    format: int
+    name: str
+    input: Input
+    heads: dict[str, HeadManifest]
+    backbone: Backbone | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
+
+
+def load(folder: Path) -> Manifest:
+    """Read `folder`/model.yaml. Raises ModelError with every mistake, a line each."""
+    problems = Problems(folder / FILE)
+    root = load_yaml(problems.path, problems)
+    manifest = _read(folder, root, problems) if root is not None else None
+    try:
+        problems.raise_if_any()
+    except ConfigError as exc:
+        raise ModelError(str(exc)) from exc
+    assert manifest is not None
+    return manifest
+
+
+def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest | None:
+    node = entries(root)
+    version = node.get("format")
+    if isinstance(version, yaml.ScalarNode) and version.value.isdigit() and version.value != str(FORMAT):
+        problems.add(version, f"format: found {version.value}; expected {FORMAT}: this edge_app is of another age")
+        return None
+    file = read_dataclass(_without_head_options(root), _File, "", problems)
+    if file is WRONG:
+        return None
+    _check_files(file, root, problems)
+    heads = {
+        name: _head(name, head, entries(node["heads"])[name], file.input, problems) for name, head in file.heads.items()
+    }
+    if not heads:
+        problems.add(node["heads"], "heads: found none; expected at least one head")
+    _check_wiring(file, node["heads"], problems)
+    return Manifest(folder, file.name, file.input, heads, file.backbone, file.sha256)
+
+
+def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:
+    """The tree less each head's `options`, whose schema is the family's own."""
+    heads = entries(root).get("heads")
+    if not isinstance(heads, yaml.MappingNode):
+        return root
+    pruned = [(k, _less(v, "options") if isinstance(v, yaml.MappingNode) else v) for k, v in heads.value]
+    heads = yaml.MappingNode(heads.tag, pruned, heads.start_mark, heads.end_mark)
+    swapped = [(k, heads if k.value == "heads" else v) for k, v in root.value]
+    return yaml.MappingNode(root.tag, swapped, root.start_mark, root.end_mark)
+
+
+def _less(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
+    kept = [(k, v) for k, v in node.value if k.value != name]
+    return yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
+
+
+def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems: Problems) -> HeadSpec:
+    where = f"heads.{name}"
+    given: dict[str, Any] = {}
+    try:
+        schema = registry.options("heads", head.family)
+    except ConfigError:
+        families = registry.names("heads")
+        problems.add(node, f"{where}.family: unknown family '{head.family}'{nearest(head.family, families)}")
+    else:
+        given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
+    labels = head.labels
+    if isinstance(labels, str):
+        labels = _label_file(labels, node, where, problems)
+    return HeadSpec(name, head.family, labels, (spec.width, spec.height), head.inputs, head.graph, given)
+
+
+def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
+    path = _LABELS_FOLDER / f"{name}.txt" if name in LABEL_SETS else problems.path.parent / name
+    try:
+        if not _inside_folder(name):
+            raise FileNotFoundError(2, "it lies outside the model's folder")
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as exc:
+        found = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
+        expected = f"a list, a text file in the folder, or {' or '.join(LABEL_SETS)}"
+        problems.add(node, f"{where}.labels: '{name}': {found}; expected {expected}")
+        return ()
+
+
+def _check_files(file: _File, root: yaml.MappingNode, problems: Problems) -> None:
+    graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
+    for name in [name for graph in graphs for name in graph.values()] + list(file.sha256):
+        if not _inside_folder(name):
+            problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
+    named = {name for graph in graphs for name in graph.values()}
+    if file.sha256:
+        for name in sorted(named - set(file.sha256)):
+            problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")
+
+
+def _check_wiring(file: _File, node: yaml.Node, problems: Problems) -> None:
+    features = set(file.backbone.features) if file.backbone else set()
+    for name, head in file.heads.items():
+        at = entries(node)[name]
+        if file.backbone is None and (head.inputs or head.graph is None):
+            problems.add(at, f"heads.{name}: there is no backbone; expected a graph, and no inputs")
+        if file.backbone is not None and not head.inputs:
+            problems.add(
+                at, f"heads.{name}.inputs: missing; expected some of the features {', '.join(sorted(features))}"
+            )
+        for feature in head.inputs:
+            if file.backbone and feature not in features:
+                problems.add(
+                    at, f"heads.{name}.inputs: the backbone has no feature '{feature}'{nearest(feature, features)}"
+                )
+
+
+def _inside_folder(name: str) -> bool:
+    path = Path(name)
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

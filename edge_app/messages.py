@@ -1,0 +1,184 @@
+"""What is published: one JSON object a message, and the JSON Schema of it (`edge-app schema`).
+
+Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.frame import (
+    Classification,
+    Detections,
+    Embedding,
+    Event,
+    Frame,
+    HeadOutput,
+    JsonValue,
+    Segmentation,
+)
+
+SCHEMA_ID = "edge-app/1"
+SCHEMA_FILE = Path(__file__).with_name("messages.schema.json")
+Kind = Literal["result", "event", "status"]
+Labels = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One published object. id: the same when it is sent again. payload: UTF-8 JSON without a newline.
+
+    monotonic_ns, utc_ns: when what it tells of happened. clock_synced: whether that UTC could be trusted then.
+    """
+
+    id: str
+    seq: int
+    kind: Kind
+    monotonic_ns: int
+    utc_ns: int
+    clock_synced: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a message's content happened."""
+
+    monotonic_ns: int
+    utc_ns: int
+    clock_synced: bool
+
+
+class Encoder:
+    """Turns frames, events and states into messages of one device and one boot, numbered by the caller."""
+
+    def __init__(self, device: str, boot_id: str, labels: Labels) -> None:
+        self._device = device
+        self._boot_id = boot_id
+        self._labels = labels
+
+    def result(self, seq: int, frame: Frame, *, clock_synced: bool) -> Message:
+        """A frame's outputs."""
+        body: dict[str, JsonValue] = {
+            "source": frame.source,
+            "frame": frame.sequence,
+            "resolution": [frame.width, frame.height],
+            "heads": {
+                name: _head(output, self._labels[name], frame.width, frame.height)
+                for name, output in (frame.heads or {}).items()
+            },
+        }
+        return self._message(seq, "result", Stamp(frame.captured_ns, frame.utc_ns, clock_synced), body)
+
+    def event(self, seq: int, event: Event, stamp: Stamp, source: str) -> Message:
+        """Something that began, changed or ended. stamp: when this message's change happened."""
+        body: dict[str, JsonValue] = {
+            "source": source,
+            "type": event.type,
+            "event_id": event.event_id,
+            "rule": event.rule,
+            "rule_type": event.rule_type,
+            "start": rfc3339(event.start_utc_ns),
+            "end": None if event.end_utc_ns is None else rfc3339(event.end_utc_ns),
+            "value": event.value,
+        }
+        return self._message(seq, "event", stamp, body)
+
+    def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue]) -> Message:
+        """The heartbeat."""
+        return self._message(seq, "status", stamp, {"status": state})
+
+    def _message(self, seq: int, kind: Kind, stamp: Stamp, body: Mapping[str, JsonValue]) -> Message:
+        id_ = f"{self._device}-{seq}"
+        envelope: dict[str, JsonValue] = {
+            "schema": SCHEMA_ID,
+            "kind": kind,
+            "id": id_,
+            "device": self._device,
+            "boot_id": self._boot_id,
+            "seq": seq,
+            "utc": rfc3339(stamp.utc_ns),
+            "monotonic_ns": stamp.monotonic_ns,
+            "clock_synced": stamp.clock_synced,
+            **body,
+        }
+        payload = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return Message(id_, seq, kind, stamp.monotonic_ns, stamp.utc_ns, stamp.clock_synced, payload)
+
+
+def decode(payload: bytes) -> Message:
+    """A message from its payload. utc_ns has the payload's milliseconds. Raises ValueError where it is none of ours."""
+    try:
+        body = json.loads(payload)
+        moment = datetime.strptime(body["utc"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+        utc_ns = round(moment.timestamp() * 1000) * 1_000_000
+        synced = body["clock_synced"]
+        return Message(body["id"], body["seq"], body["kind"], body["monotonic_ns"], utc_ns, synced, payload)
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"not a message of {SCHEMA_ID}: {exc}") from exc
+
+
+def rfc3339(utc_ns: int) -> str:
+    """UTC nanoseconds since 1970 as RFC 3339 with milliseconds."""
+    seconds, rest_ns = divmod(utc_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+
+
+def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) -> JsonValue:
+    result = output.result
+    body: dict[str, JsonValue]
+    if isinstance(result, Detections):
+        body = {"detections": _detections(result, labels, width, height)}
+    elif isinstance(result, Classification):
+        scores = zip(result.class_id.tolist(), _rounded(result.score))
+        body = {"classification": [{"label": label_of(labels, c), "score": s} for c, s in scores]}
+    elif isinstance(result, Segmentation):
+        body = {"segments": _segments(result, labels, width, height)}
+    else:
+        assert isinstance(result, Embedding)
+        body = {"embedding": _rounded(result.vector, 6)}
+    if output.age_ns:
+        body["age_ms"] = round(output.age_ns / 1e6, 3)
+    return body
+
+
+def _detections(found: Detections, labels: Sequence[str], width: int, height: int) -> list[JsonValue]:
+    size = (width, height, width, height)
+    boxes = _rounded(found.xyxy / size)
+    listed: list[dict[str, JsonValue]] = [
+        {"label": label_of(labels, c), "score": s, "box": box}
+        for c, s, box in zip(found.class_id.tolist(), _rounded(found.score), boxes)
+    ]
+    if found.track_id is not None:
+        for entry, track in zip(listed, found.track_id.tolist()):
+            entry["track_id"] = track
+    if found.keypoints is not None:
+        for entry, points in zip(listed, _rounded(found.keypoints / (width, height, 1))):
+            entry["keypoints"] = points
+    return list(listed)
+
+
+def _segments(found: Segmentation, labels: Sequence[str], width: int, height: int) -> list[JsonValue]:
+    return [
+        {"label": label_of(labels, c), "score": s, "polygon": _rounded(polygon / (width, height))}
+        for c, s, polygon in zip(found.class_id.tolist(), _rounded(found.score), found.polygons)
+    ]
+
+
+def label_of(labels: Sequence[str], class_id: int) -> str:
+    """The label of a class, or its number as text where the manifest names none."""
+    return labels[class_id] if 0 <= class_id < len(labels) else str(class_id)
+
+
+def _rounded(values: NDArray[np.floating[Any]], digits: int = 4) -> Any:
+    """Plain nested lists. Rounded as float64: float32 0.4 would print as 0.4000000059604645."""
+    return values.astype(float).round(digits).tolist()

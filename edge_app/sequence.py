@@ -1,0 +1,89 @@
+"""Numbers that are used once only, whatever happens to the power: reserved on disk in blocks before any is handed out.
+
+Where no reservation can be read (a new device, an erased or damaged state directory) or none can be written (a full or
+read-only disk), numbering goes on at a random place, so that an id that went out before is not given another message.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+BLOCK = 1 << 20  # a jump of this much a start is invisible below 2**53, where JSON readers lose whole numbers
+
+
+class Sequence:
+    """Hands out rising numbers. Not for several threads at once, save `reserve_ahead`, which one other may call."""
+
+    def __init__(self, path: Path, random_bits: Callable[[int], int] = secrets.randbits) -> None:
+        self._path = path
+        self._random_bits = random_bits
+        start = _read(path)
+        self._next = self._limit = self._anywhere() if start is None else start
+        self._reserved_to = self._limit
+        if not self.reserve_ahead():
+            self._jump()
+        self._limit = self._reserved_to
+
+    def take(self) -> int:
+        """The next number. Never waits for the disk."""
+        if self._next >= self._limit:
+            if self._reserved_to > self._limit:
+                self._limit = self._reserved_to
+            else:
+                self._jump()
+        self._next += 1
+        return self._next - 1
+
+    def reserve_ahead(self) -> bool:
+        """Reserve the next block where half of this one is used. Returns False where the disk refuses."""
+        if self._reserved_to - self._next > BLOCK // 2:
+            return True
+        limit = max(self._reserved_to, self._next) + BLOCK
+        try:
+            _write(self._path, limit)
+        except OSError:
+            return False
+        self._reserved_to = limit
+        return True
+
+    def _jump(self) -> None:
+        self._next = self._anywhere()
+        self._limit = self._reserved_to = self._next + BLOCK
+
+    def _anywhere(self) -> int:
+        return self._random_bits(31) * BLOCK
+
+
+def _read(path: Path) -> int | None:
+    """The reservation in a file, or None where there is none or its checksum does not match."""
+    try:
+        number, checksum = path.read_bytes().split()
+    except (OSError, ValueError):
+        return None
+    return int(number) if checksum == _checksum(number) else None
+
+
+def _write(path: Path, limit: int) -> None:
+    """Replace the reservation so that after a power cut either the old or the new one is there, whole."""
+    number = b"%d" % limit
+    fresh = path.with_name(path.name + ".new")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, number + b" " + _checksum(number) + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _checksum(number: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(number)

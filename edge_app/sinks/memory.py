@@ -1,0 +1,30 @@
+"""Keeps the last messages in memory: what tests and the live page read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from edge_app.messages import Message
+from edge_app.options import Positive
+from edge_app.sinks import SinkContext
+
+
+class Sink:
+    """messages: the last `keep` of them, oldest first."""
+
+    batch_limit = 500
+
+    def __init__(self, context: SinkContext, *, keep: Positive = 1000) -> None:
+        self.context = context
+        self.messages: deque[Message] = deque(maxlen=keep)
+
+    def send(self, batch: Sequence[Message]) -> Collection[str]:
+        self.messages.extend(batch)
+        return [message.id for message in batch]
+
+    def idle(self) -> None:
+        """Nothing to keep alive."""
+
+    def close(self) -> None:
+        """The messages stay readable."""

@@ -1,0 +1,21 @@
+"""Keep OpenCV and FFmpeg from writing to stderr. Not a source: the underscore keeps it out of the registry."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+
+_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
+_FFMPEG_QUIET = "-8"  # FFmpeg's AV_LOG_QUIET
+
+
+def silence() -> None:
+    """What they say is said again, with the path, by an exception. Must come before the first open.
+
+    Whoever sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL sees what they write.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
+        set_level(_SILENT)

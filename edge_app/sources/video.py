@@ -1,0 +1,158 @@
+"""A recorded clip, in any container and codec that OpenCV's FFmpeg decodes.
+
+Every frame is stamped with the clock at the first read plus its presentation time in the file, so a variable frame
+rate is kept and the same file gives the same stamps. A clip that breaks off (it holds clearly less than its header
+promises) delivers what it has and then raises ClipError instead of EndOfClip.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_app.clock import Clock
+from edge_app.errors import ClipError, EndOfClip
+from edge_app.frame import Frame
+from edge_app.sources._opencv import silence
+from edge_app.sources._pace import Pace, Pacer
+
+_MAX_FPS = 1000.0  # above that it is a time base, not a frame rate
+_DEFAULT_FPS = 25.0  # of files that tell neither a rate nor times
+# One decoder thread: frame threads keep several decoded pictures each, and what they hide the capture thread's
+# read-ahead hides already. OpenCV before 4.7 cannot be told.
+_OPEN = [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
+
+
+class Source:
+    """`video`: options path, pace, loop (starts again at the end; the stamps go on)."""
+
+    live = None
+
+    def __init__(self, clock: Clock, *, path: Path, pace: Pace = "realtime", loop: bool = False) -> None:
+        silence()
+        _check_readable(path)
+        self._path = path
+        self._loop = loop
+        self._pacer = Pacer(clock, "video", pace)
+        self._capture: cv2.VideoCapture | None = None
+        self._read_count = 0  # of this turn of the loop
+        self._base_ns = 0  # where this turn began
+        self._first_ns = 0  # the presentation time that the file gives its first frame
+        self._last_ns = -1
+
+    def read(self, timeout_s: float) -> Frame | None:
+        while not self._pacer.pending:
+            self._decode()
+        return self._pacer.take(timeout_s)
+
+    def close(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG, _OPEN)
+        if not capture.isOpened():
+            raise ClipError(f"{self._path}: {_what_is_wrong(self._path)}; expected a video")
+        return capture
+
+    def _decode(self) -> None:
+        capture = self._capture = self._capture or self._open()
+        good, pixels = capture.read()
+        if not good:
+            self._end_turn(capture)
+            return
+        self._pacer.offer(np.asarray(pixels, np.uint8), self._stamp_ns(capture))
+        self._read_count += 1
+
+    def _end_turn(self, capture: cv2.VideoCapture) -> None:
+        if self._read_count == 0:
+            raise ClipError(f"{self._path}: no frame of it can be decoded; expected a video")
+        self._check_complete(capture)
+        if not self._loop:
+            raise EndOfClip
+        self._base_ns = self._last_ns + _period_ns(capture)
+        self._read_count = 0
+        self.close()  # and open again: seeking is not exact in every container
+
+    def _stamp_ns(self, capture: cv2.VideoCapture) -> int:
+        """Since the first frame, strictly increasing, even where the file's own times stand still or go back."""
+        file_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        if self._read_count == 0:
+            self._first_ns = file_ns
+        offset_ns = self._base_ns + file_ns - self._first_ns
+        self._last_ns = offset_ns if offset_ns > self._last_ns else self._last_ns + _period_ns(capture)
+        return self._last_ns
+
+    def _check_complete(self, capture: cv2.VideoCapture) -> None:
+        """Raises ClipError where both the count and the length of the clip fall short of what its header says.
+
+        Some containers only estimate the count, so one of the two, a few frames, and half a second prove nothing.
+        """
+        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        if promised <= 0 or not 0 < fps <= _MAX_FPS:
+            return
+        length_s = (self._last_ns - self._base_ns) * 1e-9
+        if self._read_count < promised * 0.99 - 2 and length_s < promised / fps * 0.99 - 0.5:
+            raise ClipError(
+                f"{self._path}: breaks off after frame {self._read_count - 1} ({length_s:.1f} s);"
+                f" expected {promised:.0f} frames, as its header says"
+            )
+
+
+def _period_ns(capture: cv2.VideoCapture) -> int:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return round(1e9 / (fps if 0 < fps <= _MAX_FPS else _DEFAULT_FPS))
+
+
+def _check_readable(path: Path) -> None:
+    if not path.exists():
+        raise ClipError(f"{path}: no such file; expected a video")
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "not a regular file"
+        raise ClipError(f"{path}: is {found}; expected a video" + (" (type: images)" if path.is_dir() else ""))
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as exc:
+        raise ClipError(f"{path}: cannot be read: {exc.strerror}; expected a video") from exc
+    if empty:
+        raise ClipError(f"{path}: is empty (0 bytes); expected a video")
+
+
+def _what_is_wrong(path: Path) -> str:
+    """Why FFmpeg may have refused a file, in a user's words."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[4:8] == b"ftyp" and not _has_mp4_index(path):
+        return f"was cut off: an MP4 of {path.stat().st_size} bytes without its index (moov)"
+    if b"\0" not in head:
+        try:
+            head.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        else:
+            return "is a text file"
+    return "is in no format that can be decoded here"
+
+
+def _has_mp4_index(path: Path) -> bool:
+    """Whether the top-level boxes of an MP4 (ISO 14496-12) include `moov`, whole."""
+    size = path.stat().st_size
+    position = 0
+    with path.open("rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            header = file.read(16)
+            length = int.from_bytes(header[:4], "big")
+            if length == 1:  # 64-bit length behind the type
+                length = int.from_bytes(header[8:16], "big")
+            if header[4:8] == b"moov":
+                return position + length <= size
+            if length < 8:  # 0: up to the end of the file
+                return False
+            position += length
+    return False

@@ -1,0 +1,225 @@
+"""The outbox on disk: one SQLite file (WAL, every commit synced) of messages in order, cursors, and what was refused.
+
+Small pages keep the bytes written a group commit low. Every method may raise sqlite3.Error.
+Not here: what then (disk.py), when to commit (outbox.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_app.frame import JsonValue
+
+_VERSION = 1
+_PAGE_BYTES = 1024
+_WAL_PAGES = 1000
+_EVICT_ROWS = 64
+_REFUSED_KEPT = 100
+_SCHEMA = f"""
+PRAGMA page_size = {_PAGE_BYTES};
+PRAGMA journal_mode = WAL;
+BEGIN IMMEDIATE;
+CREATE TABLE messages
+  (position INTEGER PRIMARY KEY, priority INTEGER NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE cursors (sink TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE gap (only INTEGER PRIMARY KEY CHECK (only = 0), tally TEXT NOT NULL);
+CREATE TABLE refused
+  (number INTEGER PRIMARY KEY, sink TEXT NOT NULL, reason TEXT NOT NULL, payload BLOB NOT NULL);
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+
+Tally = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kept message. priority: 0 goes last. payload: None where its checksum does not match."""
+
+    position: int
+    priority: int
+    payload: bytes | None
+
+
+@dataclass(slots=True)
+class Changes:
+    """One group commit. rows: position, priority, payload. delete_through: all sinks have those up to it.
+
+    refused: sink, reason, payload. gap: the tally of losses to keep; empty: it has been reported; None: as it was.
+    """
+
+    rows: Sequence[tuple[int, int, bytes]] = ()
+    delete_through: int | None = None
+    cursors: Mapping[str, int] = field(default_factory=dict)
+    refused: Sequence[tuple[str, str, bytes]] = ()
+    gap: Tally | None = None
+
+
+class Store:
+    """An open outbox file. Use from one thread at a time. max_bytes: of the file with its log beside it."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path = path
+        wal_pages = min(_WAL_PAGES, max_bytes // (8 * _PAGE_BYTES))
+        self._max_pages = max_bytes // _PAGE_BYTES - 2 * wal_pages
+        self._evicted_through = [0, 0, 0]  # by priority: nothing of it is left up to this position
+        self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(wal_pages)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, wal_pages: int) -> None:
+        if self._value("PRAGMA user_version") == 0 and not self._value("SELECT count(*) FROM sqlite_master"):
+            self._db.executescript(_SCHEMA)
+        if self._value("PRAGMA user_version") != _VERSION:
+            raise sqlite3.DatabaseError("not an outbox file of this version")
+        if (verdict := self._value("PRAGMA quick_check(1)")) != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+        for pragma in (
+            "synchronous = FULL",
+            f"wal_autocheckpoint = {wal_pages}",
+            f"journal_size_limit = {wal_pages * _PAGE_BYTES}",
+            "cache_size = -256",
+            "temp_store = MEMORY",
+        ):
+            self._db.execute(f"PRAGMA {pragma}")
+
+    def close(self) -> None:
+        self._db.close()
+
+    def commit(self, changes: Changes) -> int:
+        """Write a group of changes, all or none, and sync. Returns how many rows were deleted."""
+        deleted = 0
+        with self._transaction():
+            if changes.delete_through is not None:
+                query = "DELETE FROM messages WHERE position <= ?"
+                deleted = self._db.execute(query, (changes.delete_through,)).rowcount
+            rows = ((position, priority, zlib.crc32(payload), payload) for position, priority, payload in changes.rows)
+            self._db.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", changes.cursors.items())
+            if changes.refused:
+                self._db.executemany("INSERT INTO refused (sink, reason, payload) VALUES (?, ?, ?)", changes.refused)
+                self._db.execute(
+                    "DELETE FROM refused WHERE number <= (SELECT max(number) FROM refused) - ?", (_REFUSED_KEPT,)
+                )
+            if changes.gap is not None:
+                self._set_gap(changes.gap)
+        return deleted
+
+    def evict(self, tally: Callable[[Sequence[Row]], Tally]) -> list[Row]:
+        """Where the file is above its cap: delete the lowest priority, then the oldest. Returns what was deleted.
+
+        tally: what is to be kept on the loss, written together with it.
+        """
+        evicted: list[Row] = []
+        if self._live_pages() <= self._max_pages:
+            return evicted
+        with self._transaction():
+            while self._live_pages() > self._max_pages - self._max_pages // 64:
+                rows = self._oldest_least()
+                if not rows:
+                    break
+                self._db.executemany("DELETE FROM messages WHERE position = ?", [(row.position,) for row in rows])
+                evicted += rows
+            self._set_gap(tally(evicted))
+        return evicted
+
+    def _oldest_least(self) -> list[Row]:
+        for priority in (2, 1, 0):
+            after = self._evicted_through[priority]
+            rows = self._rows("position > ? AND priority = ? ORDER BY position", (after, priority), _EVICT_ROWS)
+            if rows:
+                self._evicted_through[priority] = rows[-1].position
+                return rows
+        return []
+
+    def read(self, after: int, through: int, limit: int) -> list[Row]:
+        """The first `limit` messages of after < position <= through."""
+        return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit)
+
+    def last_position(self) -> int:
+        """The highest position that was ever kept, as far as the file can tell; 0 for none."""
+        return max(
+            self._number("SELECT max(position) FROM messages"), self._number("SELECT max(position) FROM cursors")
+        )
+
+    def first_position(self) -> int | None:
+        """The oldest message's."""
+        return self._number("SELECT min(position) FROM messages") or None
+
+    def cursors(self) -> dict[str, int]:
+        return dict(self._db.execute("SELECT sink, position FROM cursors"))
+
+    def keep_cursors(self, sinks: Iterable[str]) -> None:
+        """Forget the cursors of sinks that are no longer configured."""
+        gone = [(name,) for name in self.cursors() if name not in set(sinks)]
+        if gone:
+            self._db.executemany("DELETE FROM cursors WHERE sink = ?", gone)
+
+    def count_after(self, position: int) -> int:
+        return self._number("SELECT count(*) FROM messages WHERE position > ?", position)
+
+    def by_priority(self) -> dict[int, int]:
+        return dict(self._db.execute("SELECT priority, count(*) FROM messages GROUP BY priority"))
+
+    def size_bytes(self) -> int:
+        """What the messages take up in the file, without pages that are free for new ones."""
+        return self._live_pages() * _PAGE_BYTES
+
+    def refused(self) -> list[tuple[str, str, bytes]]:
+        """Sink, reason and payload of the last messages that a sink would never take, oldest first."""
+        return list(self._db.execute("SELECT sink, reason, payload FROM refused ORDER BY number"))
+
+    def gap(self) -> Tally:
+        """The tally of lost messages that was not reported yet; empty for none."""
+        tally = self._value("SELECT tally FROM gap")
+        return dict(json.loads(str(tally))) if tally else {}
+
+    def clear(self) -> int:
+        """Delete every message. Returns how many."""
+        with self._transaction():
+            return self._db.execute("DELETE FROM messages").rowcount
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _set_gap(self, tally: Tally) -> None:
+        self._db.execute("INSERT OR REPLACE INTO gap VALUES (0, ?)", (json.dumps(tally) if tally else "",))
+
+    def _live_pages(self) -> int:
+        return self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
+
+    def _rows(self, where: str, values: tuple[int, ...], limit: int) -> list[Row]:
+        found = self._db.execute(
+            f"SELECT position, priority, crc, payload FROM messages WHERE {where} LIMIT ?",
+            (*values, limit),
+        )
+        return [
+            Row(position, priority, payload if isinstance(payload, bytes) and zlib.crc32(payload) == crc else None)
+            for position, priority, crc, payload in found
+        ]
+
+    def _number(self, query: str, *values: object) -> int:
+        """A whole number, 0 for NULL."""
+        return int(str(self._value(query, *values) or 0))
+
+    def _value(self, query: str, *values: object) -> object:
+        row = self._db.execute(query, values).fetchone()
+        return None if row is None else row[0]

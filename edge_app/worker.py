@@ -1,0 +1,51 @@
+"""A thread that runs one stage, one item at a time, so that it overlaps with its neighbours and keeps order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Worker(Generic[In, Out]):
+    """`submit` one item, `result` of it; never two in flight. An exception of the stage is raised by `result`."""
+
+    def __init__(self, stage: Callable[[In], Out], name: str) -> None:
+        self._stage = stage
+        self._items: SimpleQueue[In | None] = SimpleQueue()
+        self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
+        self.busy = False
+        self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung engine must not hold the exit
+        self._thread.start()
+
+    def submit(self, item: In) -> None:
+        assert not self.busy
+        self.busy = True
+        self._items.put(item)
+
+    def result(self, timeout_s: float | None = None) -> Out:
+        """Wait for the submitted item. Raises TimeoutError where it takes longer, or whatever the stage raised."""
+        try:
+            value, error = self._results.get(timeout=timeout_s)
+        except Empty:
+            raise TimeoutError(f"{self._thread.name} did not finish within {timeout_s} s") from None
+        self.busy = False
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]  # None only beside an error
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End the thread behind the item in flight."""
+        self._items.put(None)
+        self._thread.join(timeout_s)
+
+    def _loop(self) -> None:
+        while (item := self._items.get()) is not None:
+            try:
+                self._results.put((self._stage(item), None))
+            except BaseException as exc:  # noqa: BLE001  handed to the caller's thread whole
+                self._results.put((None, exc))
