@@ -14,9 +14,10 @@ import random
 import threading
 import time
 from collections import deque
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 from edge_app import config, registry
 from edge_app.clock import Clock
@@ -78,12 +79,24 @@ class _Reader:
         self.hang_after_s = math.inf
         self._busy_since_s: float | None = None  # a call into the source is under way
 
-    def call(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float) -> Frame | None:
         assert self.source is not None
+        with self._watched():
+            return self.source.read(timeout_s)
+
+    def close(self) -> None:
+        source, self.source = self.source, None
+        if source is not None:
+            with self._watched():
+                source.close()
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
         self._busy_since_s = time.monotonic()
-        frame = self.source.read(timeout_s)
-        self._busy_since_s = None
-        return frame
+        try:
+            yield
+        finally:
+            self._busy_since_s = None
 
     def hangs(self) -> bool:
         busy_since_s = self._busy_since_s
@@ -116,6 +129,7 @@ class Capture:
         self._changed = threading.Condition(threading.Lock())
         self._stop = threading.Event()
         # Everything below is guarded by _changed.
+        self._live = False  # known once the source is built
         self._frames: deque[Frame] = deque()
         self._end: Exception | None = None  # what read() raises once the frames are used up
         self._reader: _Reader | None = None
@@ -163,6 +177,8 @@ class Capture:
             frame = self._frames.popleft()
             self._delivered += 1
             self._changed.notify_all()
+        if self._live:  # here, so that nothing is spent on frames that are dropped
+            self._shape(frame)
         return frame
 
     def stats(self) -> CaptureStats:
@@ -184,11 +200,12 @@ class Capture:
         with self._changed:
             self._stop.set()
             reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.retired = True
             self._enter("closed")
             self._changed.notify_all()
         if reader is None or reader.thread is None:
             return
-        reader.retired = True
         reader.thread.join(_CLOSE_S)
         with self._changed:
             self._abandoned += reader.thread.is_alive()
@@ -197,7 +214,8 @@ class Capture:
 
     def _build(self) -> Source:
         plugin = self._config.plugin
-        return cast(Source, registry.build("sources", plugin.type, self._clock, **plugin.options))
+        source: Source = registry.build("sources", plugin.type, self._clock, **plugin.options)
+        return source
 
     def _start_reader(self, source: Source | None) -> None:
         reader = _Reader()
@@ -224,13 +242,14 @@ class Capture:
     def _connect(self, reader: _Reader) -> None:
         """Read one source until it ends or, if it is live, fails; then wait until it is time for another."""
         try:
-            reader.source = reader.source or self._build()
-            with closing(reader.source) as source:
-                live = source.live
-                if live is None:
+            source = reader.source = reader.source or self._build()
+            try:
+                if source.live is None:
                     self._read_clip(reader)
                 else:
-                    self._read_live(reader, live)
+                    self._read_live(reader, source.live)
+            finally:
+                reader.close()
         except ClipError:
             raise
         except SourceError as exc:
@@ -238,12 +257,11 @@ class Capture:
                 if reader.retired:
                     return
                 wait_s = self._lose(exc)
-            reader.source = None
             self._stop.wait(wait_s)
 
     def _read_clip(self, reader: _Reader) -> None:
         while not reader.retired:
-            frame = reader.call(_SLICE_S)
+            frame = reader.read(_SLICE_S)
             if frame is None:
                 continue
             self._shape(frame)
@@ -254,10 +272,11 @@ class Capture:
 
     def _read_live(self, reader: _Reader, live: Live) -> None:
         reader.hang_after_s = live.hang_after_s
+        self._live = True
         first_sequence = self._next_sequence
         heard_s = time.monotonic()
         while not reader.retired:
-            frame = reader.call(min(_SLICE_S, live.silent_after_s))
+            frame = reader.read(min(_SLICE_S, live.silent_after_s))
             now_s = time.monotonic()
             if frame is None:
                 if now_s - heard_s > live.silent_after_s:
@@ -270,7 +289,6 @@ class Capture:
                 raise SourceError(f"{self._name}: frames arrive {age_s:.1f} s late; at most {live.stale_after_s:g} s")
             still_s = self._stillness.update(frame.pixels, now_s)
             frozen = 0 < live.frozen_after_s <= still_s
-            self._shape(frame)
             with self._changed:
                 self._hand_over_latest(reader, frame, frozen)
             if frozen and self._stillness.reconnect_due(live.frozen_after_s):
@@ -303,7 +321,8 @@ class Capture:
             self._away = False
             self._back_s = time.monotonic()
             self._reconnects += 1
-            _LOG.warning("%s: frames again, after %d failed attempts", self._name, self._attempt)
+            away_s = (self._clock.monotonic_ns() - self._since_ns) * 1e-9
+            _LOG.warning("%s: frames again after %.1f s", self._name, away_s)
         self._enter("frozen" if frozen else "running")
         self._changed.notify_all()
 
@@ -338,6 +357,7 @@ class Capture:
         if reader is None or not reader.hangs():
             return
         reader.retired = True
+        self._reader = None
         self._abandoned += 1
         self._left_behind = [r for r in (*self._left_behind, reader) if r.thread is not None and r.thread.is_alive()]
         error = SourceError(f"{self._name}: hangs, no answer for {reader.hang_after_s:g} s")
@@ -346,8 +366,8 @@ class Capture:
             self._end = error
         try:
             self._lose(error)
-        except SourceError as required:
-            self._end = required
+        except SourceError:  # the camera is required
+            self._end = error
         if self._end is None:
             self._start_reader(None)
         else:

@@ -2,8 +2,9 @@
 
 It does where a head appears or falls away; a count, a label or a track id differs; or an edge of a box has moved by
 more than 5 % of that box's side and more than 2 pixels since what was published. A score alone never counts, nor does
-the age of a reused result, nor the order in which a head lists its finds. Of a classification only the best label counts,
-of an embedding a cosine below 0.9. Drift is not lost: it is measured against what was published, not the frame before.
+the age of a reused result, nor the order in which a head lists its finds. Of a classification only the best label is
+compared, of an embedding a cosine below 0.9. Drift is not lost: it is measured against what was published, not against
+the frame before.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ def _result_differs(old: Result, new: Result) -> bool:
     if isinstance(new, Detections) and isinstance(old, Detections):
         return _detections_differ(old, new)
     if isinstance(new, Classification) and isinstance(old, Classification):
-        return old.class_id[:1].tolist() != new.class_id[:1].tolist()
+        return not np.array_equal(old.class_id[:1], new.class_id[:1])
     if isinstance(new, Segmentation) and isinstance(old, Segmentation):
         return _boxes_differ(old.class_id, _extents(old), new.class_id, _extents(new))
     if isinstance(new, Embedding) and isinstance(old, Embedding):
-        return old.vector.shape != new.vector.shape or bool(np.dot(old.vector, new.vector) < _COSINE)
+        return old.vector.shape != new.vector.shape or float(np.dot(old.vector, new.vector)) < _COSINE
     return True
 
 
@@ -49,7 +50,7 @@ def _detections_differ(old: Detections, new: Detections) -> bool:
             old.class_id, old.xyxy, new.class_id, new.xyxy
         )
     by_track, now_by_track = old.track_id.argsort(), new.track_id.argsort()
-    return bool(
+    return (
         not np.array_equal(old.track_id[by_track], new.track_id[now_by_track])
         or not np.array_equal(old.class_id[by_track], new.class_id[now_by_track])
         or bool(_moved(old.xyxy[by_track], new.xyxy[now_by_track]).any())

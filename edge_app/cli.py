@@ -102,6 +102,14 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     pipeline.add_argument("--max-frames", type=_positive, metavar="N", help="of the clip, each round")
     pipeline.add_argument("--json", action="store_true", help="print one object")
     pipeline.set_defaults(command=_bench_pipeline)
+    track = benches.add_parser(
+        "track", help="identities and time beside the public trackers package", description=_bench_track.__doc__
+    )
+    track.add_argument("--boxes", type=Path, metavar="FILE.jsonl", help="results of `replay`, to be tracked as well")
+    track.add_argument("--head", metavar="NAME", help="whose boxes; default: the first")
+    track.add_argument("--seeds", type=_positive, default=6, metavar="N", help="scenes a row, default: 6")
+    track.add_argument("--json", action="store_true", help="print one object")
+    track.set_defaults(command=_bench_track)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +171,15 @@ def _bench_pipeline(arguments: argparse.Namespace) -> int:
     plan = pipeline.Plan(Path(arguments.clip), arguments.model, arguments.threads, arguments.max_frames)
     report = pipeline.bench(plan, arguments.rounds)
     print(pipeline.as_json(report) if arguments.json else pipeline.as_table(report))
+    return 0
+
+
+def _bench_track(arguments: argparse.Namespace) -> int:
+    """Track made-up crowds with true identities, and boxes of a clip where given, with both trackers in one run."""
+    from edge_app.bench import track
+
+    report = track.bench(track.Plan(seeds=arguments.seeds, boxes=arguments.boxes, head=arguments.head))
+    print(track.as_json(report) if arguments.json else track.as_table(report))
     return 0
 
 

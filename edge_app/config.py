@@ -17,22 +17,10 @@ import yaml
 
 from edge_app import manifest as manifests
 from edge_app import registry
+from edge_app.document import Problems, describe, entries, load_yaml, nearest
 from edge_app.errors import ConfigError, ModelError
 from edge_app.manifest import Manifest
-from edge_app.options import (
-    WRONG,
-    Fraction,
-    Positive,
-    Problems,
-    Range,
-    describe,
-    entries,
-    load_yaml,
-    nearest,
-    options_of,
-    read_dataclass,
-    read_options,
-)
+from edge_app.options import WRONG, Fraction, Positive, Range, options_of, read_dataclass, read_options
 
 Point = tuple[Fraction, Fraction]
 Seconds = Annotated[float, Range(0)]
@@ -144,7 +132,7 @@ class Outbox:
     max_message_kb: a message above it is not accepted, only counted.
     """
 
-    max_mb: Annotated[float, Range(0.25, 4096)] = 64.0
+    max_mb: Annotated[float, Range(1, 4096)] = 64.0
     max_memory_mb: Annotated[float, Range(0.05, 256)] = 4.0
     max_message_kb: Annotated[float, Range(1, 4096)] = 256.0
 

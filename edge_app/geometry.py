@@ -120,9 +120,7 @@ def _flip_code(vertical: bool, horizontal: bool) -> int | None:
     return 1 if horizontal else None
 
 
-def _edges(
-    crop: tuple[float, float, float, float] | None, plane: UInt8, transpose: bool
-) -> tuple[int, int, int, int]:
+def _edges(crop: tuple[float, float, float, float] | None, plane: UInt8, transpose: bool) -> tuple[int, int, int, int]:
     """left, top, right, bottom in pixels of the turned plane: even, rounded outwards, inside the picture."""
     height, width = plane.shape[:2]
     if transpose:

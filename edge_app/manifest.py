@@ -15,18 +15,9 @@ import yaml
 
 from edge_app import registry
 from edge_app.boxes import Resize
+from edge_app.document import Problems, entries, load_yaml, nearest
 from edge_app.errors import ConfigError, ModelError
-from edge_app.options import (
-    WRONG,
-    Positive,
-    Problems,
-    Range,
-    entries,
-    load_yaml,
-    nearest,
-    read_dataclass,
-    read_options,
-)
+from edge_app.options import WRONG, Positive, Range, read_dataclass, read_options
 
 FORMAT = 1
 FILE = "model.yaml"
@@ -62,11 +53,37 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """Where the cells of a backbone's map lie in the image, from the compiler: what reuse needs to recompute a crop.
+
+    Cell i depends on pixels i * stride + low to i * stride + high of the input, in x and y alike.
+    """
+
+    stride: Positive
+    low: int
+    high: int
+    channels: Positive
+
+
+@dataclass(frozen=True, slots=True)
 class Backbone:
-    """The shared part. graphs: in order, each the next one's input; features: what the heads take, by tensor name."""
+    """The shared part. features: what the heads take, by tensor name.
+
+    graphs: in order; each takes the image or maps of those before it. extents: by tensor name, of every map that a
+    graph gives; one that depends on the whole picture has none.
+    """
 
     graphs: tuple[dict[str, str], ...]
     features: tuple[str, ...]
+    extents: dict[str, Extent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of NPU memory that one converted file takes, as the converter says: weights and internal buffers."""
+
+    weights: Annotated[int, Range(0)]
+    internal: Annotated[int, Range(0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,11 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A model folder: `folder`/model.yaml, read and checked."""
+    """A model folder: `folder`/model.yaml, read and checked.
+
+    fused: by target, one file of backbone and all heads, its outputs named `head/output`: for heads that are always
+    due, where passing features through a slow CPU costs more than sharing saves. memory: by file name.
+    """
 
     folder: Path
     name: str
@@ -143,6 +164,8 @@ class Manifest:
     heads: Mapping[str, HeadSpec]
     backbone: Backbone | None
     sha256: Mapping[str, str]
+    fused: Mapping[str, str] = field(default_factory=dict)
+    memory: Mapping[str, Memory] = field(default_factory=dict)
 
     def graph(self, files: Mapping[str, str], target: str) -> Graph:
         """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError where there is none."""
@@ -164,6 +187,10 @@ class Manifest:
     def _graphs(self) -> list[Mapping[str, str]]:
         return [*(self.backbone.graphs if self.backbone else ()), *(h.graph for h in self.heads.values() if h.graph)]
 
+    def of_target(self, target: str) -> list[str]:
+        """The files that are loaded for a target: backbone and heads, in order."""
+        return [graph[target] for graph in self._graphs() if target in graph]
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -175,6 +202,8 @@ class _File:
     heads: dict[str, HeadManifest]
     backbone: Backbone | None = None
     sha256: dict[str, str] = field(default_factory=dict)
+    fused: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
 
 
 def load(folder: Path) -> Manifest:
@@ -206,7 +235,7 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     if not heads:
         problems.add(node["heads"], "heads: found none; expected at least one head")
     _check_wiring(file, node["heads"], problems)
-    return Manifest(folder, file.name, file.input, heads, file.backbone, file.sha256)
+    return Manifest(folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory)
 
 
 def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:
@@ -256,7 +285,7 @@ def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> t
 
 def _check_files(file: _File, root: yaml.MappingNode, problems: Problems) -> None:
     graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
-    for name in [name for graph in graphs for name in graph.values()] + list(file.sha256):
+    for name in [name for graph in (*graphs, file.fused) for name in graph.values()] + list(file.sha256):
         if not _inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
     named = {name for graph in graphs for name in graph.values()}

@@ -9,25 +9,22 @@ Not here: what any option means.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from edge_app.errors import ConfigError
+from edge_app.document import Problems, describe, entries, is_null, nearest
+from edge_app.secret import EXPECTED, Secret
 
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 20
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
-_NULL = ("", "null", "~", "Null", "NULL")
 _BOOL = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -60,114 +57,6 @@ class Option:
 REQUIRED = inspect.Parameter.empty
 
 
-@dataclass(slots=True)
-class Problems:
-    """The mistakes found so far; raised together so that a user mends them in one go."""
-
-    path: Path
-    found: list[tuple[int, str]] = field(default_factory=list)
-
-    def add(self, node: yaml.Node | yaml.Event | None, text: str) -> None:
-        """Note a mistake at the line of `node`, or of the file as a whole."""
-        mark = None if node is None else node.start_mark
-        self.found.append((0 if mark is None else mark.line + 1, text))
-
-    def raise_if_any(self) -> None:
-        """Raises ConfigError with a line for each mistake, in the file's order."""
-        if self.found:
-            raise ConfigError(
-                *(
-                    f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}"
-                    for line, text in sorted(self.found, key=lambda problem: problem[0])
-                )
-            )
-
-
-def load_yaml(path: Path, problems: Problems) -> yaml.MappingNode | None:
-    """Parse a file into a node tree. Notes a mistake and returns None where it cannot be used at all."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as exc:
-        problems.add(None, f"cannot be read: {exc.strerror}; expected a YAML file")
-        return None
-    if len(data) > MAX_BYTES:
-        problems.add(None, f"is larger than {MAX_BYTES // 1024} KiB; expected a hand-written file")
-        return None
-    return parse_yaml(data, problems)
-
-
-def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
-    """Parse YAML text into a node tree free of aliases, tags and duplicate keys, or note why not."""
-    try:
-        for event in yaml.parse(data, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                problems.add(event, f"alias '*{event.anchor}' found; write the value out")
-                return None
-            tag = getattr(event, "tag", None)
-            if tag:
-                problems.add(event, f"tag '{tag}' found; expected plain values")
-                return None
-        root = yaml.compose(data, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as exc:
-        line = exc.problem_mark.line + 1 if exc.problem_mark else 0
-        problems.found.append((line, f"not valid YAML: {exc.problem}"))
-        return None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
-        problems.add(None, f"not valid YAML: {str(exc).splitlines()[0]}")
-        return None
-    if not isinstance(root, yaml.MappingNode):
-        problems.add(root, f"found {describe(root) if root else 'an empty file'}; expected 'option: value' lines")
-        return None
-    return root if _well_formed(root, problems, 0) else None
-
-
-def _well_formed(node: yaml.Node, problems: Problems, depth: int) -> bool:
-    if depth > MAX_DEPTH:
-        problems.add(node, f"nested deeper than {MAX_DEPTH} levels")
-        return False
-    if isinstance(node, yaml.SequenceNode):
-        return sum(not _well_formed(child, problems, depth + 1) for child in node.value) == 0
-    if not isinstance(node, yaml.MappingNode):
-        return True
-    good = True
-    seen: dict[str, int] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            problems.add(key, f"found {describe(key)} as a name; expected a word")
-            good = False
-            continue
-        if key.value in seen:
-            problems.add(key, f"'{key.value}' is given twice; first on line {seen[key.value]}")
-            good = False
-        seen.setdefault(key.value, key.start_mark.line + 1)
-        good = _well_formed(value, problems, depth + 1) and good
-    return good
-
-
-def describe(node: yaml.Node) -> str:
-    """What stands in the file, in a user's words."""
-    if isinstance(node, yaml.MappingNode):
-        return "a block of options"
-    if isinstance(node, yaml.SequenceNode):
-        return f"a list of {len(node.value)}"
-    return "nothing" if _is_null(node) else f"'{node.value}'"
-
-
-def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """The values of a mapping node by name; empty for None or `null`."""
-    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'score'?`, or the list of what is known where nothing is near."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, 1, 0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; expected one of: {', '.join(known)}" if known else "; there are none here"
-
-
 def options_of(schema: Callable[..., Any]) -> tuple[Option, ...]:
     """The options of a dataclass, or the keyword-only arguments of a plug-in's constructor."""
     if dataclasses.is_dataclass(schema):
@@ -194,7 +83,7 @@ def read_options(node: yaml.Node | None, options: Iterable[Option], where: str, 
     """
     by_name = {option.name: option for option in options}
     prefix = f"{where}." if where else ""
-    if node is not None and not isinstance(node, yaml.MappingNode) and not _is_null(node):
+    if node is not None and not isinstance(node, yaml.MappingNode) and not is_null(node):
         problems.add(node, f"{where}: found {describe(node)}; expected options: {', '.join(by_name)}")
         return {}
     given = entries(node)
@@ -249,6 +138,8 @@ def _convert(node: yaml.Node, annotation: Any, where: str, problems: Problems) -
     if origin is Literal:
         text = node.value if isinstance(node, yaml.ScalarNode) else None
         return next((choice for choice in args if str(choice) == text), _MISMATCH)
+    if annotation is Secret:
+        return _convert_secret(node, where, problems)
     if origin in (tuple, list):
         return _convert_list(node, args, where, problems)
     if origin in (dict, Mapping):
@@ -286,16 +177,27 @@ def _convert_mapping(node: yaml.Node, kind: Any, where: str, problems: Problems)
     return WRONG if any(value is WRONG for value in values.values()) else values
 
 
+def _convert_secret(node: yaml.Node, where: str, problems: Problems) -> Any:
+    """A reference to a secret; what is none may be the secret itself, so it is not repeated."""
+    if is_null(node):
+        return _MISMATCH
+    try:
+        return Secret.parse(node.value if isinstance(node, yaml.ScalarNode) else "", problems.path.parent)
+    except ValueError as exc:
+        problems.add(node, f"{where}: no secret may stand here; {exc}")
+        return WRONG
+
+
 def _convert_scalar(node: yaml.Node, annotation: Any, folder: Path) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         return _MISMATCH
     text: str = node.value
     if annotation in (None, type(None)):
-        return None if _is_null(node) else _MISMATCH
+        return None if is_null(node) else _MISMATCH
     if annotation is str:
-        return _MISMATCH if _is_null(node) else text
+        return _MISMATCH if is_null(node) else text
     if annotation is Path:
-        return _MISMATCH if _is_null(node) or "\0" in text else folder / text
+        return _MISMATCH if is_null(node) or "\0" in text else folder / text
     if node.style:  # quoted: text, whatever it looks like
         return _MISMATCH
     if annotation is bool:
@@ -331,12 +233,10 @@ def expectation(annotation: Any) -> str:
         return f"a list of {len(args)}: {', '.join(expectation(kind) for kind in args)}"
     if origin in (dict, Mapping) or dataclasses.is_dataclass(annotation):
         return "a block of options"
+    if annotation is Secret:
+        return EXPECTED
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
     return words.get(annotation, "null")
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULL
 
 
 def _key_node(node: yaml.Node | None, name: str) -> yaml.Node | None:

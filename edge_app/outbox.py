@@ -239,9 +239,8 @@ class Outbox:
         due_ns = min((entry.due_ns for entry in self._pending), default=None)
         if due_ns is not None:
             if everything or due_ns <= now_ns or len(self._pending) >= _COMMIT_RECORDS:
-                items = [entry.item for entry in self._pending]
-                changes.rows = [(i.position, _PRIORITY[i.message.kind], i.message.payload) for i in items]
-            else:
+                changes.rows = self._group()
+            if len(changes.rows) < len(self._pending):
                 self._want(due_ns)
         done = min(min(self._cursors.values(), default=_UNREAD), self._last_stored)
         if done > self._deleted_through:
@@ -253,6 +252,18 @@ class Outbox:
             changes.cursors = {n: c for n, c in self._cursors.items() if self._kept_cursors.get(n) != c}
         due = changes.rows or changes.refused or changes.delete_through is not None or changes.gap is not None
         return changes if due or (everything and changes.cursors) else None
+
+    def _group(self) -> list[tuple[int, int, bytes]]:
+        """The oldest that are pending, as many as may go into one commit."""
+        rows: list[tuple[int, int, bytes]] = []
+        room = self._limits.max_mb * 1e6 / 16  # a larger group would make the file's log outgrow the cap
+        for entry in self._pending:
+            message = entry.item.message
+            room -= len(message.payload)
+            if rows and room < 0:
+                break
+            rows.append((entry.item.position, _PRIORITY[message.kind], message.payload))
+        return rows
 
     def _commit(self, changes: Changes) -> None:
         """Write a group, then make room where the file is over its cap."""
@@ -314,6 +325,8 @@ class Outbox:
             self._queued = {name: count + len(items) for name, count in counts.items()}
             self._stored = store.count_after(start)
             self._gap.merge(Gap.from_json(store.gap()))
+            if store.fresh and self._numbers.resumed and not self._gap:
+                self._gap.add_unknown("outbox file missing")
             if self._gap:
                 self._want(self._clock.monotonic_ns())
             self._adopted = True

@@ -72,7 +72,7 @@ class Pipeline:
         with ExitStack() as stack:
             self._inference = stack.enter_context(closing(self._open_model(config)))
             self._publisher = stack.enter_context(closing(self._open_publisher(config)))
-            self._capture = stack.enter_context(Capture(config.source, clock))
+            self._capture = stack.enter_context(Capture(config.source, clock, prefetch=1))
             self._worker: Worker[Frame, Frame] = Worker(self._infer, "inference")
             stack.pop_all()  # all is open: from here on close() releases it
 
@@ -118,7 +118,7 @@ class Pipeline:
             self._inference = inference
         if old.source != config.source:
             self._capture.close()  # before the new one: a camera opens once
-            self._capture, self._ended = Capture(config.source, self._clock), None
+            self._capture, self._ended = Capture(config.source, self._clock, prefetch=1), None
             self._capture.start()
         self.config = config
 

@@ -10,8 +10,9 @@ import importlib
 import pkgutil
 from typing import Any, Literal
 
+from edge_app.document import nearest
 from edge_app.errors import ConfigError
-from edge_app.options import Option, nearest, options_of
+from edge_app.options import Option, options_of
 
 Kind = Literal["sources", "backends", "heads", "sinks"]
 

@@ -22,6 +22,7 @@ class Sequence:
         self._path = path
         self._random_bits = random_bits
         start = _read(path)
+        self.resumed = start is not None  # numbers were taken here before
         self._next = self._limit = self._anywhere() if start is None else start
         self._reserved_to = self._limit
         if not self.reserve_ahead():

@@ -67,8 +67,10 @@ class Store:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
-        wal_pages = min(_WAL_PAGES, max_bytes // (8 * _PAGE_BYTES))
-        self._max_pages = max_bytes // _PAGE_BYTES - 2 * wal_pages
+        pages = max_bytes // _PAGE_BYTES
+        wal_pages = min(_WAL_PAGES, pages // 16)
+        self._max_pages = pages - 6 * wal_pages  # the log outgrows its bound by the largest group and eviction
+        self.fresh = False  # whether this call has made the file
         self._evicted_through = [0, 0, 0]  # by priority: nothing of it is left up to this position
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
@@ -80,6 +82,7 @@ class Store:
     def _prepare(self, wal_pages: int) -> None:
         if self._value("PRAGMA user_version") == 0 and not self._value("SELECT count(*) FROM sqlite_master"):
             self._db.executescript(_SCHEMA)
+            self.fresh = True
         if self._value("PRAGMA user_version") != _VERSION:
             raise sqlite3.DatabaseError("not an outbox file of this version")
         if (verdict := self._value("PRAGMA quick_check(1)")) != "ok":

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.assignment import assign
 from edge_app.boxes import iou
 from edge_app.config import Track
 from edge_app.frame import Detections, Float32, Frame
@@ -25,11 +26,11 @@ Rows = NDArray[np.intp]
 UNTRACKED = 0  # track_id of a detection that is no track, or not yet; ids count from 1
 
 # Deviations in shares of the box's longer side; centre, then size.
-_MEASURED = np.array([0.06, 0.06])  # of a detection; DeepSORT has 1/20
+_MEASURED = np.array([0.07, 0.07])  # of a detection; DeepSORT has 1/20
 _START_SPEED = np.array([2.0, 0.3])  # a second, of an object first seen: DeepSORT's 10/160 a frame at 30 Hz
 _DRIFT = np.array([0.4, 0.04])  # of the speed after a second: a walker stops or turns within one
-_WEAK = 1.5  # a low-score box is often a part of its object: so much less certain
-_UNLIKELY = 0.2  # what an overlap counts where the filter thinks it impossible
+_WEAK = 2.0  # an unsure box is often a part of its object: so much larger is its deviation
+_UNLIKELY = 0.3  # what an overlap counts where the filter thinks it impossible
 _FURTHEST = math.exp(-9.21 / 2)  # 99 % of a chi-square with 2 degrees of freedom: how far off a rescued centre may be
 _ALIKE = 0.6  # ratio of sides from which on a rescued box is of the same size
 
@@ -106,15 +107,15 @@ class Tracker:
     def _associate(self, found: Detections) -> tuple[Rows, Rows]:
         """Pairs of tracks and detections, as two arrays of row numbers.
 
-        ByteTrack's stages: all tracks and the sure boxes, then the tracks that are left and the unsure boxes. Last, what
-        was seen a moment ago and moved further than its own size, where the filter thinks that possible.
+        ByteTrack's stages: all tracks and the sure boxes, then the tracks that are left and the unsure boxes. Last,
+        what was seen a moment ago and moved further than its own size, where the filter thinks that possible.
         """
         settings, tracks = self._settings, self._tracks
         matching = _Matching(len(tracks), len(found))
         if not len(tracks) or not len(found):
             return matching.pairs()
-        gain = self._gain(found)
         sure = found.score >= settings.high
+        gain = self._gain(found, sure)
         everyone = np.ones(len(tracks), bool)
         for boxes in (sure, ~sure & (found.score >= settings.low)):
             rows, columns = matching.free(everyone, boxes)
@@ -127,19 +128,19 @@ class Tracker:
             matching.note(rows[i], columns[j])
         return matching.pairs()
 
-    def _gain(self, found: Detections) -> Float32:
+    def _gain(self, found: Detections, sure: NDArray[np.bool_]) -> Float32:
         """IoU (N, M) with where each track is expected, less where the filter finds that place unlikely.
 
-        Overlap alone lets a neighbour take over a track that is hidden for a moment: 2.5 times the identity switches
-        in `bench track`. Where motion says no, it takes an overlap of five times the least, so that an object which
-        does what no filter expects is still followed.
+        Overlap alone lets a neighbour take over a track that is hidden for a moment: twice the identity switches in
+        `bench track`. Where motion says no, it takes three times the least overlap, so that an object which does what
+        no filter expects is still followed.
         """
         tracks = self._tracks
         overlap = iou(_corners(tracks.centre, tracks.size), found.xyxy)
         rows, columns = np.nonzero(overlap >= self._settings.overlap)
         centre, _ = _measured(found.xyxy)
         distance = ((tracks.centre[rows] - centre[columns]) ** 2).sum(axis=1)
-        likely = np.exp(-0.5 * distance / tracks.spread[rows])
+        likely = np.exp(-0.5 * distance / tracks.spread(rows, np.where(sure, 1.0, _WEAK)[columns]))
         value = overlap[rows, columns] * (_UNLIKELY + (1 - _UNLIKELY) * likely)
         if not self._settings.mix_classes:
             value *= tracks.class_id[rows] == found.class_id[columns]
@@ -167,7 +168,7 @@ class Tracker:
         """Drop what was lost too long; one miss is always forgiven, however slow the camera."""
         tracks = self._tracks
         late = (seen_ns - tracks.seen_ns > self._lost_ns) & (tracks.misses > 1)
-        unproven = (tracks.id == UNTRACKED) & (tracks.misses > 0)
+        unproven = (tracks.id == UNTRACKED) & (tracks.misses > 1)
         gone = late | unproven
         if gone.any():
             self._tracks = tracks[np.flatnonzero(~gone)]
@@ -227,10 +228,9 @@ class _Tracks:
         longer: Float64 = np.maximum(self.size.max(axis=1), 1.0)
         return longer
 
-    @property
-    def spread(self) -> Float64:
-        """Variance (N,) of the distance along each axis between a track's centre and its next detection's."""
-        expected: Float64 = self.cov[:, 0, 0] + (_MEASURED[0] * self.scale) ** 2
+    def spread(self, rows: Rows, weak: Float64) -> Float64:
+        """Variance (K,) along each axis of how far a detection's centre lies from that of each of `rows`."""
+        expected: Float64 = self.cov[rows, 0, 0] + (_MEASURED[0] * weak * self.scale[rows]) ** 2
         return expected
 
     def advance(self, dt: float) -> None:
@@ -280,99 +280,6 @@ class _Matching:
         return np.concatenate(rows), np.concatenate(columns)
 
 
-def assign(gain: Float64 | Float32, least: float) -> tuple[Rows, Rows]:
-    """Pair rows with columns, each once at most, for the greatest sum of gains; pairs below `least` are forbidden.
-
-    gain: (N, M), least > 0. Returns the rows and the columns of the pairs. Exact: where every row's best column is its
-    alone, that is the answer already; rows that compete are inserted one by one (_Assignment).
-    """
-    best = gain.argmax(axis=1)
-    top = gain[np.arange(len(gain)), best]
-    rows = np.flatnonzero(top >= least)
-    wanted = best[rows]
-    if np.bincount(wanted, minlength=1).max() <= 1:
-        return rows, wanted
-    costs: list[list[tuple[int, float]]] = [[] for _ in range(len(gain))]
-    allowed = np.nonzero(gain >= least)
-    for row, column, value in zip(*(part.tolist() for part in (*allowed, gain[allowed]))):
-        costs[row].append((column, -value))
-    assignment = _Assignment(costs, -top.astype(np.float64))
-    for row, column in zip(rows.tolist(), wanted.tolist()):
-        assignment.insert(row, column)
-    pairs = np.array(sorted(assignment.given.items()), np.intp)
-    return pairs[:, 0], pairs[:, 1]
-
-
-class _Assignment:
-    """A cheapest assignment that grows row by row along shortest augmenting paths (Jonker and Volgenant 1987).
-
-    Rows may stay without a column, at cost 0. Few candidates a row: lists beat arrays here.
-    """
-
-    def __init__(self, costs: list[list[tuple[int, float]]], row_prices: Float64) -> None:
-        self._costs = costs
-        self._row_price: list[float] = row_prices.tolist()
-        self._column_price: dict[int, float] = {}
-        self._taken: dict[int, int] = {}  # by which row a column is
-        self.given: dict[int, int] = {}  # which column a row has
-
-    def insert(self, row: int, best: int) -> None:
-        """Add a row; `best` is its cheapest column, which it gets for nothing while that is free and unpriced."""
-        if best not in self._taken and best not in self._column_price:
-            self._taken[best], self.given[row] = row, best
-        else:
-            self._augment(row)
-
-    def _augment(self, row: int) -> None:
-        reached: dict[int, float] = {}  # the cheapest way to each column, and from which row
-        via: dict[int, int] = {}
-        closed: dict[int, float] = {}
-        visited = [row]
-        at, spent = row, 0.0
-        leave, leave_cost = row, -self._row_price[row]  # the visited row that stays without, were this the end
-        while True:
-            for column, cost in self._costs[at]:
-                way = spent + cost - self._row_price[at] - self._column_price.get(column, 0.0)
-                if column not in closed and way < reached.get(column, math.inf):
-                    reached[column], via[column] = way, at
-            nearest = min(reached, key=reached.__getitem__, default=-1)
-            if nearest < 0 or reached[nearest] >= leave_cost:
-                nearest, spent = -1, leave_cost
-                break
-            spent = reached[nearest]
-            if nearest not in self._taken:
-                break
-            closed[nearest] = reached.pop(nearest)
-            at = self._taken[nearest]
-            visited.append(at)
-            if spent - self._row_price[at] < leave_cost:
-                leave, leave_cost = at, spent - self._row_price[at]
-        self._reprice(row, visited, closed, spent)
-        self._shift(row, nearest, leave, via)
-
-    def _reprice(self, row: int, visited: list[int], closed: dict[int, float], spent: float) -> None:
-        self._row_price[row] += spent
-        for other in visited[1:]:
-            self._row_price[other] += spent - closed[self.given[other]]
-        for column, way in closed.items():
-            self._column_price[column] = self._column_price.get(column, 0.0) - (spent - way)
-
-    def _shift(self, row: int, column: int, leave: int, via: dict[int, int]) -> None:
-        """Hand the columns along the path; where it ends with a row that leaves, its column is the first to pass on."""
-        if column < 0:
-            if leave == row:
-                return
-            column = self.given.pop(leave)
-        while True:
-            at = via[column]
-            self._taken[column] = at
-            before = self.given.get(at, -1)
-            self.given[at] = column
-            if at == row:
-                return
-            column = before
-
-
 def _nearness(tracks: _Tracks, found: Detections, mix_classes: bool) -> Float64:
     """exp(-d² / 2) of every track's centre to every detection's (N, M), d in deviations; 0 where sizes differ."""
     centre, size = _measured(found.xyxy)
@@ -381,7 +288,8 @@ def _nearness(tracks: _Tracks, found: Detections, mix_classes: bool) -> Float64:
     alike = (np.minimum(ratio, 1 / ratio) >= _ALIKE).all(axis=2)
     if not mix_classes:
         alike &= tracks.class_id[:, None] == found.class_id
-    near: Float64 = np.exp(-0.5 * distance / tracks.spread[:, None]) * alike
+    spread = tracks.spread(np.arange(len(tracks)), np.ones(len(tracks)))
+    near: Float64 = np.exp(-0.5 * distance / spread[:, None]) * alike
     return near
 
 

@@ -30,8 +30,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How hard it is. Lengths are pixels; `missed` and `false` are shares of the visible people; `noise` is the
-    deviation of a box's sides in shares of its height."""
+    """How hard it is. Lengths are pixels.
+
+    missed, false: shares of the visible people. noise: the deviation of a box's sides in shares of its height.
+    """
 
     people: int = 20
     width: int = 1280
@@ -69,7 +71,7 @@ class Crowd:
         return np.stack([left, np.zeros_like(left), left + wide, np.full_like(left, 0.75 * self.height)], axis=1)
 
     def _detect(self, xyxy: Float64, shares: Float64, rng: Rng) -> Detections:
-        """Boxes with noise, more of it and a lower score where a person is partly hidden; some missed, some invented."""
+        """Boxes with noise, more of it and a lower score where a person is partly hidden; some missed, some false."""
         hit = rng.random(len(xyxy)) >= self.missed
         shares, boxes = shares[hit], xyxy[hit]
         tall = (boxes[:, 3] - boxes[:, 1])[:, None]
@@ -142,9 +144,9 @@ def _visible(xyxy: Float64, pillars: Float64, crowd: Crowd) -> Float64:
     limit = (crowd.width, crowd.height)
     inside = np.prod(np.maximum(np.minimum(xyxy[:, 2:], limit) - np.maximum(xyxy[:, :2], 0), 0), axis=1) / area
     things = np.concatenate([xyxy, pillars])
-    overlap = np.prod(
-        np.maximum(np.minimum(xyxy[:, None, 2:], things[None, :, 2:]) - np.maximum(xyxy[:, None, :2], things[None, :, :2]), 0), axis=2
-    )
+    low = np.maximum(xyxy[:, None, :2], things[None, :, :2])
+    high = np.minimum(xyxy[:, None, 2:], things[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0), axis=2)  # (N, N + pillars)
     in_front = np.ones((n, len(things)), bool)
     in_front[:, :n] = things[None, :n, 3] > xyxy[:, None, 3]
     hidden = np.where(in_front, overlap, 0).max(axis=1, initial=0) / area

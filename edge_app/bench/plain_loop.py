@@ -124,6 +124,7 @@ def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str,
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3
 
     def load(files: Mapping[str, str]) -> Any:
         path = str(model.graph(files, "onnx").path)
@@ -150,15 +151,19 @@ def _run(session: Any, features: Outputs, image: NDArray[Any]) -> Outputs:
 def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
     spec = model.input
     transform = fit((image.shape[1], image.shape[0]), (spec.width, spec.height), spec.resize)
-    width, height = transform.fitted
-    canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
-    x, y = transform.pad_x, transform.pad_y
-    canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height))
+    canvas = cv2.resize(image, transform.fitted)
+    if spec.resize == "letterbox":
+        right, below = spec.width - transform.fitted[0] - transform.pad_x, spec.height - transform.fitted[1] - transform.pad_y
+        grey = (spec.pad,) * 3
+        canvas = cv2.copyMakeBorder(canvas, transform.pad_y, below, transform.pad_x, right, cv2.BORDER_CONSTANT, value=grey)
     if spec.color == "rgb":
-        canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    tensor = (
-        canvas if spec.dtype == "uint8" else ((canvas - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
-    )
+        canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
+    tensor: NDArray[Any] = canvas
+    if spec.dtype == "float32":
+        tensor = canvas.astype(np.float32)
+        if any(spec.mean):
+            tensor -= np.array(spec.mean, np.float32)
+        tensor /= np.array(spec.std, np.float32) if len(set(spec.std)) > 1 else np.float32(spec.std[0])
     return np.ascontiguousarray(tensor[None] if spec.layout == "nhwc" else tensor.transpose(2, 0, 1)[None])
 
 
@@ -190,14 +195,15 @@ def _decode_fastestdet(outputs: Outputs, image: UInt8) -> Any:
     (prediction,) = outputs.values()  # (1, 5 + classes, h, w)
     height, width = image.shape[:2]
     _, channels, rows, columns = prediction.shape
-    cells = prediction[0].reshape(channels, -1).T  # (h * w, 5 + classes)
-    score = cells[:, 0] ** 0.6 * cells[:, 5:].max(axis=1) ** 0.4
-    label = cells[:, 5:].argmax(axis=1)
-    gy, gx = np.mgrid[:rows, :columns].reshape(2, -1)
-    cx = (np.tanh(cells[:, 1]) + gx) / columns * width
-    cy = (np.tanh(cells[:, 2]) + gy) / rows * height
-    w = width / (1 + np.exp(-cells[:, 3]))
-    h = height / (1 + np.exp(-cells[:, 4]))
+    cells = prediction.reshape(channels, -1)  # (5 + classes, h * w)
+    label = cells[5:].argmax(axis=0)
+    score = cells[0] ** 0.6 * cells[5:].max(axis=0) ** 0.4
+    above = np.flatnonzero(score > SCORE)
+    cells, label, score = cells[:, above], label[above], score[above]
+    cx = (np.tanh(cells[1]) + above % columns) / columns * width
+    cy = (np.tanh(cells[2]) + above // columns) / rows * height
+    w = width / (1 + np.exp(-cells[3]))
+    h = height / (1 + np.exp(-cells[4]))
     boxes = np.stack((cx - w / 2, cy - h / 2, w, h), axis=1)
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), SCORE, NMS_IOU)
     return [

@@ -16,7 +16,7 @@ from edge_app.errors import ModelError
 def canonicalise(net: Net) -> Net:
     """A new, equal graph in canonical form. net: all input shapes known. Raises ModelError where it cannot be folded."""
     net = _folded(net)
-    for rewrite in (_no_identities, _no_transpose_pairs, _separate_convolutions, _no_pads, _scaled_resizes):
+    for rewrite in (_no_identities, _no_transpose_pairs, _plain_softmax, _separate_convolutions, _no_pads, _scaled_resizes):
         rewrite(net, net.shapes())
         net.prune()
     movement.rewrite(net, net.shapes())
@@ -30,10 +30,12 @@ def _folded(net: Net) -> Net:
     import onnxslim
 
     try:
-        slim = onnxslim.slim(net.to_model(net.shapes()))
+        slim = onnxslim.slim(net.to_model())
     except Exception as exc:  # onnxslim lets through whatever its many passes meet
         raise ModelError(f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph") from exc
-    return from_model(slim, net.name)
+    folded = from_model(slim, net.name)
+    folded.declared = {}
+    return folded
 
 
 def _no_identities(net: Net, _: dict[str, Shape]) -> None:
@@ -67,6 +69,19 @@ def _no_transpose_pairs(net: Net, _: dict[str, Shape]) -> None:
         if perm == sorted(perm):
             node.op, node.attrs = "Identity", {}
     _no_identities(net, {})
+
+
+def _plain_softmax(net: Net, shapes: dict[str, Shape]) -> None:
+    """Flatten - Softmax - Reshape back, which opset conversion writes, is a Softmax on the last axis."""
+    producers = net.producers()
+    for node in net.nodes:
+        softmax = producers.get(node.inputs[0]) if node.op == "Reshape" else None
+        flatten = producers.get(softmax.inputs[0]) if softmax is not None and softmax.op == "Softmax" else None
+        if flatten is None or flatten.op != "Flatten":
+            continue
+        start = shapes.get(flatten.inputs[0], ())
+        if shapes.get(node.outputs[0]) == start and flatten.attrs.get("axis", 1) == len(start) - 1:
+            node.op, node.inputs, node.attrs = "Softmax", [flatten.inputs[0]], {"axis": len(start) - 1}
 
 
 def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
@@ -139,11 +154,7 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
     (value,) = net.inputs
     batch, channels = 1, value.shape[1]
     net.inputs = [type(value)(value.name, value.dtype, (batch, channels, height, width))]
-    try:
-        shapes = net.shapes()
-    except Exception as exc:  # onnx raises InferenceError, of no public base
-        reason = str(exc).strip().splitlines()[-1][:160]
-        raise ModelError(f"{net.name}: cannot take {width}x{height} images: {reason}") from exc
+    shapes = net.shapes()
     unknown = [name for name in net.outputs if None in shapes.get(name, (None,))]
     if unknown:
         raise ModelError(f"{net.name}: cannot take {width}x{height} images: the shape of '{unknown[0]}' stays unknown")

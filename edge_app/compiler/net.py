@@ -5,7 +5,7 @@ Not here: any rewriting (canonical.py, shuffle.py, …).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,10 @@ class Value:
 
 @dataclass(slots=True)
 class Net:
-    """A graph in topological order. weights: constants by name, no graph inputs among them."""
+    """A graph in topological order. weights: constants by name, no graph inputs among them.
+
+    declared: what the file says of its outputs, for as long as shape inference cannot tell.
+    """
 
     name: str
     opset: int
@@ -56,6 +59,7 @@ class Net:
     outputs: list[str]
     nodes: list[Node]
     weights: dict[str, Array]
+    declared: dict[str, Value] = field(default_factory=dict)
 
     def copy(self) -> Net:
         """Independent nodes; weights are shared, passes replace arrays and never write into them."""
@@ -131,26 +135,38 @@ class Net:
         used = {name for node in order for name in node.inputs} | set(self.outputs)
         self.weights = {name: array for name, array in self.weights.items() if name in used}
 
+    def values(self) -> dict[str, Value]:
+        """Every tensor whose type and shape shape inference finds. Raises ModelError where the graph contradicts itself."""
+        model = self._model([])  # without outputs, every tensor is a value in between
+        try:
+            inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+        except shape_inference.InferenceError as exc:
+            raise ModelError(f"{self.name}: {_reason(exc)}; expected shapes that fit together") from exc
+        found = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
+        return {value.name: value for value in found if value is not None}
+
     def shapes(self) -> dict[str, Shape]:
         """The shape of every tensor that shape inference finds; None where a size is free."""
-        inferred = shape_inference.infer_shapes(self.to_model(), data_prop=True).graph
-        found = {info.name: _shape(info) for info in (*inferred.value_info, *inferred.input, *inferred.output)}
-        return {name: shape for name, shape in found.items() if shape is not None}
+        return {name: value.shape for name, value in self.values().items()}
 
-    def to_model(self, shapes: Mapping[str, Shape] | None = None) -> onnx.ModelProto:
-        """As ONNX. shapes: of the outputs, where they are known."""
-        inputs = [helper.make_tensor_value_info(v.name, _TYPES[v.dtype], list(v.shape)) for v in self.inputs]
-        outputs = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shapes[name]))
-            if shapes and name in shapes
-            else onnx.ValueInfoProto(name=name)
-            for name in self.outputs
-        ]
+    def to_model(self) -> onnx.ModelProto:
+        """As ONNX, outputs typed. Raises ModelError where an output's shape cannot be inferred."""
+        values = self.declared | self.values()
+        for name in self.outputs:
+            if name not in values:
+                raise ModelError(f"{self.name}: the shape of the output '{name}' cannot be inferred")
+        return self._model([values[name] for name in self.outputs])
+
+    def _model(self, results: list[Value]) -> onnx.ModelProto:
+        inputs, outputs = (
+            [helper.make_tensor_value_info(v.name, _TYPES[v.dtype], list(v.shape)) for v in side]
+            for side in (self.inputs, results)
+        )
         nodes = [
             helper.make_node(n.op, n.inputs, n.outputs, name=f"{n.op}_{n.outputs[0]}", domain=n.domain, **n.attrs)
             for n in self.nodes
         ]
-        weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in self.weights.items()]
+        weights = [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in self.weights.items()]
         graph = helper.make_graph(nodes, self.name, inputs, outputs, weights)
         domains = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
         opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
@@ -158,7 +174,7 @@ class Net:
 
     def serialize(self) -> bytes:
         """The bytes of a complete ONNX file: outputs typed and shaped, checked. Raises ModelError where it is invalid."""
-        model = self.to_model(self.shapes())
+        model = self.to_model()
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
@@ -198,9 +214,10 @@ def from_model(model: onnx.ModelProto, name: str) -> Net:
             weights[proto.output[0]] = numpy_helper.to_array(attrs["value"])
             continue
         nodes.append(Node(proto.op_type, list(proto.input), list(proto.output), attrs, proto.domain))
-    inputs = [_value(info) for info in graph.input if info.name not in weights]
+    inputs = [value for info in graph.input if info.name not in weights and (value := _value(info)) is not None]
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
-    net = Net(name, opset, inputs, [info.name for info in graph.output], nodes, weights)
+    declared = {value.name: value for info in graph.output if (value := _value(info)) is not None}
+    net = Net(name, opset, inputs, [info.name for info in graph.output], nodes, weights, declared)
     net.prune()
     return net
 
@@ -209,7 +226,7 @@ def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[s
     """The part of a graph between some tensors and others. Raises ValueError where an output needs more than `inputs`."""
     inputs = list(inputs)
     part = net.copy()
-    part.name, part.inputs, part.outputs = name, inputs, list(outputs)
+    part.name, part.inputs, part.outputs, part.declared = name, inputs, list(outputs), {}
     given = {value.name for value in inputs}
     part.nodes = [node for node in part.nodes if not given & set(node.outputs)]
     part.prune()
@@ -218,6 +235,29 @@ def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[s
     if missing:
         raise ValueError(f"{name}: needs {', '.join(sorted(missing))} beside {', '.join(sorted(given))}")
     return part
+
+
+def join(name: str, first: Net, second: Net, outputs: Collection[str] | None = None) -> Net:
+    """`second` behind `first`: its inputs are tensors of `first` by name. outputs: None gives those of `second`.
+
+    Every other name of `second` gets a prefix where `first` uses it too.
+    """
+    joined, behind = first.copy(), second.copy()
+    taken = set(joined.weights) | {n for node in joined.nodes for n in (*node.inputs, *node.outputs)}
+    taken |= {value.name for value in joined.inputs}
+    given = {value.name for value in second.inputs}
+    names = {n for node in behind.nodes for n in (*node.inputs, *node.outputs) if n} | set(behind.weights)
+    renamed = {n: f"{second.name}.{n}" for n in names & taken - given}
+    for node in behind.nodes:
+        node.inputs = [renamed.get(n, n) for n in node.inputs]
+        node.outputs = [renamed.get(n, n) for n in node.outputs]
+    joined.name = name
+    joined.nodes += behind.nodes
+    joined.weights |= {renamed.get(n, n): array for n, array in behind.weights.items()}
+    joined.outputs = list(outputs) if outputs is not None else [renamed.get(n, n) for n in behind.outputs]
+    joined.declared = {}
+    joined.prune()
+    return joined
 
 
 def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
@@ -235,8 +275,9 @@ def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         # with shapes known, Softmax keeps its axis instead of being flattened
         converted = version_converter.convert_version(shape_inference.infer_shapes(model), OLDEST)
     except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
-        reason = str(exc).strip().splitlines()[-1][:200]
-        raise ModelError(f"{path}: opset {version} cannot be brought to {OLDEST}: {reason}; export with opset_version=17") from exc
+        raise ModelError(
+            f"{path}: opset {version} cannot be brought to {OLDEST}: {_reason(exc)}; export with opset_version=17"
+        ) from exc
     return converted
 
 
@@ -260,11 +301,15 @@ _TYPES = {
 _NAMES = {number: name for name, number in _TYPES.items()}
 
 
-def _value(info: onnx.ValueInfoProto) -> Value:
+def _value(info: onnx.ValueInfoProto) -> Value | None:
     kind = _NAMES.get(info.type.tensor_type.elem_type)
-    if kind is None:
-        raise ModelError(f"input '{info.name}': found element type {info.type.tensor_type.elem_type}; expected float32 or uint8")
-    return Value(info.name, kind, _shape(info) or ())
+    return None if kind is None else Value(info.name, kind, _shape(info) or ())
+
+
+def _reason(exc: Exception) -> str:
+    """The first thing that a library's error says; what follows is its consequences."""
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(exc).__name__
 
 
 def _shape(info: onnx.ValueInfoProto) -> Shape | None:

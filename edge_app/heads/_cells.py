@@ -1,6 +1,7 @@
 """Boxes from the cells of grids: where the cells lie, and the shapes in which formats give a box.
 
-All in input pixels, float32. Which format uses what is the families' business.
+All in input pixels, float32. Which format uses what is the families' business; so is keeping numpy quiet about numbers
+that are not finite.
 """
 
 from __future__ import annotations
@@ -101,8 +102,7 @@ def expectation(logits: Float32) -> Float32:
     finite. Source: Li et al., "Generalized Focal Loss" (NeurIPS 2020).
     """
     logits = logits.reshape(len(logits), 4, -1)  # (N, 4, bins)
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        weight = np.exp(logits - logits.max(axis=2, keepdims=True))
+    weight = np.exp(logits - logits.max(axis=2, keepdims=True))
     bins = np.arange(logits.shape[2], dtype=np.float32)
     mean: Float32 = (weight @ bins) / weight.sum(axis=2)
     return mean

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_app.frame import Float32
 
-_TOLERANCES = (0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.12)  # of the perimeter
+_ROUGH = 0.01  # how far the hull may be simplified first, of its perimeter
 _MIDDLE = (0.15, 0.85)  # the part of a side that its line is fitted to: corners are rounded
 _NEAR = 0.1  # how far from a side an outline may run and belong to it, of the side
 _SHIFT = 0.25  # how far a corner may move when the lines are crossed, of the shortest side
@@ -16,10 +17,11 @@ _SHIFT = 0.25  # how far a corner may move when the lines are crossed, of the sh
 def quadrilateral(outline: Float32) -> Float32:
     """The corners (4, 2) of an outline (K, 2), K >= 3: clockwise in a picture, from the one nearest the top left.
 
-    The hull is thinned out to four points; a line is fitted to the outline along each side, and the lines are crossed.
-    An outline that does not thin out to four points gets its smallest enclosing rectangle.
+    The hull's shortest sides are dropped, their neighbours prolonged until they meet: a corner that is rounded or
+    covered comes back. Then a line is fitted to the outline along each side, and the lines are crossed. An outline
+    that has no four such sides gets its smallest enclosing rectangle.
     """
-    corners = _clockwise(_thinned(np.asarray(cv2.convexHull(outline), np.float32)))
+    corners = _clockwise(_four_sides(np.asarray(cv2.convexHull(outline), np.float32)))
     ends = np.roll(corners, -1, axis=0)
     lines = [_side(outline, corners[i], ends[i]) for i in range(4)]
     limit = _SHIFT * float(np.hypot(*(ends - corners).T).min())
@@ -27,15 +29,28 @@ def quadrilateral(outline: Float32) -> Float32:
     return np.asarray(crossed, np.float32)
 
 
-def _thinned(hull: Float32) -> Float32:
-    perimeter = cv2.arcLength(hull, True)
-    for tolerance in _TOLERANCES:
-        points = cv2.approxPolyDP(hull, tolerance * perimeter, True).reshape(-1, 2)
-        if len(points) == 4:
-            return np.asarray(points, np.float32)
-        if len(points) < 4:
+def _four_sides(hull: Float32) -> Float32:
+    """The quadrilateral around a hull that adds the least area, side by side."""
+    tolerance = _ROUGH * cv2.arcLength(hull, True)
+    corners: NDArray[np.float64] = np.asarray(cv2.approxPolyDP(hull, tolerance, True), np.float64).reshape(-1, 2)
+    while len(corners) > 4:
+        start, end = corners, np.roll(corners, -1, axis=0)
+        before, after = start - np.roll(start, 1, axis=0), end - np.roll(end, -1, axis=0)
+        sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):  # parallel neighbours never meet
+            reach = ((end - start)[:, 0] * after[:, 1] - (end - start)[:, 1] * after[:, 0]) / sine
+            meet = start + reach[:, None] * before
+            side = end - start
+            added = np.abs(side[:, 0] * (meet - start)[:, 1] - side[:, 1] * (meet - start)[:, 0])
+        added[~(reach > 0) | ~np.isfinite(added)] = np.inf  # they meet on the other side, or not at all
+        least = int(added.argmin())
+        if not np.isfinite(added[least]):
             break
-    return np.asarray(cv2.boxPoints(cv2.minAreaRect(hull)), np.float32)
+        corners[least] = meet[least]
+        corners = np.delete(corners, (least + 1) % len(corners), axis=0)
+    if len(corners) != 4:
+        return np.asarray(cv2.boxPoints(cv2.minAreaRect(hull)), np.float32)
+    return corners.astype(np.float32)
 
 
 def _clockwise(corners: Float32) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Selection:
             rows = rows[np.sort(best)]
         return rows
 
+    def hit(self, scores: NDArray[Any]) -> NDArray[np.intp]:
+        """Rows of scores (N, C) with a value at or above `score`, ascending: cheaper than a maximum of each row."""
+        hits: NDArray[np.intp] = np.flatnonzero(scores >= self.score) // scores.shape[1]
+        return hits[np.flatnonzero(np.diff(hits, prepend=-1))]
+
     def detections(
         self,
         xyxy: Float32,
@@ -57,7 +63,7 @@ class Selection:
         mapped = transform.to_image(xyxy[kept])
         whole = ((mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])).nonzero()[0]
         kept = kept[whole]
-        score = score[kept]
+        score = np.minimum(score[kept], np.float32(1))  # a dequantised probability may lie a step above
         return Detections(mapped[whole], score, classes[whole], keypoints=_keypoints(points, kept, score, transform))
 
 
@@ -66,6 +72,7 @@ def _keypoints(
 ) -> Float32 | None:
     if points is None:
         return None
-    mapped = transform.points_to_image(np.nan_to_num(points[kept]))  # (N, K, 2)
+    near = np.nan_to_num(np.clip(points[kept], -_FAR_PX, _FAR_PX))
+    mapped = transform.points_to_image(near)  # (N, K, 2)
     scores = np.broadcast_to(score[:, None, None], (*mapped.shape[:2], 1))
     return np.concatenate([mapped, scores], axis=2)

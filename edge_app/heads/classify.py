@@ -56,7 +56,7 @@ class Head:
             return sigmoid(values)
         if self._activation == "none" or (self._activation == "auto" and _is_distribution(values)):
             return np.clip(values, 0, 1)
-        finite = np.nan_to_num(values)  # infinities become the largest float32
+        finite = np.clip(values, -1e30, 1e30)  # differences of these are still numbers
         weight = np.exp(np.maximum(finite - finite.max(), np.float32(-100)))
         return np.asarray(weight / weight.sum(), np.float32)
 

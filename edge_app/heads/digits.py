@@ -50,8 +50,9 @@ class Head:
             return Detections.empty()
         found = logits[:, cells]
         class_id = found.argmax(axis=0)
-        distance = float32(outputs[layout.boxes][0].reshape(4, -1)[:, cells]).T * layout.stride
-        xyxy = _cells.from_edges(layout.centers[cells], distance)
+        distance = float32(outputs[layout.boxes][0].reshape(4, -1)[:, cells]).T  # (n, 4)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped
+            xyxy = _cells.from_edges(layout.centers[cells], distance * layout.stride)
         return self._selection.detections(xyxy, sigmoid(found.max(axis=0)), class_id, transform)
 
 

@@ -1,8 +1,9 @@
-"""FastestDet: one grid, one output, a box a cell, sizes as a share of the input.
+"""FastestDet: one grid, a box a cell, sizes as a share of the input.
 
 Source: the FastestDet repository (dog-qiuqiu). One output (1, 5 + C, H, W): objectness and C class scores, both
-probabilities; between them x, y, w, h. Score = objectness^0.6 * class^0.4; centre = (tanh(x) + cell) / grid and size =
-sigmoid(w), both as a share of the input.
+probabilities; between them x, y, w, h. Or the three apart, as the compiler cuts them for int8.
+Score = objectness^0.6 * class^0.4; centre = (tanh(x) + cell) / grid and size = sigmoid(w), both as a share of the
+input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from edge_app.heads._selection import Selection
 from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
-_EXPECTED = "one output 1x(5+C)xHxW: objectness, 4 box values, C class scores"
+_EXPECTED = "one output 1x(5+C)xHxW: objectness, 4 box values, C class scores; or these three apart"
 _OBJECT_POWER, _CLASS_POWER = 0.6, 0.4
 
 
@@ -43,11 +44,11 @@ class Head:
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
         """Decode the grid of one picture."""
         layout = self._layout = self._layout or _layout(self._spec, described(outputs))
-        values = outputs[layout.output][0].reshape(5 + layout.classes, -1)  # (5 + C, cells)
-        cells = np.flatnonzero(values[0] >= self._least_object)
+        values = [outputs[name][0].reshape(outputs[name].shape[1], -1) for name in layout.outputs]  # (channels, cells)
+        cells = np.flatnonzero(values[0][0] >= self._least_object)
         if not len(cells):
             return Detections.empty()
-        found = float32(values[:, cells])  # (5 + C, n)
+        found = float32(np.concatenate([part[:, cells] for part in values]))  # (5 + C, n)
         best = found[5:].max(axis=0)
         score = np.clip(found[0], 0, 1) ** _OBJECT_POWER * np.clip(best, 0, 1) ** _CLASS_POWER
         rows = self._selection.strongest(score)
@@ -61,22 +62,37 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """corners: (cells, 2), columns and rows; cell, input_size: (2,), width and height in input pixels."""
+    """outputs: in the order objectness, boxes, classes. corners: (cells, 2), columns and rows.
 
-    output: str
-    classes: int
+    cell, input_size: (2,), width and height in input pixels.
+    """
+
+    outputs: tuple[str, ...]
     corners: Float32
     cell: Float32
     input_size: Float32
 
 
 def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
-    shape = shape_of(outputs[0])
-    if len(outputs) != 1 or len(shape) != 3 or shape[0] < 6:
+    ordered = _ordered(outputs)
+    shapes = [shape_of(output) for output in ordered]
+    channels = sum(shape[0] for shape in shapes if len(shape) == 3)
+    if not ordered or any(len(shape) != 3 or shape[1:] != shapes[0][1:] for shape in shapes) or channels < 6:
         raise unusable(spec, outputs, _EXPECTED)
-    channels, height, width = shape
+    height, width = shapes[0][1:]
     check_labels(spec, channels - 5)
     input_size = np.array(spec.input_size, np.float32)
     corners = _cells.centers(width, height, 1, 1, offset=0)
     grid = np.array([width, height], np.float32)
-    return _Layout(outputs[0].name, channels - 5, corners, input_size / grid, input_size)
+    return _Layout(tuple(output.name for output in ordered), corners, input_size / grid, input_size)
+
+
+def _ordered(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Objectness (1 channel), boxes (4), classes; equal numbers of channels stay in the graph's order."""
+    if len(outputs) == 1:
+        return outputs
+    by_channels = {shape_of(output)[0]: output for output in reversed(outputs) if len(shape_of(output)) == 3}
+    if len(outputs) != 3 or 1 not in by_channels or 4 not in by_channels:
+        return ()
+    first, boxes = by_channels[1], by_channels[4]
+    return (first, boxes, next(output for output in outputs if output not in (first, boxes)))

@@ -17,7 +17,7 @@ import numpy as np
 from edge_app.boxes import Transform
 from edge_app.frame import Detections
 from edge_app.heads._cells import STRIDES, Grid, Pyramid, expectation, from_edges, gather, grid, grid_of
-from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
+from edge_app.heads._outputs import Arrays, check_labels, described, fixed, shape_of, unusable
 from edge_app.heads._selection import Selection
 from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive, Range
@@ -54,15 +54,19 @@ class Head:
         """Decode all strides of one picture."""
         layout = self._layout = self._layout or self._read(described(outputs))
         scores = [outputs[name][0][:, : layout.classes] for name in layout.scores]  # (cells, C) a level
-        best = np.concatenate([float32(level).max(axis=1) for level in scores])
-        rows = self._selection.strongest(best)
+        firsts = accumulate([0, *(len(level) for level in scores)])
+        rows = np.concatenate([first + self._selection.hit(level) for first, level in zip(firsts, scores)])
         if not len(rows):
             return Detections.empty()
-        class_id = gather(scores, rows).argmax(axis=1)
+        found = gather(scores, rows)  # (n, C)
+        best = found.max(axis=1)
+        kept = self._selection.strongest(best)
+        rows, best, class_id = rows[kept], best[kept], found[kept].argmax(axis=1)
         boxes = [outputs[name][0][:, layout.first_bin :] for name in layout.boxes]
-        distance = expectation(gather(boxes, rows)) * layout.pyramid.stride[rows]
-        xyxy = from_edges(layout.pyramid.center[rows], distance)
-        return self._selection.detections(xyxy, best[rows], class_id, transform)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped
+            distance = expectation(gather(boxes, rows)) * layout.pyramid.stride[rows]
+            xyxy = from_edges(layout.pyramid.center[rows], distance)
+        return self._selection.detections(xyxy, best, class_id, transform)
 
     def _read(self, outputs: tuple[TensorSpec, ...]) -> _Layout:
         if any(len(shape_of(output)) != 2 for output in outputs):

@@ -159,7 +159,7 @@ def _on_level(pixels: NDArray[np.intp], margin: Float32) -> Float32:
     right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
     left, above = np.maximum(x - 1, 0), np.maximum(y - 1, 0)
     slope = np.stack([margin[y, right] - margin[y, left], margin[below, x] - margin[above, x]], axis=1) / 2  # (K, 2)
-    steepness = np.maximum((slope**2).sum(axis=1), np.finfo(np.float32).tiny)
+    steepness = (slope**2).sum(axis=1) + np.float32(1e-6)  # on flat ground there is nowhere to go
     step = -slope * (margin[y, x] / steepness)[:, None]
     step /= np.maximum(np.hypot(step[:, 0], step[:, 1]), 1)[:, None]  # at most one pixel: farther it is a guess
     points = pixels + np.float32(0.5) + step

@@ -42,7 +42,8 @@ class Head:
         rows = self._selection.strongest(best)
         if not len(rows):
             return Detections.empty()
-        xyxy = float32(outputs[boxes_name][0][rows]) * self._size
+        with np.errstate(over="ignore"):  # what is not finite is dropped
+            xyxy = float32(outputs[boxes_name][0][rows]) * self._size
         return self._selection.detections(xyxy, best[rows], scores[rows].argmax(axis=1), transform)
 
 

@@ -48,10 +48,10 @@ class Head:
             return Detections.empty()
         corner, stride = layout.pyramid.center[rows], layout.pyramid.stride[rows]
         box = gather([outputs[name][0] for name in layout.boxes], rows)
-        with np.errstate(over="ignore"):  # becomes infinite and is dropped
-            xyxy = from_size(corner + box[:, :2] * stride, np.exp(box[:, 2:]) * stride)
         points = gather([outputs[name][0] for name in layout.points], rows).reshape(-1, 5, 2)  # (n, 5, 2)
-        points = corner[:, None] + points * stride[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped
+            xyxy = from_size(corner + box[:, :2] * stride, np.exp(box[:, 2:]) * stride)
+            points = corner[:, None] + points * stride[:, None]
         faces = np.zeros(len(rows), np.int32)
         return self._selection.detections(xyxy, np.sqrt(product[rows]), faces, transform, points)
 

@@ -28,7 +28,8 @@ from edge_app.sources._opencv import silence
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_LOW_LATENCY = "fflags;nobuffer|flags;low_delay"
+# `nobuffer` would throw away what was read to recognise the stream, and cost the wait for the next key frame.
+_QUICK_START = "flags;low_delay|analyzeduration;500000"
 _PROBE_S = 1.0
 _SPARE_S = 5.0  # beyond both timeouts, before a read counts as hung: FFmpeg checks them between its own waits
 _DRIFT = 2e-4  # seconds a second that the camera's clock may be slower than ours
@@ -103,7 +104,7 @@ class Source:
             round(self._read_timeout_s * 1000),
         ]
         started_s = time.monotonic()
-        with _capture_options(f"rtsp_transport;{self._transport}|{_LOW_LATENCY}"):
+        with _capture_options(f"rtsp_transport;{self._transport}|{_QUICK_START}"):
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s

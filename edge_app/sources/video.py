@@ -1,8 +1,8 @@
 """A recorded clip, in any container and codec that OpenCV's FFmpeg decodes.
 
 Every frame is stamped with the clock at the first read plus its presentation time in the file, so a variable frame
-rate is kept and the same file gives the same stamps. A clip that breaks off (it holds clearly less than its header
-promises) delivers what it has and then raises ClipError instead of EndOfClip.
+rate is kept and the same file gives the same stamps. A clip that was cut off delivers the frames that it has and then
+raises ClipError instead of EndOfClip.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from edge_app.clock import Clock
 from edge_app.errors import ClipError, EndOfClip
 from edge_app.frame import Frame
+from edge_app.sources._container import missing_bytes, why_unreadable
 from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
@@ -55,7 +56,7 @@ class Source:
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG, _OPEN)
         if not capture.isOpened():
-            raise ClipError(f"{self._path}: {_what_is_wrong(self._path)}; expected a video")
+            raise ClipError(f"{self._path}: {why_unreadable(self._path)}; expected a video")
         return capture
 
     def _decode(self) -> None:
@@ -70,7 +71,13 @@ class Source:
     def _end_turn(self, capture: cv2.VideoCapture) -> None:
         if self._read_count == 0:
             raise ClipError(f"{self._path}: no frame of it can be decoded; expected a video")
-        self._check_complete(capture)
+        missing = missing_bytes(self._path)
+        if missing:
+            length_s = (self._last_ns - self._base_ns) * 1e-9
+            raise ClipError(
+                f"{self._path}: breaks off after frame {self._read_count - 1} ({length_s:.1f} s):"
+                f" {missing} bytes are missing; expected a whole video"
+            )
         if not self._loop:
             raise EndOfClip
         self._base_ns = self._last_ns + _period_ns(capture)
@@ -85,22 +92,6 @@ class Source:
         offset_ns = self._base_ns + file_ns - self._first_ns
         self._last_ns = offset_ns if offset_ns > self._last_ns else self._last_ns + _period_ns(capture)
         return self._last_ns
-
-    def _check_complete(self, capture: cv2.VideoCapture) -> None:
-        """Raises ClipError where both the count and the length of the clip fall short of what its header says.
-
-        Some containers only estimate the count, so one of the two, a few frames, and half a second prove nothing.
-        """
-        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        if promised <= 0 or not 0 < fps <= _MAX_FPS:
-            return
-        length_s = (self._last_ns - self._base_ns) * 1e-9
-        if self._read_count < promised * 0.99 - 2 and length_s < promised / fps * 0.99 - 0.5:
-            raise ClipError(
-                f"{self._path}: breaks off after frame {self._read_count - 1} ({length_s:.1f} s);"
-                f" expected {promised:.0f} frames, as its header says"
-            )
 
 
 def _period_ns(capture: cv2.VideoCapture) -> int:
@@ -121,38 +112,3 @@ def _check_readable(path: Path) -> None:
         raise ClipError(f"{path}: cannot be read: {exc.strerror}; expected a video") from exc
     if empty:
         raise ClipError(f"{path}: is empty (0 bytes); expected a video")
-
-
-def _what_is_wrong(path: Path) -> str:
-    """Why FFmpeg may have refused a file, in a user's words."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head[4:8] == b"ftyp" and not _has_mp4_index(path):
-        return f"was cut off: an MP4 of {path.stat().st_size} bytes without its index (moov)"
-    if b"\0" not in head:
-        try:
-            head.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-        else:
-            return "is a text file"
-    return "is in no format that can be decoded here"
-
-
-def _has_mp4_index(path: Path) -> bool:
-    """Whether the top-level boxes of an MP4 (ISO 14496-12) include `moov`, whole."""
-    size = path.stat().st_size
-    position = 0
-    with path.open("rb") as file:
-        while position + 8 <= size:
-            file.seek(position)
-            header = file.read(16)
-            length = int.from_bytes(header[:4], "big")
-            if length == 1:  # 64-bit length behind the type
-                length = int.from_bytes(header[8:16], "big")
-            if header[4:8] == b"moov":
-                return position + length <= size
-            if length < 8:  # 0: up to the end of the file
-                return False
-            position += length
-    return False

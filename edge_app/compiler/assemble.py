@@ -1,0 +1,136 @@
+"""From whole models to backbone and heads, and the proof that nothing has changed.
+
+Not here: files (build.py), int8 (quantise.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_app.compiler import canonical, frontend, share, split
+from edge_app.compiler.net import Net, join
+from edge_app.compiler.origin import Original
+from edge_app.compiler.pictures import Pictures
+from edge_app.compiler.session import Array, Session
+from edge_app.compiler.split import Feature
+from edge_app.errors import ModelError
+from edge_app.frame import UInt8
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Graphs on float32 planes `core`, and on the camera's pixels.
+
+    segments: the backbone in order, empty where there is none; heads: by name, behind it, None where a head decodes
+    features as they are. mean, std: BGR, what the pixels undergo.
+    """
+
+    segments: tuple[Net, ...]
+    heads: dict[str, Net]
+    features: tuple[Feature, ...]
+    whole: Net
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def on_pixels(self) -> tuple[list[Net], dict[str, Net]]:
+        """Segments and heads for onnxruntime: the first one takes the camera's image."""
+        segments = list(self.segments)
+        if segments:
+            return [frontend.with_pixels(segments[0], self.mean, self.std), *segments[1:]], dict(self.heads)
+        return [], {name: frontend.with_pixels(net, self.mean, self.std) for name, net in self.heads.items()}
+
+    def whole_on_pixels(self) -> Net:
+        return frontend.with_pixels(self.whole, self.mean, self.std)
+
+
+def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: Sequence[int]) -> Assembly:
+    """Share one backbone among models, or split one. size: another width and height. cuts: strides to cut segments at."""
+    nets = []
+    for original in originals:
+        net = frontend.core(original.net, original.picture.color)
+        net.name = original.name
+        nets.append(canonical.set_input_size(net, *size) if size else net)
+    words = [_words(original) for original in originals]
+    found = split.at_features(nets[0]) if len(nets) == 1 else share.backbone(nets, words)
+    found = split.named(found)
+    heads = {net.name: net for net in found.heads}
+    segments = split.segments(found, cuts) if found.backbone else ()
+    mean, std = originals[0].picture.mean, originals[0].picture.std
+    step = -1 if originals[0].picture.color == "rgb" else 1
+    return Assembly(segments, heads, found.features, _whole(found), tuple(mean[::step]), tuple(std[::step]))
+
+
+class Runner:
+    """An assembly's ONNX files, run as the device runs them: the backbone once, then every head."""
+
+    def __init__(self, segments: Sequence[bytes], heads: dict[str, bytes]) -> None:
+        self._segments = [Session(data) for data in segments]
+        self._heads = {name: Session(data) for name, data in heads.items()}
+
+    def run(self, pixels: UInt8) -> dict[str, dict[str, Array]]:
+        """Outputs by head and name for one picture (H, W, 3) BGR."""
+        known: dict[str, Array] = {frontend.IMAGE: pixels[None]}
+        for session in self._segments:
+            known.update(zip(session.outputs, session.feed({name: known[name] for name in session.inputs})))
+        found = {}
+        for name, session in self._heads.items():
+            found[name] = dict(zip(session.outputs, session.feed({i: known[i] for i in session.inputs})))
+        return found
+
+
+def prove_equal(originals: Sequence[Original], runner: Runner, pictures: Pictures, rows: Sequence[int]) -> float:
+    """The largest |a - b| / max(1, |b|) over all outputs, tails applied again. Raises ModelError above TOLERANCE."""
+    worst = 0.0
+    rebuilt = [Session(original.cut.checked.serialize()) if original.cut else None for original in originals]
+    for row in rows:
+        picture = pictures.pixels[row]
+        results = runner.run(picture)
+        for original, tail in zip(originals, rebuilt):
+            found = list(results[original.name].values())
+            if tail is not None and original.cut is not None:
+                found = tail.feed(dict(zip(original.cut.checked_inputs, found)))
+            for reference, array in zip(original.run(picture), found):
+                worst = max(worst, _error(original, reference, array))
+    return worst
+
+
+def _error(original: Original, reference: Array, found: Array) -> float:
+    if reference.shape != found.shape:
+        raise ModelError(f"{original.name}: the compiled graph gives {found.shape}, the file as published {reference.shape}")
+    error = float(np.max(np.abs(found - reference) / np.maximum(1, np.abs(reference)), initial=0))
+    if not error <= TOLERANCE:
+        raise ModelError(
+            f"{original.name}: compiled, outputs differ from the file's by {error:.2g}; expected at most {TOLERANCE:g}"
+        )
+    return error
+
+
+def _whole(found: split.Parts) -> Net:
+    """Backbone and all heads as one graph, outputs named head/output, in order."""
+    if found.backbone is None:
+        (net,) = found.heads
+        whole = net.copy()
+        outputs = [(net.name, name) for name in net.outputs]
+    else:
+        whole, outputs = found.backbone, []
+        for head in found.heads:
+            prefixed = head.copy()
+            for name in head.outputs:
+                prefixed.rename(name, f"{head.name}/{name}")
+                outputs.append((head.name, name))
+            whole = join("whole", whole, prefixed, [*whole.outputs, *prefixed.outputs])
+        whole.outputs = [f"{head}/{name}" for head, name in outputs]
+        return whole
+    for head_name, name in outputs:
+        whole.rename(name, f"{head_name}/{name}")
+    return whole
+
+
+def _words(original: Original) -> str:
+    p = original.picture
+    return f"({p.color}, mean {list(p.mean)}, std {list(p.std)}, {p.resize})"

@@ -1,0 +1,101 @@
+"""How far a tensor's cells reach into the image: stride and receptive field, tensor by tensor.
+
+Cell i of a map depends on pixels i * stride + low to i * stride + high, in x and y alike (the wider of both is taken).
+What depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no extent. Reuse recomputes crops
+by these numbers, so they may be too wide, never too narrow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from edge_app.compiler.net import Net, Node, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """stride: pixels from cell to cell. low <= 0 <= high + 1: pixels, relative to the cell's first one."""
+
+    stride: Fraction
+    low: Fraction
+    high: Fraction
+
+    def joined(self, other: Extent) -> Extent | None:
+        """The extent of a cell that depends on both; None where their cells do not lie alike."""
+        if self.stride != other.stride:
+            return None
+        return Extent(self.stride, min(self.low, other.low), max(self.high, other.high))
+
+
+_CELLWISE = frozenset(
+    "Relu LeakyRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu PRelu Softplus Erf Exp Log Sqrt Abs Neg Pow Identity Cast "
+    "Add Sub Mul Div Min Max BatchNormalization Dropout QuantizeLinear DequantizeLinear Mish Gelu Celu Selu ThresholdedRelu".split()
+)
+_CHANNELWISE = frozenset(("Concat", "Split", "Gather", "Slice", "Softmax"))  # where their axis is 1
+
+
+def extents(net: Net, shapes: dict[str, Shape]) -> dict[str, Extent]:
+    """The extent of every map (N, C, H, W) that has one. net: on an image (1, 3, H, W)."""
+    found = {net.inputs[0].name: Extent(Fraction(1), Fraction(0), Fraction(0))}
+    for node in net.nodes:
+        inputs = [found.get(name) for name in node.inputs if name and name not in net.weights]
+        if not inputs or any(each is None for each in inputs):
+            continue
+        before: Extent | None = inputs[0]
+        for each in inputs[1:]:
+            before = before.joined(each) if before is not None and each is not None else None
+        after = None if before is None else _through(node, before, net, shapes)
+        if after is not None:
+            found.update(dict.fromkeys(node.outputs, after))
+    return found
+
+
+def _through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> Extent | None:
+    """The extent behind one node."""
+    if node.op in _CELLWISE:
+        return before
+    if node.op in _CHANNELWISE:
+        return before if _axis(node, net) == 1 else None
+    if node.op in ("Conv", "MaxPool", "AveragePool"):
+        kernel = node.attrs.get("kernel_shape") or _kernel(node, net)
+        if kernel is None:
+            return None
+        dims = range(len(kernel))
+        strides, dilations = node.attrs.get("strides", [1] * len(kernel)), node.attrs.get("dilations", [1] * len(kernel))
+        pads = node.attrs.get("pads", [0] * 2 * len(kernel))
+        if len(set(strides)) != 1 or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+            return None
+        low = max(pads[i] for i in dims)
+        high = max((kernel[i] - 1) * dilations[i] - pads[i] for i in dims)
+        return Extent(
+            before.stride * strides[0], before.low - low * before.stride, before.high + max(0, high) * before.stride
+        )
+    if node.op in ("Resize", "ConvTranspose", "DepthToSpace"):
+        return _resized(node, before, shapes)
+    return None
+
+
+def _resized(node: Node, before: Extent, shapes: dict[str, Shape]) -> Extent | None:
+    """Another grid: a step of the old one on either side holds for every kind of interpolation but cubic."""
+    start, end = shapes.get(node.inputs[0], ()), shapes.get(node.outputs[0], ())
+    if len(start) != 4 or len(end) != 4 or not (start[2] and start[3] and end[2] and end[3]):
+        return None
+    if node.attrs.get("mode") == "cubic" or start[2] * end[3] != end[2] * start[3]:
+        return None
+    stride = before.stride * start[2] / end[2]
+    margin = before.stride if node.op == "Resize" else before.stride * max(1, *node.attrs.get("kernel_shape", [1]))
+    return Extent(stride, before.low - margin, before.high + max(margin, stride))
+
+
+def _axis(node: Node, net: Net) -> int | None:
+    if node.op == "Slice":
+        axes = net.weights.get(node.inputs[3]) if len(node.inputs) > 3 else None
+        return int(axes[0]) if axes is not None and len(axes) == 1 else None
+    axis = node.attrs.get("axis", -1 if node.op == "Softmax" else 0)
+    return int(axis) if axis >= 0 else 4 + int(axis)
+
+
+def _kernel(node: Node, net: Net) -> list[int] | None:
+    weights = net.weights.get(node.inputs[1]) if node.op == "Conv" else None
+    return None if weights is None else list(weights.shape[2:])

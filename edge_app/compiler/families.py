@@ -1,0 +1,203 @@
+"""Which model family a graph is, by its outputs and last layers, and what that family's inputs usually are.
+
+The families' own decoders say whether they can read a graph's outputs. ONNX carries no preprocessing: what is taken from
+here instead of from the user is reported as assumed. Not here: cutting baked-in post-processing off (tails.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edge_app import registry
+from edge_app.boxes import Resize
+from edge_app.compiler.net import Net, Shape
+from edge_app.errors import ConfigError, ModelError
+from edge_app.manifest import HeadSpec, TensorSpec
+
+Color = Literal["rgb", "bgr"]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """How pixels become a model's input: (pixel - mean) / std in this colour order, fitted so."""
+
+    color: Color
+    mean: Triple
+    std: Triple
+    resize: Resize
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A recognised family. why: in a user's words. labels: a label set's name, or the labels, where they are known."""
+
+    name: str
+    why: str
+    picture: Picture
+    labels: str | tuple[str, ...] = ()
+
+
+_UNIT_RGB = Picture("rgb", (0, 0, 0), (255, 255, 255), "letterbox")
+_IMAGENET = Picture("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "stretch")
+_PICTURES = {
+    "yolo": _UNIT_RGB,
+    "digits": _UNIT_RGB,
+    "nanodet": Picture("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
+    "fastestdet": Picture("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
+    "ultraface": Picture("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
+    "yunet": Picture("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
+    "classify": _IMAGENET,
+    "segment": _IMAGENET,
+    "embed": Picture("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
+}
+_YOLOX = Picture("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
+
+
+def recognise(net: Net, given: str | None, labels: int) -> Family:
+    """The family of a graph. given: what the user says it is; labels: how many the user gave, 0 for none.
+
+    Raises ModelError where no family can decode the outputs, or the given one cannot.
+    """
+    outputs = _outputs(net)
+    if given is not None:
+        if given not in registry.names("heads"):
+            raise ConfigError(f"--family: found '{given}'; expected one of {', '.join(registry.names('heads'))}")
+        _decodable(net, given, outputs)
+        return _with_labels(Family(given, "as told", _picture(net, given)), outputs, labels)
+    for name, why, looks_right in _SIGNS:
+        if looks_right(net, outputs, labels) and _accepts(net, name, outputs):
+            return _with_labels(Family(name, why, _picture(net, name)), outputs, labels)
+    shapes = ", ".join(f"{o.name} {o.shape}" for o in outputs)
+    raise ModelError(
+        f"{net.name}: no known family has the outputs {shapes}; expected one of {', '.join(registry.names('heads'))}, "
+        "or --family"
+    )
+
+
+def head_spec(net: Net, name: str, family: str, labels: tuple[str, ...]) -> HeadSpec:
+    """What the family's decoder is made from."""
+    height, width = net.inputs[0].shape[2:]
+    return HeadSpec(name, family, labels, (width or 0, height or 0), outputs=_outputs(net))
+
+
+def _outputs(net: Net) -> tuple[TensorSpec, ...]:
+    values = net.values()
+    return tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in net.outputs)
+
+
+def _decodable(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> None:
+    height, width = net.inputs[0].shape[2:]
+    registry.build("heads", family, HeadSpec(net.name, family, (), (width or 0, height or 0), outputs=outputs))
+
+
+def _accepts(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> bool:
+    try:
+        _decodable(net, family, outputs)
+    except ModelError:
+        return False
+    return True
+
+
+def _picture(net: Net, family: str) -> Picture:
+    if family == "yolo" and _is_yolox(net):
+        return _YOLOX
+    return _PICTURES[family]
+
+
+def _with_labels(family: Family, outputs: tuple[TensorSpec, ...], labels: int) -> Family:
+    """A detector of 80 classes is COCO's, one of faces has one."""
+    if labels or family.name in ("classify", "segment", "embed"):
+        return family
+    if family.name in ("ultraface", "yunet"):
+        return replace(family, labels=("face",))
+    channels = {n for output in outputs for n in output.shape[1:]}
+    return replace(family, labels="coco80") if channels & {80, 84, 85, 112, 144, 255} else family
+
+
+def _shapes(outputs: tuple[TensorSpec, ...]) -> list[Shape]:
+    return [output.shape for output in outputs]
+
+
+def _is_fastestdet(net: Net, outputs: tuple[TensorSpec, ...], _: int) -> bool:
+    shapes = _shapes(outputs)
+    if any(len(shape) != 4 for shape in shapes):
+        return False
+    if len(outputs) == 3:
+        return sorted(shape[1] or 0 for shape in shapes)[:2] == [1, 4] and len({shape[2:] for shape in shapes}) == 1
+    producers = net.producers()
+    last = producers.get(net.outputs[0])
+    if len(outputs) != 1 or last is None or last.op != "Concat" or len(last.inputs) != 3:
+        return False
+    kinds = [producers[name].op for name in last.inputs if name in producers]
+    return "Sigmoid" in kinds and "Softmax" in kinds
+
+
+def _is_map(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
+    return len(outputs) == 1 and len(outputs[0].shape) == 4 and min(n or 0 for n in outputs[0].shape[2:]) > 1
+
+
+def _is_vector(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
+    return len(outputs) == 1 and len(outputs[0].shape) in (2, 4) and all(n == 1 for n in outputs[0].shape[2:])
+
+
+def _is_embedding(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
+    last = net.producers().get(net.outputs[0])
+    kinds = ("Div", "LpNormalization", "BatchNormalization")
+    return _is_vector(net, outputs, labels) and not labels and last is not None and last.op in kinds
+
+
+def _is_yolox(net: Net) -> bool:
+    """YOLOX begins by slicing every second pixel."""
+    first = [node for node in net.nodes if net.inputs[0].name in node.inputs]
+    return len(first) == 4 and all(node.op == "Slice" for node in first)
+
+
+def _levels(count: int) -> Callable[[Net, tuple[TensorSpec, ...], int], bool]:
+    """Whether there are `count` flat outputs (1, N, C) for every N."""
+
+    def looks_right(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
+        shapes = _shapes(outputs)
+        cells = [shape[1] for shape in shapes if len(shape) == 3]
+        return len(cells) == len(shapes) and all(cells.count(n) == count for n in cells)
+
+    return looks_right
+
+
+def _has_distributions(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
+    return _levels(2)(net, outputs, labels) and any(shape[2] == 32 for shape in _shapes(outputs))
+
+
+def _has_background(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
+    return _levels(2)(net, outputs, labels) and len(outputs) == 2 and any(shape[2] == 4 for shape in _shapes(outputs))
+
+
+def _is_digits(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
+    return len(outputs) == 2 and all(len(shape) == 4 for shape in _shapes(outputs))
+
+
+def _is_joined(_: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
+    """One output (1, N, C + 32): NanoDet-Plus."""
+    shapes = _shapes(outputs)
+    return len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] in (112, labels + 32 if labels else 112)
+
+
+def _is_any(_: Net, __: tuple[TensorSpec, ...], ___: int) -> bool:
+    return True
+
+
+_Sign = Callable[[Net, tuple[TensorSpec, ...], int], bool]
+_SIGNS: tuple[tuple[str, str, _Sign], ...] = (
+    ("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
+    ("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
+    ("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),
+    ("nanodet", "class scores and box distributions of 4 x 8 bins in one output", _is_joined),
+    ("ultraface", "scores with a background class, and boxes of 4", _has_background),
+    ("digits", "one grid of class scores and edge distances", _is_digits),
+    ("embed", "one vector, normalised at the end", _is_embedding),
+    ("classify", "one vector of class scores", _is_vector),
+    ("segment", "one map of class scores", _is_map),
+    ("yolo", "grids or cells of boxes and class scores", _is_any),
+)

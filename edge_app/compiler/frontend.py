@@ -1,0 +1,135 @@
+"""What the first layer takes: the camera's uint8 BGR pixels instead of normalised float planes.
+
+`core` is the graph as the NPU's converter wants it: float32 (1, 3, H, W), BGR, normalised. `with_pixels` puts the camera's
+image in front of it: uint8 (1, H, W, 3), std folded into the first convolution. Not here: which mean and std (families.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edge_app.compiler.net import Net, Node, Value
+from edge_app.errors import ModelError
+from edge_app.manifest import Input
+
+IMAGE = "image"
+REVERSED = np.array([2, 1, 0], np.int64)
+
+
+def core(net: Net, color: str) -> Net:
+    """The graph on float32 (1, 3, H, W) BGR. color: the order that `net` was trained with. Raises ModelError on others."""
+    net = net.copy()
+    if len(net.inputs) != 1:
+        names = ", ".join(value.name for value in net.inputs) or "none"
+        raise ModelError(f"{net.name}: found the inputs {names}; expected one image")
+    _planes_first(net)
+    (value,) = net.inputs
+    if len(value.shape) != 4 or value.shape[1] != 3:
+        raise ModelError(f"{net.name}: input '{value.name}' {value.shape}; expected (1, 3, H, W) or (1, H, W, 3)")
+    if value.name != IMAGE:
+        net.rename(IMAGE, net.fresh("a_tensor_called_image")) if net.fresh(IMAGE) != IMAGE else None
+        net.rename(value.name, IMAGE)
+    if color == "rgb":
+        _reverse_colors(net)
+    net.prune()
+    return net
+
+
+def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float]) -> Net:
+    """`core` behind uint8 (1, H, W, 3) BGR. mean, std: in BGR order, of pixels 0..255."""
+    net = net.copy()
+    (value,) = net.inputs
+    pixels, planes = net.fresh("pixels"), net.fresh("planes")
+    net.rename(IMAGE, pixels)
+    before = [Node("Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]})]  # while a pixel is one byte, not four
+    before.append(Node("Cast", [planes], [pixels], {"to": 1}))
+    n, channels, height, width = value.shape
+    net.inputs = [Value(IMAGE, "uint8", (n, height, width, channels))]
+    net.nodes = before + net.nodes
+    last = pixels
+    if any(mean):  # padding is zeros behind the subtraction: it cannot go into a padded convolution's bias
+        last = _constant(net, "Sub", last, np.array(mean, np.float32))
+    if any(s != 1 for s in std) and not _scale_weights(net, last, 1 / np.array(std, np.float64)):
+        _constant(net, "Mul", last, (1 / np.array(std, np.float64)).astype(np.float32))
+    net.prune()
+    return net
+
+
+def without_pixels(net: Net) -> Net:
+    """A graph that begins with a uint8 image, Transpose and Cast, from behind them on; any other as it is."""
+    (value,) = net.inputs
+    if value.dtype != "uint8" or len(value.shape) != 4:
+        return net
+    net = net.copy()
+    tensor, shape = value.name, tuple(value.shape)
+    consumers = net.consumers()
+    for _ in range(2):
+        after = consumers.get(tensor, [])
+        if len(after) != 1 or after[0].op not in ("Transpose", "Cast"):
+            raise ModelError(f"{net.name}: a uint8 input must go through one Transpose and one Cast to float")
+        if after[0].op == "Transpose":
+            shape = tuple([shape[i] for i in after[0].attrs["perm"]])
+        tensor = after[0].outputs[0]
+    net.nodes = [node for node in net.nodes if tensor not in node.outputs]
+    net.inputs = [Value(tensor, "float32", shape)]
+    net.prune()
+    net.rename(tensor, value.name)
+    return net
+
+
+def _planes_first(net: Net) -> None:
+    """A graph that takes (1, H, W, 3) gets its Transpose, so that its input is (1, 3, H, W)."""
+    (value,) = net.inputs
+    if len(value.shape) != 4 or value.shape[1] == 3 or value.shape[3] != 3:
+        return
+    inside = net.fresh(f"{value.name}_nhwc")
+    net.rename(value.name, inside)
+    n, height, width, channels = value.shape
+    net.inputs = [replace(value, shape=(n, channels, height, width))]
+    net.nodes.insert(0, Node("Transpose", [value.name], [inside], {"perm": [0, 2, 3, 1]}))
+
+
+def _reverse_colors(net: Net) -> None:
+    """Swap red and blue: in the first convolutions' weights, or by a Gather where something else comes first."""
+    if _change_weights(net, IMAGE, lambda weights: weights[:, ::-1]):
+        return
+    index, swapped = net.fresh("bgr_to_rgb"), net.fresh("rgb")
+    for node in net.nodes:
+        node.inputs = [swapped if name == IMAGE else name for name in node.inputs]
+    net.weights[index] = REVERSED
+    net.nodes.insert(0, Node("Gather", [IMAGE, index], [swapped], {"axis": 1}))
+
+
+def _scale_weights(net: Net, tensor: str, factors: np.ndarray) -> bool:
+    return _change_weights(net, tensor, lambda weights: weights * factors.reshape(1, -1, 1, 1))
+
+
+def _change_weights(net: Net, tensor: str, change: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Change the weights (out, 3, kh, kw) of every convolution on `tensor`; False where something else takes it too."""
+    after = net.consumers().get(tensor, [])
+    if not after or any(n.op != "Conv" or n.attrs.get("group", 1) != 1 or n.inputs[1] not in net.weights for n in after):
+        return False
+    for node in after:
+        name = net.fresh(f"{node.inputs[1]}_image")
+        net.weights[name] = np.ascontiguousarray(change(net.weights[node.inputs[1]].astype(np.float64)), np.float32)
+        node.inputs[1] = name
+    return True
+
+
+def _constant(net: Net, op: str, tensor: str, values: np.ndarray) -> str:
+    """Put `op` with a constant a channel behind a tensor. Returns the new tensor."""
+    output, constant = net.fresh(f"{tensor}_{op.lower()}"), net.fresh(f"{tensor}_{op.lower()}_by")
+    for node in net.nodes:
+        node.inputs = [output if name == tensor else name for name in node.inputs]
+    net.weights[constant] = values.reshape(1, -1, 1, 1)
+    net.nodes.append(Node(op, [tensor, constant], [output]))
+    return output
+
+
+def in_bgr(spec: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of an input in the camera's order."""
+    step = -1 if spec.color == "rgb" else 1
+    return tuple(spec.mean[::step]), tuple(spec.std[::step])

@@ -1,0 +1,208 @@
+"""What the user gives: ONNX files, or a model folder, each with its family, its preprocessing, and a way to run it as it was.
+
+Not here: any change beyond canonical form and cutting tails (assemble.py, build.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_app import manifest as manifests
+from edge_app.boxes import Resize
+from edge_app.compiler import canonical, families, frontend, net, tails
+from edge_app.compiler.families import Color, Family, Picture, Triple
+from edge_app.compiler.net import Net
+from edge_app.compiler.session import Array, Session
+from edge_app.compiler.tails import Cut
+from edge_app.errors import ConfigError, ModelError
+from edge_app.frame import UInt8
+from edge_app.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user said about the models, all of them alike; None: take it from the family."""
+
+    family: str | None = None
+    labels: tuple[str, ...] | str = ()
+    mean: Triple | None = None
+    std: Triple | None = None
+    color: Color | None = None
+    resize: Resize | None = None
+    input_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """One head's whole model in canonical form, at the size its file has.
+
+    net: without its tail. picture: what pixels undergo in front of `net`; recorded: what the manifest says of it.
+    graphs: the files as published, for comparing; pixels undergo `published` in front of them.
+    """
+
+    name: str
+    net: Net
+    cut: Cut | None
+    family: Family
+    picture: Picture
+    recorded: Picture
+    labels: tuple[str, ...] | str
+    options: Mapping[str, Any]
+    assumed: tuple[str, ...]
+    graphs: tuple[bytes, ...]
+    shape: tuple[int, int, int, int]
+    dtype: str
+    sessions: list[Session] = field(default_factory=list)
+
+    def run(self, pixels: UInt8) -> list[Array]:
+        """The outputs of the files as published for one picture (H, W, 3) BGR."""
+        return self.infer(self.prepared(pixels))
+
+    def prepared(self, pixels: UInt8) -> Array:
+        """The picture as the published file takes it."""
+        image: Array = pixels[..., ::-1] if self.picture.color == "rgb" else pixels
+        if self.dtype != "uint8":
+            image = ((image - np.array(self.picture.mean)) / np.array(self.picture.std)).astype(np.float32)
+        planes = self.shape[1] == 3
+        return np.ascontiguousarray(image.transpose(2, 0, 1) if planes else image)[None]
+
+    def infer(self, tensor: Array) -> list[Array]:
+        """Run the published files on a prepared picture."""
+        if not self.sessions:
+            self.sessions.extend(Session(graph) for graph in self.graphs)
+        known = {self.sessions[0].inputs[0]: tensor}
+        found: list[Array] = []
+        for session in self.sessions:
+            found = session.feed({name: known[name] for name in session.inputs})
+            known.update(zip(session.outputs, found))
+        return found
+
+
+def read(paths: Sequence[Path], given: Given) -> list[Original]:
+    """Every head of the files and folders. Raises ModelError, ConfigError with where, what and what was expected."""
+    found: list[Original] = []
+    for path in paths:
+        found += _folder(path, given) if path.is_dir() else [_file(path, given)]
+    names = [original.name for original in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{name}: two models of this name; expected files of different names")
+    return found
+
+
+def _file(path: Path, given: Given) -> Original:
+    raw = net.read(path)
+    raw = _sized(raw, given, str(path))
+    shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
+    whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(raw)))
+    family = families.recognise(whole, given.family, len(given.labels) if isinstance(given.labels, tuple) else 0)
+    picture, assumed = _picture(family, given)
+    labels = given.labels or family.labels
+    if not given.labels and labels:
+        assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
+    cut = tails.cut(whole, family.name)
+    graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
+    return Original(
+        _head_name(path.stem), cut.net if cut else whole, cut, family, picture, picture, labels, {}, tuple(assumed),
+        (graph,), _four(shape), dtype,
+    )  # fmt: skip
+
+
+def _folder(folder: Path, given: Given) -> list[Original]:
+    """The heads of a model folder. Its manifest says everything that an ONNX file does not."""
+    manifest = manifests.load(folder)
+    spec = manifest.input
+    recorded = Picture(spec.color, spec.mean, spec.std, spec.resize)
+    picture = recorded if spec.dtype == "float32" else Picture(spec.color, (0, 0, 0), (1, 1, 1), spec.resize)
+    given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
+    trunk = _chain(manifest.name, given_files)
+    originals = []
+    for name, head in manifest.heads.items():
+        files = [*given_files, *_graphs(manifest, (head.graph,) if head.graph else ())]
+        whole = _chain(name, files) if head.graph else trunk
+        assert whole is not None
+        whole = whole.copy()
+        whole.outputs = list(whole.outputs) if head.graph else list(head.inputs)
+        shape, dtype = whole.inputs[0].shape, whole.inputs[0].dtype
+        whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(whole)))
+        family = Family(head.family, f"as {folder / manifests.FILE} says", recorded)
+        originals.append(
+            Original(
+                name, whole, None, family, picture, recorded, head.labels, head.options, (),
+                tuple(data for _, data in files), _four(shape), dtype,
+            )  # fmt: skip
+        )
+    if given.family or given.mean or given.std or given.color or given.resize:
+        raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
+    return originals
+
+
+def _graphs(manifest: Manifest, graphs: Sequence[Mapping[str, str]]) -> list[tuple[Path, bytes]]:
+    found = [manifest.graph(files, "onnx") for files in graphs]
+    return [(graph.path, graph.read()) for graph in found]
+
+
+def _chain(name: str, files: Sequence[tuple[Path, bytes]]) -> Net | None:
+    """Graphs one behind the other as one."""
+    whole: Net | None = None
+    for path, _ in files:
+        part = net.read(path)
+        if whole is None:
+            whole = part
+            continue
+        keep = [*whole.outputs, *part.outputs] if path != files[-1][0] else None
+        whole = net.join(name, whole, part, keep)
+    if whole is not None:
+        whole.name = name
+    return whole
+
+
+def _sized(raw: Net, given: Given, where: str) -> Net:
+    """The graph with every input size known."""
+    if len(raw.inputs) != 1:
+        raise ModelError(f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image")
+    (value,) = raw.inputs
+    if len(value.shape) != 4 or value.dtype not in ("float32", "uint8"):
+        raise ModelError(f"{where}: input '{value.name}' is {value.dtype}{value.shape}; expected an image (1, 3, H, W)")
+    if None not in value.shape:
+        return raw
+    free = [n for i, n in enumerate(value.shape) if n is None and i > 0]
+    if free and given.input_size is None:
+        raise ModelError(f"{where}: input '{value.name}' {value.shape} has free sizes; expected --input WxH")
+    width, height = given.input_size or (0, 0)
+    planes = value.shape[1] in (3, None) and value.shape[3] != 3
+    wanted = (1, 3, height, width) if planes else (1, height, width, 3)
+    raw = raw.copy()
+    raw.inputs = [net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), wanted)))]
+    raw.declared = {"sized": raw.inputs[0], **{n: v for n, v in raw.declared.items() if None not in v.shape}}
+    return raw
+
+
+def _picture(family: Family, given: Given) -> tuple[Picture, list[str]]:
+    default = family.picture
+    assumed = [
+        f"{name} {value}"
+        for name, told, value in (
+            ("color", given.color, default.color), ("mean", given.mean, list(default.mean)),
+            ("std", given.std, list(default.std)), ("resize", given.resize, default.resize),
+        )
+        if told is None
+    ]  # fmt: skip
+    return Picture(
+        given.color or default.color, given.mean or default.mean, given.std or default.std, given.resize or default.resize
+    ), assumed
+
+
+def _four(shape: net.Shape) -> tuple[int, int, int, int]:
+    a, b, c, d = (n or 1 for n in shape)
+    return a, b, c, d
+
+
+def _head_name(stem: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-") or "model"

@@ -1,0 +1,115 @@
+"""Real pictures for calibration and for proving equality: frames of a clip, or images of a folder, spread over all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_app.boxes import Transform
+from edge_app.errors import ConfigError
+from edge_app.frame import Frame, UInt8
+from edge_app.manifest import Input
+from edge_app.preprocess import Preprocess
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_FLAT = 2.0  # grey levels of standard deviation: below it a picture shows nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Pictures laid into a model's input, (N, H, W, 3) uint8 BGR, and how each was laid.
+
+    calibration, held_out: row numbers; scales come from the first, what is reported from the second. origin: in words.
+    """
+
+    pixels: UInt8
+    transforms: tuple[Transform, ...]
+    calibration: tuple[int, ...]
+    held_out: tuple[int, ...]
+    origin: str
+
+    def warnings(self) -> list[str]:
+        """What makes scales meaningless."""
+        if all(float(self.pixels[i].std()) < _FLAT for i in self.calibration):
+            return [f"{self.origin}: every calibration picture is of one colour: the int8 scales are meaningless"]
+        if len(self.calibration) < 8:
+            return [f"{self.origin}: only {len(self.calibration)} pictures to calibrate with; expected 20 or more"]
+        return []
+
+
+def load(path: Path, spec: Input, calibration: int, held_out: int) -> Pictures:
+    """Read a clip or folder. spec: its size and resize are used. Raises ConfigError where nothing can be read."""
+    images = list(_folder(path, calibration + held_out) if path.is_dir() else _clip(path, calibration + held_out))
+    if not images:
+        raise ConfigError(f"--calibrate {path}: found no picture; expected a clip, or a folder of {', '.join(_SUFFIXES)}")
+    preprocess = Preprocess(_uint8(spec))
+    laid = []
+    for sequence, image in enumerate(images):
+        tensor, transform = preprocess(Frame("calibrate", sequence, 0, 0, image))
+        laid.append((tensor[0].copy(), transform))
+    share = max(2, round((calibration + held_out) / held_out))
+    judged = tuple(i for i in range(len(laid)) if i % share == share // 2) if len(laid) > 1 else ()
+    rest = tuple(i for i in range(len(laid)) if i not in judged)
+    return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rest, judged or rest, str(path))
+
+
+def synthetic(spec: Input, count: int = 4) -> Pictures:
+    """Blobs and edges from a fixed seed, for when there is no --calibrate: enough to compare graphs, not to calibrate."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        image = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
+        for _ in range(8):
+            x, y = (int(n) for n in rng.integers(0, (560, 400)))
+            color = tuple(int(c) for c in rng.integers(0, 256, 3))
+            cv2.rectangle(image, (x, y), (x + int(rng.integers(20, 200)), y + int(rng.integers(20, 200))), color, -1)
+        made.append(image)
+    preprocess = Preprocess(_uint8(spec))
+    laid = [
+        (tensor[0].copy(), transform)
+        for tensor, transform in (preprocess(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made))
+    ]
+    rows = tuple(range(count))
+    return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rows, rows, "seeded pictures")
+
+
+def _uint8(spec: Input) -> Input:
+    return Input(spec.width, spec.height, "bgr", "nhwc", "uint8", resize=spec.resize, pad=spec.pad)
+
+
+def _folder(path: Path, most: int) -> Iterator[UInt8]:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    for index in _spread(len(files), most):
+        image = cv2.imread(str(files[index]), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ConfigError(f"--calibrate {files[index]}: cannot be read; expected an image")
+        yield np.asarray(image, np.uint8)
+
+
+def _clip(path: Path, most: int) -> Iterator[UInt8]:
+    if not path.exists():
+        raise ConfigError(f"--calibrate {path}: not found; expected a clip or a folder of images")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        wanted = set(_spread(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), most))
+        for index in range(max(wanted, default=-1) + 1):
+            if not capture.grab():
+                break
+            if index in wanted:
+                good, image = capture.retrieve()
+                if good:
+                    yield np.asarray(image, np.uint8)
+    finally:
+        capture.release()
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` of `count` positions, evenly spread."""
+    if count <= most:
+        return list(range(max(0, count)))
+    return [int(i) for i in np.linspace(0, count - 1, most).round()]

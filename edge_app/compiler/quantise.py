@@ -1,0 +1,141 @@
+"""Static INT8: QDQ graphs, per channel, from ranges that were measured once for the whole model.
+
+A tensor that leaves one graph and enters another has one range, so that both have its scale and nothing is lost in between.
+uint8 activations and int8 weights: what onnxruntime's x86 and ARM kernels are fastest at. Not here: measuring ranges
+(ranges.py), NPUs (rknn.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import shape_inference
+
+from edge_app.compiler import ranges
+from edge_app.compiler.agreement import cosine
+from edge_app.compiler.net import Net, from_model
+from edge_app.compiler.ranges import Histogram, Ranges
+from edge_app.compiler.session import Session
+from edge_app.errors import ModelError
+from edge_app.frame import UInt8
+
+_LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_FUSED = ("Relu", "Clip", "LeakyRelu")  # behind a convolution they cost nothing and halve its range
+_DEQUANTISED = "_DequantizeLinear_Output"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The calibration method that agreed best with float on pictures not used for calibration."""
+
+    method: str
+    ranges: Ranges
+    scores: dict[str, float]  # by method
+
+
+def quantised(net: Net, found: Ranges) -> Net:
+    """The graph with QuantizeLinear / DequantizeLinear around what runs in int8."""
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry
+
+    model = shape_inference.infer_shapes(net.to_model())
+    names = {f"{n.op}_{n.outputs[0]}" for n in net.nodes}  # as Net.to_model names nodes
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in _complete(net, found).items()}
+    options = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime reports through the root logger
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy, inside onnxruntime's quantiser, about scales of constant tensors
+        try:
+            quantizer = QDQQuantizer(
+                model, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, data),
+                sorted(names), sorted(_float_tail(net)), list(QDQRegistry), options,
+            )  # fmt: skip
+            result = quantizer.quantize_model()
+        except Exception as exc:  # the quantiser lets through KeyError, ValueError and others
+            raise ModelError(f"{net.name}: cannot be quantised: {exc!r}") from exc
+    made = from_model(result, net.name)
+    made.declared = net.values()
+    return made
+
+
+def choose(
+    net: Net, histograms: dict[str, Histogram], judge: Callable[[bytes], float], progress: Callable[[str], None]
+) -> Choice:
+    """Quantise by every method and keep the one that `judge` scores highest."""
+    scores: dict[str, float] = {}
+    best: Ranges = {}
+    for method in ranges.METHODS:
+        progress(f"int8: {method}")
+        found = ranges.of(histograms, method)
+        scores[method] = judge(serialized(quantised(net, found)))
+        if scores[method] == max(scores.values()):
+            best = found if list(scores.values()).count(scores[method]) == 1 else best
+    return Choice(max(scores, key=lambda method: scores[method]), best, scores)
+
+
+def serialized(net: Net) -> bytes:
+    """ONNX bytes of a quantised graph, whose outputs keep the types of the float one."""
+    data: bytes = net.to_model().SerializeToString()
+    return data
+
+
+def float_convolutions(net: Net) -> list[str]:
+    """Outputs of the convolutions that run in float: their input or weights come from no DequantizeLinear."""
+    producers = net.producers()
+
+    def is_int8(name: str) -> bool:
+        return name in producers and producers[name].op == "DequantizeLinear"
+
+    return [n.outputs[0] for n in net.nodes if n.op in _LEARNED and not all(is_int8(name) for name in n.inputs[:2])]
+
+
+def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
+    """How each tensor's direction survives int8: the least cosine over the pictures, worst first."""
+    values = net.values()
+    pairs = {}
+    made = {output for node in int8.nodes for output in node.outputs}
+    for node in net.nodes:
+        for name in node.outputs:
+            twin = next((n for n in (name + _DEQUANTISED, name) if n in made), None)
+            if twin is not None and name in values and values[name].dtype == "float32":
+                pairs[name] = twin
+    first, second = net.copy(), int8.copy()
+    first.outputs, second.outputs = list(pairs), list(dict.fromkeys(pairs.values()))
+    second.declared = {**int8.declared, **{twin: values[name] for name, twin in pairs.items()}}
+    a, b = Session(first.serialize(), optimise=False), Session(serialized(second), optimise=False)
+    least = dict.fromkeys(pairs, 1.0)
+    for picture in pixels:
+        reference = dict(zip(first.outputs, a.run(picture[None])))
+        found = dict(zip(second.outputs, b.run(picture[None])))
+        for name, twin in pairs.items():
+            least[name] = min(least[name], cosine(reference[name], found[twin]))
+    return dict(sorted(least.items(), key=lambda pair: pair[1]))
+
+
+def _float_tail(net: Net) -> set[str]:
+    """Names of the nodes behind the last learned layers: scores and boxes get their last touch in float."""
+    learned: set[str] = set()  # tensors that a learned layer depends on
+    tail = set()
+    producers = net.producers()
+    for node in reversed(net.nodes):
+        before_learned = any(output in learned for output in node.outputs)
+        if node.op in _LEARNED or before_learned:
+            learned.update(node.inputs)
+            continue
+        source = producers.get(node.inputs[0]) if node.inputs else None
+        if node.op in _FUSED and source is not None and source.op in _LEARNED:
+            continue
+        tail.add(f"{node.op}_{node.outputs[0]}")
+    return tail
+
+
+def _complete(net: Net, found: Ranges) -> Ranges:
+    """The ranges of the tensors of this graph; one that no picture reached is an error of the caller's."""
+    names = {value.name for value in net.inputs} | {output for node in net.nodes for output in node.outputs}
+    return {name: found[name] for name in names if name in found}

@@ -1,0 +1,55 @@
+"""Run a graph on this machine, one thread: what every comparison and measurement of the compiler uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.errors import ModelError
+
+Array = NDArray[Any]
+
+
+class Session:
+    """A graph in onnxruntime. Raises ModelError where it refuses the graph."""
+
+    def __init__(self, graph: bytes, *, optimise: bool = True) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        if not optimise:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"onnxruntime cannot load the graph: {str(exc).splitlines()[0]}") from exc
+        self.inputs = [node.name for node in self._session.get_inputs()]
+        self.outputs = [node.name for node in self._session.get_outputs()]
+
+    def run(self, image: Array) -> list[Array]:
+        """Every output for the only input."""
+        return self.feed({self.inputs[0]: image})
+
+    def feed(self, feeds: Mapping[str, Array]) -> list[Array]:
+        try:
+            found: list[Array] = self._session.run(None, dict(feeds))
+        except Exception as exc:  # onnxruntime's exceptions share no base class
+            raise ModelError(f"onnxruntime cannot run the graph: {str(exc).splitlines()[0]}") from exc
+        return found
+
+
+def times_ms(calls: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+    """Median milliseconds of each call, taken in turns, so that a busy machine favours none."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            taken[name].append(time.perf_counter() - start)
+    return {name: float(np.median(each[1:])) * 1e3 for name, each in taken.items()}

@@ -1,0 +1,142 @@
+"""A YAML file as a tree of nodes with line numbers, free of YAML's traps, and the list of mistakes found in it.
+
+Aliases (bombs), tags, duplicate keys (the last one silently wins), abysses and oversized files are refused.
+Not here: what the values mean (options.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from edge_app.errors import ConfigError
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+_NULL = ("", "null", "~", "Null", "NULL")
+
+
+@dataclass(slots=True)
+class Problems:
+    """The mistakes found so far; raised together so that a user mends them in one go."""
+
+    path: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, node: yaml.Node | yaml.Event | None, text: str) -> None:
+        """Note a mistake at the line of `node`, or of the file as a whole."""
+        mark = None if node is None else node.start_mark
+        self.found.append((0 if mark is None else mark.line + 1, text))
+
+    def raise_if_any(self) -> None:
+        """Raises ConfigError with a line for each mistake, in the file's order."""
+        if self.found:
+            raise ConfigError(
+                *(
+                    f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}"
+                    for line, text in sorted(self.found, key=lambda problem: problem[0])
+                )
+            )
+
+
+def load_yaml(path: Path, problems: Problems) -> yaml.MappingNode | None:
+    """Parse a file into a node tree. Notes a mistake and returns None where it cannot be used at all."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        problems.add(None, f"cannot be read: {exc.strerror}; expected a YAML file")
+        return None
+    if len(data) > MAX_BYTES:
+        problems.add(None, f"is larger than {MAX_BYTES // 1024} KiB; expected a hand-written file")
+        return None
+    return parse_yaml(data, problems)
+
+
+def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
+    """Parse YAML text into a node tree free of aliases, tags and duplicate keys, or note why not."""
+    try:
+        if not _plain(data, problems):
+            return None
+        root = yaml.compose(data, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as exc:
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 0
+        problems.found.append((line, f"not valid YAML: {exc.problem}"))
+        return None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+        problems.add(None, f"not valid YAML: {str(exc).splitlines()[0]}")
+        return None
+    if not isinstance(root, yaml.MappingNode):
+        problems.add(root, f"found {describe(root) if root else 'an empty file'}; expected 'option: value' lines")
+        return None
+    return root if _names_are_unique(root, problems) else None
+
+
+def _plain(data: bytes, problems: Problems) -> bool:
+    """Whether there are no aliases, no tags and no abysses; read event by event, before anything is built."""
+    depth = 0
+    for event in yaml.parse(data, Loader=yaml.SafeLoader):
+        tag = getattr(event, "tag", None)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            problems.add(event, f"alias '*{event.anchor}' found; write the value out")
+        elif tag:
+            problems.add(event, f"tag '{tag}' found; expected plain values")
+        elif depth > MAX_DEPTH:
+            problems.add(event, f"nested deeper than {MAX_DEPTH} levels")
+        else:
+            continue
+        return False
+    return True
+
+
+def _names_are_unique(node: yaml.Node, problems: Problems) -> bool:
+    if isinstance(node, yaml.SequenceNode):
+        return sum(not _names_are_unique(child, problems) for child in node.value) == 0
+    if not isinstance(node, yaml.MappingNode):
+        return True
+    good = True
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            problems.add(key, f"found {describe(key)} as a name; expected a word")
+            good = False
+            continue
+        if key.value in seen:
+            problems.add(key, f"'{key.value}' is given twice; first on line {seen[key.value]}")
+            good = False
+        seen.setdefault(key.value, key.start_mark.line + 1)
+        good = _names_are_unique(value, problems) and good
+    return good
+
+
+def describe(node: yaml.Node) -> str:
+    """What stands in the file, in a user's words."""
+    if isinstance(node, yaml.MappingNode):
+        return "a block of options"
+    if isinstance(node, yaml.SequenceNode):
+        return f"a list of {len(node.value)}"
+    return "nothing" if is_null(node) else f"'{node.value}'"
+
+
+def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """The values of a mapping node by name; empty for None or `null`."""
+    return {key.value: value for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'score'?`, or the list of what is known where nothing is near."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, 1, 0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; expected one of: {', '.join(known)}" if known else "; there are none here"
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Whether a value is absent: nothing, `null` or `~`, unquoted."""
+    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULL

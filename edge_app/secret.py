@@ -1,0 +1,59 @@
+"""Secrets are referred to, never written, in config.yaml: `credential:NAME`, `file:PATH` or `env:NAME`.
+
+`credential:` is systemd's LoadCredential: a file in $CREDENTIALS_DIRECTORY.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from edge_app.errors import ConfigError
+
+EXPECTED = "credential:NAME, file:PATH or env:NAME"
+_MAX_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is found. Its text is read when it is needed, and is in no field, repr or message."""
+
+    kind: Literal["credential", "file", "env"]
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, folder: Path) -> Secret:
+        """Read a reference; a relative file lies in `folder`. Raises ValueError, without the text, on anything else."""
+        kind, colon, name = text.partition(":")
+        if not colon or not name or "\0" in name or kind not in ("credential", "file", "env"):
+            raise ValueError(f"expected {EXPECTED}")
+        if kind == "credential" and "/" in name:
+            raise ValueError("expected the plain name of a credential")
+        return cls(cast(Literal["credential", "file", "env"], kind), str(folder / name) if kind == "file" else name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    def read(self) -> str:
+        """The secret, without the newline that editors leave behind it. Raises ConfigError where it is not there."""
+        if self.kind == "env":
+            if self.name not in os.environ:
+                raise ConfigError(f"{self}: the environment has no such variable")
+            return os.environ[self.name]
+        try:
+            with self._path().open("rb") as file:
+                return file.read(_MAX_BYTES).decode().rstrip("\r\n")
+        except OSError as exc:
+            raise ConfigError(f"{self}: cannot be read: {exc.strerror}") from exc
+        except UnicodeDecodeError:
+            raise ConfigError(f"{self}: found bytes that are not UTF-8 text") from None
+
+    def _path(self) -> Path:
+        if self.kind == "file":
+            return Path(self.name)
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is None:
+            raise ConfigError(f"{self}: $CREDENTIALS_DIRECTORY is not set; expected a service with LoadCredential=")
+        return Path(folder) / self.name

@@ -1,0 +1,59 @@
+"""TLS as every sink uses it: the other side is always verified; what went wrong is said in a user's words."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+from edge_app.clock import Clock
+from edge_app.errors import ConfigError
+from edge_app.messages import rfc3339
+
+# X509_V_ERR_…, <openssl/x509_vfy.h>
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_WRONG_HOST = (62, 64)
+
+
+def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """ca: who to trust; None: the system's. cert, key: who we are. Raises ConfigError where they do not fit."""
+    if (cert is None) != (key is None):
+        raise ConfigError("found only one of cert and key; expected both or neither")
+    try:
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as exc:  # SSLError is one, too
+        raise ConfigError(f"{ca}: {_reason(exc)}; expected certificates in PEM") from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert is not None and key is not None:
+        try:
+            context.load_cert_chain(cert, key, password="")
+        except OSError as exc:
+            mismatch = isinstance(exc, ssl.SSLError) and exc.reason == "KEY_VALUES_MISMATCH"
+            reason = f"does not belong to {key}" if mismatch else f"{_reason(exc)}; expected PEM without a password"
+            raise ConfigError(f"{cert}: {reason}") from exc
+    return context
+
+
+def explain(exc: OSError, host: str, port: int, clock: Clock) -> str:
+    """Why a connection could not be made."""
+    where = f"{host}:{port}"
+    if not isinstance(exc, ssl.SSLCertVerificationError):
+        return f"{where}: {_reason(exc)}"
+    if exc.verify_code == _NOT_YET_VALID and not clock.synced():
+        return f"{where}: its certificate is not yet valid: the clock here is not set yet ({rfc3339(clock.utc_ns())})"
+    if exc.verify_code == _NOT_YET_VALID:
+        return f"{where}: its certificate is not yet valid; the clock here says {rfc3339(clock.utc_ns())}"
+    if exc.verify_code == _EXPIRED:
+        return f"{where}: its certificate has expired; the clock here says {rfc3339(clock.utc_ns())}"
+    if exc.verify_code in _WRONG_HOST:
+        return f"{where}: its certificate is for another host"
+    return f"{where}: its certificate is not trusted: {exc.verify_message}"
+
+
+def _reason(exc: OSError) -> str:
+    if isinstance(exc, (TimeoutError, socket.timeout)):
+        return "no answer in time"
+    if isinstance(exc, ssl.SSLError):
+        return f"TLS: {(exc.reason or str(exc)).replace('_', ' ').lower()}"
+    return exc.strerror or str(exc) or type(exc).__name__

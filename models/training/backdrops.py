@@ -1,0 +1,235 @@
+"""Walls, clutter, hands and light, drawn from noise: everything in a scene that is no digit.
+
+Nothing here is a photograph, and nothing of the sample clip's scene (clip.py) is made here for training.
+Pictures are float32 RGB, 0..255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Rng = np.random.Generator
+Picture = NDArray[np.float32]
+
+
+def noise(rng: Rng, height: int, width: int, cell: float, octaves: int = 3) -> Picture:
+    """Smooth fractal noise (height, width), about zero mean and unit deviation; `cell` pixels a lump at most."""
+    total = np.zeros((height, width), np.float32)
+    amplitude, power = 1.0, 0.0
+    for _ in range(octaves):
+        shape = (max(2, round(height / cell) + 2), max(2, round(width / cell) + 2))
+        lumps = rng.standard_normal(shape, dtype=np.float32)
+        total += amplitude * cv2.resize(lumps, (width, height), interpolation=cv2.INTER_CUBIC)
+        power += amplitude**2
+        amplitude, cell = amplitude * 0.6, max(1.5, cell / 2.5)
+    return total / np.float32(np.sqrt(power) * 0.75)
+
+
+def gradient(rng: Rng, height: int, width: int, depth: float) -> Picture:
+    """Light across a picture (height, width, 1): 1 - depth .. 1, straight or round a spot."""
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    if rng.random() < 0.5:
+        angle = rng.uniform(0, 2 * np.pi)
+        ramp = (np.cos(angle) * x + np.sin(angle) * y) / 2.9 + 0.5
+    else:
+        spot_x, spot_y = rng.uniform(-1, 1, 2)
+        ramp = np.exp(-((x - spot_x) ** 2 + (y - spot_y) ** 2) / rng.uniform(0.6, 3))
+    return (1 - depth + depth * ramp.astype(np.float32))[:, :, None]
+
+
+def colour(rng: Rng, low: float, high: float, saturation: float = 0.35) -> Picture:
+    """A random colour (3,), mostly greyish, its mean between low and high."""
+    tint = 1 + rng.uniform(-1, 1, 3) * saturation * rng.random() ** 1.5
+    return (rng.uniform(low, high) * tint / tint.mean()).astype(np.float32)
+
+
+def wall(rng: Rng, height: int, width: int) -> Picture:
+    """A surface: plaster, wood, brick, tiles, stripes or cloth."""
+    base = colour(rng, 30, 215)
+    kind = rng.integers(6)
+    grain = rng.uniform(1, 14)
+    if kind == 1:  # wood
+        relief = noise(rng, height, max(4, width // 12), 20)
+        relief = cv2.resize(relief, (width, height), interpolation=cv2.INTER_LINEAR)
+    elif kind == 4:  # cloth, sheet metal
+        period = rng.uniform(3, 20)
+        angle = rng.uniform(0, np.pi)
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        phase = (np.cos(angle) * x + np.sin(angle) * y) * (2 * np.pi / period) + 2 * noise(rng, height, width, 90, 1)
+        relief = np.sin(phase) + 0.5 * noise(rng, height, width, 6, 2)
+    else:
+        relief = noise(rng, height, width, float(rng.choice([4, 15, 60])), 4)
+    picture = base + (grain * relief)[:, :, None] * (0.4 + 0.6 * base / max(float(base.max()), 1.0))
+    if kind in (2, 3):
+        _courses(rng, picture, brick=kind == 2)
+    return picture.astype(np.float32)
+
+
+def _courses(rng: Rng, picture: Picture, brick: bool) -> None:
+    height, width = picture.shape[:2]
+    step_y = int(rng.integers(14, 70))
+    step_x = int(step_y * (rng.uniform(1.6, 2.6) if brick else 1))
+    joint = colour(rng, 40, 220).tolist()
+    thick = int(rng.integers(1, 4))
+    for row, y in enumerate(range(0, height, step_y)):
+        offset = step_x // 2 if brick and row % 2 else 0
+        for x in range(-offset, width, step_x):
+            picture[y : y + step_y, max(x, 0) : max(x + step_x, 0)] *= rng.uniform(0.85, 1.1)
+            cv2.line(picture, (x, y), (x, y + step_y), joint, thick, cv2.LINE_AA)
+        cv2.line(picture, (0, y), (width, y), joint, thick, cv2.LINE_AA)
+
+
+def clutter(rng: Rng, picture: Picture, pieces: int) -> None:
+    """Draw boxes, pipes, cables, discs and edges onto a picture, with shading and shadows."""
+    height, width = picture.shape[:2]
+    for _ in range(pieces):
+        kind = rng.integers(5)
+        if kind == 0:
+            _box(rng, picture)
+        elif kind == 1:
+            _pipe(rng, picture)
+        elif kind == 2:  # a cable
+            points = rng.uniform(-0.2, 1.2, (4, 2)) * (width, height)
+            t = np.linspace(0, 1, 24)[:, None]
+            curve = (
+                (1 - t) ** 3 * points[0]
+                + 3 * t * (1 - t) ** 2 * points[1]
+                + 3 * t**2 * (1 - t) * points[2]
+                + t**3 * points[3]
+            )
+            cv2.polylines(
+                picture,
+                [curve.astype(np.int32)],
+                False,
+                colour(rng, 10, 240).tolist(),
+                int(rng.integers(1, 6)),
+                cv2.LINE_AA,
+            )
+        elif kind == 3:  # screws, dials
+            centre = tuple(int(v) for v in rng.uniform(0, 1, 2) * (width, height))
+            radius = int(rng.uniform(2, 40))
+            cv2.circle(picture, centre, radius + 2, colour(rng, 10, 90).tolist(), -1, cv2.LINE_AA)
+            cv2.circle(picture, centre, radius, colour(rng, 30, 240).tolist(), -1, cv2.LINE_AA)
+            if radius > 12:  # spokes, scale marks or a pointer, never a ring alone: that reads as a zero
+                inner = rng.choice([0.0, rng.uniform(0.4, 0.9)])
+                tone = colour(rng, 0, 255).tolist()
+                for angle in rng.uniform(0, 7) + np.linspace(0, rng.uniform(2, 6.3), int(rng.integers(2, 26))):
+                    way = np.array([np.cos(angle), np.sin(angle)]) * radius
+                    cv2.line(
+                        picture,
+                        (centre + inner * way).astype(int).tolist(),
+                        (centre + way).astype(int).tolist(),
+                        tone,
+                        1,
+                        cv2.LINE_AA,
+                    )
+                tip = (centre + rng.normal(0, 0.4, 2) * radius).astype(int).tolist()
+                cv2.line(picture, centre, tip, colour(rng, 0, 255).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA)
+        else:  # another surface behind an edge
+            corners = rng.uniform(-0.3, 1.3, (4, 2)) * (width, height)
+            hull = cv2.convexHull(corners.astype(np.int32))
+            cv2.fillConvexPoly(picture, hull, colour(rng, 15, 235).tolist(), cv2.LINE_AA)
+
+
+def _box(rng: Rng, picture: Picture) -> None:
+    height, width = picture.shape[:2]
+    w, h = rng.uniform(0.06, 0.6, 2) * (width, height)
+    centre = rng.uniform(0, 1, 2) * (width, height)
+    corners = cv2.boxPoints(((float(centre[0]), float(centre[1])), (float(w), float(h)), float(rng.normal(0, 6))))
+    shadow = (corners + rng.uniform(2, 8, 2)).astype(np.int32)
+    dark = np.ones(picture.shape[:2], np.float32)
+    cv2.fillConvexPoly(dark, shadow, float(rng.uniform(0.4, 0.85)))
+    picture *= cv2.blur(dark, (7, 7))[:, :, None]
+    face = colour(rng, 20, 235)
+    cv2.fillConvexPoly(picture, corners.astype(np.int32), face.tolist(), cv2.LINE_AA)
+    cv2.polylines(
+        picture,
+        [corners.astype(np.int32)],
+        True,
+        (face * rng.uniform(0.4, 1.3)).tolist(),
+        int(rng.integers(1, 4)),
+        cv2.LINE_AA,
+    )
+
+
+def _pipe(rng: Rng, picture: Picture) -> None:
+    height, width = picture.shape[:2]
+    thick = rng.uniform(6, 46)
+    start = rng.uniform(-0.1, 1.1, 2) * (width, height)
+    upright = rng.random() < 0.5
+    end = start + (rng.normal(0, 15), height * 1.5) if upright else start + (width * 1.5, rng.normal(0, 15))
+    start = 2 * start - end
+    body = colour(rng, 30, 200)
+    for share in np.linspace(1, 0.1, 7):  # rings from the rim to the highlight
+        shift = np.array([-(1 - share) * thick * 0.18] * 2)
+        tone = body * (0.45 + 0.75 * (1 - share))
+        points = ((start + shift).astype(int).tolist(), (end + shift).astype(int).tolist())
+        cv2.line(picture, points[0], points[1], tone.tolist(), max(1, int(thick * share)), cv2.LINE_AA)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A hand, glove or sleeve. tip (2,): where it points, pixels; away (2,): unit vector from there towards the arm."""
+
+    tip: Picture
+    away: Picture
+    palm: float  # its width, pixels
+    fingers: int
+    skin: Picture  # (3,)
+
+
+def any_arm(rng: Rng, tip: Picture, palm: float) -> Arm:
+    """Somebody's arm pointing at `tip` from a random side."""
+    angle = rng.uniform(0, 2 * np.pi)
+    skin = colour(rng, 60, 190) * np.float32([1.18, 0.98, 0.84]) if rng.random() < 0.75 else colour(rng, 20, 220)
+    return Arm(tip, np.array([np.cos(angle), np.sin(angle)]), palm, int(rng.integers(1, 5)), skin)
+
+
+def reach(rng: Rng, height: int, width: int, arm: Arm) -> tuple[Picture, Picture]:
+    """An arm reaching into a picture: its colours (height, width, 3) and its coverage (height, width) 0..1."""
+    cover, lit = np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
+    side = np.array([-arm.away[1], arm.away[0]])
+    knuckles = arm.tip + arm.away * arm.palm * 0.75
+    for i in range(arm.fingers):
+        aside = i - (arm.fingers - 1) / 2
+        offset = side * arm.palm * 0.26 * aside
+        end = arm.tip + offset + arm.away * arm.palm * abs(aside) * 0.12
+        _limb(cover, lit, end, knuckles + offset, arm.palm * 0.25)
+    _limb(cover, lit, knuckles + arm.away * arm.palm * 0.15, knuckles + arm.away * arm.palm * 0.7, arm.palm * 0.95)
+    _limb(
+        cover,
+        lit,
+        knuckles + arm.away * arm.palm * 0.5,
+        knuckles + arm.away * (arm.palm + height + width),
+        arm.palm * 0.72,
+    )
+    soft = 4 * int(arm.palm / 14) + 3
+    light = cv2.blur(lit, (soft, soft)).astype(np.float32) / 255
+    tone = 0.62 + 0.42 * light + 0.03 * noise(rng, height, width, float(rng.choice([18, 50])), 2)
+    edge = cv2.GaussianBlur(cover, (0, 0), 0.8).astype(np.float32) / 255
+    return (arm.skin * tone[:, :, None]).astype(np.float32), edge
+
+
+def _limb(cover: NDArray[np.uint8], lit: NDArray[np.uint8], start: Picture, end: Picture, thick: float) -> None:
+    a, b = start.astype(int).tolist(), end.astype(int).tolist()
+    cv2.line(cover, a, b, 255, max(2, int(thick)), cv2.LINE_AA)
+    cv2.line(lit, a, b, 255, max(1, int(thick * 0.55)), cv2.LINE_AA)
+
+
+def lens_cover(rng: Rng, height: int, width: int) -> Picture:
+    """What a camera sees of a palm, cloth, tape or paper right before its lens: (height, width, 3), hardly any detail."""
+    base = colour(rng, 25, 225, 0.6)
+    if rng.random() < 0.4:
+        base = base * np.array([1.25, 0.95, 0.8], np.float32)
+    folds = noise(rng, height, width, float(rng.uniform(60, 200)), 1) * rng.uniform(0, 0.18)
+    picture = base * (1 + folds)[:, :, None] * gradient(rng, height, width, float(rng.uniform(0.1, 0.8)))
+    if rng.random() < 0.3:  # weave of a cloth
+        picture += (noise(rng, height, width, float(rng.uniform(2, 6)), 1) * rng.uniform(1, 7))[:, :, None]
+    if rng.random() < 0.3:  # light seeping in at a side
+        picture += (gradient(rng, height, width, 1.0) ** 3) * rng.uniform(20, 120)
+    return np.clip(picture, 0, 255).astype(np.float32)

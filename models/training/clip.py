@@ -1,0 +1,338 @@
+"""Make models/digits/sample.mp4 and its truth: `python models/training/clip.py --digits PATH`.
+
+A static camera looks at a water meter's label in a pump room; the label's number, written in held-out digits, grows.
+Nothing of this room is in the training scenes.
+
+What the truth says, and from where on:
+- scene: `covered` when something before the lens hides at least 70 % of the frame; else `dark` when the 95th percentile
+  of luma before noise is below 58; else `blurred` when the Gaussian blur's sigma is above 3.85 pixels; else `ok`.
+  The three lie in the middle of what camera.py leaves untrained.
+- digits: listed when the scene is ok, at least half of the ink is visible and it is at least half as dark as it will be.
+  The box is that of the visible ink, widened to 0.4 of its height (canvas.ink_box).
+- panel: the label's four corners, when the scene is ok and at least half of the label is visible.
+- reading: the number, when all of its digits are listed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import backdrops
+import cv2
+import glyphs
+import numpy as np
+from backdrops import Picture
+from canvas import SEEN, Canvas, ink_box
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+WIDTH, HEIGHT, FPS, SEED = 640, 480, 10, 4071
+NOISE = (
+    2.0  # grey levels of sensor noise before encoding; half as much again in the dark, where a camera turns its gain up
+)
+NUMBERS = ("4071", "4072", "4078", "4086", "4093", "4105", "4110", "4126")
+DIGIT, PITCH, LABEL_W, LABEL_H = 62, 55, 272, 96  # label pixels
+LABEL = np.array([[203, 196], [447, 208], [442, 297], [201, 288]], np.float32)  # its corners in the frame
+DARK_LUMA, BLUR_SIGMA, COVER_SHARE = 58.0, 3.85, 0.70
+CRF = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is going on in one frame. ink: how far each digit has appeared; hand, shade: where, in frame pixels."""
+
+    number: int = 0
+    ink: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    hand: tuple[float, float] | None = None
+    shade: float | None = None
+    lamp: float = 1.0
+    blur: float = 0.0
+    cover: float = 0.0
+
+
+def ease(frames: int) -> NDArray[np.float64]:
+    """0 .. 1 in `frames` steps, slow at both ends."""
+    t = (np.arange(frames) + 1) / (frames + 1)
+    return t * t * (3 - 2 * t)
+
+
+def moments() -> Iterator[Moment]:
+    """The story, frame by frame: still about half of the time."""
+    now = Moment()
+    yield from [now] * 48
+    yield from _changes(now, 1)
+    now = replace(now, number=1)
+    yield from [now] * 24
+    for tip in _path([(690, 420), (400, 254), (378, 248), (700, 430)], (12, 10, 11)):  # over the last two digits
+        yield replace(now, hand=tip)
+    yield from [now] * 18
+    yield from _changes(now, 2)
+    now = replace(now, number=2)
+    yield from [now] * 22
+    for x in np.linspace(-180, 820, 22):  # somebody walks past the lamp
+        yield replace(now, shade=float(x))
+    for lamp in [*(1 - 0.45 * ease(10)), *[0.55] * 8]:
+        yield replace(now, lamp=float(lamp))
+    for lamp in [0.4, 0.2, *[0.07] * 11]:
+        yield replace(now, lamp=lamp)
+    now = replace(now, number=3)
+    for lamp in [*[0.07] * 8, 0.3, 0.75, 1.06]:
+        yield replace(now, lamp=lamp)
+    yield from [now] * 24
+    over = _path([(-60, 380), (330, 262), (348, 256), (-80, 400)], (10, 12, 10))  # the whole number
+    for i, tip in enumerate(over):
+        yield replace(now, number=3 if i < 16 else 4, hand=tip)
+    now = replace(now, number=4)
+    yield from [now] * 22
+    for i, blur in enumerate(
+        [1.0, 3.2, 5.5, *(7 + 1.5 * np.sin(np.arange(16))), 5.0, 2.4, 0.8]
+    ):  # the lens hunts for focus
+        yield replace(now, number=4 if i < 11 else 5, blur=float(blur))
+    now = replace(now, number=5)
+    yield from [now] * 22
+    for i, cover in enumerate([0.25, 0.66, 0.95, *[1.0] * 17, 0.92, 0.5, 0.16]):
+        yield replace(now, number=5 if i < 12 else 6, cover=cover)
+    now = replace(now, number=6)
+    yield from [now] * 22
+    yield from _changes(now, 7)
+    yield from [replace(now, number=7)] * 26
+
+
+def _changes(now: Moment, number: int) -> Iterator[Moment]:
+    """The label redraws itself: changing digits fade out, stay away, and the new ones fade in."""
+    same = [a == b for a, b in zip(NUMBERS[now.number], NUMBERS[number], strict=True)]
+    for step, level in enumerate((0.6, 0.25, 0.0, 0.0, 0.3, 0.7)):
+        ink = tuple(1.0 if kept else level for kept in same)
+        yield replace(now, number=now.number if step < 3 else number, ink=ink)
+
+
+def _path(points: list[tuple[float, float]], frames: tuple[int, ...]) -> list[tuple[float, float]]:
+    stops = np.array(points, np.float64)
+    legs = [a + (b - a) * ease(n)[:, None] for a, b, n in zip(stops[:-1], stops[1:], frames, strict=True)]
+    return [(float(x), float(y)) for leg in legs for x, y in leg]
+
+
+def pump_room(rng: np.random.Generator) -> Picture:
+    """The empty scene (480, 640, 3): wall, pipes, a gauge and the meter's housing, without the label."""
+    up = 2  # drawn at twice the size, for clean edges
+    height, width = HEIGHT * up, WIDTH * up
+    room = np.full((height, width, 3), (164, 160, 148), np.float32)
+    room[int(height * 0.69) :] = (96, 110, 118)  # painted dado
+    cv2.line(room, (0, int(height * 0.69)), (width, int(height * 0.69)), (70, 74, 76), 6)
+    stains = (
+        backdrops.noise(rng, height, width, 240, 4) * 5 + np.minimum(backdrops.noise(rng, height, width, 130, 3), 0) * 6
+    )
+    room += (stains + backdrops.noise(rng, height, width, 3, 1) * 2.2)[:, :, None]
+    for x, thick, tone in ((104, 64, (122, 120, 112)), (1196, 44, (136, 96, 72))):
+        _pipe(room, (x, -20), (x, height + 20), thick, tone)
+        for y in (170, 690):
+            _pipe(room, (x - thick * 0.75, y), (x + thick * 0.75, y), 40, tuple(0.9 * t for t in tone))
+    _pipe(room, (104, 826), (1196, 826), 38, (122, 120, 112))
+    _gauge(room, (1010, 190), 92)
+    _housing(room)
+    cable = np.array([[640 + 60 * np.sin(t / 9) + 5 * t, 236 - 4 * t] for t in range(70)], np.int32)
+    cv2.polylines(room, [cable + (4, 10)], False, (92, 90, 86), 11, cv2.LINE_AA)
+    cv2.polylines(room, [cable], False, (38, 38, 42), 11, cv2.LINE_AA)
+    return cv2.resize(np.clip(room, 0, 255), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def _shaded(room: Picture, draw_mask: Picture, offset: tuple[int, int], strength: float) -> None:
+    """Cast the soft shadow of a mask onto the room."""
+    moved = cv2.warpAffine(
+        draw_mask, np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float32), draw_mask.shape[::-1]
+    )
+    room *= 1 - strength * cv2.GaussianBlur(moved, (0, 0), 14)[:, :, None]
+
+
+def _pipe(
+    room: Picture, start: tuple[float, float], end: tuple[float, float], thick: float, tone: tuple[float, ...]
+) -> None:
+    a, b = np.array(start), np.array(end)
+    mask = np.zeros(room.shape[:2], np.float32)
+    cv2.line(mask, a.astype(int).tolist(), b.astype(int).tolist(), 1.0, int(thick))
+    _shaded(room, mask, (16, 14), 0.45)
+    across = np.array([b[1] - a[1], a[0] - b[0]]) / max(float(np.hypot(*(b - a))), 1.0)
+    for share in np.linspace(-1, 1, int(thick)):  # a cylinder: line by line across its width
+        glow = 0.42 + 0.62 * np.exp(-((share + 0.35) ** 2) / 0.22) + 0.12 * max(share - 0.6, 0)
+        shift = -across * share * thick / 2
+        cv2.line(room, (a + shift).astype(int).tolist(), (b + shift).astype(int).tolist(), [t * glow for t in tone], 2)
+
+
+def _gauge(room: Picture, centre: tuple[int, int], radius: int) -> None:
+    mask = cv2.circle(np.zeros(room.shape[:2], np.float32), centre, radius, 1.0, -1)
+    _shaded(room, mask, (18, 18), 0.5)
+    for shrink, tone in ((0, (54, 54, 58)), (5, (150, 150, 154)), (12, (60, 60, 62)), (16, (226, 224, 214))):
+        cv2.circle(room, centre, radius - shrink, tone, -1, cv2.LINE_AA)
+    for angle in np.deg2rad(np.arange(135, 406, 15)):
+        way = np.array([np.cos(angle), np.sin(angle)])
+        inner, outer = (np.array(centre) + way * r for r in (radius - 34, radius - 22))
+        cv2.line(room, inner.astype(int).tolist(), outer.astype(int).tolist(), (50, 50, 50), 3, cv2.LINE_AA)
+    cv2.line(room, (centre[0] + 8, centre[1] + 8), (centre[0] - 44, centre[1] - 38), (170, 40, 34), 5, cv2.LINE_AA)
+    cv2.circle(room, centre, 9, (40, 40, 40), -1, cv2.LINE_AA)
+
+
+def _housing(room: Picture) -> None:
+    corners = np.array([[330, 262], [978, 292], [964, 742], [324, 714]], np.int32)
+    mask = cv2.fillConvexPoly(np.zeros(room.shape[:2], np.float32), corners, 1.0)
+    _shaded(room, mask, (26, 30), 0.55)
+    middle = corners.mean(0)
+    for shrink, tone in ((1.0, (48, 66, 84)), (0.985, (98, 122, 144)), (0.955, (74, 98, 120))):
+        cv2.fillConvexPoly(room, (middle + (corners - middle) * shrink).astype(np.int32), tone, cv2.LINE_AA)
+    recess = np.array([LABEL.mean(0) + (p - LABEL.mean(0)) * 1.09 for p in LABEL]) * 2
+    cv2.fillConvexPoly(room, recess.astype(np.int32), (40, 50, 60), cv2.LINE_AA)
+    for x, y in corners:
+        spot = (middle + (np.array([x, y]) - middle) * 0.9).astype(int)
+        cv2.circle(room, spot.tolist(), 13, (44, 54, 64), -1, cv2.LINE_AA)
+        cv2.circle(room, (spot - 2).tolist(), 10, (150, 156, 160), -1, cv2.LINE_AA)
+        cv2.line(room, (spot - (8, 5)).tolist(), (spot + (4, 2)).tolist(), (70, 72, 76), 3, cv2.LINE_AA)
+    engraved = np.zeros(room.shape[:2], np.uint8)
+    cv2.putText(engraved, "WATER", (410, 366), cv2.FONT_HERSHEY_DUPLEX, 1.5, 255, 3, cv2.LINE_AA)
+    cv2.putText(engraved, "FEED PUMP", (412, 676), cv2.FONT_HERSHEY_SIMPLEX, 1.1, 220, 2, cv2.LINE_AA)
+    room += (engraved / np.float32(255))[:, :, None] * (np.float32([192, 200, 206]) - room)
+
+
+class Room:
+    """The scene with its label: renders a moment and knows what can be seen of it."""
+
+    def __init__(self, digits: glyphs.Glyphs, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.empty = pump_room(rng)
+        light = backdrops.gradient(np.random.default_rng(seed + 1), HEIGHT, WIDTH, 0.0)
+        x, y = np.meshgrid(np.linspace(-1, 1, WIDTH, dtype=np.float32), np.linspace(-1, 1, HEIGHT, dtype=np.float32))
+        self.light = light * (0.5 + 0.62 * np.exp(-((x + 0.2) ** 2 + (y + 0.5) ** 2) / 1.5))[:, :, None]
+        self.paper = np.float32([226, 222, 206]) + (backdrops.noise(rng, LABEL_H, LABEL_W, 30, 3) * 2.5)[:, :, None]
+        frame = (2, 2), (LABEL_W - 3, LABEL_H - 3)
+        cv2.rectangle(self.paper, *frame, (120, 120, 116), 2, cv2.LINE_AA)
+        edges = np.array([[0, 0], [LABEL_W, 0], [LABEL_W, LABEL_H], [0, LABEL_H]], np.float32)
+        self.warp = cv2.getPerspectiveTransform(edges - 0.5, LABEL - 0.5)
+        self.inside = cv2.warpPerspective(np.ones((LABEL_H, LABEL_W), np.float32), self.warp, (WIDTH, HEIGHT))
+        self.near = backdrops.lens_cover(np.random.default_rng(seed + 2), HEIGHT, WIDTH) * 0.25
+        self.near += np.float32([118, 82, 66]) * (1.05 - 0.5 * np.hypot(x - 0.3, y + 0.2))[:, :, None]
+        self.written = self._written(digits, rng)
+
+    @staticmethod
+    def _written(digits: glyphs.Glyphs, rng: np.random.Generator) -> list[list[glyphs.Ink]]:
+        """Ink for every place of every number: a digit that stays is not written again."""
+        hand = replace(glyphs.STEADY, threshold=0.45, softness=0.2)
+        rows: list[list[glyphs.Ink]] = []
+        for i, number in enumerate(NUMBERS):
+            row = []
+            for place, sign in enumerate(number):
+                if i and NUMBERS[i - 1][place] == sign:
+                    row.append(rows[-1][place])
+                else:
+                    crop = rng.choice(np.flatnonzero(digits.labels == int(sign)))
+                    row.append(glyphs.ink(digits.crops[crop], int(sign), hand, rng))
+            rows.append(row)
+        return rows
+
+    def _label(self, now: Moment) -> Canvas:
+        label = Canvas(self.paper.copy())
+        tone = np.float32([34, 38, 62])
+        for place, ink in enumerate(self.written[now.number]):
+            label.draw(ink, (26.0 + place * PITCH, (LABEL_H - DIGIT) / 2), DIGIT, tone, now.ink[place])
+        return label
+
+    def render(self, now: Moment, index: int) -> tuple[NDArray[np.uint8], dict[str, object]]:
+        """One frame (480, 640, 3) uint8 RGB and its line of truth."""
+        label = self._label(now)
+        flat = cv2.warpPerspective(label.picture, self.warp, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+        picture = self.empty + self.inside[:, :, None] * (flat - self.empty)
+        hidden = np.zeros((HEIGHT, WIDTH), np.float32)
+        if now.hand:
+            picture, hidden = self._with_hand(picture, now.hand)
+        picture = picture * self.light * now.lamp + 3
+        if now.shade is not None:
+            x = np.arange(WIDTH, dtype=np.float32)[None, :, None]
+            picture = picture * (1 - 0.5 * np.exp(-(((x - now.shade) / 130) ** 4)))
+        covered = self._lens_mask(now.cover)
+        flicker = 1 + 0.02 * np.sin(index * 0.9)
+        picture = picture + covered[:, :, None] * (self.near * np.float32(flicker) - picture)
+        luma = float(np.percentile(picture @ np.float32([0.299, 0.587, 0.114]), 95))
+        if now.blur:
+            picture = cv2.GaussianBlur(picture, (0, 0), now.blur)
+        kind = "ok"
+        if float((covered > 0.5).mean()) >= COVER_SHARE:
+            kind = "covered"
+        elif luma < DARK_LUMA:
+            kind = "dark"
+        elif now.blur > BLUR_SIGMA:
+            kind = "blurred"
+        grain = np.random.default_rng([SEED, index]).standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32)
+        sigma = NOISE * (1.5 if kind == "dark" else 1)
+        image = np.clip(picture + sigma * grain + 0.5, 0, 255).astype(np.uint8)
+        return image, self._truth(now, label, np.maximum(hidden, covered), kind, index)
+
+    @staticmethod
+    def _with_hand(picture: Picture, tip: tuple[float, float]) -> tuple[Picture, Picture]:
+        """Someone points at the label from the right, or lays a whole hand on it from the left."""
+        from_left = tip[0] < 360
+        away = np.array([-0.86, 0.51] if from_left else [0.8, 0.6])
+        palm, fingers = (250.0, 4) if from_left else (130.0, 2)
+        arm = backdrops.Arm(
+            np.array(tip) - away * palm * (0.45 if from_left else 0), away, palm, fingers, np.float32([186, 138, 112])
+        )
+        skin, edge = backdrops.reach(np.random.default_rng(21), HEIGHT, WIDTH, arm)
+        shadow = cv2.GaussianBlur(np.roll(edge, (14, 10), (0, 1)), (0, 0), 9)
+        picture = picture * (1 - 0.45 * shadow[:, :, None])
+        return picture + edge[:, :, None] * (skin - picture), edge
+
+    @staticmethod
+    def _lens_mask(share: float) -> Picture:
+        """Coverage by something right before the lens that comes in from the lower left."""
+        if share <= 0:
+            return np.zeros((HEIGHT, WIDTH), np.float32)
+        x, y = np.meshgrid(np.linspace(0, 1, WIDTH, dtype=np.float32), np.linspace(1, 0, HEIGHT, dtype=np.float32))
+        depth = 0.8 * x + 0.3 * y + 0.05 * np.sin(5 * y)
+        edge = float(np.quantile(depth[::4, ::4], share)) + (0.2 if share >= 1 else 0.0)
+        return np.clip((edge - depth) / 0.12 + 0.5, 0, 1)
+
+    def _truth(self, now: Moment, label: Canvas, hidden: Picture, kind: str, index: int) -> dict[str, object]:
+        size = np.array([WIDTH, HEIGHT] * 2, np.float32)
+        digits = []
+        for (sign, points), level in zip(label.ink, now.ink, strict=True):
+            placed = cv2.perspectiveTransform(points[None] - 0.5, self.warp)[0] + 0.5
+            x, y = np.floor(placed.T).astype(int)
+            seen = hidden[y, x] < 0.5
+            if kind == "ok" and level >= 0.5 and seen.mean() >= SEEN:
+                box = ink_box(placed[seen]) / size
+                digits.append({"label": str(sign), "box": [round(float(v), 5) for v in box]})
+        free = float((hidden[self.inside > 0.5] < 0.5).mean())
+        panel = [[round(float(x) / WIDTH, 5), round(float(y) / HEIGHT, 5)] for x, y in LABEL]
+        return {
+            "frame": index,
+            "scene": kind,
+            "panel": panel if kind == "ok" and free >= SEEN else None,
+            "digits": digits,
+            "reading": NUMBERS[now.number] if len(digits) == len(now.ink) else None,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--out", type=Path, default=Path("models/digits"))
+    args = parser.parse_args()
+    _, held_out = glyphs.load(args.digits)
+    room = Room(held_out, SEED)
+    story = list(moments())
+    with av.open(str(args.out / "sample.mp4"), "w") as video, (args.out / "sample.truth.jsonl").open("w") as truth:
+        stream = video.add_stream(
+            "libx264", rate=Fraction(FPS), options={"crf": str(CRF), "preset": "slow", "threads": "1"}
+        )
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for index, now in enumerate(tqdm(story, desc="sample.mp4", unit="frame")):
+            image, line = room.render(now, index)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            truth.write(json.dumps(line) + "\n")
+        video.mux(stream.encode(None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Every figure of the digits model in one table: `python models/training/evaluate.py --digits PATH [--json]`.
+
+What is read is what the product publishes: the sample clip and composed pictures of the held-out digits go through
+`edge-app replay`. Only the times are taken from the graphs themselves. Needs edge_app installed; torch is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import glyphs
+import numpy as np
+import onnx
+import scenes
+from camera import Camera
+from numpy.typing import NDArray
+from package import HEADS, Graphs, letterbox
+
+from edge_app.cli import main as edge_app
+
+IOU, WIDTH, HEIGHT, ROW = 0.5, 640, 480, 4
+# Like the sample clip: label rows and loose digits, 36 to 96 pixels high in a 640 x 480 frame, written as they are.
+CLIP_LIKE = scenes.Style(
+    digit=(18.0, 48.0), tilt=5.0, perspective=0.05, occluded=0.0, bad=0.0, loose=0.35,
+    camera=Camera(scale=2.0, noise=4.0, blur=0.8), hand=glyphs.Hand(threshold=0.45, softness=0.2),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table; higher is better unless `at_most`."""
+
+    name: str
+    value: float
+    wanted: float | None = None
+    at_most: bool = False
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        return self.wanted is None or (self.value <= self.wanted if self.at_most else self.value >= self.wanted)
+
+
+def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
+    """What `edge-app replay` publishes for a clip or a folder of pictures: the `heads` of every frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.jsonl"
+        code = edge_app(["replay", str(clip), "--model", str(model), "--out", str(results)])
+        if code:
+            raise SystemExit(code)
+        messages = [json.loads(line) for line in results.read_text().splitlines()]
+    return [message["heads"] for message in messages if message["kind"] == "result"]
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    """IoU of two boxes xyxy."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return width * height / (areas - width * height)
+
+
+def matches(found: list[dict[str, Any]], true: list[dict[str, Any]]) -> int:
+    """How many detections, best first, are each the first on a truth of their own label."""
+    open_, hits = list(true), 0
+    for detection in sorted(found, key=lambda d: -d["score"]):
+        fits = [t for t in open_ if t["label"] == detection["label"] and overlap(t["box"], detection["box"]) >= IOU]
+        if fits:
+            open_.remove(max(fits, key=lambda t: overlap(t["box"], detection["box"])))
+            hits += 1
+    return hits
+
+
+def held_out_scenes(held: glyphs.Glyphs, folder: Path) -> list[list[dict[str, Any]]]:
+    """Compose every held-out crop into a picture, a few a picture; returns the truth of each."""
+    rng = np.random.default_rng(500)
+    composer = scenes.Composer(held, rng, CLIP_LIKE)
+    truths = []
+    order = rng.permutation(len(held.labels))
+    for number, start in enumerate(range(0, len(order), ROW)):
+        wanted = [int(i) for i in order[start : start + ROW]]
+        while True:  # again until all of them stand in the picture, whole and in a visible ink
+            scene = composer.compose(HEIGHT, WIDTH, wanted)
+            if len(scene.labels) == len(wanted) and scene.visible.min() > 0.99:
+                break
+        cv2.imwrite(str(folder / f"{number:04}.png"), scene.image[:, :, ::-1])
+        boxes = (scene.boxes / [WIDTH, HEIGHT, WIDTH, HEIGHT]).tolist()
+        truths.append([{"label": str(label), "box": box} for label, box in zip(scene.labels, boxes)])
+    return truths
+
+
+def crops(model: Path, digits: Path | None) -> Figure:
+    """The held-out crops, composed, detected and classified: the share read correctly."""
+    _, held = glyphs.load(digits)
+    with tempfile.TemporaryDirectory() as folder:
+        truths = held_out_scenes(held, Path(folder))
+        heads = replay(Path(folder), model)
+    right = extra = 0
+    for found, true in zip(heads, truths):
+        detections = found["digits"]["detections"]
+        best = [max((d for d in detections if overlap(d["box"], t["box"]) >= IOU), key=lambda d: d["score"], default=None)
+                for t in true]  # fmt: skip
+        right += sum(d is not None and d["label"] == t["label"] for d, t in zip(best, true))
+        extra += sum(all(overlap(d["box"], t["box"]) < IOU for t in true) for d in detections)
+    total = len(held.labels)
+    return Figure(
+        "held-out crops read correctly", right / total, 0.98, note=f"{right} of {total}; {extra} detections elsewhere"
+    )
+
+
+def clip(model: Path) -> list[Figure]:
+    """The sample clip against its truth."""
+    truth = [json.loads(line) for line in (model / "sample.truth.jsonl").read_text().splitlines()]
+    heads = replay(model / "sample.mp4", model)
+    if len(heads) != len(truth):
+        raise ValueError(f"{model}/sample.mp4: {len(heads)} results for {len(truth)} lines of truth")
+    found = [head["digits"]["detections"] for head in heads]
+    hits = sum(matches(f, t["digits"]) for f, t in zip(found, truth))
+    total, true_total = sum(map(len, found)), sum(len(t["digits"]) for t in truth)
+    scene = [head["scene"]["classification"][0]["label"] for head in heads]
+    wrong_scenes = [t["frame"] for s, t in zip(scene, truth) if s != t["scene"]]
+    read = ["".join(d["label"] for d in sorted(f, key=lambda d: d["box"][0])) for f in found]
+    readable = [(r, t) for r, t in zip(read, truth) if t["reading"]]
+    wrong = [t["frame"] for r, t in readable if r != t["reading"]]
+    numbers = {t["reading"] for t in truth if t["reading"]}
+    invented = sum(len(r) == 4 and r not in numbers for r in read)
+    panels = [_panel_overlap(head["panel"]["segments"], t["panel"]) for head, t in zip(heads, truth) if t["panel"]]
+    precision, recall = hits / max(total, 1), hits / true_total
+    return [
+        Figure("clip: F1 of digit boxes with class", 2 * hits / (total + true_total), 0.95,
+               note=f"precision {precision:.4f}, recall {recall:.4f}, {true_total} digits"),
+        Figure("clip: frames whose scene is right", 1 - len(wrong_scenes) / len(truth), 0.98, note=f"wrong: {wrong_scenes}"),
+        Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=f"of {len(readable)}; wrong: {wrong}"),
+        Figure("clip: frames with a number that never was", invented, 0, at_most=True),
+        Figure("clip: panel IoU, mean", statistics.fmean(panels), note=f"least {min(panels):.3f}, {len(panels)} frames"),
+    ]  # fmt: skip
+
+
+def _panel_overlap(segments: list[dict[str, Any]], true: list[list[float]]) -> float:
+    def filled(polygon: list[list[float]]) -> NDArray[np.uint8]:
+        points = (np.array(polygon) * (WIDTH, HEIGHT)).astype(np.int32)
+        return cv2.fillPoly(np.zeros((HEIGHT, WIDTH), np.uint8), [points], 1)
+
+    wanted = filled(true)
+    found = [filled(segment["polygon"]) for segment in segments]
+    return max((float((f & wanted).sum() / (f | wanted).sum()) for f in found), default=0.0)
+
+
+def time_ratio(model: Path, rounds: int = 60) -> Figure:
+    """Backbone and three heads against three networks of a backbone and a head each, one thread, interleaved."""
+    graphs = Graphs(model)
+    found, frame = cv2.VideoCapture(str(model / "sample.mp4")).read()
+    if not found:
+        raise ValueError(f"{model}/sample.mp4: no frame")
+    image = letterbox(frame)
+
+    def shared() -> None:
+        graphs.run(image)
+
+    def separate() -> None:
+        for name in HEADS:
+            graphs.head(name, graphs.backbone(image))
+
+    pairs = [(_seconds(shared), _seconds(separate)) for _ in range(rounds + 5)][5:]
+    ours, theirs = (statistics.median(column) for column in zip(*pairs))
+    ratio = statistics.median(a / b for a, b in pairs)
+    return Figure("time, shared against three networks", ratio, 0.45, at_most=True,
+                  note=f"{1e3 * ours:.1f} ms against {1e3 * theirs:.1f} ms, median of {rounds} pairs")  # fmt: skip
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def parameters(model: Path) -> Figure:
+    """Weights of all graphs."""
+    counts = {
+        name: sum(int(np.prod(w.dims)) for w in onnx.load(str(model / f"{name}.onnx")).graph.initializer)
+        for name in ("backbone", *HEADS)
+    }
+    return Figure("parameters, millions", sum(counts.values()) / 1e6, 0.6, at_most=True, note=str(counts))
+
+
+def main() -> None:
+    """Print the table; exit code 1 where a figure is not reached."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--model", type=Path, default=Path("models/digits"))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    figures = [crops(args.model, args.digits), *clip(args.model), time_ratio(args.model), parameters(args.model)]
+    if args.json:
+        print(json.dumps({f.name: {"value": f.value, "wanted": f.wanted, "note": f.note} for f in figures}))
+    else:
+        for f in figures:
+            wanted = "" if f.wanted is None else f"{'<=' if f.at_most else '>='} {f.wanted:g}"
+            print(f"{f.name:44} {f.value:8.4f}  {wanted:8} {'ok ' if f.reached else 'NOT'}  {f.note}")
+    raise SystemExit(not all(f.reached for f in figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What is shipped beside the graphs: golden vectors from the sample clip, and model.yaml with everybody's hashes.
+
+`python models/training/package.py` does both again. Writing the graphs is export.py's work; torch is not needed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import yaml
+from numpy.typing import NDArray
+
+SIDE, PADDING = 320, 114
+MAPS = ("c8", "c16")
+HEADS = {"digits": ("scores", "boxes"), "panel": ("mask",), "scene": ("scene",)}
+FAMILIES = {"digits": "digits", "panel": "segment", "scene": "classify"}
+LABELS = {
+    "digits": [str(digit) for digit in range(10)],
+    "panel": ["panel"],
+    "scene": ["ok", "dark", "blurred", "covered"],
+}
+GOLDEN_FRAMES = (20, 97, 203, 358)  # of sample.mp4: a clear view, a hand on the label, the dark, a covered lens
+
+
+def letterbox(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A BGR frame of any size as the network's input (1, 320, 320, 3) uint8 RGB."""
+    height, width = frame.shape[:2]
+    zoom = SIDE / max(height, width)
+    small = cv2.resize(frame, (round(width * zoom), round(height * zoom)), interpolation=cv2.INTER_AREA)
+    top, left = (SIDE - small.shape[0]) // 2, (SIDE - small.shape[1]) // 2
+    image = np.full((1, SIDE, SIDE, 3), PADDING, np.uint8)
+    image[0, top : top + small.shape[0], left : left + small.shape[1]] = small[:, :, ::-1]
+    return image
+
+
+class Graphs:
+    """The graphs of a model folder on onnxruntime."""
+
+    def __init__(self, folder: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.sessions = {
+            name: onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options, ["CPUExecutionProvider"])
+            for name in ("backbone", *HEADS)
+        }
+
+    def backbone(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Image (1, 320, 320, 3) uint8 RGB -> the maps c8 and c16."""
+        return dict(zip(MAPS, self.sessions["backbone"].run(list(MAPS), {"image": image})))
+
+    def head(self, name: str, maps: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """One head's outputs, by `head/output`."""
+        values = self.sessions[name].run(list(HEADS[name]), maps)
+        return {f"{name}/{output}": value for output, value in zip(HEADS[name], values)}
+
+    def run(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Every head's outputs for one image."""
+        maps = self.backbone(image)
+        return {key: value for name in HEADS for key, value in self.head(name, maps).items()}
+
+
+def write_golden(folder: Path, clip: Path) -> None:
+    """Write golden.npz: `image` (N, 320, 320, 3) uint8 and each head's outputs `head/output` (N, ...) float32."""
+    capture = cv2.VideoCapture(str(clip))
+    images = []
+    for index in range(max(GOLDEN_FRAMES) + 1):
+        found, frame = capture.read()
+        if not found:
+            raise ValueError(f"{clip}: found {index} frames, expected at least {max(GOLDEN_FRAMES) + 1}")
+        if index in GOLDEN_FRAMES:
+            images.append(letterbox(frame))
+    capture.release()
+    graphs = Graphs(folder)
+    answers = [graphs.run(image) for image in images]
+    stacked = {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
+    np.savez_compressed(folder / "golden.npz", image=np.concatenate(images), **stacked)
+
+
+def write_manifest(folder: Path) -> None:
+    """Write model.yaml with the hashes of what lies in `folder` beside it."""
+    files = [f"{name}.onnx" for name in ("backbone", *HEADS)]
+    files += ["golden.npz"] if (folder / "golden.npz").exists() else []
+    manifest = {
+        "format": 1,
+        "name": "digits",
+        "input": {
+            "width": SIDE, "height": SIDE, "color": "rgb", "layout": "nhwc", "dtype": "uint8",
+            "mean": [0, 0, 0], "std": [255, 255, 255], "resize": "letterbox",
+        },
+        "backbone": {"graphs": [{"onnx": "backbone.onnx"}], "features": list(MAPS)},
+        "heads": {
+            name: {
+                "family": FAMILIES[name],
+                "inputs": list(MAPS),
+                "graph": {"onnx": f"{name}.onnx"},
+                "labels": LABELS[name],
+            }
+            for name in HEADS
+        },
+        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
+    }  # fmt: skip
+    text = yaml.safe_dump(manifest, sort_keys=False, default_flow_style=None, width=120)
+    (folder / "model.yaml").write_text("# Written by models/training/package.py.\n" + text)
+
+
+def main() -> None:
+    """Write golden.npz and model.yaml of a model folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/digits"))
+    args = parser.parse_args()
+    write_golden(args.model, args.model / "sample.mp4")
+    write_manifest(args.model)
+
+
+if __name__ == "__main__":
+    main()

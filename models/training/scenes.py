@@ -1,0 +1,291 @@
+"""Compose scenes with their truth: digits on plates and loose, under a camera's light, blur and noise.
+
+What is drawn around the digits comes from backdrops.py, the ink from glyphs.py; training targets are train.py's.
+Coordinates are pixels of the composed picture, (0, 0) the upper left corner of the upper left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import backdrops
+import cv2
+import glyphs
+import numpy as np
+from backdrops import Picture, Rng
+from camera import BLURRED, COVERED, DARK, OK, UNSURE, Camera
+from canvas import NOT_JUDGED, Canvas, truth
+from glyphs import Glyphs, Ink
+from numpy.typing import NDArray
+
+PANEL_OUT, PANEL_IN, PANEL_UNSURE = 0, 1, 255
+LETTERBOX = 114
+DRAWN = 3000  # drawn digits kept for use again: drawing one costs more than placing ten
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How hard the scenes are."""
+
+    digit: tuple[float, float] = (13.0, 82.0)  # heights, pixels of the network's 320 x 320 input
+    tilt: float = 14.0  # degrees, deviation
+    perspective: float = 0.10  # share of the plate's size that a corner moves
+    occluded: float = 0.3  # probabilities
+    bad: float = 0.3
+    loose: float = 0.4
+    camera: Camera = Camera()
+    hand: glyphs.Hand | None = None  # None: any
+
+
+TRAINING = Style()
+
+
+@dataclass(slots=True)
+class Scene:
+    """image (H, W, 3) uint8 RGB; boxes (N, 4) float32 xyxy of the visible ink; labels (N,) int64;
+    visible (N,) share of the ink; panel (H, W) uint8 PANEL_*; kind OK.. or UNSURE.
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    visible: NDArray[np.float32]
+    panel: NDArray[np.uint8]
+    kind: int
+
+
+class Composer:
+    """Scenes without end from one set of glyphs; every random choice comes from the generator passed in."""
+
+    def __init__(self, digits: Glyphs, rng: Rng, style: Style = TRAINING, walls: int = 48) -> None:
+        self.digits, self.style, self.rng = digits, style, rng
+        self.side = round(400 * style.camera.scale)
+        self.signs = [glyphs.ink(sign, -1, glyphs.any_hand(rng), rng) for sign in glyphs.letters().crops]
+        self.drawn: list[Ink] = []
+        self.walls = [self._wall() for _ in range(walls)]
+
+    def _wall(self) -> NDArray[np.uint8]:
+        picture = backdrops.wall(self.rng, self.side, self.side)
+        backdrops.clutter(self.rng, picture, int(self.rng.integers(0, 14)))
+        return np.clip(picture, 0, 255).astype(np.uint8)
+
+    def compose(self, height: int, width: int, wanted: list[int] | None = None) -> Scene:
+        """One scene; `wanted` names the crops to show in it (all of them), else they are drawn at random."""
+        rng, style = self.rng, self.style
+        canvas = Canvas(self._backdrop(height, width))
+        panel = np.zeros((height, width), np.uint8)
+        on_plate = rng.random() >= style.loose
+        left = list(wanted) if wanted is not None else None
+        if on_plate:
+            left = self._plate(canvas, panel, left)
+            for _ in range(int(rng.choice(3, p=[0.5, 0.3, 0.2])) if wanted is None else 0):
+                self._plate(canvas, panel, None)
+        if left or (left is None and (not on_plate or rng.random() < 0.35)):
+            self._loose(canvas, panel, left)
+        self._signs(canvas)
+        cover = np.zeros((height, width), np.float32)
+        if rng.random() < style.occluded:
+            self._occlude(canvas, cover)
+        kind = OK if rng.random() >= style.bad else int(rng.choice([DARK, BLURRED, COVERED], p=[0.35, 0.35, 0.3]))
+        picture, kind = style.camera.see(rng, canvas.picture, kind, doubtful=style.bad > 0)
+        boxes, labels, visible = truth(canvas.ink, cover, picture)
+        if kind == UNSURE:
+            visible = np.full_like(visible, NOT_JUDGED)
+            panel[panel == PANEL_IN] = PANEL_UNSURE
+        elif kind != OK:
+            visible, panel = np.zeros_like(visible), np.zeros_like(panel)
+        panel[(panel == PANEL_IN) & (cover > 0.5)] = PANEL_UNSURE
+        return Scene(style.camera.expose(rng, picture, kind), boxes, labels, visible, panel, kind)
+
+    def _backdrop(self, height: int, width: int) -> Picture:
+        rng = self.rng
+        slot = int(rng.integers(len(self.walls)))
+        if rng.random() < 0.06:
+            self.walls[slot] = self._wall()
+        source = self.walls[slot]
+        zoom = rng.uniform(0.5, 1.0) * min(1.0, self.side / max(height, width))
+        h, w = min(self.side, int(height * zoom) + 1), min(self.side, int(width * zoom) + 1)
+        y, x = int(rng.integers(self.side - h + 1)), int(rng.integers(self.side - w + 1))
+        crop = np.rot90(source[y : y + h, x : x + w], int(rng.integers(4)))
+        picture = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        return picture * (rng.uniform(0.5, 1.2) * backdrops.colour(rng, 1, 1.0001, 0.2))
+
+    def _digit(self, index: int | None, hand: glyphs.Hand) -> Ink:
+        """The wanted crop in this hand; else any digit, most often one that has been drawn before."""
+        rng = self.rng
+        if index is None and len(self.drawn) == DRAWN and rng.random() < 0.7:
+            return self.drawn[int(rng.integers(DRAWN))]
+        chosen = int(rng.integers(len(self.digits.labels))) if index is None else index
+        ink = glyphs.ink(self.digits.crops[chosen], int(self.digits.labels[chosen]), hand, rng)
+        if len(self.drawn) < DRAWN:
+            self.drawn.append(ink)
+        else:
+            self.drawn[int(rng.integers(DRAWN))] = ink
+        return ink
+
+    def _sign(self) -> Ink:
+        return self.signs[int(self.rng.integers(len(self.signs)))]
+
+    def _hand(self) -> glyphs.Hand:
+        return self.style.hand or glyphs.any_hand(self.rng)
+
+    def _height(self, most: float) -> float:
+        low, high = self.style.digit
+        high = max(low * 1.05, min(high, most / self.style.camera.scale))
+        return float(np.exp(self.rng.uniform(np.log(low), np.log(high)))) * self.style.camera.scale
+
+    def _plate(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> list[int]:
+        """Draw a plate with a row of digits, seen at an angle; returns the wanted crops that did not fit on it."""
+        rng = self.rng
+        height, width = panel.shape
+        count = int(rng.choice([0, 1, 2, 3, 4, 5, 6, 7], p=[0.03, 0.07, 0.13, 0.18, 0.25, 0.17, 0.11, 0.06]))
+        if wanted is not None:
+            count = min(len(wanted), 6)
+        size = self._height(0.95 * min(width / (0.85 * max(count, 1) + 0.4), height / 1.3))
+        pitch = size * rng.uniform(0.72, 1.15)
+        margin_x, margin_y = size * rng.uniform(0.12, 1.0), size * rng.uniform(0.12, 0.9)
+        plate_w, plate_h = round(count * pitch + 2 * margin_x), round(size * 1.08 + 2 * margin_y)
+        plate, tone = self._blank(plate_h, plate_w)
+        hand, row = self._hand(), round(margin_y)
+        windows = rng.random() < 0.25
+        for i in range(count):
+            x = margin_x + i * pitch
+            if windows:
+                self._window(plate.picture, x, margin_y, pitch, size)
+            ink = self._digit(wanted[i] if wanted is not None else None, hand)
+            own = size * rng.uniform(0.85, 1.08)
+            plate.draw(
+                ink, (x + (pitch - own) / 2 + rng.normal(0, 0.03) * size, row + rng.normal(0, 0.05) * size), own, tone
+            )
+        for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):  # units, names: small letters along the rim
+            small = min(margin_y * 0.9, size * 0.5)
+            if small >= 4 * self.style.camera.scale:
+                line_y = rng.choice([0.05 * margin_y, plate_h - small * 1.05])
+                plate.draw(self._sign(), (rng.uniform(0, plate_w), line_y), small, tone)
+        self._mount(canvas, panel, plate)
+        return wanted[count:] if wanted is not None else []
+
+    def _blank(self, height: int, width: int) -> tuple[Canvas, Picture]:
+        """An empty plate and the colour of the ink for it: dark on light or light on dark."""
+        rng = self.rng
+        dark_ink = rng.random() < 0.62
+        ground, ink = (backdrops.colour(rng, 130, 250), backdrops.colour(rng, 2, 75, 0.8))
+        if not dark_ink:
+            ground, ink = (backdrops.colour(rng, 5, 100), backdrops.colour(rng, 150, 255, 0.6))
+        picture = ground * backdrops.gradient(rng, height, width, float(rng.uniform(0, 0.3)))
+        picture = (
+            picture
+            + (backdrops.noise(rng, height, width, float(rng.uniform(3, 40)), 2) * rng.uniform(0, 5))[:, :, None]
+        )
+        if rng.random() < 0.5:
+            inset = int(rng.integers(0, 3))
+            frame = (inset, inset), (width - 1 - inset, height - 1 - inset)
+            cv2.rectangle(
+                picture, *frame, (ink if rng.random() < 0.5 else ground * 0.5).tolist(), int(rng.integers(1, 4))
+            )
+        return Canvas(picture.astype(np.float32)), ink
+
+    def _window(self, picture: Picture, x: float, y: float, pitch: float, size: float) -> None:
+        rng = self.rng
+        corner, other = (round(x + 1), round(y - 0.08 * size)), (round(x + pitch - 1), round(y + 1.1 * size))
+        cv2.rectangle(
+            picture, corner, other, (picture.mean((0, 1)) * rng.uniform(0.55, 1.25)).tolist(), int(rng.integers(1, 3))
+        )
+
+    def _mount(self, canvas: Canvas, panel: NDArray[np.uint8], plate: Canvas) -> None:
+        """Warp a plate into the scene with its shadow and carry its ink's points along."""
+        rng = self.rng
+        height, width = panel.shape
+        h, w = plate.picture.shape[:2]
+        corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
+        for _ in range(4):  # until it hides no plate that hangs there already
+            moved = self._hung(corners, width, height)
+            warp = cv2.getPerspectiveTransform(corners - 0.5, moved - 0.5)
+            mask = cv2.warpPerspective(np.ones((h, w), np.float32), warp, (width, height))[:, :, None]
+            if not panel[mask[:, :, 0] > 0].any():
+                break
+        else:
+            return
+        shadow = cv2.fillConvexPoly(
+            np.zeros((height, width), np.float32), (moved + rng.uniform(-3, 6, 2)).astype(np.int32), 1.0
+        )
+        canvas.picture *= 1 - rng.uniform(0, 0.6) * cv2.blur(shadow, (9, 9))[:, :, None]
+        flat = cv2.warpPerspective(plate.picture, warp, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        canvas.picture += mask * (flat - canvas.picture)
+        panel[mask[:, :, 0] > 0.5] = PANEL_IN
+        for label, points in plate.ink:
+            canvas.ink.append((label, cv2.perspectiveTransform(points[None] - 0.5, warp)[0] + 0.5))
+
+    def _hung(self, corners: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+        """Where the corners (4, 2) of a flat plate come to lie in the scene, turned and seen from the side."""
+        rng, style = self.rng, self.style
+        angle = np.deg2rad(rng.normal(0, style.tilt if rng.random() < 0.8 else 3))
+        spin = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        moved = (corners - corners[2] / 2) * rng.uniform(1 - 2 * style.perspective, 1, 2)
+        moved = moved * (1 + rng.normal(0, style.perspective / 2, (4, 2))) @ spin.T
+        reach, middle = np.abs(moved).max(0), np.array([width / 2, height / 2])
+        low, high = np.minimum(reach, middle), np.maximum((width, height) - reach, middle)
+        return (moved + rng.uniform(low, high) + rng.normal(0, 2, 2)).astype(np.float32)
+
+    def _loose(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> None:
+        """Write digits straight onto the scene, on free places, in an ink that stands out there."""
+        rng = self.rng
+        height, width = panel.shape
+        taken = cv2.dilate(panel, np.ones((9, 9), np.uint8))
+        room = max(2, round(height * width / 320**2 / self.style.camera.scale**2 * 40))
+        for index in wanted if wanted is not None else [None] * int(rng.integers(1, room + 1)):
+            size = self._height(0.45 * min(height, width))
+            for _ in range(40 if wanted is not None else 6):
+                x, y = rng.uniform(0, width - size), rng.uniform(0, height - size)
+                spot = (slice(int(y), int(y + size)), slice(int(x), int(x + size)))
+                if not taken[spot].any():
+                    break
+            else:
+                continue
+            local = canvas.picture[spot].mean((0, 1))
+            contrast = rng.uniform(75, 190) * (-1 if local.mean() > 125 else 1)
+            tone = np.clip(local + contrast * backdrops.colour(rng, 1, 1.0001, 0.5), 0, 255).astype(np.float32)
+            canvas.draw(self._digit(index, self._hand()), (x, y), size, tone)
+            taken[spot] = 1
+
+    def _signs(self, canvas: Canvas) -> None:
+        """Letters and scribbles that are no digits, where no digit is."""
+        rng = self.rng
+        height, width = canvas.picture.shape[:2]
+        keep = [points.min(0).tolist() + points.max(0).tolist() for _, points in canvas.ink]
+        for _ in range(int(rng.choice([0, 0, 1, 3, 6, 10]))):
+            size = self._height(0.4 * min(height, width))
+            x, y = rng.uniform(0, width - size), rng.uniform(0, height - size)
+            if any(x < b[2] and b[0] < x + size and y < b[3] and b[1] < y + size for b in keep):
+                continue
+            tone = backdrops.colour(rng, 0, 255)
+            for _ in range(int(rng.choice([1, 1, 3, 5]))):  # a word, as far as it meets no digit
+                if not any(x < b[2] and b[0] < x + size and y < b[3] and b[1] < y + size for b in keep):
+                    canvas.draw(self._sign(), (x, y), size, tone)
+                x += size * 0.8
+
+    def _occlude(self, canvas: Canvas, cover: Picture) -> None:
+        rng = self.rng
+        height, width = cover.shape
+        target = (
+            canvas.ink[int(rng.integers(len(canvas.ink)))][1].mean(0)
+            if canvas.ink
+            else rng.uniform(0, 1, 2) * (width, height)
+        )
+        palm = rng.uniform(0.12, 0.45) * min(height, width)
+        tip = target + rng.normal(0, 0.35, 2) * palm
+        skin, edge = backdrops.reach(rng, height, width, backdrops.any_arm(rng, tip, float(palm)))
+        if edge.mean() < 0.5:
+            canvas.picture += edge[:, :, None] * (skin - canvas.picture)
+            np.maximum(cover, edge, out=cover)
+
+
+def letterboxed(scene: Scene, side: int, corner: tuple[int, int]) -> Scene:
+    """The scene on a grey square of `side` pixels, its upper left corner at `corner` (x, y), as preprocessing pads it."""
+    x, y = corner
+    height, width = scene.panel.shape
+    image = np.full((side, side, 3), LETTERBOX, np.uint8)
+    panel = np.zeros((side, side), np.uint8)
+    image[y : y + height, x : x + width], panel[y : y + height, x : x + width] = scene.image, scene.panel
+    shift = np.array([x, y, x, y], np.float32)
+    return Scene(image, scene.boxes + shift, scene.labels, scene.visible, panel, scene.kind)

@@ -1,0 +1,243 @@
+"""Train the digits model from nothing: `python models/training/train.py --digits PATH`.
+
+Most steps see small dense scenes (192 px: a third of the cost), the last ones whole letterboxed 320 px inputs.
+The scenes are composed while training by worker processes (scenes.py); export.py writes the graphs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import ctypes
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import camera
+import canvas
+import cv2
+import export
+import glyphs
+import numpy as np
+import scenes
+import torch
+from network import CLASSES, STRIDE, Network
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
+
+NO_DIGIT, ANY_DIGIT = 255, 254  # in a map of labels: background; not judged
+CORE, RING = 0.18, 0.42  # share of the box about its centre that must answer; that may answer
+SEEN_LITTLE = 0.25  # visible share under which a digit must not be reported
+CONTENTS = ((320, 240), (320, 180), (320, 320), (320, 213), (240, 320), (300, 240))  # what a letterbox holds, (w, h)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A phase of training: inputs of `side` pixels, `batch` at a time."""
+
+    side: int
+    batch: int
+    steps: int
+
+
+def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """What the heads should answer for a scene, a cell of 8 pixels each.
+
+    Returns core (h, w): the label, NO_DIGIT or ANY_DIGIT; ring (h, w): a label whose score is not judged there;
+    boxes (4, h, w): l, t, r, b in strides where core is a label; panel (h, w): scenes.PANEL_*.
+    """
+    side = scene.panel.shape[0] // STRIDE
+    core = np.full((side, side), NO_DIGIT, np.uint8)
+    ring = np.full((side, side), NO_DIGIT, np.uint8)
+    distances = np.zeros((4, side, side), np.float32)
+    centres = (np.arange(side, dtype=np.float32) + 0.5) * STRIDE
+    area = (scene.boxes[:, 2] - scene.boxes[:, 0]) * (scene.boxes[:, 3] - scene.boxes[:, 1])
+    for i in np.argsort(-area):  # small ones last: they have few cells to choose from
+        left, top, right, bottom = scene.boxes[i]
+        if scene.visible[i] < SEEN_LITTLE:
+            continue
+        x, y = (left + right) / 2, (top + bottom) / 2
+        off_x, off_y = np.abs(centres - x), np.abs(centres - y)
+        reach_x, reach_y = max(RING * (right - left), STRIDE), max(RING * (bottom - top), STRIDE)
+        near = (off_y < reach_y)[:, None] & (off_x < reach_x)[None, :]
+        if scene.visible[i] < canvas.SEEN:
+            near = ((centres > top - STRIDE) & (centres < bottom + STRIDE))[:, None] & (
+                (centres > left - STRIDE) & (centres < right + STRIDE)
+            )[None, :]
+            core[near & (core == NO_DIGIT)] = ANY_DIGIT
+            continue
+        ring[near] = scene.labels[i]
+        inner = (off_y <= CORE * (bottom - top))[:, None] & (off_x <= CORE * (right - left))[None, :]
+        inner[min(int(y / STRIDE), side - 1), min(int(x / STRIDE), side - 1)] = True
+        core[inner] = scene.labels[i]
+        rows, columns = np.nonzero(inner)
+        distances[:, rows, columns] = (
+            np.stack([centres[columns] - left, centres[rows] - top, right - centres[columns], bottom - centres[rows]])
+            / STRIDE
+        )
+    cells = scene.panel.reshape(side, STRIDE, side, STRIDE)
+    panel = ((cells == scenes.PANEL_IN).mean((1, 3)) > 0.5).astype(np.uint8)
+    panel[(cells == scenes.PANEL_UNSURE).mean((1, 3)) > 0.25] = scenes.PANEL_UNSURE
+    return core, ring, distances, panel
+
+
+class SceneStream(IterableDataset[tuple[Tensor, ...]]):
+    """Batches of composed scenes with their targets, a different endless stream in each worker."""
+
+    def __init__(self, digits: glyphs.Glyphs, schedule: Schedule, seed: int) -> None:
+        self.digits, self.schedule, self.seed = digits, schedule, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        cv2.setNumThreads(1)
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, self.schedule.side, worker.id if worker else 0])
+        composer = scenes.Composer(self.digits, rng)
+        while True:
+            batch = [self._scene(composer, rng) for _ in range(self.schedule.batch)]
+            answers = zip(*(targets(scene) for scene in batch), strict=True)
+            yield (
+                torch.from_numpy(np.stack([scene.image for scene in batch])),
+                *(torch.from_numpy(np.stack(answer)) for answer in answers),
+                torch.tensor([scene.kind for scene in batch]),
+            )
+
+    def _scene(self, composer: scenes.Composer, rng: np.random.Generator) -> scenes.Scene:
+        side = self.schedule.side
+        if side == 320:
+            width, height = CONTENTS[int(rng.integers(len(CONTENTS)))]
+            corner = ((side - width) // 2, (side - height) // 2)
+        else:  # a crop of a letterboxed input: a bar at one side or none
+            width = height = side
+            if rng.random() < 0.5:
+                bar = int(rng.integers(1, side // 3))
+                width, height = (side - bar, side) if rng.random() < 0.3 else (side, side - bar)
+            corner = ((side - width) * int(rng.integers(2)), (side - height) * int(rng.integers(2)))
+        return scenes.letterboxed(composer.compose(height, width), side, corner)
+
+
+def losses(
+    out: dict[str, Tensor], core: Tensor, ring: Tensor, boxes: Tensor, panel: Tensor, kind: Tensor
+) -> dict[str, Tensor]:
+    """The four terms, weighted as they are added up."""
+    core, ring = core.long(), ring.long()
+    positive = core < CLASSES
+    count = positive.sum().clamp(min=1)
+    wanted = F.one_hot(core.clamp(max=CLASSES), CLASSES + 1)[..., :CLASSES].permute(0, 3, 1, 2).float()
+    free = F.one_hot(ring.clamp(max=CLASSES), CLASSES + 1)[..., :CLASSES].permute(0, 3, 1, 2).bool() & (wanted == 0)
+    judged = (core != ANY_DIGIT)[:, None] & ~free
+    scores = out["scores"]
+    # Varifocal form (Zhang et al. 2021) with hard targets: only the many easy negatives are played down. Playing
+    # down the positives too left scores near 0.6 on what was plainly read.
+    focus = torch.where(wanted > 0, torch.ones_like(scores), scores.detach().sigmoid() ** 1.5)
+    score = (F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") * focus * judged).sum() / count
+    predicted, true = out["boxes"].permute(0, 2, 3, 1)[positive], boxes.permute(0, 2, 3, 1)[positive]
+    box = (1 - giou(predicted, true)).sum() / count + 0.3 * F.smooth_l1_loss(
+        predicted, true, beta=0.2, reduction="sum"
+    ) / (4 * count)
+    sure = panel != scenes.PANEL_UNSURE
+    mask = F.binary_cross_entropy_with_logits(out["mask"][:, 0][sure], panel[sure].float())
+    scene = F.cross_entropy(out["scene"], kind, ignore_index=camera.UNSURE)
+    return {"score": score, "box": 1.5 * box, "mask": mask, "scene": 0.4 * scene}
+
+
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU (Rezatofighi et al. 2019) of l, t, r, b distances (N, 4) from common centres."""
+    area_a = (a[:, 0] + a[:, 2]) * (a[:, 1] + a[:, 3])
+    area_b = (b[:, 0] + b[:, 2]) * (b[:, 1] + b[:, 3])
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    inter = (low[:, 0] + low[:, 2]).clamp(min=0) * (low[:, 1] + low[:, 3]).clamp(min=0)
+    hull = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
+    union = area_a + area_b - inter
+    return inter / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
+
+
+class Average:
+    """An exponential moving average of a network's weights: what is exported."""
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network, self.decay, self.steps = copy.deepcopy(network).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, network: Network) -> None:
+        self.steps += 1
+        decay = min(self.decay, self.steps / (self.steps + 10))
+        for mine, new in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(new, 1 - decay)
+            else:
+                mine.copy_(new)
+
+
+def train(digits: glyphs.Glyphs, phases: list[Schedule], args: argparse.Namespace) -> Network:
+    """Run the phases under one cosine learning rate; returns the averaged network."""
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    network = Network().to(memory_format=torch.channels_last)
+    average = Average(network, 0.998)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}], lr=args.rate
+    )
+    total, done = sum(phase.steps for phase in phases), 0
+    for phase in phases:
+        loader = DataLoader(
+            SceneStream(digits, phase, args.seed), batch_size=None, num_workers=args.workers, prefetch_factor=4
+        )
+        progress = tqdm(
+            zip(range(phase.steps), loader, strict=False), total=phase.steps, desc=f"{phase.side} px", mininterval=5
+        )
+        smooth: dict[str, float] = {}
+        for _, (image, *answers) in progress:
+            for group in optimiser.param_groups:
+                group["lr"] = args.rate * min((done + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * done / total))
+            pixels = image.permute(0, 3, 1, 2).float().div_(255)  # NHWC in memory, which is channels_last
+            terms = losses(network(pixels), *answers)
+            optimiser.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+            optimiser.step()
+            average.update(network)
+            done += 1
+            for name, value in terms.items():
+                smooth[name] = 0.98 * smooth.get(name, value.item()) + 0.02 * value.item()
+            progress.set_postfix({name: f"{value:.3f}" for name, value in smooth.items()}, refresh=False)
+            if done % 500 == 0:
+                torch.save(average.network.state_dict(), args.checkpoint)
+    torch.save(average.network.state_dict(), args.checkpoint)
+    return average.network
+
+
+def keep_memory() -> None:
+    """Have glibc keep freed blocks: returning megabyte arrays to the kernel at every step took half the time."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--out", type=Path, default=Path("models/digits"))
+    parser.add_argument("--epochs", type=int, default=10, help="of 500 steps at 192 px, then 50 at 320 px")
+    parser.add_argument("--rate", type=float, default=2.5e-3)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"), help="torch weights, for export.py")
+    args = parser.parse_args()
+    keep_memory()
+    trained_on, _ = glyphs.load(args.digits)
+    phases = [Schedule(192, 32, 500 * args.epochs), Schedule(320, 16, 50 * args.epochs)]
+    network = train(trained_on, phases, args)
+    export.write(network, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Model files that the fake runtimes understand: the frame of a .rknn file around lines of text (fake_rknnmrt.c)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_app.manifest import Graph
+
+FULL, MINI = 6, 0x1004
+
+
+@dataclass(frozen=True)
+class Image:
+    name: str
+    height: int
+    width: int
+    channels: int = 3
+    mean: float = 0.0
+    std: float = 255.0
+    row: int = 0  # pixels from row to row; 0: the width
+
+    def line(self):
+        row = self.row or self.width
+        return f"image {self.name} {self.height} {self.width} {self.channels} {self.mean} {self.std} {row}"
+
+    @property
+    def shape(self):
+        return [1, self.channels, self.height, self.width]
+
+
+@dataclass(frozen=True)
+class Feature:
+    name: str
+    channels: int
+    height: int
+    width: int
+    zero: int = 0
+    scale: float = 0.01
+
+    def line(self):
+        return f"feature {self.name} {self.channels} {self.height} {self.width} {self.zero} {self.scale}"
+
+    @property
+    def shape(self):
+        return [1, self.channels, self.height, self.width]
+
+
+@dataclass(frozen=True)
+class Output:
+    name: str
+    channels: int
+    height: int
+    width: int
+    zero: int = 0
+    scale: float = 0.01
+    row: int = 0
+    gain: float = 1.0
+
+    def line(self):
+        row = self.row or self.width
+        place = f"{self.channels} {self.height} {self.width} {self.zero} {self.scale} {row} {self.gain}"
+        return f"output {self.name} {place}"
+
+    @property
+    def shape(self):
+        return [1, self.channels, self.height, self.width]
+
+
+def write(path: Path, inputs, outputs, *extra, platforms=("rv1106",), format_=MINI, version="2.3.2") -> Graph:
+    """A file of these tensors. extra: further lines, such as `fail run -2`."""
+    lines = ["version 2.3.2 0.9.8", *(t.line() for t in (*inputs, *outputs)), *extra]
+    body = ("\n".join(lines) + "\n").encode()
+    tensors = [*inputs, *outputs]
+    sides = [("input", i) for i in range(len(inputs))] + [("output", i) for i in range(len(outputs))]
+    info = {
+        "version": version,
+        "target_platform": list(platforms),
+        "norm_tensor": [{"tensor_id": i, "url": t.name, "size": t.shape} for i, t in enumerate(tensors)],
+        "graph": [
+            {"left": side, "left_tensor_id": n, "right": "norm_tensor", "right_tensor_id": i}
+            for i, (side, n) in enumerate(sides)
+        ],
+    }
+    text = json.dumps(info).encode()
+    frame = struct.pack("<4s4xQQ", b"RKNN", format_, len(body)).ljust(64, b"\0")
+    data = frame + body + struct.pack("<Q", len(text)) + text
+    path.write_bytes(data)
+    return Graph(path, hashlib.sha256(data).hexdigest())
+
+
+def expected(output: Output, reals) -> np.ndarray:
+    """What the fakes compute, before quantisation, element by element. reals: (C, H, W) real values of every input."""
+    result = np.zeros((1, output.channels, output.height, output.width), np.float32)
+    for c in range(output.channels):
+        for y in range(output.height):
+            for x in range(output.width):
+                for real in reals:
+                    depth, height, width = real.shape
+                    result[0, c, y, x] += real[c % depth, y * height // output.height, x * width // output.width]
+    return result * output.gain

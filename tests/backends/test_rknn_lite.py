@@ -1,0 +1,136 @@
+"""rknn_lite against a fake rknnlite package. README.md says what that does not prove."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contract import Case, Contract
+from rknn_files import FULL, MINI, Feature, Image, Output, expected, write
+
+from edge_app import registry
+from edge_app.backends import rknn_lite
+from edge_app.errors import BackendError, ConfigError, ModelError
+
+FAKE = Path(__file__).parent / "fake_rknnlite"
+
+
+@pytest.fixture
+def lite(monkeypatch):
+    """The fake library, importable for this test only."""
+    monkeypatch.syspath_prepend(str(FAKE))
+    from rknnlite.api import RKNNLite
+
+    monkeypatch.setattr(RKNNLite, "log", [])
+    monkeypatch.setattr(RKNNLite, "refuse_masks", False)
+    yield RKNNLite
+    for name in [name for name in sys.modules if name.split(".")[0] == "rknnlite"]:
+        del sys.modules[name]
+
+
+IMAGE = Image("image", 12, 20)
+C8, C16 = Output("c8", 20, 6, 10), Output("c16", 33, 3, 5, zero=10, scale=0.012, gain=0.7)
+Y = Output("y", 4, 6, 10, zero=-128, scale=0.02)
+PICTURE = np.random.default_rng(1).integers(0, 256, (1, 12, 20, 3), dtype=np.uint8)
+
+
+def rk3588(path, inputs, outputs, *extra, **changes):
+    return write(path, inputs, outputs, *extra, **{"platforms": ("rk3588",), "format_": FULL, **changes})
+
+
+class TestContract(Contract):
+    @pytest.fixture
+    def case(self, lite, tmp_path):
+        pixels = PICTURE[0].transpose(2, 0, 1).astype(np.float32) / 255
+        features = {o.name: expected(o, [pixels]) for o in (C8, C16)}
+        first = rk3588(tmp_path / "first.rknn", [IMAGE], [C8, C16])
+        second = rk3588(tmp_path / "second.rknn", [Feature("c8", 20, 6, 10), Feature("c16", 33, 3, 5)], [Y])
+        y = expected(Y, [features["c8"][0], features["c16"][0]])
+        return Case(rknn_lite.Backend(soc="rk3588"), first, second, PICTURE, features, y, tolerance=0.013)
+
+
+def test_one_instance_a_core_where_there_are_cores(lite, tmp_path):
+    backend = rknn_lite.Backend(soc="rk3588")
+    backend.load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8]))
+    assert lite.log == [1, 2, 4]
+    backend.close()
+
+
+def test_no_core_mask_where_there_is_one_core(lite, tmp_path):
+    lite.refuse_masks = True
+    backend = rknn_lite.Backend(soc="rk3568")
+    assert backend.target == "rk3566"  # one NPU, one file
+    backend.load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], platforms=("rk3566",)))
+    assert lite.log == [None]
+
+
+def test_more_cores_than_there_are_is_refused(lite):
+    with pytest.raises(BackendError, match="cores: found 4; rk3588 has 3"):
+        rknn_lite.Backend(soc="rk3588", cores=4)
+
+
+def test_threads_share_a_session(lite, tmp_path):
+    session = rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8]))
+    expected_c8 = session.run({"image": PICTURE})["c8"]
+    wrong = []
+
+    def work():
+        for _ in range(10):
+            if not np.array_equal(session.run({"image": PICTURE})["c8"], expected_c8):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_cycles_that_the_library_leaks_are_collected(lite, tmp_path):
+    session = rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8]))
+    gc.collect()
+    gc.disable()  # whatever is collected below, the backend asked for
+    try:
+        counts = []
+        for i in range(6 * rknn_lite.COLLECT_EVERY):
+            session.run({"image": PICTURE})
+            if i % rknn_lite.COLLECT_EVERY == rknn_lite.COLLECT_EVERY - 1:
+                counts.append(sum(isinstance(o, list) and len(o) == 3 and o[2] is o for o in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert counts == [0] * 6
+
+
+def test_none_becomes_an_error(lite, tmp_path):
+    session = rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], "fail run -1"))
+    with pytest.raises(BackendError, match="inference returned None"):
+        session.run({"image": PICTURE})
+
+
+def test_codes_become_errors(lite, tmp_path):
+    graph = rk3588(tmp_path / "m.rknn", [IMAGE], [C8], "fail init -3")
+    with pytest.raises(BackendError, match="init_runtime returned -3"):
+        rknn_lite.Backend(soc="rk3588").load(graph)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"format_": MINI}, "made for RV1103 / RV1106"), ({"platforms": ("rk3566",)}, "made for rk3566; expected rk3588"),
+])  # fmt: skip
+def test_a_file_for_another_npu_is_refused(lite, tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message):
+        rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
+
+
+def test_a_missing_library_names_the_extra():
+    with pytest.raises(ConfigError, match=r"pip install 'edge-app\[rknn\]'"):
+        registry.build("backends", "rknn_lite")
+
+
+def test_a_machine_without_a_rockchip_soc_is_told_so(lite):
+    with pytest.raises(BackendError, match="names no Rockchip SoC"):
+        rknn_lite.Backend()

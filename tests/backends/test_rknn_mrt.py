@@ -1,0 +1,211 @@
+"""rknn_mrt against a fake librknnmrt compiled here from C. README.md says what that does not prove."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contract import Case, Contract
+from rknn_files import FULL, Feature, Image, Output, expected, write
+
+from edge_app.backends import _rknn_abi as abi
+from edge_app.backends import _soc, rknn_mrt
+from edge_app.errors import BackendError, ModelError
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> str:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the fake librknnmrt with")
+    path = tmp_path_factory.mktemp("fake") / "librknnmrt.so"
+    command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", str(path), str(HERE / "fake_rknnmrt.c"), "-lm"], check=True)
+    return str(path)
+
+
+@pytest.fixture
+def fake(library):
+    """The fake's counters; every context and buffer must be gone at the end."""
+    counters = ctypes.CDLL(library)
+    yield counters
+    assert counters.fake_live_contexts() == 0
+    assert counters.fake_live_mems() == 0
+
+
+@pytest.fixture
+def backend(library, fake):
+    backend = rknn_mrt.Backend(library=library, soc="rv1106")
+    yield backend
+    backend.close()
+
+
+IMAGE = Image("image", 12, 20, row=32)
+C8 = Output("c8", 20, 6, 10, zero=-20, scale=0.01, row=16)
+C16 = Output("c16", 33, 3, 5, zero=10, scale=0.012, row=5, gain=0.7)
+HEAD = (Feature("c8", 20, 6, 10, -20, 0.01), Feature("c16", 33, 3, 5, 10, 0.012))
+Y = Output("y", 4, 6, 10, zero=-128, scale=0.02, row=11)
+PICTURE = np.random.default_rng(1).integers(0, 256, (1, 12, 20, 3), dtype=np.uint8)
+
+
+def real(picture):
+    return picture[0].transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def case(backend, folder, *extra):
+    features = {o.name: expected(o, [real(PICTURE)]) for o in (C8, C16)}
+    y = expected(Y, [features["c8"][0], features["c16"][0]])
+    first = write(folder / "first.rknn", [IMAGE], [C8, C16], *extra)
+    second = write(folder / "second.rknn", HEAD, [Y], *extra)
+    return Case(backend, first, second, PICTURE, features, y, tolerance=0.013)
+
+
+class TestContract(Contract):
+    @pytest.fixture
+    def case(self, backend, tmp_path):
+        return case(backend, tmp_path)
+
+
+class TestContractWhereNhwcOutputsAreRefused(Contract):
+    """The B variants answer query 11 with an error: outputs are read from NC1HWC2."""
+
+    @pytest.fixture
+    def case(self, backend, tmp_path):
+        return case(backend, tmp_path, "fail query11 -5")
+
+
+def test_the_structs_have_the_documented_sizes_and_offsets():
+    attr, mem, size = abi.TensorAttr, abi.TensorMem, abi.MemSize
+    assert [ctypes.sizeof(s) for s in (abi.InputOutputNumber, attr, mem, abi.SdkVersion, size)] == [8, 376, 40, 512, 64]
+    offsets = {"dims": 8, "name": 72, "n_elems": 328, "size": 332, "fmt": 336, "type": 340, "qnt_type": 344, "fl": 348}
+    offsets |= {"zp": 352, "scale": 356, "w_stride": 360, "size_with_stride": 364, "pass_through": 368, "h_stride": 372}
+    assert {name: getattr(attr, name).offset for name in offsets} == offsets
+    offsets = {"virt_addr": 0, "phys_addr": 8, "fd": 16, "offset": 20, "size": 24, "flags": 28, "priv_data": 32}
+    assert {name: getattr(mem, name).offset for name in offsets} == offsets
+    assert size.dma_total.offset == 8
+
+
+def test_a_kept_feature_is_bound_and_not_copied(backend, fake, tmp_path):
+    made = case(backend, tmp_path)
+    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(made.second)
+    kept = first.run({"image": PICTURE})
+    second.run(kept)
+    binds, syncs = fake.fake_binds(), fake.fake_syncs()
+    second.run(first.run({"image": PICTURE}))
+    assert fake.fake_binds() == binds  # bound once, for good
+    assert fake.fake_syncs() == syncs + 2  # the picture in, y out: no feature passed through the CPU
+
+
+def test_a_feature_of_another_scale_is_requantised(backend, tmp_path):
+    made = case(backend, tmp_path)
+    coarse = (Feature("c8", 20, 6, 10, 5, 0.011), HEAD[1])
+    second = backend.load(write(tmp_path / "coarse.rknn", coarse, [Y]))
+    results = second.run(backend.load(made.first, keep=("c8", "c16")).run({"image": PICTURE}))
+    np.testing.assert_allclose(results["y"], made.y, atol=0.04)
+
+
+def test_a_handle_ends_with_its_session(backend, tmp_path):
+    made = case(backend, tmp_path)
+    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(made.second)
+    kept = first.run({"image": PICTURE})
+    first.close()
+    with pytest.raises(BackendError, match="closed"):
+        second.run(kept)
+    with pytest.raises(BackendError, match="closed"):
+        kept["c8"].array()
+
+
+def test_mean_and_std_are_the_npus_business(backend, tmp_path):
+    image = Image("image", 4, 6, mean=127, std=128)
+    output = Output("y", 3, 4, 6, scale=0.01)
+    session = backend.load(write(tmp_path / "m.rknn", [image], [output]))
+    picture = np.full((1, 4, 6, 3), 255, np.uint8)
+    np.testing.assert_allclose(session.run({"image": picture})["y"], 1, atol=0.006)
+
+
+@pytest.mark.parametrize(("call", "code", "message"), [
+    ("init", -4, "MALLOC_FAIL"), ("init", -1, "driver is absent"), ("init", -13, "TARGET_PLATFORM_UNMATCH"),
+    ("create_mem", -4, "no .* bytes of NPU memory"),
+])  # fmt: skip
+def test_what_the_runtime_refuses_at_load_is_named_and_nothing_leaks(backend, tmp_path, call, code, message):
+    graph = write(tmp_path / "m.rknn", [IMAGE], [C8], f"fail {call} {code}")
+    with pytest.raises(BackendError, match=message):
+        backend.load(graph)
+
+
+def test_a_run_that_fails_is_named(backend, tmp_path):
+    session = backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8], "fail run -2"))
+    with pytest.raises(BackendError, match=r"rknn_run: TIMEOUT \(-2\)"):
+        session.run({"image": PICTURE})
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"format_": FULL}, "made for RK356x / RK3588"), ({"platforms": ("rk3588",)}, "made for rk3588; expected rv1106"),
+])  # fmt: skip
+def test_a_file_for_another_npu_is_refused_before_the_runtime_sees_it(backend, tmp_path, changes, message):
+    with pytest.raises(ModelError, match=message):
+        backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
+
+
+def test_a_runtime_older_than_the_converter_is_noted(backend, tmp_path):
+    backend.load(write(tmp_path / "same.rknn", [IMAGE], [C8], version="2.3.0"))
+    assert backend.notes == []
+    backend.load(write(tmp_path / "newer.rknn", [IMAGE], [C8], version="2.5.0"))
+    assert "converted by 2.5.0, run by 2.3.2" in backend.notes[0]
+    assert "2.3.2 (driver 0.9.8)" in backend.version
+
+
+def test_tells_the_memory_of_weights_and_buffers(backend, tmp_path):
+    weights, internal = backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8])).memory
+    assert internal == 2 * weights > 0
+
+
+def test_a_library_that_is_none_is_refused(tmp_path):
+    text = tmp_path / "librknnmrt.so"
+    text.write_text("not a library")
+    for path in (str(text), "libc.so.6", str(tmp_path / "absent.so")):
+        with pytest.raises(BackendError, match=r"expected the NPU runtime|is not the NPU runtime"):
+            rknn_mrt.Backend(library=path, soc="rv1106")
+
+
+def test_another_soc_is_refused(library):
+    with pytest.raises(BackendError, match="found the SoC 'rk3588'; this backend is for rv1103, rv1106"):
+        rknn_mrt.Backend(library=library, soc="rk3588")
+
+
+@pytest.mark.parametrize(("text", "soc"), [
+    (b"rockchip,rv1106g-evb1-v11\0rockchip,rv1106\0", "rv1106"), (b"luckfox,pico-max\0rockchip,rv1106g3\0", "rv1106"),
+    (b"radxa,rock-5b\0rockchip,rk3588\0", "rk3588"), (b"x,y\0rockchip,rv1126b\0", "rv1126b"),
+    (b"raspberrypi,4\0", None),
+])  # fmt: skip
+def test_the_soc_is_read_from_the_device_tree(tmp_path, text, soc):
+    path = tmp_path / "compatible"
+    path.write_bytes(text)
+    assert _soc.detect(path) == soc
+
+
+def test_costs_at_most_a_millisecond_beyond_the_library(backend, tmp_path):
+    """320x320x3 in, digits' outputs out: what a run takes less what the library's own run takes."""
+    outputs = [Output("scores", 10, 40, 40, -100, 0.05), Output("boxes", 4, 40, 40, -128, 0.04)]
+    outputs += [Output("mask", 1, 40, 40), Output("scene", 4, 1, 1)]
+    graph = write(tmp_path / "digits.rknn", [Image("image", 320, 320)], outputs)
+    session = backend.load(graph)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 320, 320, 3), dtype=np.uint8)
+    library, context = session._library, session._context
+    both = []
+    for _ in range(15):
+        start = time.perf_counter()
+        session.run({"image": picture})
+        middle = time.perf_counter()
+        library.run(context)
+        both.append((middle - start) - (time.perf_counter() - middle))
+    print(f"median {1e3 * statistics.median(both):.3f} ms")
+    assert statistics.median(both) < 1e-3, f"{1e3 * statistics.median(both):.2f} ms"

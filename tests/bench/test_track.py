@@ -1,0 +1,67 @@
+"""`bench track` measures what it says; the peer is compared with where it is installed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_app.bench import track
+from edge_app.bench.crowd import Crowd, dropped, thinned
+from edge_app.errors import ConfigError
+
+FILM = Crowd(people=8, seconds=6).film(3)
+
+
+def test_a_film_is_the_same_every_time():
+    again = Crowd(people=8, seconds=6).film(3)
+    assert all(np.array_equal(a.found.xyxy, b.found.xyxy) for a, b in zip(FILM, again))
+
+
+def test_the_crowd_is_missed_and_invented_as_asked_for():
+    film = Crowd(people=30, seconds=20, pillars=0).film(0)
+    true, found = (sum(len(x) for x in column) for column in zip(*((s.true_id, s.found) for s in film)))
+    assert 0.93 < found / true < 0.97  # 10 % missed, 5 % false
+
+
+def test_cut_films_keep_their_time():
+    assert [seen.captured_ns for seen in thinned(FILM, 3)] == [seen.captured_ns for seen in FILM[::3]]
+    kept = dropped(FILM, 0.2, 0)
+    assert 0.6 < len(kept) / len(FILM) < 0.95
+
+
+def test_identities_and_time_beside_the_peer():
+    """The figures of the README in small: no worse than the public package in any scene, and faster."""
+    pytest.importorskip("trackers", reason="the package to measure beside is missing: pip install edge-app[peers]")
+    report = track.bench(track.Plan(people=(25,), seeds=3, seconds=12))
+    for scene, scores in report.scores.items():
+        ours, peer = scores["edge_app"], scores["trackers"]
+        assert ours.idf1 >= peer.idf1 - 0.01, scene
+        assert ours.switches <= peer.switches, scene
+    assert all(times["edge_app"] < times["trackers"] for times in report.times_ms.values())
+    assert json.loads(track.as_json(report))["times_ms"].keys() == {"20", "100"}
+    assert "20 tracks" in track.as_table(report)
+
+
+def test_boxes_are_read_from_replayed_results(tmp_path):
+    path = tmp_path / "results.jsonl"
+    lines = [
+        {
+            "kind": "result",
+            "monotonic_ns": k * 40_000_000,
+            "resolution": [200, 100],
+            "heads": {"objects": {"detections": [{"label": "cat", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4]}]}},
+        }
+        for k in range(3)
+    ]
+    path.write_text("\n".join(json.dumps(line) for line in [*lines, {"kind": "event"}]))
+    film = track.read_boxes(path, "objects")
+    assert [seen.captured_ns for seen in film] == [0, 40_000_000, 80_000_000]
+    np.testing.assert_allclose(film[0].found.xyxy, [[20, 20, 60, 40]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["not json", '{"kind": "result"}', '{"kind": "result", "heads": {}}'])
+def test_a_file_without_boxes_is_named_with_its_line(tmp_path, text):
+    path = tmp_path / "results.jsonl"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"results\.jsonl:1: expected a result with detections"):
+        track.read_boxes(path, None)

@@ -1,0 +1,31 @@
+"""What several tests share: where real data lies, and small models and configurations to run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data in $EDGE_APP_DATA; the test is skipped where there is none."""
+    folder = os.environ.get("EDGE_APP_DATA")
+    if not folder:
+        pytest.skip("$EDGE_APP_DATA is not set: real clips and models are not at hand")
+    return Path(folder)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path):
+    """Write a configuration: `config_file(text)` -> its path. Relative paths in it start at the project."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text.replace("PROJECT", str(PROJECT)), encoding="utf-8")
+        return path
+
+    return write

@@ -1,0 +1,204 @@
+"""Made-up outputs of every family, in the shapes of real exports: what the heads' tests decode.
+
+A `Made` holds the outputs of one picture. amount: "some" cells hold something, "none" does, or "all" do.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from plain import build, logit
+
+INPUT = (320, 256)  # not square, so that a swap of width and height shows
+GRIDS = [(40, 32, 8), (20, 16, 16), (10, 8, 32)]  # width, height, stride
+CELLS = sum(w * h for w, h, _ in GRIDS)
+CLASSES = 7
+
+
+@dataclass
+class Made:
+    family: str
+    outputs: dict[str, np.ndarray]
+    classes: int = CLASSES
+    options: dict = field(default_factory=dict)
+    input_size: tuple[int, int] = INPUT
+
+    def head(self, labelled: bool = True, **options):
+        classes = self.classes if labelled else 0
+        return build(self.family, self.outputs, self.input_size, classes, **{**self.options, **options})
+
+
+def probabilities(rng: np.random.Generator, cells: int, classes: int, amount: str) -> np.ndarray:
+    """(cells, classes) float32 in 0..1."""
+    p = rng.uniform(0.001, 0.05, (cells, classes))
+    busy = {"some": rng.random(cells) < 0.04, "none": np.zeros(cells, bool), "all": np.ones(cells, bool)}[amount]
+    rows = np.flatnonzero(busy)
+    p[rows, rng.integers(0, classes, len(rows))] = rng.uniform(0.2 if amount == "some" else 0.7, 0.99, len(rows))
+    return p.astype(np.float32)
+
+
+def objectness(rng: np.random.Generator, cells: int, amount: str) -> np.ndarray:
+    low, high = {"some": (0.001, 0.99), "none": (0.001, 0.1), "all": (0.9, 0.99)}[amount]
+    return rng.uniform(low, high, (cells, 1)).astype(np.float32)
+
+
+def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndarray:
+    return rng.normal(0, scale, shape).astype(np.float32)
+
+
+def pixel_boxes(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """(cells, 4): centre and size, some reaching out of the input."""
+    center = rng.uniform(0, 1, (cells, 2)) * INPUT
+    return np.concatenate([center, rng.uniform(5, 120, (cells, 2))], 1).astype(np.float32)
+
+
+def as_map(values: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(cells, C) -> (1, C, H, W)."""
+    return np.ascontiguousarray(values.T).reshape(1, -1, height, width)
+
+
+def digits(rng, amount="some"):
+    scores = logit(probabilities(rng, 40 * 32, 10, amount))
+    boxes = rng.uniform(0, 6, (40 * 32, 4)).astype(np.float32)
+    return Made("digits", {"scores": as_map(scores, 40, 32), "boxes": as_map(boxes, 40, 32)}, 10)
+
+
+def fastestdet(rng, amount="some"):
+    cells = 22 * 20
+    values = [objectness(rng, cells, amount), normal(rng, cells, 4), probabilities(rng, cells, 80, amount)]
+    return Made("fastestdet", {"758": as_map(np.concatenate(values, 1), 22, 20)}, 80, input_size=(352, 320))
+
+
+def nanodet(rng, amount="some"):
+    outputs = {f"c{s}": probabilities(rng, w * h, CLASSES, amount)[None] for w, h, s in GRIDS}
+    outputs |= {f"b{s}": normal(rng, 1, w * h, 32, scale=2) for w, h, s in GRIDS}
+    return Made("nanodet", outputs)
+
+
+def nanodet_plus(rng, amount="some"):
+    cells = CELLS + 5 * 4
+    values = np.concatenate([probabilities(rng, cells, CLASSES, amount), normal(rng, cells, 32, scale=2)], 1)
+    return Made("nanodet", {"output": values[None]})
+
+
+def ultraface(rng, amount="some"):
+    face = probabilities(rng, 600, 1, amount)
+    corner, size = rng.uniform(-0.1, 0.9, (600, 2)), rng.uniform(0.02, 0.4, (600, 2))
+    boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
+    return Made("ultraface", {"scores": np.concatenate([1 - face, face], 1)[None], "boxes": boxes[None]}, 1)
+
+
+def yunet(rng, amount="some"):
+    outputs = {}
+    for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+        for w, h, s in GRIDS:
+            chance = probabilities(rng, w * h, 1, "all" if name == "obj" else amount)
+            outputs[f"{name}_{s}"] = chance[None] if channels == 1 else normal(rng, 1, w * h, channels)
+    return Made("yunet", outputs, 1)
+
+
+def yolo_v5(rng, amount="some"):
+    cells = 3 * CELLS
+    values = [pixel_boxes(rng, cells), objectness(rng, cells, amount), probabilities(rng, cells, CLASSES, amount)]
+    return Made("yolo", {"output0": np.concatenate(values, 1)[None]})
+
+
+def yolo_v5_maps(rng, amount="some", logits=False):
+    outputs = {}
+    for w, h, s in GRIDS:
+        anchors = []
+        for _ in range(3):
+            box = rng.uniform(0.05, 0.95, (w * h, 4)).astype(np.float32)
+            values = [box, objectness(rng, w * h, amount), probabilities(rng, w * h, CLASSES, amount)]
+            anchors.append(as_map(np.concatenate(values, 1), w, h))
+        joined = np.concatenate(anchors, 1)
+        outputs[f"p{s}"] = logit(joined) if logits else joined
+    return Made("yolo", outputs)
+
+
+def yolo_v5_logits(rng, amount="some"):
+    return yolo_v5_maps(rng, amount, logits=True)
+
+
+def yolo_v5_train(rng, amount="some"):
+    made = yolo_v5_maps(rng, amount, logits=True)
+    made.outputs = {
+        name: np.ascontiguousarray(a.reshape(1, 3, -1, *a.shape[2:]).transpose(0, 1, 3, 4, 2))
+        for name, a in made.outputs.items()
+    }
+    return made
+
+
+def yolo_v8(rng, amount="some"):
+    values = np.concatenate([pixel_boxes(rng, CELLS), probabilities(rng, CELLS, CLASSES, amount)], 1)
+    return Made("yolo", {"output0": np.ascontiguousarray(values.T)[None]})
+
+
+def yolo_v8_turned(rng, amount="some"):
+    made = yolo_v8(rng, amount)
+    made.outputs = {"output0": np.ascontiguousarray(made.outputs["output0"].transpose(0, 2, 1))}
+    return made
+
+
+def yolo_v8_maps(rng, amount="some", bins=16, total=True):
+    outputs = {}
+    for w, h, s in GRIDS:
+        chance = probabilities(rng, w * h, CLASSES, amount)
+        box = rng.uniform(0, 6, (w * h, 4)).astype(np.float32) if bins == 1 else normal(rng, w * h, 4 * bins, scale=3)
+        outputs[f"box{s}"] = as_map(box, w, h)
+        outputs[f"class{s}"] = as_map(chance, w, h)
+        if total:
+            outputs[f"sum{s}"] = as_map(np.clip(chance.sum(1, keepdims=True), 0, 1), w, h)
+    return Made("yolo", outputs)
+
+
+def yolo_v8_pairs(rng, amount="some"):
+    return yolo_v8_maps(rng, amount, total=False)
+
+
+def yolo_v6_maps(rng, amount="some"):
+    return yolo_v8_maps(rng, amount, bins=1)
+
+
+def yolo_v8_joined(rng, amount="some"):
+    outputs = {}
+    for w, h, s in GRIDS:
+        box, scores = normal(rng, w * h, 64, scale=3), logit(probabilities(rng, w * h, CLASSES, amount))
+        outputs[f"p{s}"] = as_map(np.concatenate([box, scores], 1), w, h)
+    return Made("yolo", outputs)
+
+
+def yolo_v10(rng, amount="some"):
+    corner = rng.uniform(-20, 200, (300, 2))
+    box = np.concatenate([corner, corner + rng.uniform(5, 120, (300, 2))], 1)
+    score = np.sort(objectness(rng, 300, amount), axis=0)[::-1]
+    label = rng.integers(0, CLASSES, (300, 1))
+    return Made("yolo", {"output0": np.concatenate([box, score, label], 1).astype(np.float32)[None]})
+
+
+def yolo_x(rng, amount="some"):
+    box = np.concatenate([rng.uniform(-0.5, 1.5, (CELLS, 2)), rng.normal(1, 0.7, (CELLS, 2))], 1)
+    values = [box, objectness(rng, CELLS, amount), probabilities(rng, CELLS, CLASSES, amount)]
+    return Made("yolo", {"output": np.concatenate(values, 1).astype(np.float32)[None]})
+
+
+def yolo_x_decoded(rng, amount="some"):
+    values = [pixel_boxes(rng, CELLS), objectness(rng, CELLS, amount), probabilities(rng, CELLS, CLASSES, amount)]
+    cells = [((x + 0.5) * s, (y + 0.5) * s) for w, h, s in GRIDS for y in range(h) for x in range(w)]
+    values[0][:, :2] = np.array(cells) + rng.uniform(-20, 20, (CELLS, 2))  # a box lies near its cell
+    return Made("yolo", {"output": np.concatenate(values, 1)[None]})
+
+
+def yolo_x_maps(rng, amount="some"):
+    table = yolo_x(rng, amount).outputs["output"][0]
+    outputs, first = {}, 0
+    for w, h, s in GRIDS:
+        outputs[f"p{s}"] = as_map(table[first : first + w * h], w, h)
+        first += w * h
+    return Made("yolo", outputs)
+
+
+DETECTORS = [
+    digits, fastestdet, nanodet, nanodet_plus, ultraface, yunet, yolo_v5, yolo_v5_maps, yolo_v5_logits, yolo_v5_train,
+    yolo_v6_maps, yolo_v8, yolo_v8_turned, yolo_v8_maps, yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x,
+    yolo_x_decoded, yolo_x_maps,
+]  # fmt: skip

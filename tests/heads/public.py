@@ -1,0 +1,53 @@
+"""The public models of the data folder: run as their authors do, so that heads are tested on true outputs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_app.boxes import Transform, fit
+
+
+@dataclass(frozen=True)
+class Public:
+    """file, input width and height, mean and std of BGR or RGB."""
+
+    file: str
+    size: tuple[int, int]
+    rgb: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def run(self, data: Path, image: np.ndarray) -> dict[str, np.ndarray]:
+        """All outputs for a BGR image, stretched to the input."""
+        pixels = cv2.resize(image, self.size).astype(np.float32)
+        pixels = (pixels[..., ::-1] if self.rgb else pixels) - np.float32(self.mean)
+        tensor = np.ascontiguousarray((pixels / np.float32(self.std)).transpose(2, 0, 1))[None]
+        session = _session(data / self.file)
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, {session.get_inputs()[0].name: tensor})))
+
+    def cases(self, data: Path, count: int) -> Iterator[tuple[dict[str, np.ndarray], Transform]]:
+        """Outputs and transform of `count` COCO images and one frame of the street clip."""
+        pictures = [cv2.imread(str(path)) for path in sorted((data / "coco20").glob("*.jpg"))[:count]]
+        pictures.append(cv2.VideoCapture(str(data / "vtest.avi")).read()[1])
+        for picture in pictures:
+            yield self.run(data, picture), fit((picture.shape[1], picture.shape[0]), self.size, "stretch")
+
+
+@cache
+def _session(file: Path):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # one model lists its weights as inputs and warns of each
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+FASTESTDET = Public("FastestDet.onnx", (352, 352), False, (0, 0, 0), (255, 255, 255))
+NANODET = Public("nanodet_m.onnx", (416, 416), False, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
+ULTRAFACE = Public("version-RFB-320.onnx", (320, 240), True, (127, 127, 127), (128, 128, 128))

@@ -1,0 +1,88 @@
+"""NanoDet: decodes as plain loops do, on made-up and on true outputs, split and joined."""
+
+import made
+import numpy as np
+import plain
+import public
+import pytest
+
+from edge_app.boxes import fit
+from edge_app.errors import ModelError
+
+
+def reference(levels, input_size, center):
+    """levels: (stride, classes (cells, C), boxes (cells, 4 * bins))."""
+    found = []
+    for stride, classes, boxes in levels:
+        width = -(-input_size[0] // stride)
+        for cell, (scores, box) in enumerate(zip(classes, boxes)):
+            chance, label = plain.best(scores)
+            left, top, right, bottom = (stride * plain.softmax_mean(side) for side in box.reshape(4, -1))
+            cx, cy = (cell % width + center) * stride, (cell // width + center) * stride
+            found.append(((cx - left, cy - top, cx + right, cy + bottom), chance, label))
+    return found
+
+
+def split(outputs):
+    return [(s, outputs[f"c{s}"][0], outputs[f"b{s}"][0]) for _, _, s in made.GRIDS]
+
+
+@pytest.mark.parametrize(("option", "center"), [("auto", 0.5), ("corner", 0.0)])
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+def test_decodes_as_plain_loops_do(resize, option, center):
+    for seed in range(2):
+        case, transform = made.nanodet(np.random.default_rng(seed)), fit((500, 375), made.INPUT, resize)
+        expected = plain.reported(reference(split(case.outputs), made.INPUT, center), transform, 0.4, 0.6)
+        assert len(expected) > 5
+        plain.assert_same(case.head(cell_center=option).decode(case.outputs, transform), expected)
+
+
+@pytest.mark.parametrize(("option", "center"), [("auto", 0.0), ("middle", 0.5)])
+def test_decodes_plus_as_plain_loops_do(option, center):
+    case, transform = made.nanodet_plus(np.random.default_rng(1)), fit((500, 375), made.INPUT, "letterbox")
+    (values,) = case.outputs.values()
+    ends = np.cumsum([w * h for w, h, _ in made.GRIDS])
+    levels = [
+        (stride, part[:, : made.CLASSES], part[:, made.CLASSES :])
+        for stride, part in zip((8, 16, 32, 64), np.split(values[0], ends))
+    ]
+    expected = plain.reported(reference(levels, made.INPUT, center), transform, 0.4, 0.6)
+    assert len(expected) > 5
+    plain.assert_same(case.head(cell_center=option).decode(case.outputs, transform), expected)
+
+
+def test_three_strides_in_one_output_count_from_the_middle():
+    case, transform = made.nanodet(np.random.default_rng(2)), fit((500, 375), made.INPUT, "letterbox")
+    apart = case.head().decode(case.outputs, transform)
+    levels = [np.concatenate([case.outputs[f"c{s}"], case.outputs[f"b{s}"]], 2) for _, _, s in made.GRIDS]
+    case.outputs = {"output": np.concatenate(levels, 1)}
+    np.testing.assert_allclose(case.head().decode(case.outputs, transform).xyxy, apart.xyxy, atol=1e-3)
+
+
+def test_sizes_that_are_no_multiple_of_the_stride_round_up():
+    """416 / 64 is 6.5: the published NanoDet-Plus has 3598 cells."""
+    outputs = {"output": np.zeros((1, 3598, 112), np.float32)}
+    outputs["output"][0, -1, 5] = 0.9  # the last cell: column 6, row 6 of stride 64
+    outputs["output"][0, -1, 80] = 30  # left: all in bin 0
+    outputs["output"][0, -1, 88] = 30
+    transform = fit((416, 416), (416, 416), "stretch")
+    result = plain.build("nanodet", outputs, (416, 416), 80).decode(outputs, transform)
+    np.testing.assert_allclose(result.xyxy, [[384, 384, 416, 416]], atol=0.01)
+
+
+def test_bins_can_be_given_for_one_output():
+    outputs = {"output": np.zeros((1, 3598, 80 + 4 * 12), np.float32)}
+    plain.build("nanodet", outputs, (416, 416), 80, bins=12)
+    with pytest.raises(ModelError, match="found 80, the graph has 96 classes"):
+        plain.build("nanodet", outputs, (416, 416), 80)
+
+
+def test_decodes_the_public_model_as_plain_loops_do(data):
+    total = 0
+    names = {8: ("792", "795"), 16: ("814", "817"), 32: ("836", "839")}
+    for outputs, transform in public.NANODET.cases(data, 8):
+        levels = [(stride, outputs[scores][0], outputs[boxes][0]) for stride, (scores, boxes) in names.items()]
+        expected = plain.reported(reference(levels, (416, 416), 0.5), transform, 0.4, 0.6)
+        plain.assert_same(plain.build("nanodet", outputs, (416, 416), 80).decode(outputs, transform), expected)
+        total += len(expected)
+    assert total > 20

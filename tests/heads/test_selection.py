@@ -1,0 +1,49 @@
+"""What all detectors share: of a flood only the best is decoded, and what is no box is dropped."""
+
+import numpy as np
+
+from edge_app.boxes import fit
+from edge_app.heads._selection import MAX_CANDIDATES, Selection
+
+SELECTION = Selection(score=0.5, nms_iou=0.5, max_detections=10)
+WHOLE = fit((100, 100), (100, 100), "stretch")
+
+
+def test_the_best_of_a_flood_are_kept_in_their_order():
+    scores = np.random.default_rng(0).permutation(np.linspace(0, 1, 20_000, dtype=np.float32))
+    rows = SELECTION.strongest(scores)
+    assert rows.tolist() == sorted(np.argsort(-scores)[:MAX_CANDIDATES].tolist())
+
+
+def test_the_threshold_itself_passes_and_nan_does_not():
+    values = np.array([0.4999, 0.5, np.nan, np.inf], np.float32)
+    assert SELECTION.strongest(values).tolist() == [1, 3]
+    assert SELECTION.strongest(values, 0.6).tolist() == [3]
+    assert SELECTION.hit(np.array([[0, 0.5], [0.4, 0.4], [np.nan, 0.9], [0.6, 0.6]], np.float32)).tolist() == [0, 2, 3]
+    assert SELECTION.hit(np.zeros((5, 2), np.float32)).tolist() == []
+
+
+def test_what_is_no_box_is_dropped():
+    boxes = np.array(
+        [
+            [10, 10, 20, 20],
+            [np.nan, 10, 20, 20],
+            [10, 10, np.inf, 20],
+            [-2e5, -2e5, 2e5, 2e5],  # farther than any picture: a broken number
+            [60, 60, 50, 70],  # right of its own right edge
+            [-30, 10, -5, 20],  # wholly outside
+            [70, 70, 80, 80],
+        ],
+        np.float32,
+    )
+    score = np.array([0.9] * 6 + [1.004], np.float32)
+    result = SELECTION.detections(boxes, score, np.zeros(7, np.int64), WHOLE)
+    assert result.xyxy.tolist() == [[70, 70, 80, 80], [10, 10, 20, 20]]
+    assert result.score.tolist() == [1.0, np.float32(0.9)]
+
+
+def test_only_so_many_are_reported():
+    boxes = np.array([[i * 3, 0, i * 3 + 2, 10] for i in range(30)], np.float32)
+    score = np.linspace(0.6, 0.9, 30, dtype=np.float32)
+    result = SELECTION.detections(boxes, score, np.zeros(30, np.int64), WHOLE)
+    assert result.xyxy[:, 0].tolist() == [87 - 3 * i for i in range(10)]

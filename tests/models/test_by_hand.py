@@ -1,0 +1,72 @@
+"""models/README.md: its examples run as they are printed, and its table names every family and every option."""
+
+import inspect
+import re
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_app import registry
+from edge_app.backends.onnx import Backend
+from edge_app.boxes import iou
+from edge_app.config import Head, HeadCommon
+from edge_app.frame import Detections, Frame
+from edge_app.inference import Inference
+from edge_app.manifest import load
+
+README = (Path(__file__).parents[2] / "models" / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.S)
+EXAMPLES = {re.search(r"^name: (\w+)", block, re.M)[1]: block for block in BLOCKS}
+# model, picture, and what anybody sees in it: label and box, as shares of the picture, drawn by eye
+SEEN = [
+    ("fastestdet", "000000288685.jpg", "sheep", (0.24, 0.53, 0.52, 0.85)),
+    ("nanodet", "000000288685.jpg", "sheep", (0.24, 0.53, 0.52, 0.85)),
+    ("faces", "000000005001.jpg", "face", (0.42, 0.23, 0.48, 0.33)),
+]
+
+
+def test_there_are_three_examples():
+    assert sorted(EXAMPLES) == ["faces", "fastestdet", "nanodet"]
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_an_example_is_a_valid_manifest(name, tmp_path):
+    (tmp_path / "model.yaml").write_text(EXAMPLES[name], encoding="utf-8")
+    manifest = load(tmp_path)
+    assert manifest.name == name
+    assert len(manifest.heads) == 1
+
+
+@pytest.mark.parametrize(("name", "picture", "label", "box"), SEEN)
+def test_an_example_runs_and_sees(name, picture, label, box, data, tmp_path):
+    (tmp_path / "model.yaml").write_text(EXAMPLES[name], encoding="utf-8")
+    manifest = load(tmp_path)
+    for file in manifest.files():
+        shutil.copy(data / file, tmp_path)
+    image = cv2.imread(str(data / "coco20" / picture))
+    heads = {head: Head(HeadCommon(), spec.options) for head, spec in manifest.heads.items()}
+    inference = Inference(manifest, Backend(threads=1), heads)
+    try:
+        frame = inference(Frame("test", 0, 0, 0, np.ascontiguousarray(image)))
+    finally:
+        inference.close()
+    ((head, output),) = frame.heads.items()
+    assert isinstance(output.result, Detections)
+    labels = manifest.heads[head].labels
+    same = output.result[np.array([labels[i] == label for i in output.result.class_id])]
+    by_eye = np.array([box], np.float32) * np.array([image.shape[1], image.shape[0]] * 2, np.float32)
+    assert len(same) > 0
+    assert iou(same.xyxy, by_eye).max() > 0.6
+
+
+def test_the_table_names_every_family_and_every_option():
+    common = {"score", "nms_iou", "max_detections", "class_aware"}
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", README.split("## Families")[1], re.M))
+    assert sorted(rows) == registry.names("heads")
+    for family, row in rows.items():
+        options = {option.name for option in registry.options("heads", family)} - common
+        assert options <= set(re.findall(r"`(\w+)(?:: \w+)?`", row)), family
+        assert inspect.getdoc(registry.find("heads", family)), family

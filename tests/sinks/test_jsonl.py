@@ -1,0 +1,125 @@
+"""JSON lines: whole lines only, whatever happens to the disk or the reader."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edge_app.errors import SinkError
+from edge_app.sinks.jsonl import Sink
+
+
+def lines(path):
+    text = path.read_bytes()
+    assert not text or text.endswith(b"\n")
+    return [json.loads(line)["seq"] for line in text.splitlines()]
+
+
+def test_appends_whole_lines(tmp_path, context, message):
+    path = tmp_path / "out.jsonl"
+    sink = Sink(context, path=path)
+    assert sink.send([message(1), message(2)]) == ["cam-1-1", "cam-1-2"]
+    assert lines(path) == [1, 2], "on the disk at once"
+    sink.close()
+    sink.close()
+    Sink(context, path=path).send([message(3)])
+    assert lines(path) == [1, 2, 3]
+
+
+def test_begins_anew_where_asked(tmp_path, context, message):
+    path = tmp_path / "out.jsonl"
+    path.write_text("old\n")
+    Sink(context, path=path, append=False).send([message(1)])
+    assert lines(path) == [1]
+
+
+@pytest.mark.parametrize("left", [b'{"seq": 9', b"x" * 200_000])
+def test_a_half_line_is_cut_back(tmp_path, context, message, left):
+    path = tmp_path / "out.jsonl"
+    Sink(context, path=path).send([message(1)])
+    with path.open("ab") as file:
+        file.write(left)
+    Sink(context, path=path).send([message(2)])
+    assert lines(path) == [1, 2]
+
+
+def test_a_file_without_any_whole_line_becomes_empty(tmp_path, context):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"half")
+    Sink(context, path=path)
+    assert path.read_bytes() == b""
+
+
+def test_rotates_by_size_and_keeps_so_many(tmp_path, context, message):
+    path = tmp_path / "out.jsonl"
+    sink = Sink(context, path=path, max_mb=0.01, keep=2)
+    for seq in range(100):
+        sink.send([message(seq, size=300)])
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["out.jsonl", "out.jsonl.1", "out.jsonl.2"]
+    assert all(p.stat().st_size <= 10_000 for p in tmp_path.iterdir())
+    kept = [seq for name in reversed(names) for seq in lines(tmp_path / name)]
+    assert kept == list(range(kept[0], 100))
+
+
+@pytest.mark.parametrize("path", ["none/out.jsonl", "."])
+def test_an_unwritable_path_is_one_clear_line(tmp_path, context, path):
+    with pytest.raises(SinkError, match=r"cannot be written: (No such file|Is a directory)") as error:
+        Sink(context, path=tmp_path / path)
+    assert str(tmp_path / path) in str(error.value)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path, context, message):
+    """The limit on file size makes write fall short and then fail, as a full disk does."""
+    path = tmp_path / "out.jsonl"
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from edge_app.clock import SystemClock
+from edge_app.errors import SinkError
+from edge_app.messages import Encoder, Stamp
+from edge_app.sinks import SinkContext
+from edge_app.sinks.jsonl import Sink
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+clock = SystemClock()
+encoder = Encoder("cam-1", clock.boot_id, {})
+messages = [encoder.status(n, Stamp(n, n, True), {"pad": "x" * 300}) for n in range(9)]
+sink = Sink(SinkContext("cam-1", "sink", clock), path=Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+sent = 0
+try:
+    for message in messages:
+        sink.send([message]); sent += 1
+except SinkError as exc:
+    print(sent, exc.retry, exc)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+sink.send(messages[sent:])
+"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["3", "True"]
+    assert "File too large" in done.stdout
+    assert lines(path) == list(range(9)), "and goes on when there is room"
+
+
+def test_standard_output_is_written_at_once(context, message, capfd):
+    Sink(context).send([message(1), message(2)])
+    out = capfd.readouterr().out
+    assert [json.loads(line)["seq"] for line in out.splitlines()] == [1, 2]
+
+
+def test_a_reader_that_has_gone_is_told_apart(tmp_path, context, message):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink = Sink(context, path=fifo)
+    sink.send([message(1)])
+    assert os.read(reader, 1000).endswith(b"\n")
+    os.close(reader)
+    with pytest.raises(BrokenPipeError):
+        sink.send([message(2)])
+
+
+def test_a_device_as_path_is_left_as_it_is(context, message, tmp_path):
+    assert Sink(context, path=tmp_path.joinpath("/dev/null")).send([message(1)]) == ["cam-1-1"]

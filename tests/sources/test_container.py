@@ -1,0 +1,37 @@
+"""The outermost boxes of video files, written by hand, whole and cut off."""
+
+import pytest
+
+from edge_app.sources._container import missing_bytes
+
+MP4 = (20).to_bytes(4, "big") + b"ftypisom" + bytes(8) + (1).to_bytes(4, "big") + b"mdat" + (116).to_bytes(8, "big")
+AVI = b"RIFF" + (32).to_bytes(4, "little") + b"AVI " + bytes(28) + b"RIFF" + (101).to_bytes(4, "little") + b"AVIX"
+MKV = bytes.fromhex("1A45DFA3 84 00000000 18538067 01 00000000000064")
+UNKNOWN_LENGTH = bytes.fromhex("1A45DFA3 84 00000000 18538067 01 FFFFFFFFFFFFFF") + bytes(50)
+
+
+@pytest.mark.parametrize(
+    ("head", "whole_size"), [(MP4, 20 + 116), (AVI, 40 + 8 + 102), (MKV, 9 + 12 + 100)], ids=["mp4", "avi", "mkv"]
+)
+@pytest.mark.parametrize("missing", [0, 1, 60])
+def test_what_the_boxes_promise_is_compared_with_what_is_there(tmp_path, head, whole_size, missing):
+    path = tmp_path / "clip"
+    path.write_bytes((head + bytes(whole_size))[: whole_size - missing])
+    assert missing_bytes(path) == missing
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"short", b"no container at all", UNKNOWN_LENGTH, b"RIFF\0\0\0\0AVI " + bytes(20), MP4[:20] + bytes(60)],
+    ids=["empty", "short", "text", "recording", "unfinished avi", "box up to the end"],
+)
+def test_a_file_that_does_not_tell_is_taken_as_whole(tmp_path, content):
+    path = tmp_path / "clip"
+    path.write_bytes(content)
+    assert missing_bytes(path) == 0
+
+
+def test_bytes_behind_the_last_box_are_nobodys_loss(tmp_path):
+    path = tmp_path / "clip"
+    path.write_bytes(MP4 + bytes(500))
+    assert missing_bytes(path) == 0

@@ -1,0 +1,123 @@
+"""What can be known of a network camera without one: its address, its secrets, its lateness, its absence."""
+
+import os
+import socket
+import time
+
+import pytest
+
+from edge_app.clock import SystemClock
+from edge_app.errors import ConfigError, SourceError
+from edge_app.sources.rtsp import Source, _Lag, _resolved, _with_credentials, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://cam/live", "rtsp://cam/live"),
+        ("rtsp://bob:pa%40ss@cam:8554/live", "rtsp://cam:8554/live"),
+        ("rtsp://bob:p@ss@cam/live", "rtsp://cam/live"),
+        ("rtsp://cam/live?user=bob&password=x", "rtsp://cam/live?…"),
+    ],
+)
+def test_messages_show_no_secret(url, shown):
+    assert without_secrets(url) == shown
+
+
+def test_a_reference_in_the_login_is_escaped_and_elsewhere_is_not(monkeypatch):
+    monkeypatch.setenv("CAM_PASSWORD", "p@s/s:1")
+    monkeypatch.setenv("CAM_HOST", "10.0.0.7:8554")
+    monkeypatch.setenv("CAM_PATH", "a/b")
+    url = _resolved("rtsp://bob:${CAM_PASSWORD}@${CAM_HOST}/${CAM_PATH}")
+    assert url == "rtsp://bob:p%40s%2Fs%3A1@10.0.0.7:8554/a/b"
+
+
+def test_a_whole_url_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CAM_URL", "rtsp://bob:secret@cam/live")
+    assert _resolved("${CAM_URL}") == "rtsp://bob:secret@cam/live"
+
+
+def test_credentials_of_a_file_replace_those_of_the_url(tmp_path):
+    (tmp_path / "login").write_text("bob:p@ss:word\n")
+    url = _with_credentials("rtsp://eve:x@cam:8554/live", tmp_path / "login")
+    assert url == "rtsp://bob:p%40ss%3Aword@cam:8554/live"
+
+
+def test_mistakes_are_named_without_the_secret(tmp_path, monkeypatch):
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    (tmp_path / "login").write_text("hunter2")
+    clock = SystemClock()
+    for options, found in (
+        ({"url": "rtsp://${NOT_THERE}@cam/"}, r"found \$\{NOT_THERE\}; expected an environment variable"),
+        ({"url": "http://cam/"}, "expected rtsp://"),
+        ({"url": "rtsp://"}, "expected rtsp://"),
+        ({"url": "rtsp://cam/", "credentials": tmp_path / "login"}, "found no colon; expected a line user:password"),
+        ({"url": "rtsp://cam/", "credentials": tmp_path / "none"}, "cannot be read; expected a line user:password"),
+    ):
+        with pytest.raises(ConfigError, match=found) as caught:
+            Source(clock, **options)
+        assert "hunter2" not in str(caught.value)
+
+
+def unused_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_an_unreachable_port_is_one_line(capfd, monkeypatch):
+    monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
+    port = unused_port()
+    source = Source(SystemClock(), url=f"rtsp://bob:secret@127.0.0.1:{port}/live")
+    with pytest.raises(SourceError) as caught:
+        source.read(1.0)
+    assert str(caught.value) == (
+        f"rtsp://127.0.0.1:{port}/live: cannot be opened: Connection refused; expected an RTSP stream"
+    )
+    assert caught.value.exit_code == 3
+    assert capfd.readouterr().err == ""
+    assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
+
+
+def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(capfd):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = Source(SystemClock(), url=f"rtsp://127.0.0.1:{port}/live", open_timeout_s=0.5)
+        started_s = time.monotonic()
+        with pytest.raises(SourceError, match=r"127.0.0.1:\d+/live: cannot be opened: no answer within 0\.\d s"):
+            source.read(1.0)
+        assert time.monotonic() - started_s < 3.0
+    assert capfd.readouterr().err == ""
+
+
+SECOND = 10**9
+
+
+def test_the_most_punctual_frame_is_not_late():
+    lag = _Lag()
+    assert lag.update(100 * SECOND, 5 * SECOND) == 0
+    assert lag.update(101 * SECOND, 6 * SECOND) == 0
+
+
+def test_a_growing_backlog_shows_and_goes_away_again():
+    lag = _Lag()
+    lags = [lag.update((100 + t) * SECOND, (5 + stream) * SECOND) for t, stream in ((0, 0), (2, 1), (4, 2), (5, 5))]
+    assert [round(ns / SECOND, 2) for ns in lags] == [0, 1, 2, 0]
+
+
+def test_a_camera_whose_clock_is_slow_does_not_grow_late():
+    lag = _Lag()
+    late = 0
+    for second in range(1, 200_000, 50):  # two days of a clock that loses 100 ppm
+        late = max(late, lag.update(second * SECOND, round(second * SECOND * 0.9999)))
+    assert late < 0.1 * SECOND
+
+
+def test_a_jump_of_the_cameras_clock_is_not_lateness():
+    lag = _Lag()
+    lag.update(100 * SECOND, 50 * SECOND)
+    assert lag.update(101 * SECOND, 5 * SECOND) == 0
+    assert lag.update(102 * SECOND, 6 * SECOND) == 0
+
+
+def test_a_stream_without_times_is_never_late():
+    assert _Lag().update(100 * SECOND, 0) == 0

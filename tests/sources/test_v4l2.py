@@ -1,0 +1,175 @@
+"""Cameras of this machine, without one: against a stand-in driver that answers ioctl() with the kernel's own header.
+
+What this shows: the layouts and numbers of the calls, the order they are made in, every format, and the messages.
+What it cannot show: how a real sensor or webcam behaves.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_app.clock import SystemClock
+from edge_app.errors import SourceError
+from edge_app.sources.v4l2 import Source, _holders
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+READ_FOUR = """
+import sys
+import numpy as np
+from edge_app.clock import SystemClock
+from edge_app.errors import SourceError
+from edge_app.sources.v4l2 import Source
+
+clock = SystemClock()
+source = Source(clock, device="/dev/video7", width=100, height=48, fps=5, format=sys.argv[2])
+frames = []
+try:
+    for _ in range(4):
+        frame = source.read(1.0)
+        if frame is None:
+            print("None")
+            continue
+        age_s = (clock.monotonic_ns() - frame.captured_ns) * 1e-9
+        print(frame.sequence, frame.format, *frame.pixels.shape, 0.99 < age_s < 1.5)
+        frames.append(frame.pixels)
+except SourceError as exc:
+    print(exc)
+source.close()
+source.close()
+np.savez(sys.argv[1], *frames)
+"""
+
+
+def error_of(**options):
+    class_dir = options.pop("class_dir", Path("/nonexistent"))
+    with pytest.raises(SourceError) as caught:
+        Source(SystemClock(), class_dir, **options).read(0.1)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if COMPILER is None or not Path("/usr/include/linux/videodev2.h").exists():
+        pytest.skip("needs a C compiler and the kernel's headers")
+    library = tmp_path_factory.mktemp("driver") / "fake_camera.so"
+    command = [COMPILER, "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, HERE / "fake_camera.c", "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def read_four(driver, tmp_path, kind, padding=0, jpeg=None, format_="auto"):
+    """What four reads print, and the pixels of the frames."""
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(driver),
+        "FAKE_CAMERA": kind,
+        "FAKE_PADDING": str(padding),
+        "FAKE_JPEG": str(jpeg),
+        "PYTHONPATH": str(HERE.parents[1]),
+    }
+    command = [sys.executable, "-c", READ_FOUR, tmp_path / "frames.npz", format_]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    with np.load(tmp_path / "frames.npz") as frames:
+        return done.stdout.splitlines(), list(frames.values())
+
+
+def filled(index, rows, line):
+    """What the stand-in fills frame `index` with: (rows, line)."""
+    return ((index + np.arange(rows * line)) % 251).astype(np.uint8).reshape(rows, line)
+
+
+@pytest.mark.parametrize("kind", ["nv12", "nv12 multi"])
+@pytest.mark.parametrize("padding", [0, 32])
+def test_nv12_stays_nv12_and_loses_the_padding_of_its_lines(driver, tmp_path, kind, padding):
+    printed, frames = read_four(driver, tmp_path, kind, padding)
+    assert printed == [f"{2 * i} nv12 72 96 True" for i in range(4)]  # sequence: the driver skipped every other
+    for i, pixels in enumerate(frames):
+        np.testing.assert_array_equal(pixels, filled(i, 72, 96 + padding)[:, :96])
+
+
+def test_yuyv_becomes_bgr(driver, tmp_path):
+    printed, frames = read_four(driver, tmp_path, "yuyv", padding=64)
+    assert printed[0] == "0 bgr 48 96 3 True"
+    yuyv = np.ascontiguousarray(filled(2, 48, 96 * 2 + 64)[:, :192]).reshape(48, 96, 2)
+    np.testing.assert_array_equal(frames[2], cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV))
+
+
+def test_mjpeg_becomes_bgr_and_a_damaged_picture_is_left_out(driver, tmp_path):
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 12, 3), np.uint8), (96, 48))
+    cv2.imwrite(str(tmp_path / "frame.jpg"), image)
+    printed, frames = read_four(driver, tmp_path, "mjpg", jpeg=tmp_path / "frame.jpg")
+    assert printed == [f"{2 * i} bgr 48 96 3 True" for i in range(4)]
+    np.testing.assert_array_equal(frames[3], cv2.imread(str(tmp_path / "frame.jpg")))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    assert read_four(driver, tmp_path, "mjpg", jpeg=tmp_path / "broken.jpg")[0] == ["None"] * 4
+
+
+def test_a_frame_that_the_driver_calls_damaged_is_left_out(driver, tmp_path):
+    printed, _ = read_four(driver, tmp_path, "nv12 damaged")
+    assert [line.split()[0] for line in printed] == ["0", "None", "4", "6"]
+
+
+def test_a_camera_that_is_unplugged_busy_or_of_another_format_is_one_line(driver, tmp_path):
+    printed, frames = read_four(driver, tmp_path, "nv12 multi unplugged")
+    assert len(frames) == 2
+    assert printed[2:] == ["/dev/video7: the camera is gone (unplugged?); expected a camera"]
+    busy = read_four(driver, tmp_path, "nv12 busy")[0]
+    assert busy == [
+        "/dev/video7: is in use by another program (the vendor's rkipc is ended by RkLunch-stop.sh); expected a camera"
+    ]
+    other = read_four(driver, tmp_path, "nv12", format_="mjpeg")[0]
+    assert other == ["/dev/video7: offers BG10 NV12; expected MJPG"]
+
+
+def test_a_missing_device_tells_which_there_are(tmp_path):
+    for number, name in ((11, "rkisp_mainpath"), (2, "USB Camera")):
+        (tmp_path / f"video{number}").mkdir()
+        (tmp_path / f"video{number}" / "name").write_text(name + "\n")
+    message = error_of(device="/dev/video99", class_dir=tmp_path)
+    assert message == (
+        "/dev/video99: no such device (found here: /dev/video2 (USB Camera), /dev/video11 (rkisp_mainpath));"
+        " expected a camera"
+    )
+    assert "(found here: none)" in error_of(device="/dev/video99")
+
+
+@pytest.mark.parametrize("what", ["/dev/null", "file"])
+def test_what_is_no_camera_is_said_so(tmp_path, what):
+    path = what if what.startswith("/") else str(tmp_path / what)
+    Path(path).touch()
+    assert error_of(device=path) == f"{path}: is no device that captures video; expected a camera"
+
+
+def test_auto_takes_rockchips_main_path_among_others(tmp_path):
+    for number, name in ((0, "rkcif"), (98, "rkisp_mainpath"), (99, "rkisp_selfpath")):
+        (tmp_path / f"video{number}").mkdir()
+        (tmp_path / f"video{number}" / "name").write_text(name + "\n")
+    assert error_of(class_dir=tmp_path).startswith("/dev/video98: no such device")
+
+
+def test_auto_without_any_camera_is_one_line(tmp_path):
+    assert error_of(class_dir=tmp_path) == (
+        "no camera: none of the video devices captures (found: no device); expected one"
+    )
+    (tmp_path / "video97").mkdir()
+    (tmp_path / "video97" / "name").write_text("rkvdec\n")
+    assert "(found: /dev/video97 (rkvdec))" in error_of(class_dir=tmp_path)
+
+
+def test_who_holds_a_device_is_found_by_its_open_files(tmp_path):
+    held = tmp_path / "device"
+    held.touch()
+    with held.open() as file, subprocess.Popen(["sleep", "60"], stdin=file) as holder:
+        try:
+            assert list(_holders(str(held))) == [f"sleep (pid {holder.pid})"]
+        finally:
+            holder.kill()
+    assert list(_holders(str(held))) == []
