@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is chosen, so that `--help` answers a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code
+    except BrokenPipeError:  # `edge-app replay CLIP | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its exit
+        return 0
     except KeyboardInterrupt:
         return 130
     return code

@@ -20,10 +20,18 @@ from edge_app import registry
 from edge_app.document import Problems, describe, entries, load_yaml, nearest
 from edge_app.errors import ConfigError, ModelError
 from edge_app.manifest import Manifest
-from edge_app.options import WRONG, Fraction, Positive, Range, options_of, read_dataclass, read_options
-
-Point = tuple[Fraction, Fraction]
-Seconds = Annotated[float, Range(0)]
+from edge_app.options import (
+    WRONG,
+    Fraction,
+    Point,
+    Positive,
+    Range,
+    Seconds,
+    options_of,
+    read_dataclass,
+    read_options,
+)
+from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_track, watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +106,6 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
-    """Identities for the detections of one head (tracking.py).
-
-    Scores: from `high` on a box is sure, from `low` on it may only continue a track, from `start` on it may begin one.
-    overlap: least IoU of a track's expected box with a detection. confirm: frames in a row after which a track gets
-    its id. lost_s: how long an unseen object is expected back.
-    """
-
-    head: str
-    high: Fraction = 0.5
-    low: Fraction = 0.1
-    start: Fraction = 0.6
-    overlap: Fraction = 0.1
-    confirm: Positive = 2
-    lost_s: Seconds = 1.0
-    max_tracks: Annotated[int, Range(1, 1000)] = 300
-    mix_classes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Publish:
     """results: every frame's, those that differ from the last one published, or one every N seconds."""
 
@@ -150,13 +138,15 @@ class Config:
     publish: Publish
     sinks: tuple[Plugin, ...]
     outbox: Outbox = field(default_factory=Outbox)
+    track: Track | None = None
+    rules: tuple[Rule, ...] = ()
 
     def replaced(self, **changes: Any) -> Config:
         """The same configuration with some blocks exchanged."""
         return replace(self, **changes)
 
 
-BLOCKS = ("device", "source", "model", "heads", "publish", "outbox", "sinks")
+BLOCKS = ("device", "source", "model", "heads", "track", "rules", "publish", "outbox", "sinks")
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -182,13 +172,20 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
     source_block = from_url(source) if source else _read_source(blocks.get("source"), problems)
     model_block, manifest = _read_model(blocks.get("model"), model, problems)
     heads = _read_heads(blocks.get("heads"), manifest, model is not None, problems) if manifest else {}
+    track, rules = (
+        _read_rules(blocks, {n: manifest.heads[n].labels for n in heads}, model is not None, problems)
+        if manifest
+        else (None, ())
+    )
     publish = read_dataclass(blocks.get("publish"), Publish, "publish", problems)
     outbox = read_dataclass(blocks.get("outbox"), Outbox, "outbox", problems)
     sinks = _read_sinks(blocks.get("sinks"), problems)
     problems.raise_if_any()
     assert source_block is not None
     assert manifest is not None
-    return Config(path, device, source_block, model_block, manifest, heads, publish, sinks, outbox)
+    return Config(
+        path, device, source_block, model_block, manifest, heads, publish, sinks, outbox, track=track, rules=rules
+    )
 
 
 def from_url(text: str) -> Source:
@@ -264,6 +261,29 @@ def _read_heads(node: yaml.Node | None, manifest: Manifest, overridden: bool, pr
         shared = {o.name: values.pop(o.name) for o in common if o.name in values}
         heads[name] = Head(HeadCommon(**shared), {**spec.options, **values})
     return heads
+
+
+def _read_rules(
+    blocks: Mapping[str, yaml.Node], heads: Mapping[str, tuple[str, ...]], overridden: bool, problems: Problems
+) -> tuple[Track | None, tuple[Rule, ...]]:
+    """The blocks `track` and `rules`. With another model, what belongs to heads that it does not have is left out."""
+    track = read_dataclass(blocks["track"], Track, "track", problems) if "track" in blocks else None
+    if track is WRONG or (overridden and track is not None and track.head not in heads):
+        track = None
+    elif track is not None:
+        check_track(track, blocks["track"], heads, problems)
+    node = blocks.get("rules")
+    if node is not None and not isinstance(node, yaml.SequenceNode):
+        problems.add(node, f"rules: found {describe(node)}; expected a list, each with a name and a type")
+        return track, ()
+    read = []
+    for i, child in enumerate(node.value if node is not None else ()):
+        pair = _read_plugin(child, "analytics", f"rules[{i}]", RuleCommon, problems)
+        if pair is not None and not (overridden and watched(pair[1].options) - set(heads)):
+            common, plugin = pair
+            read.append((Rule(common.name, common.type, common.enabled, plugin.options, plugin.where), child))
+    check_rules(read, heads, None if track is None else track.head, problems)
+    return track, tuple(rule for rule, _ in read)
 
 
 def _read_sinks(node: yaml.Node | None, problems: Problems) -> tuple[Plugin, ...]:

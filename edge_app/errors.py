@@ -4,6 +4,7 @@
     ├── EndOfClip            a recorded clip has no more frames: normal, never an error
     └── EdgeError            one clear line: where, what was found, what was expected
         ├── ConfigError      2  config.yaml or the command line
+        │   └── OptionError  2  one option of a plug-in; whoever reads the file adds the line
         ├── ModelError       2  a model folder: model.yaml, a graph, a hash, a tensor
         ├── SourceError      3  a camera or stream that cannot be opened or read
         │   └── ClipError    2  a file given as the source: missing, empty, not a video
@@ -35,6 +36,18 @@ class ConfigError(EdgeError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class OptionError(ConfigError):
+    """An option of a plug-in is of the right type and still cannot be used.
+
+    option: its name. problem: what was found and what was expected. Raised by constructors, which do not know the line.
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}")
+        self.option = option
+        self.problem = problem
 
 
 class ModelError(EdgeError):

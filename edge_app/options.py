@@ -43,6 +43,8 @@ class Range:
 
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[int, Range(1)]
+Seconds = Annotated[float, Range(0)]
+Point = tuple[Fraction, Fraction]  # x and y, 0..1 of the picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,15 @@ from edge_app.document import nearest
 from edge_app.errors import ConfigError
 from edge_app.options import Option, options_of
 
-Kind = Literal["sources", "backends", "heads", "sinks"]
+Kind = Literal["sources", "backends", "heads", "sinks", "analytics"]
 
-_CLASS: dict[Kind, str] = {"sources": "Source", "backends": "Backend", "heads": "Head", "sinks": "Sink"}
+_CLASS: dict[Kind, str] = {
+    "sources": "Source",
+    "backends": "Backend",
+    "heads": "Head",
+    "sinks": "Sink",
+    "analytics": "Rule",
+}
 
 
 def names(kind: Kind) -> list[str]:

@@ -20,7 +20,8 @@ def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: in
     The configured sinks are left alone: a replay disturbs nobody upstream. draw: an annotated clip to write.
     Raises ConfigError where the source is not a recorded one, EdgeError where a stage cannot go on.
     """
-    sink = Plugin("jsonl", {"path": out if out == "-" else Path(out)}, "--out")
+    file = {"path": Path(out), "append": False, "max_mb": None}
+    sink = Plugin("jsonl", {"path": out} if out == "-" else file, "--out")
     config = config.replaced(source=_as_fast_as_possible(config.source), sinks=(sink,))
     frames = 0
     with pipeline.build(config, replay=True) as running, _writer(draw, config) as writer, _progress() as progress:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_app.assignment import assign
 from edge_app.boxes import iou
-from edge_app.config import Track
+from edge_app.rule_blocks import Track
 from edge_app.frame import Detections, Float32, Frame
 
 Float64 = NDArray[np.float64]

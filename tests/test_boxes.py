@@ -49,9 +49,7 @@ def test_nms_keeps_what_plain_loops_keep(rows, threshold, class_aware, limit):
     """Thresholds that float32 holds exactly: an overlap that is just the threshold lives, in both."""
     xyxy, scores, classes = arrays(rows)
     kept = nms(xyxy, scores, classes if class_aware else None, threshold, limit)
-    expected = plain_nms(
-        xyxy.tolist(), scores.tolist(), classes.tolist() if class_aware else None, threshold, limit
-    )
+    expected = plain_nms(xyxy.tolist(), scores.tolist(), classes.tolist() if class_aware else None, threshold, limit)
     assert kept.tolist() == expected
 
 

@@ -60,6 +60,13 @@ def test_bgr_is_turned_mirrored_and_cropped_as_numpy_does_it(rotate, flip, crop,
     assert moved.flags.c_contiguous
 
 
+def test_a_crop_is_not_moved_by_rounding_of_the_fraction():
+    assert 0.58 * 100 < 58
+    assert 0.07 * 100 > 7
+    assert Geometry(crop=(0.58, 0.0, 1.0, 1.0)).apply(picture(8, 100), "bgr").shape[1] == 42
+    assert Geometry(crop=(0.0, 0.0, 0.14, 1.0)).apply(picture(8, 100), "bgr").shape[1] == 14
+
+
 @settings(max_examples=60, deadline=None)
 @given(ROTATIONS, FLIPS, crops(), st.integers(4, 20), st.integers(4, 20))
 def test_nv12_comes_out_as_the_same_picture_in_bgr_would(rotate, flip, crop, half_height, half_width):

@@ -443,9 +443,7 @@ def deliver(open_box, maker):
     started = []
 
     def start(box, name, sink, backoff=None):
-        delivery = Delivery(
-            name, sink, box, maker.clock, backoff=backoff or Backoff(0.01, 0.02), rng=random.Random(1)
-        )
+        delivery = Delivery(name, sink, box, maker.clock, backoff=backoff or Backoff(0.01, 0.02), rng=random.Random(1))
         delivery.start()
         started.append((box, delivery))
         return delivery

@@ -35,7 +35,7 @@ def test_references(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["hunter2", "'hunter2'", "pass:hunter2", "file:", "{a: hunter2}", "credential:../hunter2"]
+    "text", ["hunter2", "'hunter2'", "pass:hunter2", "'file:'", "{a: hunter2}", "credential:../hunter2"]
 )
 def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, text):
     value, (problem,) = read(f"password: {text}", tmp_path)

@@ -86,14 +86,15 @@ class Runner:
 def prove_equal(originals: Sequence[Original], runner: Runner, pictures: Pictures, rows: Sequence[int]) -> float:
     """The largest |a - b| / max(1, |b|) over all outputs, tails applied again. Raises ModelError above TOLERANCE."""
     worst = 0.0
-    rebuilt = [Session(original.cut.checked.serialize()) if original.cut else None for original in originals]
+    tails = [original.cut.tail if original.cut else None for original in originals]
+    rebuilt = [Session(tail.serialize()) if tail else None for tail in tails]
     for row in rows:
         picture = pictures.pixels[row]
         results = runner.run(picture)
         for original, tail in zip(originals, rebuilt):
             found = list(results[original.name].values())
-            if tail is not None and original.cut is not None:
-                found = tail.feed(dict(zip(original.cut.checked_inputs, found)))
+            if tail is not None:
+                found = tail.feed(dict(zip(tail.inputs, found)))
             for reference, array in zip(original.run(picture), found):
                 worst = max(worst, _error(original, reference, array))
     return worst

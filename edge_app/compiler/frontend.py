@@ -21,11 +21,10 @@ REVERSED = np.array([2, 1, 0], np.int64)
 
 def core(net: Net, color: str) -> Net:
     """The graph on float32 (1, 3, H, W) BGR. color: the order that `net` was trained with. Raises ModelError on others."""
-    net = net.copy()
     if len(net.inputs) != 1:
         names = ", ".join(value.name for value in net.inputs) or "none"
         raise ModelError(f"{net.name}: found the inputs {names}; expected one image")
-    _planes_first(net)
+    net = with_planes(net).copy()
     (value,) = net.inputs
     if len(value.shape) != 4 or value.shape[1] != 3:
         raise ModelError(f"{net.name}: input '{value.name}' {value.shape}; expected (1, 3, H, W) or (1, H, W, 3)")
@@ -80,16 +79,18 @@ def without_pixels(net: Net) -> Net:
     return net
 
 
-def _planes_first(net: Net) -> None:
-    """A graph that takes (1, H, W, 3) gets its Transpose, so that its input is (1, 3, H, W)."""
+def with_planes(net: Net) -> Net:
+    """A graph on (1, 3, H, W): one that takes (1, H, W, 3) gets a Transpose in front."""
     (value,) = net.inputs
     if len(value.shape) != 4 or value.shape[1] == 3 or value.shape[3] != 3:
-        return
+        return net
+    net = net.copy()
     inside = net.fresh(f"{value.name}_nhwc")
     net.rename(value.name, inside)
     n, height, width, channels = value.shape
     net.inputs = [replace(value, shape=(n, channels, height, width))]
     net.nodes.insert(0, Node("Transpose", [value.name], [inside], {"perm": [0, 2, 3, 1]}))
+    return net
 
 
 def _reverse_colors(net: Net) -> None:

@@ -121,14 +121,10 @@ def _folder(folder: Path, given: Given) -> list[Original]:
     recorded = Picture(spec.color, spec.mean, spec.std, spec.resize)
     picture = recorded if spec.dtype == "float32" else Picture(spec.color, (0, 0, 0), (1, 1, 1), spec.resize)
     given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
-    trunk = _chain(manifest.name, given_files)
     originals = []
     for name, head in manifest.heads.items():
         files = [*given_files, *_graphs(manifest, (head.graph,) if head.graph else ())]
-        whole = _chain(name, files) if head.graph else trunk
-        assert whole is not None
-        whole = whole.copy()
-        whole.outputs = list(whole.outputs) if head.graph else list(head.inputs)
+        whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
         shape, dtype = whole.inputs[0].shape, whole.inputs[0].dtype
         whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(whole)))
         family = Family(head.family, f"as {folder / manifests.FILE} says", recorded)
@@ -148,18 +144,13 @@ def _graphs(manifest: Manifest, graphs: Sequence[Mapping[str, str]]) -> list[tup
     return [(graph.path, graph.read()) for graph in found]
 
 
-def _chain(name: str, files: Sequence[tuple[Path, bytes]]) -> Net | None:
-    """Graphs one behind the other as one."""
-    whole: Net | None = None
-    for path, _ in files:
-        part = net.read(path)
-        if whole is None:
-            whole = part
-            continue
-        keep = [*whole.outputs, *part.outputs] if path != files[-1][0] else None
-        whole = net.join(name, whole, part, keep)
-    if whole is not None:
-        whole.name = name
+def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | None) -> Net:
+    """Graphs one behind the other as one. outputs: None gives those of the last."""
+    whole, *parts = (net.read(path) for path, _ in files)
+    for part in parts:
+        last = part is parts[-1] and outputs is None
+        whole = net.join(name, whole, part, None if last else [*whole.outputs, *part.outputs])
+    whole.name, whole.outputs = name, outputs or whole.outputs
     return whole
 
 

@@ -6,7 +6,9 @@ rest are the features. Not here: several models (share.py), writing files (build
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from edge_app.compiler.extent import Extent, extents
 from edge_app.compiler.net import Net, Node, Shape, subgraph
@@ -48,6 +50,88 @@ def at_features(net: Net) -> Parts:
     if set(crossing) & set(net.outputs):
         return Parts(None, (), (net,))
     return parts(net, crossing, [net])
+
+
+def named(found: Parts) -> Parts:
+    """The same parts with readable names for what goes between them: c8 is the map of stride 8."""
+    if found.backbone is None:
+        return found
+    names: dict[str, str] = {}
+    used = {name for net in (found.backbone, *found.heads) for node in net.nodes for name in (*node.inputs, *node.outputs)}
+    used -= {feature.name for feature in found.features}
+    for feature in found.features:
+        stem = f"c{feature.extent.stride}" if feature.extent and feature.extent.stride.denominator == 1 else "map"
+        choices = [stem, *(f"{stem}{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"), *(f"{stem}_{i}" for i in range(99))]
+        names[feature.name] = next(n for n in choices if n not in used)
+        used.add(names[feature.name])
+    nets = [found.backbone.copy(), *(head.copy() for head in found.heads)]
+    for net in nets:  # by way of names that nothing has: an old one may be another's new one
+        for old in names:
+            net.rename(old, f"feature:{old}")
+        for old, new in names.items():
+            net.rename(f"feature:{old}", new)
+    features = tuple(replace(feature, name=names[feature.name]) for feature in found.features)
+    return Parts(nets[0], features, tuple(nets[1:]))
+
+
+def segments(found: Parts, strides: Collection[int]) -> tuple[Net, ...]:
+    """The backbone cut behind its last map of each of `strides`, in order; features come out where they arise.
+
+    A cut is left out where a later part would need more than the maps in front of it.
+    """
+    backbone = found.backbone
+    assert backbone is not None
+    values = backbone.values()
+    reach = extents(backbone, {name: value.shape for name, value in values.items()})
+    wanted = {feature.name for feature in found.features}
+    ends = [*wanted]
+    there = {reach[name].stride for name in wanted if name in reach}
+    for stride in set(strides) - there:
+        name = passage(backbone, reach, stride)
+        if name is not None:
+            ends.append(name)
+    ends = _ordered(backbone, set(ends))
+    made: list[Net] = []
+    given = {backbone.inputs[0].name}
+    pending: list[str] = []
+    for end in ends:
+        pending.append(end)
+        cut = end == ends[-1] or (end in reach and reach[end].stride in strides)
+        if not cut or not _clean(backbone, given | set(pending), ends[ends.index(end) + 1 :]):
+            continue
+        outputs = [name for name in pending if name in wanted or name == end]
+        needed = _needed(backbone, given, outputs)
+        inputs = [v for v in (*backbone.inputs, *(values[n] for n in ends)) if v.name in needed]
+        made.append(subgraph(backbone, f"backbone{len(made)}", inputs, outputs))
+        given, pending = given | set(outputs), []
+    return tuple(made) if len(made) > 1 else (backbone,)
+
+
+def _clean(net: Net, given: set[str], later: list[str]) -> bool:
+    """Whether what comes later needs only cut maps, so that no layer is computed twice."""
+    image = net.inputs[0].name
+    return image not in _needed(net, given, later)
+
+
+def _needed(net: Net, given: set[str], outputs: list[str]) -> set[str]:
+    """Which of `given` some tensors depend on, without looking behind them."""
+    producers = net.producers()
+    stack, seen = [name for name in outputs if name not in given], set()
+    found = set()
+    while stack:
+        for name in producers[stack.pop()].inputs:
+            if name in given:
+                found.add(name)
+            elif name in producers and name not in seen:
+                seen.add(name)
+                stack.append(name)
+    return found
+
+
+def passage(net: Net, reach: dict[str, Extent], stride: int) -> str | None:
+    """The last map of a stride that everything behind the maps of that stride passes through."""
+    maps = [node.outputs[0] for node in net.nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_ENDS)]
+    return _last_passage(net, maps, reach, Fraction(stride))
 
 
 def parts(trunk: Net, features: list[str], nets: list[Net]) -> Parts:
@@ -101,9 +185,13 @@ def _deepest(net: Net, shapes: dict[str, Shape]) -> str | None:
     depth = max((reach[name].stride for name in maps), default=None)
     if depth is None or depth <= 1:
         return None
+    return _last_passage(net, maps, reach, depth)
+
+
+def _last_passage(net: Net, maps: list[str], reach: dict[str, Extent], stride: Fraction) -> str | None:
     found = None
     for name in maps:
-        if reach[name].stride == depth and name not in net.outputs and _is_passage(net, name, maps, reach, depth):
+        if reach[name].stride == stride and name not in net.outputs and _is_passage(net, name, maps, reach, stride):
             found = name
     return found
 
@@ -117,7 +205,7 @@ def _enlarges(node: Node, reach: dict[str, Extent]) -> bool:
     return before is not None and after is not None and after.stride < before.stride
 
 
-def _is_passage(net: Net, name: str, maps: list[str], reach: dict[str, Extent], depth: object) -> bool:
+def _is_passage(net: Net, name: str, maps: list[str], reach: dict[str, Extent], depth: Fraction) -> bool:
     """Whether everything learned behind the maps of this depth passes through `name`, and something is."""
     before = _ancestors(net, {name})
     deep = {m for m in maps if reach[m].stride == depth}

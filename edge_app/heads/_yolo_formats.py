@@ -6,6 +6,8 @@ steps to the host. With K = C classes plus what else a box has, and a cell for e
     v5   1 x 3·cells x (5+C)      x, y, w, h in pixels, objectness, classes: all probabilities
          1 x 3·(5+C) x h x w      a grid (also 1 x 3 x h x w x (5+C)), boxes relative to cell and anchor; v7 the same
     v8   1 x (4+C) x cells        x, y, w, h in pixels, classes; v11 the same, and either with the last two turned
+         1 x 4 x cells, 1 x C x cells
+                                  the same apart, as for int8, where one output is one scale
          1 x 4·bins x h x w, 1 x C x h x w, perhaps 1 x 1 x h x w (the sum of the classes)
                                   a grid: distributions of edge distances; v6 (bins = 1), v10 and v11 the same
          1 x (64+C) x h x w       a grid, both in one
@@ -31,6 +33,7 @@ from edge_app.manifest import HeadSpec, TensorSpec
 Version = Literal["v5", "v8", "v10", "x"]
 Box = Literal["pixels", "corners", "anchor", "offset", "edges"]
 
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 UNKNOWN = 0  # classes of a form that does not show how many there are
 _BINS = 16  # of v8's distributions, in every published model
 _BOX_CHANNELS = (4, 4 * _BINS, 4 * (_BINS + 1))  # v6 small, v8 and its kin, v6 large
@@ -107,6 +110,9 @@ def _fitting(spec: HeadSpec, outputs: tuple[TensorSpec, ...], anchors: int) -> I
     if len(shapes) == 1 and len(shape_of(outputs[0])) == 2:
         yield from _tables(outputs[0].name, shape_of(outputs[0]), spec.input_size)
         return
+    if len(shapes) == 2 and all(len(shape) == 2 for shape in shapes.values()):
+        yield from _two_tables(list(shapes.items()), spec.input_size, len(spec.labels))
+        return
     levels: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}  # shapes by name by width and height
     for name, shape in shapes.items():
         if len(shape) not in (3, 4):
@@ -127,7 +133,7 @@ def _tables(name: str, shape: tuple[int, ...], input_size: tuple[int, int]) -> I
     """All cells in one output (rows, columns)."""
     rows, columns = shape
     whole = False
-    for strides in ((8, 16, 32), (8, 16, 32, 64)):
+    for strides in _STRIDES:
         grids = tuple(grid(input_size, stride) for stride in strides)
         cells = sum(g.cells for g in grids)
         boxes, scores = _cut(name, shape, 4)
@@ -144,6 +150,18 @@ def _tables(name: str, shape: tuple[int, ...], input_size: tuple[int, int]) -> I
     if columns == 6 and not whole:
         boxes, scores = _cut(name, shape, 4)
         yield Format("v10", "corners", UNKNOWN, (boxes,), (scores,))
+
+
+def _two_tables(
+    named: list[tuple[str, tuple[int, ...]]], input_size: tuple[int, int], labels: int
+) -> Iterator[Format]:
+    """Boxes of all cells in one output, classes in another, channels first."""
+    (_, (first, cells)), (_, (second, others)) = named
+    (boxes, box), (scores, score) = named if _boxes_come_first(first, second, labels) else named[::-1]
+    sizes = [sum(grid(input_size, stride).cells for stride in strides) for strides in _STRIDES]
+    if box[0] == 4 and cells == others and cells in sizes:
+        parts = Part(boxes, box, slice(0, 4), turned=True), Part(scores, score, slice(0, None), turned=True)
+        yield Format("v8", "pixels", score[0], parts[:1], parts[1:])
 
 
 def _single_maps(

@@ -2,7 +2,8 @@
 
 Source: the NanoDet repository (RangiLyu). A stride has classes (1, N, C), sigmoid applied, and boxes (1, N, 4 * bins):
 a softmax over the bins of each of left, top, right and bottom gives its distance in strides from the cell's centre. Or
-all strides lie in one output (1, N, C + 4 * bins): NanoDet-Plus, and the later exports of NanoDet.
+all strides lie in one output (1, N, C + 4 * bins): NanoDet-Plus, and the later exports of NanoDet. Or in two, as the
+compiler cuts that for int8, where one output is one scale.
 NanoDet counts from the middle of a cell; NanoDet-Plus, which has strides 8 to 64, from its top left corner.
 """
 
@@ -22,15 +23,15 @@ from edge_app.heads._selection import Selection
 from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive, Range
 
-_EXPECTED = "classes 1xNxC and boxes 1xNx(4*bins) for each stride, or one output 1xNx(C+4*bins) for all of them"
+_EXPECTED = "classes 1xNxC and boxes 1xNx(4*bins), for each stride or for all, or both in one output 1xNx(C+4*bins)"
 _BINS = 8  # of every published configuration: tells classes from boxes where there are no labels
 
 
 class Head:
     """Decodes NanoDet.
 
-    cell_center: `auto` is `corner` for four strides in one output (Plus), `middle` otherwise. bins: a distance, where
-    one output holds everything; shapes tell it otherwise.
+    cell_center: `auto` is `corner` for four strides in one output (Plus), `middle` otherwise. bins: of a distance,
+    where one output holds classes and boxes; shapes tell it otherwise.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Head:
             raise unusable(self._spec, outputs, _EXPECTED)
         if len(outputs) == 1:
             return _joined(self._spec, outputs[0], self._cell_center, 4 * self._bins)
-        return _by_stride(self._spec, outputs, self._cell_center)
+        return _apart(self._spec, outputs, self._cell_center)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +88,26 @@ class _Layout:
     pyramid: Pyramid
 
 
-def _by_stride(spec: HeadSpec, outputs: tuple[TensorSpec, ...], cell_center: str) -> _Layout:
+def _apart(spec: HeadSpec, outputs: tuple[TensorSpec, ...], cell_center: str) -> _Layout:
+    """Classes and boxes in outputs of their own, for each stride or for all together."""
     levels: dict[int, dict[str, int]] = {}  # channels by name by number of cells
     for output in outputs:
         cells, channels = shape_of(output)
         levels.setdefault(cells, {})[output.name] = channels
-    grids, pairs = [], []
+    grids: list[Grid] = []
+    pairs, classes = [], set()
     for cells in sorted(levels, reverse=True):
-        grid, pair = grid_of(spec.input_size, cells), _pair(levels[cells], len(spec.labels))
-        if grid is None or pair is None:
+        where, pair = _grids(spec.input_size, cells), _pair(levels[cells], len(spec.labels))
+        if not where or pair is None:
             raise unusable(spec, outputs, _EXPECTED)
-        grids.append(grid)
+        grids += where
         pairs.append(pair)
-    scores, boxes = zip(*pairs)
-    classes = {levels[grid.cells][name] for grid, name in zip(grids, scores)}
+        classes.add(levels[cells][pair[0]])
     if len(classes) != 1:
         raise unusable(spec, outputs, _EXPECTED)
     check_labels(spec, min(classes))
-    pyramid = Pyramid.of(grids, 0.0 if cell_center == "corner" else 0.5)
-    return _Layout(scores, boxes, min(classes), 0, pyramid)
+    scores, boxes = zip(*pairs)
+    return _Layout(scores, boxes, min(classes), 0, _pyramid(grids, cell_center, len(levels) == 1))
 
 
 def _pair(channels: dict[str, int], labels: int) -> tuple[str, str] | None:
@@ -120,15 +122,21 @@ def _pair(channels: dict[str, int], labels: int) -> tuple[str, str] | None:
 
 def _joined(spec: HeadSpec, output: TensorSpec, cell_center: str, box_channels: int) -> _Layout:
     cells, channels = shape_of(output)
-    classes = channels - box_channels
-    grids = next((known for known in _pyramids(spec.input_size) if sum(g.cells for g in known) == cells), None)
-    if grids is None or classes < 1:
+    classes, grids = channels - box_channels, _grids(spec.input_size, cells)
+    if not grids or classes < 1:
         raise unusable(spec, (output,), _EXPECTED)
     check_labels(spec, classes)
-    corner = cell_center == "corner" or (cell_center == "auto" and len(grids) == 4)
-    return _Layout((output.name,), (output.name,), classes, classes, Pyramid.of(grids, 0.0 if corner else 0.5))
+    return _Layout((output.name,), (output.name,), classes, classes, _pyramid(grids, cell_center, True))
 
 
-def _pyramids(input_size: tuple[int, int]) -> list[list[Grid]]:
-    """The pyramids from stride 8 on: 8; 8, 16; …"""
-    return [list(steps) for steps in accumulate(([grid(input_size, s)] for s in STRIDES[1:]), lambda a, b: a + b)]
+def _grids(input_size: tuple[int, int], cells: int) -> list[Grid]:
+    """The one grid that has so many cells, or the grids from stride 8 on that have together; else none."""
+    one = grid_of(input_size, cells)
+    steps = accumulate(([grid(input_size, stride)] for stride in STRIDES[1:]), lambda a, b: a + b)
+    return [one] if one else next((grids for grids in steps if sum(g.cells for g in grids) == cells), [])
+
+
+def _pyramid(grids: list[Grid], cell_center: str, together: bool) -> Pyramid:
+    """together: one output holds all strides, and NanoDet-Plus is told by having four."""
+    corner = cell_center == "corner" or (cell_center == "auto" and together and len(grids) == 4)
+    return Pyramid.of(grids, 0.0 if corner else 0.5)

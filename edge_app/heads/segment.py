@@ -26,6 +26,7 @@ _EXPECTED = "one output 1xCxHxW"
 _MOST = 50.0  # logits beyond this are certain; keeps infinities out of the arithmetic
 _FINE_PX = 2.0  # outlines are found on a map of this step, input pixels
 _MAX_ENLARGEMENT = 4
+_SURELY_LESS = 0.25  # of min_area, between the middles of border pixels: too small whatever the refined outline is
 
 
 class Head:
@@ -66,9 +67,11 @@ class Head:
         layout = self._layout = self._layout or _layout(self._spec, described(outputs))
         maps = np.nan_to_num(float32(outputs[layout.output])[0], nan=-_MOST, posinf=_MOST, neginf=-_MOST)
         picture = transform.image_width * transform.image_height
+        cells = np.prod(transform.fitted) / np.prod(layout.step)
+        least = _SURELY_LESS * self._min_area * float(cells)
         found: list[tuple[float, int, float, Float32]] = []  # area, class, score, polygon
         for class_id, margin, probability in self._classes(maps):
-            for outline, score in _outlines(margin, probability, layout.enlargement, self._max_regions):
+            for outline, score in _outlines(margin, probability, layout.enlargement, least, self._max_regions):
                 polygon = self._polygon(outline * layout.step, transform)
                 area = cv2.contourArea(polygon) if len(polygon) >= 3 else 0.0
                 if score >= self._score and area > 0 and area >= self._min_area * picture:
@@ -133,14 +136,18 @@ def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
 
 
 def _outlines(
-    margin: Float32, probability: Float32, enlargement: int, most: int
+    margin: Float32, probability: Float32, enlargement: int, least: float, most: int
 ) -> Iterator[tuple[Float32, float]]:
-    """Outlines (K, 2), in cells of the enlarged map, and mean probabilities inside, of the largest regions."""
+    """Outlines (K, 2), in cells of the enlarged map, and mean probabilities inside, of the largest regions.
+
+    least: regions of fewer cells are not looked at.
+    """
     size = (margin.shape[1] * enlargement, margin.shape[0] * enlargement)
     fine = np.asarray(cv2.resize(margin, size, interpolation=cv2.INTER_LINEAR), np.float32)
     probability = np.asarray(cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR), np.float32)
     inside = (fine > 0).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours = [contour for contour in contours if cv2.contourArea(contour) >= least]
     for contour in sorted(contours, key=cv2.contourArea, reverse=True)[:most]:
         x, y, width, height = cv2.boundingRect(contour)
         mask = np.zeros((height, width), np.uint8)
@@ -154,15 +161,17 @@ def _on_level(pixels: NDArray[np.intp], margin: Float32) -> Float32:
 
     A region that is cut off by the map's edge reaches to that edge.
     """
-    height, width = margin.shape
-    x, y = pixels.T
-    right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
-    left, above = np.maximum(x - 1, 0), np.maximum(y - 1, 0)
-    slope = np.stack([margin[y, right] - margin[y, left], margin[below, x] - margin[above, x]], axis=1) / 2  # (K, 2)
-    steepness = (slope**2).sum(axis=1) + np.float32(1e-6)  # on flat ground there is nowhere to go
-    step = -slope * (margin[y, x] / steepness)[:, None]
-    step /= np.maximum(np.hypot(step[:, 0], step[:, 1]), 1)[:, None]  # at most one pixel: farther it is a guess
+    size = np.array(margin.shape[::-1])  # width, height
+    framed = np.asarray(cv2.copyMakeBorder(margin, 1, 1, 1, 1, cv2.BORDER_REPLICATE), np.float32)
+    row = framed.shape[1]
+    values, at = framed.reshape(-1), (pixels + 1) @ np.array([1, row])
+    slope = np.empty((len(pixels), 2), np.float32)
+    np.subtract(values.take(at + 1), values.take(at - 1), out=slope[:, 0])
+    np.subtract(values.take(at + row), values.take(at - row), out=slope[:, 1])
+    slope *= np.float32(0.5)
+    steepness = (slope * slope).sum(axis=1)
+    step = slope * (-values.take(at) / (steepness + np.float32(1e-6)))[:, None]  # on flat ground nowhere to go
+    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[:, None]  # at most one pixel: farther it is a guess
     points = pixels + np.float32(0.5) + step
-    size = np.array([width, height])
     points = np.where(pixels == 0, 0, np.where(pixels == size - 1, size, points))
     return np.ascontiguousarray(points, np.float32)

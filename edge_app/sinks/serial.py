@@ -5,6 +5,7 @@ Stop and wait: one frame is under way, so that the other side needs memory for o
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Collection, Sequence
@@ -134,7 +135,7 @@ class Sink:
         port = self._options["port"]
         if "exclusively lock" in str(exc):
             return f"{port}: in use by another program"
-        if isinstance(exc, OSError) and exc.strerror:
-            return f"{port}: {exc.strerror}"
+        if isinstance(exc, OSError) and exc.errno is not None:
+            return f"{port}: {os.strerror(exc.errno)}"  # pyserial puts a sentence of its own into strerror
         reason = str(exc)
         return reason if str(port) in reason else f"{port}: {reason}"

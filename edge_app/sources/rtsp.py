@@ -32,6 +32,7 @@ _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _QUICK_START = "flags;low_delay|analyzeduration;500000"
 _PROBE_S = 1.0
 _SPARE_S = 5.0  # beyond both timeouts, before a read counts as hung: FFmpeg checks them between its own waits
+_MOST = 0.75  # of a timeout: OpenCV says neither why it gave up nor waits to the millisecond
 _DRIFT = 2e-4  # seconds a second that the camera's clock may be slower than ours
 _JUMP_S = 30.0  # of the stream's times: the camera set its clock, nothing is late
 
@@ -81,7 +82,7 @@ class Source:
         good, pixels = capture.read()
         if not good:
             waited_s = time.monotonic() - started_s
-            silent = waited_s >= 0.9 * self._read_timeout_s
+            silent = waited_s >= _MOST * self._read_timeout_s
             why = f"no frame for {waited_s:.1f} s" if silent else "the stream ended"
             raise SourceError(f"{self._shown}: {why}; expected a live stream")
         now_ns = self._clock.monotonic_ns()
@@ -108,7 +109,7 @@ class Source:
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s
-            late = waited_s >= 0.9 * self._open_timeout_s
+            late = waited_s >= _MOST * self._open_timeout_s
             why = f"no answer within {waited_s:.1f} s" if late else _why_refused(self._url)
             raise SourceError(f"{self._shown}: cannot be opened: {why}; expected an RTSP stream")
         return capture

@@ -162,7 +162,8 @@ def _pipe(rng: Rng, picture: Picture) -> None:
     thick = rng.uniform(6, 46)
     start = rng.uniform(-0.1, 1.1, 2) * (width, height)
     upright = rng.random() < 0.5
-    end = start + (rng.normal(0, 15), height * 1.5) if upright else start + (width * 1.5, rng.normal(0, 15))
+    slant = rng.normal(0, 15)
+    end = start + np.array([slant, height * 1.5] if upright else [width * 1.5, slant])
     start = 2 * start - end
     body = colour(rng, 30, 200)
     for share in np.linspace(1, 0.1, 7):  # rings from the rim to the highlight
@@ -222,7 +223,7 @@ def _limb(cover: NDArray[np.uint8], lit: NDArray[np.uint8], start: Picture, end:
 
 
 def lens_cover(rng: Rng, height: int, width: int) -> Picture:
-    """What a camera sees of a palm, cloth, tape or paper right before its lens: (height, width, 3), hardly any detail."""
+    """A palm, cloth, tape or paper right before the lens: (height, width, 3), with hardly any detail."""
     base = colour(rng, 25, 225, 0.6)
     if rng.random() < 0.4:
         base = base * np.array([1.25, 0.95, 0.8], np.float32)

@@ -107,15 +107,14 @@ def crops(model: Path, digits: Path | None) -> Figure:
         heads = replay(Path(folder), model)
     right = extra = 0
     for found, true in zip(heads, truths):
-        detections = found["digits"]["detections"]
-        best = [max((d for d in detections if overlap(d["box"], t["box"]) >= IOU), key=lambda d: d["score"], default=None)
-                for t in true]  # fmt: skip
-        right += sum(d is not None and d["label"] == t["label"] for d, t in zip(best, true))
+        detections = sorted(found["digits"]["detections"], key=lambda d: -d["score"])
+        for t in true:
+            best = next((d for d in detections if overlap(d["box"], t["box"]) >= IOU), None)
+            right += best is not None and best["label"] == t["label"]
         extra += sum(all(overlap(d["box"], t["box"]) < IOU for t in true) for d in detections)
     total = len(held.labels)
-    return Figure(
-        "held-out crops read correctly", right / total, 0.98, note=f"{right} of {total}; {extra} detections elsewhere"
-    )
+    note = f"{right} of {total}; {extra} detections elsewhere"
+    return Figure("held-out crops read correctly", right / total, 0.98, note=note)
 
 
 def clip(model: Path) -> list[Figure]:
@@ -128,22 +127,27 @@ def clip(model: Path) -> list[Figure]:
     hits = sum(matches(f, t["digits"]) for f, t in zip(found, truth))
     total, true_total = sum(map(len, found)), sum(len(t["digits"]) for t in truth)
     scene = [head["scene"]["classification"][0]["label"] for head in heads]
-    wrong_scenes = [t["frame"] for s, t in zip(scene, truth) if s != t["scene"]]
+    dim = [t["frame"] for s, t in zip(scene, truth) if s != t["scene"]]
     read = ["".join(d["label"] for d in sorted(f, key=lambda d: d["box"][0])) for f in found]
     readable = [(r, t) for r, t in zip(read, truth) if t["reading"]]
     wrong = [t["frame"] for r, t in readable if r != t["reading"]]
     numbers = {t["reading"] for t in truth if t["reading"]}
-    invented = sum(len(r) == 4 and r not in numbers for r in read)
+    invented = [t["frame"] for r, t in zip(read, truth) if len(r) >= ROW and r not in numbers]
     panels = [_panel_overlap(head["panel"]["segments"], t["panel"]) for head, t in zip(heads, truth) if t["panel"]]
-    precision, recall = hits / max(total, 1), hits / true_total
+    boxes = f"precision {hits / max(total, 1):.4f}, recall {hits / true_total:.4f}, {true_total} digits"
+    plates = f"least {min(panels):.3f}, {len(panels)} frames"
     return [
-        Figure("clip: F1 of digit boxes with class", 2 * hits / (total + true_total), 0.95,
-               note=f"precision {precision:.4f}, recall {recall:.4f}, {true_total} digits"),
-        Figure("clip: frames whose scene is right", 1 - len(wrong_scenes) / len(truth), 0.98, note=f"wrong: {wrong_scenes}"),
-        Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=f"of {len(readable)}; wrong: {wrong}"),
-        Figure("clip: frames with a number that never was", invented, 0, at_most=True),
-        Figure("clip: panel IoU, mean", statistics.fmean(panels), note=f"least {min(panels):.3f}, {len(panels)} frames"),
-    ]  # fmt: skip
+        Figure("clip: F1 of digit boxes with class", 2 * hits / (total + true_total), 0.95, note=boxes),
+        Figure("clip: frames whose scene is right", 1 - len(dim) / len(truth), 0.98, note=listed(dim)),
+        Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=listed(wrong)),
+        Figure("clip: frames with a number that never was", len(invented), 0, at_most=True, note=listed(invented)),
+        Figure("clip: panel IoU, mean", statistics.fmean(panels), note=plates),
+    ]
+
+
+def listed(frames: list[int]) -> str:
+    """The first few of the frames that are wrong."""
+    return f"{len(frames)} wrong: {', '.join(map(str, frames[:12]))}{' ...' * (len(frames) > 12)}" if frames else ""
 
 
 def _panel_overlap(segments: list[dict[str, Any]], true: list[list[float]]) -> float:

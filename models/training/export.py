@@ -108,7 +108,7 @@ def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.fl
 
 
 def write(network: Network, out: Path) -> None:
-    """Write backbone.onnx, digits.onnx, panel.onnx, scene.onnx, golden.npz and model.yaml into `out`; check them against torch."""
+    """Write the four graphs into `out`, check them against torch, and pack them up (package.py)."""
     out.mkdir(parents=True, exist_ok=True)
     network = network.eval().to(memory_format=torch.contiguous_format)
     _write_backbone(network.backbone, out / "backbone.onnx")

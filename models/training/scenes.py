@@ -22,6 +22,8 @@ PANEL_OUT, PANEL_IN, PANEL_UNSURE = 0, 1, 255
 LETTERBOX = 114
 DRAWN = 3000  # drawn digits kept for use again: drawing one costs more than placing ten
 
+ANY_CAMERA = Camera()
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -33,7 +35,7 @@ class Style:
     occluded: float = 0.3  # probabilities
     bad: float = 0.3
     loose: float = 0.4
-    camera: Camera = Camera()
+    camera: Camera = ANY_CAMERA
     hand: glyphs.Hand | None = None  # None: any
 
 
@@ -281,7 +283,7 @@ class Composer:
 
 
 def letterboxed(scene: Scene, side: int, corner: tuple[int, int]) -> Scene:
-    """The scene on a grey square of `side` pixels, its upper left corner at `corner` (x, y), as preprocessing pads it."""
+    """The scene on a grey square of `side` pixels, upper left corner at `corner` (x, y): what preprocessing pads."""
     x, y = corner
     height, width = scene.panel.shape
     image = np.full((side, side, 3), LETTERBOX, np.uint8)

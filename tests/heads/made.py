@@ -68,6 +68,13 @@ def fastestdet(rng, amount="some"):
     return Made("fastestdet", {"758": as_map(np.concatenate(values, 1), 22, 20)}, 80, input_size=(352, 320))
 
 
+def fastestdet_apart(rng, amount="some"):
+    made = fastestdet(rng, amount)
+    values = made.outputs["758"]
+    made.outputs = {"classes": values[:, 5:], "boxes": values[:, 1:5], "objectness": values[:, :1]}
+    return made
+
+
 def nanodet(rng, amount="some"):
     outputs = {f"c{s}": probabilities(rng, w * h, CLASSES, amount)[None] for w, h, s in GRIDS}
     outputs |= {f"b{s}": normal(rng, 1, w * h, 32, scale=2) for w, h, s in GRIDS}
@@ -78,6 +85,13 @@ def nanodet_plus(rng, amount="some"):
     cells = CELLS + 5 * 4
     values = np.concatenate([probabilities(rng, cells, CLASSES, amount), normal(rng, cells, 32, scale=2)], 1)
     return Made("nanodet", {"output": values[None]})
+
+
+def nanodet_plus_apart(rng, amount="some"):
+    made = nanodet_plus(rng, amount)
+    values = made.outputs["output"]
+    made.outputs = {"classes": values[..., :CLASSES], "boxes": values[..., CLASSES:]}
+    return made
 
 
 def ultraface(rng, amount="some"):
@@ -136,6 +150,13 @@ def yolo_v8(rng, amount="some"):
 def yolo_v8_turned(rng, amount="some"):
     made = yolo_v8(rng, amount)
     made.outputs = {"output0": np.ascontiguousarray(made.outputs["output0"].transpose(0, 2, 1))}
+    return made
+
+
+def yolo_v8_apart(rng, amount="some"):
+    made = yolo_v8(rng, amount)
+    values = made.outputs["output0"]
+    made.outputs = {"boxes": values[:, :4], "classes": values[:, 4:]}
     return made
 
 
@@ -198,7 +219,9 @@ def yolo_x_maps(rng, amount="some"):
 
 
 DETECTORS = [
-    digits, fastestdet, nanodet, nanodet_plus, ultraface, yunet, yolo_v5, yolo_v5_maps, yolo_v5_logits, yolo_v5_train,
-    yolo_v6_maps, yolo_v8, yolo_v8_turned, yolo_v8_maps, yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x,
-    yolo_x_decoded, yolo_x_maps,
+    digits, fastestdet, fastestdet_apart, nanodet, nanodet_plus, nanodet_plus_apart, ultraface, yunet, yolo_v5,
+    yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_turned, yolo_v8_apart, yolo_v8_maps,
+    yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
 ]  # fmt: skip
+# one and the same picture in one output, and cut in several
+CUT = [(fastestdet, fastestdet_apart), (nanodet_plus, nanodet_plus_apart), (yolo_v8, yolo_v8_apart)]

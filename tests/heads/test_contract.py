@@ -87,6 +87,17 @@ def test_float16_decodes_as_the_same_numbers_in_float32(make):
     assert one.class_id.tolist() == other.class_id.tolist()
 
 
+@pytest.mark.parametrize(("whole", "cut"), made.CUT, ids=lambda make: make.__name__)
+def test_boxes_and_scores_cut_apart_for_int8_decode_as_the_whole(whole, cut):
+    one, other = whole(np.random.default_rng(4)), cut(np.random.default_rng(4))
+    transform = fit((500, 375), one.input_size, LETTERBOX)
+    expected, got = one.head().decode(one.outputs, transform), other.head().decode(other.outputs, transform)
+    assert len(expected) > 5
+    np.testing.assert_array_equal(got.xyxy, expected.xyxy)
+    np.testing.assert_array_equal(got.score, expected.score)
+    assert got.class_id.tolist() == expected.class_id.tolist()
+
+
 @detector
 def test_outputs_are_not_written_to_and_decode_the_same_again(make):
     case = make(np.random.default_rng(6))

@@ -2,7 +2,8 @@
  * machine, and no module that makes one. open("/dev/video7") gives a memory file, and ioctl() on it answers as a
  * driver does, with the kernel's own header; mmap() and poll() are the real ones. FAKE_CAMERA says what it is:
  * words out of: multi busy unplugged damaged nv12 yuyv mjpg. Frame n is filled with bytes n, n + 1, ... modulo 251,
- * or, for mjpg, holds the file FAKE_JPEG. Lines are FAKE_PADDING bytes longer than the picture.
+ * or, for mjpg, holds the file FAKE_JPEG. Lines are FAKE_PADDING bytes longer than the picture, and a plane of a multi
+ * planar camera begins with FAKE_OFFSET bytes of something else.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -23,7 +24,7 @@ static unsigned width = 64, height = 32, line, size, queued[FRAMES], first, coun
 static char *memory;
 
 static int is(const char *word) { const char *all = getenv("FAKE_CAMERA"); return all && strstr(all, word); }
-static unsigned padding(void) { const char *text = getenv("FAKE_PADDING"); return text ? atoi(text) : 0; }
+static unsigned number(const char *name) { const char *text = getenv(name); return text ? atoi(text) : 0; }
 static unsigned fourcc(void)
 {
     return is("mjpg") ? V4L2_PIX_FMT_MJPEG : is("yuyv") ? V4L2_PIX_FMT_YUYV : V4L2_PIX_FMT_NV12;
@@ -63,15 +64,16 @@ static int set_format(struct v4l2_format *format)
 {
     struct v4l2_pix_format *pix = &format->fmt.pix;
     struct v4l2_pix_format_mplane *multi = &format->fmt.pix_mp;
-    if (is("multi") != (format->type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) && !(is("multi") && format->type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE))
+    if (is("multi") != (format->type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE))
         return fail(EINVAL);
     width = pix->width / 8 * 8; /* as rkisp: multiples of 8; pix_mp begins alike */
     height = pix->height;
-    line = (is("yuyv") ? width * 2 : width) + padding();
+    line = (is("yuyv") ? width * 2 : width) + number("FAKE_PADDING");
     size = is("nv12") ? line * height * 3 / 2 : line * height;
     pix->width = width;
     pix->pixelformat = fourcc();
     if (is("multi")) {
+        size += number("FAKE_OFFSET");
         multi->num_planes = 1;
         multi->plane_fmt[0].bytesperline = line;
         multi->plane_fmt[0].sizeimage = size;
@@ -119,9 +121,10 @@ static int take(struct v4l2_buffer *buffer)
     clock_gettime(CLOCK_MONOTONIC, &now);
     buffer->timestamp.tv_sec = now.tv_sec - 1; /* a second old */
     buffer->timestamp.tv_usec = now.tv_nsec / 1000;
-    if (is("multi"))
+    if (is("multi")) {
         buffer->m.planes[0].bytesused = used;
-    else
+        buffer->m.planes[0].data_offset = number("FAKE_OFFSET");
+    } else
         buffer->bytesused = used;
     taken++;
     return 0;

@@ -20,7 +20,7 @@ from edge_app.sources.v4l2 import Source, _holders
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("cc") or shutil.which("gcc")
-READ_FOUR = """
+READ_SIX = """
 import sys
 import numpy as np
 from edge_app.clock import SystemClock
@@ -31,7 +31,7 @@ clock = SystemClock()
 source = Source(clock, device="/dev/video7", width=100, height=48, fps=5, format=sys.argv[2])
 frames = []
 try:
-    for _ in range(4):
+    for _ in range(6):  # more than there are buffers
         frame = source.read(1.0)
         if frame is None:
             print("None")
@@ -64,39 +64,45 @@ def driver(tmp_path_factory):
     return library
 
 
-def read_four(driver, tmp_path, kind, padding=0, jpeg=None, format_="auto"):
-    """What four reads print, and the pixels of the frames."""
+def read_six(driver, tmp_path, kind, padding=0, offset=0, jpeg=None, format_="auto"):
+    """What six reads print, and the pixels of the frames."""
     environment = {
         **os.environ,
         "LD_PRELOAD": str(driver),
         "FAKE_CAMERA": kind,
         "FAKE_PADDING": str(padding),
+        "FAKE_OFFSET": str(offset),
         "FAKE_JPEG": str(jpeg),
         "PYTHONPATH": str(HERE.parents[1]),
     }
-    command = [sys.executable, "-c", READ_FOUR, tmp_path / "frames.npz", format_]
+    command = [sys.executable, "-c", READ_SIX, tmp_path / "frames.npz", format_]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == ""
     with np.load(tmp_path / "frames.npz") as frames:
         return done.stdout.splitlines(), list(frames.values())
 
 
-def filled(index, rows, line):
+def filled(index, rows, line, offset=0):
     """What the stand-in fills frame `index` with: (rows, line)."""
-    return ((index + np.arange(rows * line)) % 251).astype(np.uint8).reshape(rows, line)
+    return ((index + offset + np.arange(rows * line)) % 251).astype(np.uint8).reshape(rows, line)
 
 
 @pytest.mark.parametrize("kind", ["nv12", "nv12 multi"])
 @pytest.mark.parametrize("padding", [0, 32])
 def test_nv12_stays_nv12_and_loses_the_padding_of_its_lines(driver, tmp_path, kind, padding):
-    printed, frames = read_four(driver, tmp_path, kind, padding)
-    assert printed == [f"{2 * i} nv12 72 96 True" for i in range(4)]  # sequence: the driver skipped every other
+    printed, frames = read_six(driver, tmp_path, kind, padding)
+    assert printed == [f"{2 * i} nv12 72 96 True" for i in range(6)]  # sequence: the driver skipped every other
     for i, pixels in enumerate(frames):
         np.testing.assert_array_equal(pixels, filled(i, 72, 96 + padding)[:, :96])
 
 
+def test_what_lies_before_the_picture_in_a_plane_is_left_out(driver, tmp_path):
+    _, frames = read_six(driver, tmp_path, "nv12 multi", offset=64)
+    np.testing.assert_array_equal(frames[1], filled(1, 72, 96, offset=64))
+
+
 def test_yuyv_becomes_bgr(driver, tmp_path):
-    printed, frames = read_four(driver, tmp_path, "yuyv", padding=64)
+    printed, frames = read_six(driver, tmp_path, "yuyv", padding=64)
     assert printed[0] == "0 bgr 48 96 3 True"
     yuyv = np.ascontiguousarray(filled(2, 48, 96 * 2 + 64)[:, :192]).reshape(48, 96, 2)
     np.testing.assert_array_equal(frames[2], cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV))
@@ -105,27 +111,27 @@ def test_yuyv_becomes_bgr(driver, tmp_path):
 def test_mjpeg_becomes_bgr_and_a_damaged_picture_is_left_out(driver, tmp_path):
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 12, 3), np.uint8), (96, 48))
     cv2.imwrite(str(tmp_path / "frame.jpg"), image)
-    printed, frames = read_four(driver, tmp_path, "mjpg", jpeg=tmp_path / "frame.jpg")
-    assert printed == [f"{2 * i} bgr 48 96 3 True" for i in range(4)]
+    printed, frames = read_six(driver, tmp_path, "mjpg", jpeg=tmp_path / "frame.jpg")
+    assert printed == [f"{2 * i} bgr 48 96 3 True" for i in range(6)]
     np.testing.assert_array_equal(frames[3], cv2.imread(str(tmp_path / "frame.jpg")))
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    assert read_four(driver, tmp_path, "mjpg", jpeg=tmp_path / "broken.jpg")[0] == ["None"] * 4
+    assert read_six(driver, tmp_path, "mjpg", jpeg=tmp_path / "broken.jpg")[0] == ["None"] * 6
 
 
 def test_a_frame_that_the_driver_calls_damaged_is_left_out(driver, tmp_path):
-    printed, _ = read_four(driver, tmp_path, "nv12 damaged")
-    assert [line.split()[0] for line in printed] == ["0", "None", "4", "6"]
+    printed, _ = read_six(driver, tmp_path, "nv12 damaged")
+    assert [line.split()[0] for line in printed] == ["0", "None", "4", "6", "8", "10"]
 
 
 def test_a_camera_that_is_unplugged_busy_or_of_another_format_is_one_line(driver, tmp_path):
-    printed, frames = read_four(driver, tmp_path, "nv12 multi unplugged")
+    printed, frames = read_six(driver, tmp_path, "nv12 multi unplugged")
     assert len(frames) == 2
     assert printed[2:] == ["/dev/video7: the camera is gone (unplugged?); expected a camera"]
-    busy = read_four(driver, tmp_path, "nv12 busy")[0]
+    busy = read_six(driver, tmp_path, "nv12 busy")[0]
     assert busy == [
         "/dev/video7: is in use by another program (the vendor's rkipc is ended by RkLunch-stop.sh); expected a camera"
     ]
-    other = read_four(driver, tmp_path, "nv12", format_="mjpeg")[0]
+    other = read_six(driver, tmp_path, "nv12", format_="mjpeg")[0]
     assert other == ["/dev/video7: offers BG10 NV12; expected MJPG"]
 
 

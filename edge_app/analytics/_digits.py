@@ -1,0 +1,162 @@
+"""Digits of a frame, brought into reading order: those on the panel, along its axes, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.analytics import Point
+from edge_app.analytics._objects import anchors
+from edge_app.analytics._shapes import Float64, inside_any, polygon_of
+from edge_app.frame import Detections, Float32, Frame
+
+_ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
+_UNLIKE = 1.6  # a digit of a row is at most so many times as high or low as its median
+_RIM = 0.06  # of the panel's height: a digit may reach so far over the outline, whose corners are only so exact
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Digits of a frame: centre (N, 2) and size (N, 2) in image pixels, text and score; size of the picture (2,)."""
+
+    centre: Float64
+    size: Float64
+    text: tuple[str, ...]
+    score: Float64
+    picture: Float64
+
+    def at(self, rows: NDArray[np.intp]) -> Found:
+        text = tuple(self.text[i] for i in rows.tolist())
+        return Found(self.centre[rows], self.size[rows], text, self.score[rows], self.picture)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glyphs:
+    """Digits in reading order. rows: their text, a line each; score (N,); boxes (N, 4) 0..1 of the picture.
+
+    whole: nothing speaks for it that some are hidden or cut.
+    """
+
+    rows: tuple[str, ...]
+    score: Float64
+    boxes: Float64
+    whole: bool
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @classmethod
+    def none(cls) -> Glyphs:
+        return cls((), np.empty(0), np.empty((0, 4)), False)
+
+
+class Digits:
+    """Takes the digits out of a result. Raises OptionError where an ignore mask is no polygon."""
+
+    def __init__(self, labels: tuple[str, ...], min_score: float, ignore: tuple[tuple[Point, ...], ...]) -> None:
+        self._labels, self._min_score = labels, min_score
+        self._ignore = [polygon_of("ignore", polygon) for polygon in ignore]
+
+    def __call__(self, result: Detections, frame: Frame) -> Found:
+        picture = np.array([frame.width, frame.height], np.float64)
+        xyxy = result.xyxy.astype(np.float64)
+        keep = result.score >= self._min_score
+        if self._ignore:
+            keep &= ~inside_any(anchors(xyxy / np.tile(picture, 2), "center"), self._ignore)
+        rows = np.flatnonzero(keep)
+        text = tuple(self._labels[i] if i < len(self._labels) else "?" for i in result.class_id[rows].tolist())
+        xyxy = xyxy[rows]
+        centre, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
+        return Found(centre, size, text, result.score[rows].astype(np.float64), picture)
+
+
+def arrange(found: Found, panels: tuple[Float32, ...] | None, most_rows: int) -> Glyphs:
+    """Bring digits into reading order. panels: outlines (K, 2), the one with most digits counts; None: no panel head.
+
+    A panel that is not seen has no digits. Digits that stick out of their panel are cut off by what hides it.
+    """
+    angle, whole = 0.0, True
+    if panels is not None:
+        outline, held = _fullest(found, panels)
+        if outline is None:
+            return Glyphs.none()
+        found = found.at(held)
+        angle = _slope(outline)
+        whole = _within(found, outline, angle)
+    elif most_rows == 1:
+        angle = _lie(found)
+    if not len(found.score):
+        return Glyphs.none()
+    return _in_order(found, angle, most_rows, whole)
+
+
+def _in_order(found: Found, angle: float, most_rows: int, whole: bool) -> Glyphs:
+    along, down = _turned(found.centre, angle).T
+    height = float(np.median(found.size[:, 1]))
+    order = np.argsort(down, kind="stable")
+    breaks = np.flatnonzero(np.diff(down[order]) > _ROW_GAP * height) + 1
+    rows = [row[np.argsort(along[row], kind="stable")] for row in np.split(order, breaks)]
+    fullest = sorted(range(len(rows)), key=lambda i: -len(rows[i]))[:most_rows]
+    rows = [rows[i] for i in sorted(fullest)]
+    everything = np.concatenate(rows)
+    ratio = found.size[everything, 1] / np.median(found.size[everything, 1])
+    whole = whole and bool((ratio < _UNLIKE).all() and (ratio > 1 / _UNLIKE).all())
+    centre, half = found.centre[everything], found.size[everything] / 2
+    boxes = np.concatenate([centre - half, centre + half], axis=1) / np.tile(found.picture, 2)
+    text = tuple("".join(found.text[i] for i in row.tolist()) for row in rows)
+    return Glyphs(text, found.score[everything], boxes, whole)
+
+
+def _fullest(found: Found, panels: tuple[Float32, ...]) -> tuple[Float64 | None, NDArray[np.intp]]:
+    """The panel with most digits on it (the first of equals), as its convex hull, and those digits."""
+    best: tuple[Float64 | None, NDArray[np.intp]] = (None, np.empty(0, np.intp))
+    for polygon in panels:
+        if len(polygon) < 3:
+            continue
+        hull = np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float64).reshape(-1, 2)
+        held = np.flatnonzero(inside_any(found.centre, [hull]))
+        if best[0] is None or len(held) > len(best[1]):
+            best = hull, held
+    return best
+
+
+def _slope(hull: Float64) -> float:
+    """The angle in radians, within 45° of level, of the panel's sides that are nearest to level: longer ones tell more."""
+    sides = np.roll(hull, -1, axis=0) - hull
+    angles = np.arctan2(sides[:, 1], sides[:, 0])
+    folded = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # of a rectangle, all four sides agree
+    length = np.hypot(*sides.T)
+    fourfold = (length**2 * np.exp(4j * folded)).sum()  # so that -45° and 45° are one
+    return float(np.angle(fourfold) / 4)
+
+
+def _lie(found: Found) -> float:
+    """The angle in radians of the line through at least three digits that clearly form one, else 0."""
+    if len(found.score) < 3:
+        return 0.0
+    offset = found.centre - found.centre.mean(axis=0)
+    values, vectors = np.linalg.eigh(offset.T @ offset)
+    if values[1] < 9 * max(values[0], 1e-9):
+        return 0.0
+    x, y = vectors[:, 1]
+    angle = float(np.arctan2(y, x))
+    return (angle + np.pi / 2) % np.pi - np.pi / 2  # read from left to right
+
+
+def _within(found: Found, hull: Float64, angle: float) -> bool:
+    """Whether every digit's box lies within the panel's outline, but for a rim."""
+    sides = _turned(hull, angle)
+    low, high = sides.min(axis=0), sides.max(axis=0)
+    rim = _RIM * (high[1] - low[1])
+    centre, half = _turned(found.centre, angle), found.size / 2
+    return bool((centre - half >= low - rim).all() and (centre + half <= high + rim).all())
+
+
+def _turned(points: Float64, angle: float) -> Float64:
+    """Points (N, 2) in axes turned by `angle`: along the rows, and down."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    turned: Float64 = points @ np.array([[cosine, -sine], [sine, cosine]])
+    return turned

@@ -1,0 +1,195 @@
+"""bench outbox: what keeping every message costs: writes, syncs, time on the pipeline's thread, and how fast it drains.
+
+Each figure comes from a process of its own (outbox_load.py); syncs are counted by strace, where it is installed. The
+drain is measured beside the public persist-queue, interleaved, on the same broker.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+from edge_app import config
+from edge_app.bench import outbox_load
+from edge_app.bench.mosquitto import Mosquitto
+from edge_app.clock import SystemClock
+from edge_app.messages import Encoder
+
+_RATE = 5
+_SYNCS = "fsync,fdatasync,sync_file_range,msync"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """seconds: of each publishing run. messages: a drain's. rounds: of drains, interleaved; the median counts."""
+
+    seconds: int = 30
+    messages: int = 20_000
+    rounds: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """messages_per_s: drained, QoS 1, acknowledged; ratio: to persist-queue's. handover_us: `publish_frame`, median.
+
+    bytes_per_message, syncs_per_s: 300 B at 5 a second with the broker away; healthy_…: with it there. syncs of a
+    drain a thousand messages. None: could not be measured here (no strace, no persist-queue).
+    """
+
+    messages_per_s: float
+    peer_per_s: float | None
+    ratio: float | None
+    drain_syncs: float | None
+    peer_syncs: float | None
+    handover_us: float
+    handover_p99_us: float
+    encode_us: float
+    bytes_per_message: float
+    syncs_per_s: float | None
+    healthy_bytes_per_message: float
+    healthy_syncs_per_s: float | None
+
+
+def bench(plan: Plan) -> Report:
+    """Measure. Raises ConfigError where there is no broker."""
+    with tempfile.TemporaryDirectory(dir=".", prefix="bench-outbox-") as name:  # here, not in /tmp: a real disk
+        folder = Path(name)
+        with Mosquitto(folder) as broker:
+            encode, handover = _handover(folder / "handover", broker.port)
+            ours, theirs = _drains(folder, broker.port, plan)
+            healthy = _run(folder / "healthy", "publish", broker.port, _RATE * plan.seconds, syncs=True)
+            drained = _run(folder / "drained", "drain", broker.port, plan.messages // 4, syncs=True)
+            peer = _run(folder / "peer", "peer", broker.port, plan.messages // 20, syncs=True) if theirs else None
+        away = _run(folder / "away", "publish", _closed_port(), _RATE * plan.seconds, syncs=True)
+    return Report(
+        messages_per_s=round(ours),
+        peer_per_s=None if theirs is None else round(theirs),
+        ratio=None if theirs is None else round(ours / theirs, 2),
+        drain_syncs=_per(drained.syncs, drained.messages / 1000),
+        peer_syncs=None if peer is None else _per(peer.syncs, peer.messages / 1000),
+        handover_us=round(median(handover), 1),
+        handover_p99_us=round(quantiles(handover, n=100)[98], 1),
+        encode_us=round(median(encode), 1),
+        bytes_per_message=round(away.bytes / away.messages),
+        syncs_per_s=_per(away.syncs, away.seconds),
+        healthy_bytes_per_message=round(healthy.bytes / healthy.messages),
+        healthy_syncs_per_s=_per(healthy.syncs, healthy.seconds),
+    )
+
+
+def as_json(report: Report) -> str:
+    return json.dumps(asdict(report))
+
+
+def as_table(report: Report) -> str:
+    """One line a figure."""
+    return "\n".join(f"{name:28} {'-' if value is None else value}" for name, value in asdict(report).items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    messages: int
+    seconds: float
+    bytes: int = 0
+    syncs: int | None = None
+
+
+def _run(folder: Path, what: str, port: int, count: int, *, syncs: bool = False) -> _Done:
+    """One measured process. syncs: count them, which slows it down a little."""
+    folder.mkdir()
+    counts = folder.with_suffix(".strace")
+    command = [sys.executable, "-m", outbox_load.__name__, what, str(folder), str(port), str(count), str(_RATE)]
+    strace = shutil.which("strace") if syncs else None
+    if strace is not None:
+        command = [strace, "-f", "-qq", "--seccomp-bpf", "-e", f"trace={_SYNCS}", "-o", str(counts), *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    found = json.loads(done.stdout)
+    lines = counts.read_text(encoding="utf-8").splitlines() if strace is not None else None
+    number = None if lines is None else sum("sync" in line and "resumed" not in line for line in lines)
+    return _Done(int(found["messages"]), found["seconds"], int(found.get("bytes", 0)), number)
+
+
+def _drains(folder: Path, port: int, plan: Plan) -> tuple[float, float | None]:
+    """Messages a second, ours and persist-queue's: medians of interleaved rounds."""
+    variants = ["drain", "peer"] if _has_peer() else ["drain"]
+    rates: dict[str, list[float]] = {variant: [] for variant in variants}
+    for n in range(plan.rounds):
+        for variant in variants:
+            done = _run(folder / f"{variant}-{n}", variant, port, plan.messages)
+            rates[variant].append(done.messages / done.seconds)
+            shutil.rmtree(folder / f"{variant}-{n}")
+    return median(rates["drain"]), median(rates["peer"]) if "peer" in rates else None
+
+
+def _has_peer() -> bool:
+    try:
+        import persistqueue  # noqa: F401  only whether it is there
+    except ImportError:
+        print("bench outbox: without persist-queue; pip install 'edge-app[bench]'", file=sys.stderr)
+        return False
+    return True
+
+
+def _handover(folder: Path, port: int, calls: int = 1000) -> tuple[list[float], list[float]]:
+    """Microseconds of encoding alone, and of `Publisher.publish_frame` as a whole, at 100 frames a second.
+
+    Every frame is published, with three finds, while the worker sends and its acknowledgements come in.
+    """
+    from edge_app.publish import Publisher
+
+    clock = SystemClock()
+    labels = {"digits": tuple("0123456789")}
+    encoder = Encoder("bench-1", clock.boot_id, labels)
+    sinks = (config.Plugin("mqtt", {"host": "127.0.0.1", "port": port}, name="mqtt"),)
+    publisher = Publisher(_config(folder, sinks), clock, "bench-1", labels, durable=True)
+    encode, handover = [], []
+    for n in range(calls):
+        frame = outbox_load.frame(n, clock, finds=3)
+        time.sleep(0.01)
+        before = time.perf_counter_ns()
+        encoder.result(n, frame, clock_synced=True)
+        between = time.perf_counter_ns()
+        publisher.publish_frame(frame)
+        after = time.perf_counter_ns()
+        encode.append((between - before) / 1000)
+        handover.append((after - between) / 1000)
+    publisher.close()
+    return encode, handover
+
+
+def _config(folder: Path, sinks: tuple[config.Plugin, ...]) -> config.Config:
+    """A configuration of nothing but publishing, every frame's results."""
+    from edge_app import manifest
+
+    size = manifest.Input(1, 1)
+    nothing = config.Plugin("synthetic")
+    return config.Config(
+        path=folder,
+        device=config.Device("bench-1", folder),
+        source=config.Source(config.SourceCommon("synthetic"), nothing),
+        model=config.Model(folder),
+        manifest=manifest.Manifest(folder, "none", size, {}, None, {}),
+        heads={},
+        publish=config.Publish(results="all"),
+        sinks=sinks,
+    )
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _per(count: int | None, of: float) -> float | None:
+    return None if count is None else round(count / of, 3)

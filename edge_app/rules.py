@@ -1,0 +1,87 @@
+"""The stage that runs the rules: identities first, then every rule in the configuration's order, into `Frame.events`.
+
+Not here: what a rule is (analytics/), how events are published (messages.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edge_app import analytics, rule_blocks
+from edge_app.analytics import Moment, Overlay
+from edge_app.config import Config
+from edge_app.frame import Event, Frame
+from edge_app.rule_blocks import Rule, Track
+from edge_app.tracking import Tracker
+
+
+@dataclass(slots=True)
+class _Running:
+    block: Rule
+    rule: analytics.Rule
+    enabled: bool
+
+
+class Rules:
+    """Tracks and rules of a configuration. Raises ConfigError where a rule cannot be built."""
+
+    def __init__(self, config: Config) -> None:
+        self._surroundings = _surroundings(config)
+        self._track = config.track
+        self._tracker = None if config.track is None else Tracker(config.track)
+        self._rules = {block.name: self._build(block) for block in config.rules}
+        self._at = Moment(0, 0)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Give detections their identities, then let every rule look; fills `frame.events`."""
+        self._at = Moment.of(frame)
+        if self._tracker is not None:
+            self._tracker(frame)
+        frame.events = tuple(
+            event for running in self._rules.values() if running.enabled for event in running.rule.step(frame)
+        )
+        return frame
+
+    def apply(self, config: Config) -> list[Event]:
+        """Take on another configuration; rules that are the same go on. Returns the ends of what the others had open.
+
+        Raises ConfigError where a rule cannot be built; nothing has changed then.
+        """
+        new = Rules(config)
+        if new._surroundings == self._surroundings:
+            if new._track == self._track:
+                new._tracker = self._tracker
+            kept = {n: r for n, r in self._rules.items() if n in new._rules and new._rules[n].block == r.block}
+        else:
+            kept = {}
+        events = [e for n, r in self._rules.items() if n not in kept for e in r.rule.finish("reconfigured", self._at)]
+        self._surroundings, self._track, self._tracker = new._surroundings, new._track, new._tracker
+        self._rules = {name: kept.get(name, running) for name, running in new._rules.items()}
+        return events
+
+    def set_enabled(self, name: str, enabled: bool) -> list[Event]:
+        """Switch a rule on or off. Returns the ends of its open events. Raises KeyError where there is none."""
+        running = self._rules[name]
+        running.enabled = enabled
+        return [] if enabled else list(running.rule.finish("disabled", self._at))
+
+    def enabled(self) -> dict[str, bool]:
+        return {name: running.enabled for name, running in self._rules.items()}
+
+    def finish(self, reason: str) -> list[Event]:
+        """End every open event, at the time of the last frame: nothing is known of what came after."""
+        return [event for running in self._rules.values() for event in running.rule.finish(reason, self._at)]
+
+    def overlay(self) -> Sequence[Overlay]:
+        """What the rules want drawn onto the frame that came last."""
+        return [shape for r in self._rules.values() if r.enabled for shape in r.rule.overlay()]
+
+    def _build(self, block: Rule) -> _Running:
+        labels, tracked = self._surroundings
+        return _Running(block, rule_blocks.build(block, labels, tracked), block.enabled)
+
+
+def _surroundings(config: Config) -> tuple[Mapping[str, tuple[str, ...]], str | None]:
+    labels = {name: config.manifest.heads[name].labels for name in config.heads}
+    return labels, None if config.track is None else config.track.head

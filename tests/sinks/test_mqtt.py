@@ -1,0 +1,301 @@
+"""The MQTT sink: against a broker that misbehaves, and (system) against a real Mosquitto."""
+
+import json
+import subprocess
+import time
+
+import paho.mqtt.client as paho
+import pytest
+from fake_broker import FakeBroker
+
+from edge_app.clock import SystemClock
+from edge_app.errors import ConfigError, SinkError
+from edge_app.secret import Secret
+from edge_app.sinks import SinkContext
+from edge_app.sinks.mqtt import Sink
+
+
+@pytest.fixture
+def fake():
+    made = []
+
+    def start(**options):
+        made.append(FakeBroker(**options))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def sink_on(broker, context, **options):
+    return Sink(context, **{"host": "127.0.0.1", "port": broker.port, "ack_timeout_s": 0.3, **options})
+
+
+class Subscriber:
+    """Everything that a real broker passes on, in order: (topic, payload, retained)."""
+
+    def __init__(self, port, topic="#"):
+        versions = getattr(paho, "CallbackAPIVersion", None)
+        self.client = paho.Client(*([versions.VERSION2] if versions else []))
+        self.got = []
+        self.client.on_message = lambda c, u, m: self.got.append((m.topic, m.payload, bool(m.retain)))
+        self.client.connect("127.0.0.1", port)
+        self.subscribed = False
+        self.client.on_subscribe = lambda *arguments: setattr(self, "subscribed", True)
+        self.client.subscribe(topic, 1)
+        self.client.loop_start()
+        until(lambda: self.subscribed)
+
+    def publish(self, topic, payload):
+        self.client.publish(topic, payload, 1).wait_for_publish(2)
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def until(condition, timeout_s=5.0):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_broker_that_never_acknowledges(context, message, fake):
+    broker = fake()
+    sink = sink_on(broker, context, window=10)
+    batch = [message(n) for n in range(50)]
+    with pytest.raises(SinkError, match=r"no acknowledgement in 0.3 s") as error:
+        sink.send(batch)
+    assert error.value.retry
+    assert len(broker.published) == 10, "no more than the window: the rest stays in the outbox"
+
+
+def test_only_what_was_acknowledged_is_delivered(context, message, fake):
+    broker = fake(acks=4)  # the first is for `available`
+    sink = sink_on(broker, context)
+    assert sink.send([message(n) for n in range(9)]) == {"cam-1-0", "cam-1-1", "cam-1-2"}
+    broker.acks = 100
+    assert len(sink.send([message(n) for n in range(3, 9)])) == 6
+    assert len(broker.connects) == 2, "a fresh connection, with nothing left over from the last"
+    sink.close()
+
+
+def test_a_broker_that_does_not_answer(context, message, fake):
+    with pytest.raises(SinkError, match="the broker does not answer") as error:
+        sink_on(fake(code=None), context).send([message(1)])
+    assert error.value.retry
+
+
+@pytest.mark.parametrize(("code", "reason"), [(5, "not authori"), (4, "user ?name or password"), (3, "unavailable")])
+def test_a_broker_that_refuses_says_why(context, message, fake, code, reason):
+    with pytest.raises(SinkError, match=f"(?i)the broker refused: .*{reason}") as error:
+        sink_on(fake(code=code), context).send([message(1)])
+    assert error.value.retry
+
+
+def test_no_broker(context, message):
+    sink = Sink(context, host="127.0.0.1", port=9)
+    for attempt in (sink.idle, lambda: sink.send([message(1)])):
+        with pytest.raises(SinkError, match=r"127\.0\.0\.1:9: Connection refused"):
+            attempt()
+    sink.close()
+
+
+def test_something_that_is_no_broker(context, message, fake):
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+    from threading import Thread
+
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(SinkError):
+            Sink(context, host="127.0.0.1", port=server.server_address[1], ack_timeout_s=0.3).send([message(1)])
+        thread.join()
+
+
+@pytest.mark.parametrize("prefix", ["a/+/b", "a#", "", "/a", "a/", "$SYS/a", "a\0b"])
+def test_a_prefix_that_is_no_topic(context, prefix):
+    with pytest.raises(ConfigError, match="prefix: found"):
+        Sink(context, host="h", prefix=prefix)
+
+
+def test_a_rule_name_that_is_no_topic_level(context, message, fake):
+    with pytest.raises(ConfigError, match=r"rule 'a/b': expected a name without"):
+        Sink(SinkContext("cam-1", "sink", SystemClock(), {"a/b": "zone"}), host="h")
+    sink = sink_on(fake(acks=100), context)
+    with pytest.raises(SinkError, match="cannot be a part of a topic") as error:
+        sink.send([message(1, "event", rule="a#b")])
+    assert not error.value.retry
+    sink.close()
+
+
+def test_certificates_without_tls_are_refused(context, tmp_path):
+    with pytest.raises(ConfigError, match="expected tls: true"):
+        Sink(context, host="h", ca=tmp_path)
+
+
+def test_the_password_is_sent_and_in_no_message(context, message, fake, tmp_path, caplog):
+    (tmp_path / "word").write_text("hunter2\n")
+    broker = fake(code=5)
+    sink = sink_on(broker, context, username="cam", password=Secret("file", str(tmp_path / "word")))
+    with pytest.raises(SinkError) as error:
+        sink.send([message(1)])
+    assert broker.connects[0].endswith(b"\x00\x03cam\x00\x07hunter2")
+    assert "hunter2" not in str(error.value) + caplog.text
+
+
+def sample_discovery():
+    """Written by hand from the documentation's example of a device discovery payload."""
+    return {
+        "device": {
+            "identifiers": ["cam-1"],
+            "name": "cam-1",
+            "manufacturer": "edge_app",
+            "model": "vision module",
+            "sw_version": "0.1",
+        },
+        "origin": {"name": "edge_app", "sw_version": "0.1"},
+        "availability": [{"topic": "edge-app/cam-1/available"}],
+        "components": {
+            "rule_meter": {
+                "platform": "sensor",
+                "name": "meter",
+                "unique_id": "cam-1_rule_meter",
+                "state_topic": "edge-app/cam-1/event/meter",
+                "value_template": "{{ value_json.value.get('text') }}",
+                "json_attributes_topic": "edge-app/cam-1/event/meter",
+                "json_attributes_template": "{{ value_json.value | tojson }}",
+            },
+            "rule_camera": {
+                "platform": "binary_sensor",
+                "device_class": "problem",
+                "name": "camera",
+                "unique_id": "cam-1_rule_camera",
+                "state_topic": "edge-app/cam-1/event/camera",
+                "value_template": "{{ 'OFF' if value_json.type == 'end' else 'ON' }}",
+                "json_attributes_topic": "edge-app/cam-1/event/camera",
+                "json_attributes_template": "{{ value_json.value | tojson }}",
+            },
+        },
+        "qos": 1,
+    }
+
+
+def test_home_assistant_discovery_is_as_documented(message, fake):
+    broker = fake(acks=100)
+    context = SinkContext("cam-1", "sink", SystemClock(), {"meter": "reading", "camera": "scene"}, {})
+    sink = sink_on(broker, context, home_assistant=True)
+    sink.send([message(1, "event", rule="meter")])
+    sink.close()
+    (payload,) = [payload for topic, payload in broker.published if topic == "homeassistant/device/cam-1/config"]
+    found, sample = json.loads(payload), sample_discovery()
+    sample["device"]["sw_version"] = sample["origin"]["sw_version"] = found["origin"]["sw_version"]
+    assert found == sample
+
+
+def test_home_assistant_counts_what_a_head_sees():
+    jinja2 = pytest.importorskip("jinja2", reason="renders Home Assistant's templates")
+    from edge_app.sinks._home_assistant import discovery
+
+    context = SinkContext("cam-1", "sink", SystemClock(), {"gate": "zone"}, {"people": "nanodet", "scene": "classify"})
+    _, payload = discovery(context, "edge-app/cam-1", "homeassistant")
+    components = json.loads(payload)["components"]
+
+    def render(key, value_json):
+        return jinja2.Template(components[key]["value_template"]).render(value_json=value_json, this={"state": "before"})
+
+    seen = {"heads": {"people": {"detections": [{}, {}]}, "scene": {"classification": [{"label": "dark"}]}}}
+    assert render("head_people", seen) == "2"
+    assert render("head_scene", seen) == "dark"
+    assert render("head_people", {"heads": {}}) == "before"
+    assert render("rule_gate", {"type": "update"}) == "ON"
+    assert render("rule_gate", {"type": "end"}) == "OFF"
+
+
+@pytest.mark.system
+def test_messages_reach_a_real_broker(context, message, broker):
+    watcher = Subscriber(broker.port)
+    sink = sink_on(broker, context, ack_timeout_s=5)
+    batch = [message(1), message(2, "event", rule="door"), message(3)]
+    assert sink.send(batch) == {"cam-1-1", "cam-1-2", "cam-1-3"}
+    until(lambda: len(watcher.got) == 4)
+    assert [topic for topic, _, _ in watcher.got] == [
+        "edge-app/cam-1/available", "edge-app/cam-1/status", "edge-app/cam-1/event/door", "edge-app/cam-1/status",
+    ]
+    assert [payload for _, payload, _ in watcher.got[1:]] == [m.payload for m in batch]
+    sink.close()
+    until(lambda: watcher.got[-1] == ("edge-app/cam-1/available", b"offline", False))
+    watcher.close()
+
+
+@pytest.mark.system
+def test_the_last_will_and_coming_back(context, message, broker):
+    sink = sink_on(broker, context, ack_timeout_s=5)
+    sink.idle()
+    watcher = Subscriber(broker.port, "edge-app/+/available")
+    until(lambda: watcher.got == [("edge-app/cam-1/available", b"online", True)])
+    sink._client.socket().shutdown(2)  # as a cable that is cut
+    until(lambda: watcher.got[-1][1] == b"offline")
+    with pytest.raises(SinkError, match="the connection was lost"):
+        until(lambda: sink.idle())
+    sink.idle()
+    until(lambda: watcher.got[-1][1] == b"online")
+    sink.close()
+    watcher.close()
+
+
+@pytest.mark.system
+def test_home_assistant_that_comes_online_is_told_again(context, broker):
+    sink = sink_on(broker, context, home_assistant=True, ack_timeout_s=5)
+    sink.idle()
+    watcher = Subscriber(broker.port, "homeassistant/device/#")
+    until(lambda: len(watcher.got) == 1)
+    assert watcher.got[0][2], "retained: Home Assistant may start later"
+    watcher.publish("homeassistant/status", "online")
+    until(lambda: sink.idle() or len(watcher.got) == 2)
+    sink.close()
+    watcher.close()
+
+
+@pytest.mark.system
+def test_a_broker_restart(context, message, broker):
+    sink = sink_on(broker, context, ack_timeout_s=5)
+    sink.send([message(1)])
+    broker.stop()
+    with pytest.raises(SinkError):
+        sink.send([message(2)])
+    with pytest.raises(SinkError, match="Connection refused"):
+        sink.send([message(2)])
+    broker.start()
+    assert sink.send([message(2)]) == {"cam-1-2"}
+    sink.close()
+
+
+@pytest.mark.system
+def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
+    def run(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    run("req", "-x509", *key, "-days", "30", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    for name in ("server", "client"):
+        run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "30", "-extfile", "ext", "-out", f"{name}.pem")
+        (tmp_path / f"{name}.key").chmod(0o644)
+    tmp_path.chmod(0o755)
+    broker.stop()
+    broker.config.write_text(
+        f"listener {broker.port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\n"
+        f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/server.pem\nkeyfile {tmp_path}/server.key\nuser root\n"
+    )
+    broker.start()
+    ours = {"cert": tmp_path / "client.pem", "key": tmp_path / "client.key"}
+    sink = sink_on(broker, context, tls=True, ca=tmp_path / "ca.pem", ack_timeout_s=5, **ours)
+    assert sink.send([message(1)]) == {"cam-1-1"}
+    sink.close()
+    with pytest.raises(SinkError):
+        sink_on(broker, context, tls=True, ca=tmp_path / "ca.pem", ack_timeout_s=5).send([message(1)])

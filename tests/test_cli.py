@@ -1,0 +1,234 @@
+"""The commands as a user runs them: what they print, their exit codes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import jsonschema
+import pytest
+
+from tests.conftest import PROJECT
+
+CLIP = PROJECT / "models/digits/sample.mp4"
+CONFIG = PROJECT / "config.yaml"
+
+
+def edge_app(*arguments: object, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edge_app.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith(("INFO", "WARNING"))]
+    for part in parts:
+        assert part in line
+
+
+def test_help_names_every_command():
+    done = edge_app("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("run", "replay", "check", "bench", "schema"))
+
+
+def test_a_replay_publishes_every_frame_and_every_line_fits_the_schema(tmp_path: Path):
+    out = tmp_path / "results.jsonl"
+    assert edge_app("replay", CLIP, "--out", out, "--max-frames", 30).returncode == 0
+    validator = jsonschema.Draft202012Validator(json.loads(edge_app("schema").stdout))
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        validator.validate(line)
+    assert [line["frame"] for line in lines if line["kind"] == "result"] == list(range(30))
+
+
+def test_two_replays_print_the_same_bytes():
+    first, second = (edge_app("replay", CLIP, "--max-frames", 40).stdout for _ in range(2))
+    assert first == second
+    assert first.count("\n") >= 40
+
+
+def test_a_drawn_replay_is_a_clip_of_the_same_size_and_length(tmp_path: Path):
+    drawn = tmp_path / "drawn.mp4"
+    done = edge_app("replay", CLIP, "--out", tmp_path / "r.jsonl", "--draw", drawn, "--max-frames", 12)
+    assert done.returncode == 0, done.stderr
+    found, original = cv2.VideoCapture(str(drawn)), cv2.VideoCapture(str(CLIP))
+    size = [int(found.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+    assert size == [int(original.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+    assert found.get(cv2.CAP_PROP_FPS) == pytest.approx(original.get(cv2.CAP_PROP_FPS), rel=0.02)
+    frames = 0
+    while found.read()[0]:
+        frames += 1
+    assert frames == 12
+
+
+def test_run_publishes_and_stops_after_so_many_frames(tmp_path: Path):
+    done = edge_app("run", "-c", write_config(tmp_path), "--max-frames", 5)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["kind"] in ("result", "status")
+
+
+def test_run_stops_in_order_on_sigterm(tmp_path: Path):
+    path = write_config(tmp_path, "source: {type: synthetic, fps: 20}")
+    command = [sys.executable, "-m", "edge_app.cli", "run", "-c", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline()  # it runs
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - began < 3
+    assert all(json.loads(line) for line in rest.splitlines()), "the last line is whole"
+
+
+def test_check_passes_on_the_default_configuration():
+    done = edge_app("check")
+    assert done.returncode == 0, done.stdout
+    assert "golden" in done.stdout
+    assert "FAIL" not in done.stdout
+
+
+def test_check_finds_a_model_that_computes_something_else(tmp_path: Path):
+    """The hash is right and the graph loads, but its outputs are not the golden ones."""
+    import onnx
+    from onnx import numpy_helper
+
+    folder = copy_model(tmp_path)
+    graph = onnx.load(folder / "scene.onnx")
+    weights = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.5, weights.name))
+    onnx.save(graph, folder / "scene.onnx")
+    without_hashes(folder)
+    done = edge_app("check", "--model", folder, "--json")
+    assert done.returncode == 2
+    report = json.loads(done.stdout)
+    assert not report["ok"]
+    assert [f["what"] for f in report["findings"] if f["verdict"] == "fail"] == ["golden"]
+
+
+# Bad input: one line, the right exit code, no traceback.
+
+
+def test_a_missing_video():
+    assert_one_line(edge_app("replay", "nowhere.mp4"), 2, "nowhere.mp4", "expected")
+
+
+def test_a_text_file_named_mp4(tmp_path: Path):
+    path = tmp_path / "text.mp4"
+    path.write_text("this is no video\n" * 100, encoding="utf-8")
+    assert_one_line(edge_app("replay", path), 2, "text.mp4", "expected")
+
+
+def test_a_truncated_video_keeps_what_was_published(tmp_path: Path):
+    path, out = tmp_path / "cut.avi", tmp_path / "out.jsonl"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
+    for _ in range(60):
+        writer.write(cv2.randu(cv2.UMat(120, 160, cv2.CV_8UC3), 0, 255).get())
+    writer.release()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert_one_line(edge_app("replay", path, "--out", out), 2, "cut.avi")
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 10
+    assert all(json.loads(line)["kind"] == "result" for line in lines)
+
+
+def test_a_zero_byte_image_in_a_folder(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"")
+    assert_one_line(edge_app("replay", tmp_path), 2, "a.png")
+
+
+def test_a_model_file_whose_hash_differs(tmp_path: Path):
+    folder = copy_model(tmp_path)
+    with (folder / "panel.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert_one_line(edge_app("replay", CLIP, "--model", folder), 2, "panel.onnx", "sha256", "expected")
+
+
+def test_a_manifest_that_names_a_tensor_that_is_not_there(tmp_path: Path):
+    folder = copy_model(tmp_path, ("c8, c16", "c8, c17"))
+    assert_one_line(edge_app("replay", CLIP, "--model", folder), 2, "c17")
+
+
+def test_a_wrong_input_shape(tmp_path: Path):
+    folder = copy_model(tmp_path, ("width: 320", "width: 256"))
+    assert_one_line(edge_app("replay", CLIP, "--model", folder), 2, "model.yaml", "256", "320")
+
+
+def test_an_unknown_family(tmp_path: Path):
+    folder = copy_model(tmp_path, ("family: classify", "family: clasify"))
+    assert_one_line(edge_app("replay", CLIP, "--model", folder), 2, "model.yaml:", "did you mean 'classify'")
+
+
+def test_an_unwritable_output_path():
+    assert_one_line(edge_app("replay", CLIP, "--out", "/nonexistent/x.jsonl"), 2, "/nonexistent/x.jsonl")
+    assert_one_line(edge_app("replay", CLIP, "--draw", "/nonexistent/x.mp4"), 2, "/nonexistent/x.mp4")
+
+
+def test_an_unreachable_rtsp_server(tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = write_config(tmp_path)
+    done = edge_app("run", "-c", config, "--source", f"rtsp://user:secret@127.0.0.1:{port}/x")
+    assert_one_line(done, 3, f"127.0.0.1:{port}")
+    assert "secret" not in done.stderr
+
+
+def test_a_camera_that_is_not_there(tmp_path: Path):
+    assert_one_line(edge_app("run", "-c", write_config(tmp_path), "--source", "/dev/video99"), 3, "/dev/video99")
+
+
+def test_a_live_source_cannot_be_replayed():
+    assert_one_line(edge_app("replay", "/dev/video99"), 2, "live source")
+
+
+def test_a_missing_configuration(tmp_path: Path):
+    assert_one_line(edge_app("check", "-c", tmp_path / "c.yaml"), 2, "c.yaml: cannot be read")
+
+
+def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path):
+    """`edge-app replay … | head -1`."""
+    script = f"{sys.executable} -m edge_app.cli replay {CLIP} | head -1"
+    done = subprocess.run(script, shell=True, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert json.loads(done.stdout)["seq"] == 0
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line():
+    assert_one_line(edge_app("replay", CLIP, "--out", "/dev/full"), 2, "/dev/full")
+
+
+def write_config(folder: Path, source: str = "source: {type: video, path: PROJECT/models/digits/sample.mp4}") -> Path:
+    path = folder / "config.yaml"
+    text = f"{source}\ndevice: {{id: t, state_dir: state}}\nmodel: {{path: PROJECT/models/digits}}\n"
+    text += "publish: {results: all}\nsinks: [{type: jsonl, path: '-'}]\n"
+    path.write_text(text.replace("PROJECT", str(PROJECT)), encoding="utf-8")
+    return path
+
+
+def copy_model(tmp_path: Path, *edits: tuple[str, str]) -> Path:
+    folder = tmp_path / "model"
+    shutil.copytree(PROJECT / "models/digits", folder, ignore=shutil.ignore_patterns("sample*"))
+    manifest = folder / "model.yaml"
+    text = manifest.read_text(encoding="utf-8")
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    manifest.write_text(text, encoding="utf-8")
+    return folder
+
+
+def without_hashes(folder: Path) -> None:
+    text = (folder / "model.yaml").read_text(encoding="utf-8")
+    (folder / "model.yaml").write_text(text[: text.index("\nsha256:")] + "\n", encoding="utf-8")
