@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_app.analytics import Overlay
 from edge_app.errors import SinkError
 from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation, UInt8
 from edge_app.messages import label_of
@@ -25,11 +26,13 @@ _COLORS: tuple[Color, ...] = (
     (0, 94, 213),
     (167, 121, 204),
 )
+_QUIET: Color = (220, 220, 220)
+_ALERT: Color = (80, 80, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def annotate(frame: Frame, labels: Labels) -> UInt8:
-    """A copy of the picture, BGR (H, W, 3) uint8, with every head's result drawn in that head's colour."""
+def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> UInt8:
+    """A copy of the picture, BGR (H, W, 3) uint8, with every head's result in that head's colour, then the rules'."""
     image: UInt8 = frame.image.copy()
     scale = max(0.4, frame.height / 900)
     lines: list[tuple[str, Color]] = []
@@ -41,6 +44,12 @@ def annotate(frame: Frame, labels: Labels) -> UInt8:
             _polygons(image, output.result, color)
         elif isinstance(output.result, Classification):
             lines.append((_headline(name, output, output.result, labels[name]), color))
+    for shape in overlay:
+        color = _ALERT if shape.alert else _QUIET
+        if shape.points:
+            _shape(image, shape, color, scale)
+        else:
+            lines.append((shape.text, color))
     _caption(image, lines, scale)
     return image
 
@@ -51,19 +60,20 @@ class ClipWriter:
     def __init__(self, path: Path, labels: Labels) -> None:
         self._path = path
         self._labels = labels
-        self._held: list[Frame] = []  # the first frame, until the second one tells the pace
+        self._held: list[tuple[int, UInt8]] = []  # the first frame and its time, until the second one tells the pace
         self._writer: cv2.VideoWriter | None = None
         if not path.parent.is_dir():
             raise SinkError(f"{path}: the folder {path.parent} does not exist", retry=False)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame, overlay: Sequence[Overlay] = ()) -> None:
         """Annotate and append. Raises SinkError where the file cannot be written."""
+        image = annotate(frame, self._labels, overlay)
         if self._writer is not None:
-            self._writer.write(annotate(frame, self._labels))
+            self._writer.write(image)
             return
-        self._held.append(frame)
+        self._held.append((frame.captured_ns, image))
         if len(self._held) == 2:
-            self._open(1e9 / max(1, self._held[1].captured_ns - self._held[0].captured_ns))
+            self._open(1e9 / max(1, self._held[1][0] - self._held[0][0]))
 
     def close(self) -> None:
         if self._writer is None and self._held:
@@ -72,23 +82,25 @@ class ClipWriter:
             self._writer.release()
 
     def _open(self, fps: float) -> None:
-        first = self._held[0]
+        height, width = self._held[0][1].shape[:2]
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self._path), code, min(fps, 120.0), (first.width, first.height))
+        self._writer = cv2.VideoWriter(str(self._path), code, min(fps, 120.0), (width, height))
         if not self._writer.isOpened():
             raise SinkError(
                 f"{self._path}: cannot be written as a video; expected a new file ending in .mp4", retry=False
             )
-        for frame in self._held:
-            self._writer.write(annotate(frame, self._labels))
+        for _, image in self._held:
+            self._writer.write(image)
         self._held.clear()
 
 
 def _boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color, scale: float) -> None:
-    for xyxy, score, class_id in zip(found.xyxy.round().astype(int), found.score, found.class_id):
+    tracks = [0] * len(found) if found.track_id is None else found.track_id.tolist()
+    for xyxy, score, class_id, track in zip(found.xyxy.round().astype(int), found.score, found.class_id, tracks):
         x1, y1, x2, y2 = (int(value) for value in xyxy)
         cv2.rectangle(image, (x1, y1), (x2, y2), color, 2)
-        _label(image, f"{label_of(labels, int(class_id))} {score:.2f}", (x1, y1), color, scale)
+        name = label_of(labels, int(class_id)) + (f" #{track}" if track else "")
+        _label(image, f"{name} {score:.2f}", (x1, y1), color, scale)
     for point in () if found.keypoints is None else found.keypoints.reshape(-1, 3):
         cv2.circle(image, (round(float(point[0])), round(float(point[1]))), 3, color, -1)
 
@@ -96,6 +108,14 @@ def _boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color,
 def _polygons(image: UInt8, found: Segmentation, color: Color) -> None:
     for polygon in found.polygons:
         cv2.polylines(image, [polygon.round().astype(np.int32)], True, color, 2)
+
+
+def _shape(image: UInt8, shape: Overlay, color: Color, scale: float) -> None:
+    size = (image.shape[1], image.shape[0])
+    points = (np.array(shape.points) * size).round().astype(np.int32)
+    cv2.polylines(image, [points], shape.closed, color, 2)
+    if shape.text:
+        _label(image, shape.text, (int(points[0, 0]), int(points[0, 1])), color, scale)
 
 
 def _headline(name: str, output: HeadOutput, found: Classification, labels: Sequence[str]) -> str:

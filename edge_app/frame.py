@@ -23,7 +23,7 @@ class Detections:
 
     xyxy: (N, 4) float32, image pixels, x1 <= x2 and y1 <= y2.
     score: (N,) float32, 0..1.    class_id: (N,) int32, index into the head's labels.
-    track_id: (N,) int64, or None before tracking.
+    track_id: (N,) int64, 0 where there is no track (yet), or None before tracking.
     keypoints: (N, K, 3) float32: x, y in image pixels and a score 0..1, or None.
     Raises ValueError where shapes or dtypes differ from these.
     """

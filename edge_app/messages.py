@@ -160,7 +160,8 @@ def _detections(found: Detections, labels: Sequence[str], width: int, height: in
     ]
     if found.track_id is not None:
         for entry, track in zip(listed, found.track_id.tolist()):
-            entry["track_id"] = track
+            if track:  # 0: not, or not yet, an object that is followed
+                entry["track_id"] = track
     if found.keypoints is not None:
         for entry, points in zip(listed, _rounded(found.keypoints / (width, height, 1))):
             entry["keypoints"] = points

@@ -1,29 +1,31 @@
 """build(config) -> Pipeline: the one loop through which every frame goes.
 
-    capture ──► inference ──► publish
+    capture ──► inference ──► rules ──► publish
     (thread)    (thread)      (the caller's thread; a worker a sink behind it)
 
-While a frame is published, the next one is already in inference, and the one after it is being decoded. Stages run in
-frame order. Not here: signals, watchdog, reload on a changed file (daemon.py).
+While a frame goes through rules and is published, the next one is already in inference, and the one after it is being
+decoded. Stages run in frame order. Not here: signals, watchdog, reload on a changed file (daemon.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 
 import cv2
 
+from edge_app.analytics import Overlay
 from edge_app.capture import Capture, CaptureStats
 from edge_app.clock import ClipClock, Clock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
-from edge_app.frame import Frame, JsonValue
+from edge_app.frame import Event, Frame, JsonValue
 from edge_app.inference import Inference, open_backend
 from edge_app.messages import Stamp
 from edge_app.publish import Publisher, PublishStats
+from edge_app.rules import Rules
 from edge_app.timing import StageStats, StageTimer
 from edge_app.worker import Worker
 
@@ -40,11 +42,12 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the camera sees and the model runs. heads: by name, whether it is switched on."""
+    """Whether the camera sees and the model runs. heads, rules: by name, whether it is switched on."""
 
     source: str
     backend: str
     heads: Mapping[str, bool]
+    rules: Mapping[str, bool]
     last_frame_ns: int | None
 
 
@@ -66,9 +69,12 @@ class Pipeline:
         self._replay = replay
         self._frames = 0
         self._last_frame_ns: int | None = None
+        self._last_utc_ns = 0
+        self._told_lost = False
         self._next_status_ns = 0
         self._ended: Exception | None = None
-        self._timers = {name: StageTimer() for name in ("wait", "inference", "publish")}
+        self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
+        self._rules = Rules(config)
         with ExitStack() as stack:
             self._inference = stack.enter_context(closing(self._open_model(config)))
             self._publisher = stack.enter_context(closing(self._open_publisher(config)))
@@ -90,6 +96,7 @@ class Pipeline:
         if not self._worker.busy:
             self._timers["wait"].timed(self._read_ahead, timeout_s)
         if not self._worker.busy:
+            self._notice_loss()
             self._heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
             return None
         frame = self._worker.result()
@@ -104,6 +111,7 @@ class Pipeline:
         if self._worker.busy:
             self._finish(self._worker.result())
         old = self.config
+        Rules(config)  # raises here, where nothing has changed yet
         model_changed = (old.model, old.manifest, old.heads) != (config.model, config.manifest, config.heads)
         inference = self._open_model(config) if model_changed else self._inference
         try:
@@ -116,6 +124,7 @@ class Pipeline:
         if model_changed:
             self._inference.close()
             self._inference = inference
+        self._publish_events(self._rules.apply(config))
         if old.source != config.source:
             self._capture.close()  # before the new one: a camera opens once
             self._capture, self._ended = Capture(config.source, self._clock, prefetch=1), None
@@ -123,22 +132,30 @@ class Pipeline:
         self.config = config
 
     def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
-        self._inference.set_enabled(name, enabled)
+        """Switch a head or a rule on or off from the next frame on. Raises KeyError where there is none so named."""
+        if name in self._rules.enabled():
+            self._publish_events(self._rules.set_enabled(name, enabled))
+        else:
+            self._inference.set_enabled(name, enabled)
+
+    def overlay(self) -> Sequence[Overlay]:
+        """What the rules want drawn onto the frame that `step` returned last."""
+        return self._rules.overlay()
 
     def stats(self) -> Stats:
         stages = {name: timer.stats() for name, timer in self._timers.items()}
         return Stats(self._frames, self._capture.stats(), stages, self._publisher.stats())
 
     def health(self) -> Health:
-        heads = self._inference.enabled()
-        return Health(self._capture.stats().state, self._inference.backend, heads, self._last_frame_ns)
+        heads, rules = self._inference.enabled(), self._rules.enabled()
+        return Health(self._capture.stats().state, self._inference.backend, heads, rules, self._last_frame_ns)
 
     def close(self) -> None:
         """Deliver what can be delivered, release everything. The frame in flight is dropped. Safe to call twice."""
         with ExitStack() as stack:  # runs them all, in reverse, whatever one of them raises
             stack.callback(self._inference.close)
             stack.callback(self._publisher.close)
+            stack.callback(self._end_events)
             stack.callback(self._worker.close)
             stack.callback(self._capture.close)
 
@@ -160,11 +177,30 @@ class Pipeline:
         return self._timers["inference"].timed(self._inference, frame)
 
     def _finish(self, frame: Frame) -> Frame:
+        self._timers["rules"].timed(self._rules, frame)
         self._timers["publish"].timed(self._publisher.publish_frame, frame)
         self._frames += 1
-        self._last_frame_ns = frame.captured_ns
+        self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
+        self._told_lost = False
         self._heartbeat(frame.captured_ns, frame.utc_ns)
         return frame
+
+    def _notice_loss(self) -> None:
+        """End what was going on before the camera was lost, once; what it sees when it is back is new."""
+        if not self._told_lost and self._capture.stats().state in ("lost", "frozen"):
+            self._told_lost = True
+            self._publish_events(self._rules.finish("source_lost"))
+
+    def _end_events(self) -> None:
+        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(self._ended), "source_lost")
+        self._publish_events(self._rules.finish(reason))
+
+    def _publish_events(self, events: Iterable[Event]) -> None:
+        """Publish what came about between frames: a replay's clock stands still there."""
+        now = (self._last_frame_ns or 0, self._last_utc_ns)
+        if not self._replay:
+            now = (self._clock.monotonic_ns(), self._clock.utc_ns())
+        self._publisher.publish_events(events, Stamp(*now, self._clock.synced()), self.config.source.common.name)
 
     def _heartbeat(self, now_ns: int, utc_ns: int) -> None:
         every_ns = round(self.config.publish.status_every_s * 1e9)
@@ -203,6 +239,7 @@ def status(pipeline: Pipeline) -> dict[str, JsonValue]:
         "source": asdict(stats.capture),
         "backend": health.backend,
         "heads": dict(health.heads),
+        "rules": dict(health.rules),
         "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
         "publish": asdict(stats.publish),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from edge_app.clock import Clock
 from edge_app.config import Config, Plugin
 from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
-from edge_app.frame import Frame, HeadOutput, JsonValue
+from edge_app.frame import Event, Frame, HeadOutput, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
 from edge_app.outbox import Outbox
 from edge_app.sinks import Sink, SinkContext
@@ -96,9 +96,12 @@ class Publisher:
         synced = self._clock.synced()
         if self._is_due(frame):
             self._put("result", lambda seq: self._encoder.result(seq, frame, clock_synced=synced))
-        stamp = Stamp(frame.captured_ns, frame.utc_ns, synced)
-        for event in frame.events:
-            self._put("event", partial(self._encoder.event, event=event, stamp=stamp, source=frame.source))
+        self.publish_events(frame.events, Stamp(frame.captured_ns, frame.utc_ns, synced), frame.source)
+
+    def publish_events(self, events: Iterable[Event], stamp: Stamp, source: str) -> None:
+        """Publish events, in their order. stamp: when what they tell of was noticed."""
+        for event in events:
+            self._put("event", partial(self._encoder.event, event=event, stamp=stamp, source=source))
 
     def publish_status(self, stamp: Stamp, state: Mapping[str, JsonValue]) -> None:
         """Publish a heartbeat."""
@@ -180,7 +183,7 @@ class Publisher:
 def build_sinks(config: Config, clock: Clock, device_id: str, stack: ExitStack) -> dict[str, Sink]:
     """Construct the configured sinks, to be closed by `stack`. Raises ConfigError or SinkError with file:line."""
     heads = {name: head.family for name, head in config.manifest.heads.items()}
-    rules = {rule.name: rule.type for rule in getattr(config, "rules", ())}
+    rules = {rule.name: rule.type for rule in config.rules}
     sinks: dict[str, Sink] = {}
     for plugin in config.sinks:
         name = plugin.name or plugin.type

@@ -31,7 +31,7 @@ def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: in
                 if frame is None:
                     continue
                 if writer is not None:
-                    writer.write(frame)
+                    writer.write(frame, running.overlay())
                 frames += 1
                 progress.update()
         except EndOfClip:

@@ -82,7 +82,7 @@ class RuleContext:
         return self.labels[name]
 
     def classes(self, option: str, head: str, wanted: Iterable[str]) -> frozenset[int]:
-        """The class ids of some labels of a head, or of all where none are named. Raises OptionError on unknown ones."""
+        """The class ids of labels of a head, of all where none are named. Raises OptionError on unknown ones."""
         labels = self.labels[head]
         for label in wanted:
             if label not in labels:
@@ -110,6 +110,8 @@ def check_rules(
             problems.add(given["name"], f"rules: found the name '{rule.name}'; expected 1 to 64 of A-Z a-z 0-9 . _ -")
         if rule.name in names:
             problems.add(given["name"], f"rules: a second rule '{rule.name}'; give each a name of its own")
+        if rule.name in heads:
+            problems.add(given["name"], f"rules: found the name '{rule.name}', which is a head's; give it another")
         names.add(rule.name)
         try:
             build(rule, heads, tracked)

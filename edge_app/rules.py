@@ -12,7 +12,7 @@ from edge_app import analytics, rule_blocks
 from edge_app.analytics import Moment, Overlay
 from edge_app.config import Config
 from edge_app.frame import Event, Frame
-from edge_app.rule_blocks import Rule, Track
+from edge_app.rule_blocks import Rule
 from edge_app.tracking import Tracker
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edge_app.assignment import assign
 from edge_app.boxes import iou
-from edge_app.rule_blocks import Track
 from edge_app.frame import Detections, Float32, Frame
+from edge_app.rule_blocks import Track
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

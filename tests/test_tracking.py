@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_app.bench.crowd import Crowd
-from edge_app.rule_blocks import Track
 from edge_app.frame import Detections, Frame, HeadOutput
+from edge_app.rule_blocks import Track
 from edge_app.tracking import UNTRACKED, Tracker
 
 SECOND = 1_000_000_000

@@ -1,7 +1,7 @@
 """Rules, one file each: from what the heads saw to events that mean something. This is the contract.
 
-A rule is `Rule(context, *, options…)`: constructing it is the check of its options, which raises OptionError, so it opens
-nothing. Events are a pure function of the frames' content and timestamps: the same clip gives the same bytes.
+A rule is `Rule(context, *, options…)`: constructing it is the check of its options, which raises OptionError, and it
+opens nothing. Events are a pure function of the frames' content and timestamps: the same clip gives the same bytes.
 Not here: running the rules (rules.py), identities (tracking.py).
 """
 
@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What a rule wants drawn, 0..1 of the picture: a polygon, a line, or text at a point; without points, a caption."""
+    """What a rule wants drawn: a polygon or line with a text, 0..1 of the picture; without points, a caption."""
 
     points: tuple[Point, ...]
     text: str = ""

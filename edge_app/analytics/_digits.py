@@ -124,7 +124,7 @@ def _fullest(found: Found, panels: tuple[Float32, ...]) -> tuple[Float64 | None,
 
 
 def _slope(hull: Float64) -> float:
-    """The angle in radians, within 45° of level, of the panel's sides that are nearest to level: longer ones tell more."""
+    """The angle in radians, within 45° of level, of the panel's sides that are nearest to level; long ones count."""
     sides = np.roll(hull, -1, axis=0) - hull
     angles = np.arctan2(sides[:, 1], sides[:, 0])
     folded = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # of a rectangle, all four sides agree

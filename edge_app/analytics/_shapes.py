@@ -37,7 +37,7 @@ def inside_any(points: Float64, polygons: Sequence[Float64]) -> NDArray[np.bool_
 
 
 def polygon_of(option: str, points: Sequence[Point]) -> Float64:
-    """A polygon (K, 2) that encloses something. Raises OptionError where it has fewer than 3 points, or crosses itself."""
+    """A polygon (K, 2) that encloses something. Raises OptionError where it has too few points, or crosses itself."""
     if len(points) < 3:
         raise OptionError(option, f"found a polygon of {len(points)} points; expected at least 3")
     corners = np.array(points, np.float64)
@@ -48,7 +48,7 @@ def polygon_of(option: str, points: Sequence[Point]) -> Float64:
             if _touch(corners, i, j, neighbours):
                 raise OptionError(
                     option,
-                    f"found a polygon that crosses or touches itself, between the sides from {_name(points[i])} and from "
+                    f"found a polygon that crosses or touches itself: its sides from {_name(points[i])} and from "
                     f"{_name(points[j])}; expected its corners in order around it",
                 )
     return corners

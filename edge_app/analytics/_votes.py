@@ -23,7 +23,10 @@ class Stable:
 
 
 class Votes:
-    """The last frames' readings. needed: how many must agree; length_ns: how long an unusual number of digits must last."""
+    """The last frames' readings.
+
+    needed: how many must agree. length_ns: how long an unusual number of digits must last.
+    """
 
     def __init__(self, needed: int, length_ns: int) -> None:
         self._needed, self._length_ns = needed, length_ns

@@ -98,9 +98,9 @@ def publish(folder: Path, port: int, count: int, rate: float) -> dict[str, float
     for n in range(count):
         camera.put_result()
         time.sleep(max(0.0, started + (n + 1) / rate - time.monotonic()))
-    seconds = time.monotonic() - started
+    done = _done(count, started)
     camera.close()
-    return {"messages": count, "seconds": seconds, "bytes": written_bytes() - before}
+    return {**done, "bytes": written_bytes() - before}
 
 
 def drain(folder: Path, port: int, count: int) -> dict[str, float]:
@@ -112,9 +112,9 @@ def drain(folder: Path, port: int, count: int) -> dict[str, float]:
     started = time.monotonic()
     camera.delivery.start()
     _wait(lambda: camera.outbox.stats().queued["mqtt"] == 0)
-    seconds = time.monotonic() - started
+    done = _done(count, started)
     camera.close()
-    return {"messages": count, "seconds": seconds}
+    return done
 
 
 def peer(folder: Path, port: int, count: int) -> dict[str, float]:
@@ -147,11 +147,17 @@ def peer(folder: Path, port: int, count: int) -> dict[str, float]:
             time.sleep(0.0005)
         client.publish("edge-app/bench-1/result", queue.get(), qos=1)
     _wait(lambda: acked[0] >= count)
-    seconds = time.monotonic() - started
+    done = _done(count, started)
     client.disconnect()
     client.loop_stop()
     queue.close()
-    return {"messages": count, "seconds": seconds}
+    return done
+
+
+def _done(count: int, started_s: float) -> dict[str, float]:
+    """from, to: UNIX seconds, by which syncs are counted from outside."""
+    seconds, now_s = time.monotonic() - started_s, time.time()
+    return {"messages": count, "seconds": seconds, "from": now_s - seconds, "to": now_s}
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -36,6 +36,7 @@ class Assembly:
     whole: Net
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    cuts: tuple[Feature, ...] = ()
 
     def on_pixels(self) -> tuple[list[Net], dict[str, Net]]:
         """Segments and heads for onnxruntime: the first one takes the camera's image."""
@@ -43,6 +44,10 @@ class Assembly:
         if segments:
             return [frontend.with_pixels(segments[0], self.mean, self.std), *segments[1:]], dict(self.heads)
         return [], {name: frontend.with_pixels(net, self.mean, self.std) for name, net in self.heads.items()}
+
+    def maps(self) -> tuple[Feature, ...]:
+        """Every map that leaves a segment: the features, and where segments were cut at others."""
+        return (*self.features, *self.cuts)
 
     def whole_on_pixels(self) -> Net:
         return frontend.with_pixels(self.whole, self.mean, self.std)
@@ -62,7 +67,11 @@ def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: 
     segments = split.segments(found, cuts) if found.backbone else ()
     mean, std = originals[0].picture.mean, originals[0].picture.std
     step = -1 if originals[0].picture.color == "rgb" else 1
-    return Assembly(segments, heads, found.features, _whole(found), tuple(mean[::step]), tuple(std[::step]))
+    whole = _whole(found)
+    extra = {name for net in segments for name in net.outputs} - {feature.name for feature in found.features}
+    return Assembly(
+        segments, heads, found.features, whole, tuple(mean[::step]), tuple(std[::step]), split.features(whole, extra)
+    )
 
 
 class Runner:

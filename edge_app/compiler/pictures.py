@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,18 @@ def load(path: Path, spec: Input, calibration: int, held_out: int) -> Pictures:
     judged = tuple(i for i in range(len(laid)) if i % share == share // 2) if len(laid) > 1 else ()
     rest = tuple(i for i in range(len(laid)) if i not in judged)
     return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rest, judged or rest, str(path))
+
+
+def joined(parts: Sequence[Pictures]) -> Pictures:
+    """Several clips or folders as one."""
+    starts = np.cumsum([0, *(len(part.pixels) for part in parts)])
+    return Pictures(
+        np.concatenate([part.pixels for part in parts]),
+        tuple(t for part in parts for t in part.transforms),
+        tuple(int(start) + i for start, part in zip(starts, parts) for i in part.calibration),
+        tuple(int(start) + i for start, part in zip(starts, parts) for i in part.held_out),
+        ", ".join(part.origin for part in parts),
+    )
 
 
 def synthetic(spec: Input, count: int = 4) -> Pictures:

@@ -147,6 +147,13 @@ def parts(trunk: Net, features: list[str], nets: list[Net]) -> Parts:
     return Parts(backbone, found, tuple(heads))
 
 
+def features(net: Net, names: Collection[str]) -> tuple[Feature, ...]:
+    """Maps of a graph with their extents, in the graph's order."""
+    values = net.values()
+    reach = extents(net, {name: value.shape for name, value in values.items()})
+    return tuple(Feature(name, values[name].shape, reach.get(name)) for name in _ordered(net, set(names)))
+
+
 def _apart(net: Net, features: set[str]) -> Net:
     """The same graph with no output that is a feature itself: a graph's output is no input of it."""
     if not features & set(net.outputs):

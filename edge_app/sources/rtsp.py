@@ -32,7 +32,6 @@ _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _QUICK_START = "flags;low_delay|analyzeduration;500000"
 _PROBE_S = 1.0
 _SPARE_S = 5.0  # beyond both timeouts, before a read counts as hung: FFmpeg checks them between its own waits
-_MOST = 0.75  # of a timeout: OpenCV says neither why it gave up nor waits to the millisecond
 _DRIFT = 2e-4  # seconds a second that the camera's clock may be slower than ours
 _JUMP_S = 30.0  # of the stream's times: the camera set its clock, nothing is late
 
@@ -77,14 +76,14 @@ class Source:
     def read(self, timeout_s: float) -> Frame:
         """The next frame. OpenCV cannot wait for less than `read_timeout_s`, so `timeout_s` is not kept to."""
         del timeout_s
-        started_s = time.monotonic()
         capture = self._capture = self._capture or self._open()
+        started_s = time.monotonic()
         good, pixels = capture.read()
+        waited_s = time.monotonic() - started_s
+        if waited_s >= self._read_timeout_s:  # whatever is returned then is what the decoder had left
+            raise SourceError(f"{self._shown}: no frame for {waited_s:.1f} s; expected a live stream")
         if not good:
-            waited_s = time.monotonic() - started_s
-            silent = waited_s >= _MOST * self._read_timeout_s
-            why = f"no frame for {waited_s:.1f} s" if silent else "the stream ended"
-            raise SourceError(f"{self._shown}: {why}; expected a live stream")
+            raise SourceError(f"{self._shown}: the stream ended; expected a live stream")
         now_ns = self._clock.monotonic_ns()
         lag_ns = self._lag.update(now_ns, round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6))
         utc_ns = self._clock.utc_ns() - lag_ns
@@ -109,7 +108,7 @@ class Source:
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s
-            late = waited_s >= _MOST * self._open_timeout_s
+            late = waited_s >= self._open_timeout_s
             why = f"no answer within {waited_s:.1f} s" if late else _why_refused(self._url)
             raise SourceError(f"{self._shown}: cannot be opened: {why}; expected an RTSP stream")
         return capture

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 PANEL_OUT, PANEL_IN, PANEL_UNSURE = 0, 1, 255
 LETTERBOX = 114
-DRAWN = 3000  # drawn digits kept for use again: drawing one costs more than placing ten
+DRAWN = 3000  # drawn digits kept for use again: drawing one costs more than placing five
 
 ANY_CAMERA = Camera()
 
@@ -33,8 +33,9 @@ class Style:
     tilt: float = 14.0  # degrees, deviation
     perspective: float = 0.10  # share of the plate's size that a corner moves
     occluded: float = 0.3  # probabilities
-    bad: float = 0.3
-    loose: float = 0.4
+    bad: float = 0.22
+    loose: float = 0.3
+    sheets: float = 0.5
     camera: Camera = ANY_CAMERA
     hand: glyphs.Hand | None = None  # None: any
 
@@ -115,7 +116,7 @@ class Composer:
     def _digit(self, index: int | None, hand: glyphs.Hand) -> Ink:
         """The wanted crop in this hand; else any digit, most often one that has been drawn before."""
         rng = self.rng
-        if index is None and len(self.drawn) == DRAWN and rng.random() < 0.7:
+        if index is None and len(self.drawn) == DRAWN and rng.random() < 0.8:
             return self.drawn[int(rng.integers(DRAWN))]
         chosen = int(rng.integers(len(self.digits.labels))) if index is None else index
         ink = glyphs.ink(self.digits.crops[chosen], int(self.digits.labels[chosen]), hand, rng)
@@ -137,28 +138,33 @@ class Composer:
         return float(np.exp(self.rng.uniform(np.log(low), np.log(high)))) * self.style.camera.scale
 
     def _plate(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> list[int]:
-        """Draw a plate with a row of digits, seen at an angle; returns the wanted crops that did not fit on it."""
+        """Hang up a plate with digits, seen at an angle; returns the wanted crops that did not fit on it."""
         rng = self.rng
         height, width = panel.shape
-        count = int(rng.choice([0, 1, 2, 3, 4, 5, 6, 7], p=[0.03, 0.07, 0.13, 0.18, 0.25, 0.17, 0.11, 0.06]))
-        if wanted is not None:
-            count = min(len(wanted), 6)
-        size = self._height(0.95 * min(width / (0.85 * max(count, 1) + 0.4), height / 1.3))
-        pitch = size * rng.uniform(0.72, 1.15)
-        margin_x, margin_y = size * rng.uniform(0.12, 1.0), size * rng.uniform(0.12, 0.9)
-        plate_w, plate_h = round(count * pitch + 2 * margin_x), round(size * 1.08 + 2 * margin_y)
+        if wanted is None and rng.random() < self.style.sheets:  # a sheet full of digits: many to learn from at once
+            size = self._height(0.3 * min(height, width))
+            pitch = size * rng.uniform(0.72, 1.15)
+            count = int(rng.integers(2, max(3, int(0.95 * width / pitch))))
+            lines = int(rng.integers(1, max(2, int(0.95 * height / size / 1.25))))
+        else:
+            count = int(rng.choice(8, p=[0.03, 0.07, 0.13, 0.18, 0.25, 0.17, 0.11, 0.06]))
+            count, lines = (min(len(wanted), 6) if wanted is not None else count), 1
+            size = self._height(0.95 * min(width / (0.85 * max(count, 1) + 0.4), height / 1.3))
+            pitch = size * rng.uniform(0.72, 1.15)
+        margin_x, margin_y, leading = size * rng.uniform(0.12, 1.0), size * rng.uniform(0.12, 0.9), size * 1.2
+        plate_w, plate_h = (
+            round(count * pitch + 2 * margin_x),
+            round(size * 1.08 + 2 * margin_y + (lines - 1) * leading),
+        )
         plate, tone = self._blank(plate_h, plate_w)
-        hand, row = self._hand(), round(margin_y)
-        windows = rng.random() < 0.25
-        for i in range(count):
-            x = margin_x + i * pitch
+        hand, windows = self._hand(), rng.random() < 0.25
+        for i in range(count * lines):
+            x, y = margin_x + i % count * pitch, margin_y + i // count * leading
             if windows:
-                self._window(plate.picture, x, margin_y, pitch, size)
-            ink = self._digit(wanted[i] if wanted is not None else None, hand)
+                self._window(plate.picture, x, y, pitch, size)
             own = size * rng.uniform(0.85, 1.08)
-            plate.draw(
-                ink, (x + (pitch - own) / 2 + rng.normal(0, 0.03) * size, row + rng.normal(0, 0.05) * size), own, tone
-            )
+            corner = x + (pitch - own) / 2 + rng.normal(0, 0.03) * size, y + rng.normal(0, 0.05) * size
+            plate.draw(self._digit(wanted[i] if wanted is not None else None, hand), corner, own, tone)
         for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):  # units, names: small letters along the rim
             small = min(margin_y * 0.9, size * 0.5)
             if small >= 4 * self.style.camera.scale:

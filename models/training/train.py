@@ -11,6 +11,7 @@ import copy
 import ctypes
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from tqdm import tqdm
 NO_DIGIT, ANY_DIGIT = 255, 254  # in a map of labels: background; not judged
 CORE, RING = 0.18, 0.42  # share of the box about its centre that must answer; that may answer
 SEEN_LITTLE = 0.25  # visible share under which a digit must not be reported
+AGAIN_AFTER = 12  # batches
 CONTENTS = ((320, 240), (320, 180), (320, 320), (320, 213), (240, 320), (300, 240))  # what a letterbox holds, (w, h)
 
 
@@ -97,14 +99,20 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, self.schedule.side, worker.id if worker else 0])
         composer = scenes.Composer(self.digits, rng)
+        used: deque[tuple[Tensor, ...]] = deque()
         while True:
             batch = [self._scene(composer, rng) for _ in range(self.schedule.batch)]
             answers = zip(*(targets(scene) for scene in batch), strict=True)
-            yield (
+            tensors = (
                 torch.from_numpy(np.stack([scene.image for scene in batch])),
                 *(torch.from_numpy(np.stack(answer)) for answer in answers),
                 torch.tensor([scene.kind for scene in batch]),
             )
+            yield tensors
+            used.append(tensors)
+            if len(used) > AGAIN_AFTER:  # composing costs as much as learning: see each once more, in other colours
+                image, *same = used.popleft()
+                yield image[..., rng.permutation(3).tolist()].contiguous(), *same
 
     def _scene(self, composer: scenes.Composer, rng: np.random.Generator) -> scenes.Scene:
         side = self.schedule.side
@@ -225,8 +233,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
     parser.add_argument("--out", type=Path, default=Path("models/digits"))
-    parser.add_argument("--epochs", type=int, default=10, help="of 500 steps at 192 px, then 50 at 320 px")
-    parser.add_argument("--rate", type=float, default=2.5e-3)
+    parser.add_argument("--epochs", type=int, default=8, help="of 1000 steps at 192 px, then 80 at 320 px")
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
@@ -234,7 +242,7 @@ def main() -> None:
     args = parser.parse_args()
     keep_memory()
     trained_on, _ = glyphs.load(args.digits)
-    phases = [Schedule(192, 32, 500 * args.epochs), Schedule(320, 16, 50 * args.epochs)]
+    phases = [Schedule(192, 16, 1000 * args.epochs), Schedule(320, 16, 80 * args.epochs)]
     network = train(trained_on, phases, args)
     export.write(network, args.out)
 

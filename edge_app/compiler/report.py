@@ -1,0 +1,123 @@
+"""What a compilation found and measured, as a table for people and as one JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(slots=True)
+class HeadReport:
+    name: str
+    family: str
+    why: str
+    outputs: list[str]
+    labels: int
+
+
+@dataclass(slots=True)
+class Int8Report:
+    """agreement: decoded results against float32, by head, on pictures not used for calibration; cosines: worst first."""
+
+    agreement: dict[str, float]
+    method: str
+    methods: dict[str, float]
+    cosines: dict[str, float]
+    float_convolutions: list[str]
+    bytes: int
+    time_ms: float
+
+
+@dataclass(slots=True)
+class NpuReport:
+    """agreement, cosines: of the converter's simulator against float32 and, where there is one, against int8 here.
+
+    weights, internal: bytes of NPU memory. cpu_layers: what runs on the CPU, on targets that can.
+    """
+
+    agreement: dict[str, float]
+    cosines: dict[str, float]
+    agreement_int8: dict[str, float]
+    cosines_int8: dict[str, float]
+    weights: int
+    internal: int
+    cpu_layers: list[str]
+
+
+@dataclass(slots=True)
+class Report:
+    """speedup: milliseconds of the files as published over those of `fused` here; split: over backbone and heads."""
+
+    out: str
+    input: str
+    heads: list[HeadReport]
+    backbone: dict[str, str] | None
+    max_abs_error: float
+    speedup: float
+    speedup_split: float
+    time_ms: dict[str, float]
+    bytes: int
+    parameters: int
+    pictures: str
+    targets: list[str]
+    assumed: list[str]
+    warnings: list[str] = field(default_factory=list)
+    int8: Int8Report | None = None
+    npu: dict[str, NpuReport] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def int8_agreement(self) -> dict[str, float] | None:
+        return self.int8.agreement if self.int8 else None
+
+
+def as_json(report: Report) -> str:
+    return json.dumps({**asdict(report), "int8_agreement": report.int8_agreement})
+
+
+def as_table(report: Report) -> str:
+    rows: list[tuple[str, str]] = [("model", f"{report.out}  ({report.seconds:.0f} s)"), ("input", report.input)]
+    for head in report.heads:
+        labels = f", {head.labels} labels" if head.labels else ", no labels"
+        rows.append((f"head {head.name}", f"{head.family}: {head.why}{labels}; gives {', '.join(head.outputs)}"))
+    for name, text in (report.backbone or {"backbone": "none: nothing to share or to reuse"}).items():
+        rows.append((name, text))
+    if report.assumed:
+        rows.append(("assumed", "; ".join(report.assumed)))
+    rows.append(("equality", f"largest error {report.max_abs_error:.1e} against the files as published, on {report.pictures}"))
+    times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in report.time_ms.items())
+    rows.append(("time", f"{times}: {report.speedup:.2f}x fused, {report.speedup_split:.2f}x apart (one thread, in turns)"))
+    rows.append(("size", f"{report.parameters:,} parameters, {report.bytes:,} bytes"))
+    if report.int8:
+        rows += _int8(report.int8)
+    for target, npu in report.npu.items():
+        rows += _npu(target, npu)
+    rows.append(("targets", ", ".join(report.targets)))
+    rows += [("warning", text) for text in report.warnings]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _int8(int8: Int8Report) -> list[tuple[str, str]]:
+    tried = ", ".join(f"{name} {score:.3f}" for name, score in int8.methods.items())
+    worst = ", ".join(f"{name} {value:.4f}" for name, value in list(int8.cosines.items())[:3])
+    left = f"; {len(int8.float_convolutions)} convolutions stayed in float" if int8.float_convolutions else ""
+    return [
+        ("int8", f"agreement {_each(int8.agreement)} (by {int8.method}; {tried}){left}"),
+        ("", f"{int8.bytes:,} bytes, {int8.time_ms:.2f} ms; worst tensors by cosine: {worst}"),
+    ]
+
+
+def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
+    against = f", with int8 here {_each(npu.agreement_int8)}" if npu.agreement_int8 else ""
+    rows = [
+        (target, f"simulator: agreement with float {_each(npu.agreement)}{against}"),
+        ("", f"least cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
+    ]
+    if npu.cpu_layers:
+        rows.append(("", f"on the CPU: {', '.join(npu.cpu_layers)}"))
+    return rows
+
+
+def _each(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
