@@ -64,6 +64,7 @@ class Encoder:
         self._device = device
         self._boot_id = boot_id
         self._labels = labels
+        self._json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 
     def result(self, seq: int, frame: Frame, *, clock_synced: bool) -> Message:
         """A frame's outputs."""
@@ -110,7 +111,7 @@ class Encoder:
             "clock_synced": stamp.clock_synced,
             **body,
         }
-        payload = json.dumps(envelope, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        payload = self._json.encode(envelope).encode()
         return Message(id_, seq, kind, stamp.monotonic_ns, stamp.utc_ns, stamp.clock_synced, payload)
 
 
@@ -152,11 +153,14 @@ def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) ->
 
 
 def _detections(found: Detections, labels: Sequence[str], width: int, height: int) -> list[JsonValue]:
-    size = (width, height, width, height)
-    boxes = _rounded(found.xyxy / size)
+    # Plain Python: numpy's set-up costs more than a few boxes, above all with a network's weights in the cache.
     listed: list[dict[str, JsonValue]] = [
-        {"label": label_of(labels, c), "score": s, "box": box}
-        for c, s, box in zip(found.class_id.tolist(), _rounded(found.score), boxes)
+        {
+            "label": label_of(labels, c),
+            "score": round(s, 4),
+            "box": [round(x1 / width, 4), round(y1 / height, 4), round(x2 / width, 4), round(y2 / height, 4)],
+        }
+        for c, s, (x1, y1, x2, y2) in zip(found.class_id.tolist(), found.score.tolist(), found.xyxy.tolist())
     ]
     if found.track_id is not None:
         for entry, track in zip(listed, found.track_id.tolist()):

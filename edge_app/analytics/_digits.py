@@ -15,6 +15,7 @@ from edge_app.frame import Detections, Float32, Frame
 
 _ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
 _UNLIKE = 1.6  # a digit of a row is at most so many times as high or low as its median
+_GAP = 1.7  # of the narrowest gap between digits of a row: from here on one is missing; numbers are evenly spaced
 _RIM = 0.06  # of the panel's height: a digit may reach so far over the outline, whose corners are only so exact
 
 
@@ -103,11 +104,18 @@ def _in_order(found: Found, angle: float, most_rows: int, whole: bool) -> Glyphs
     rows = [rows[i] for i in sorted(fullest)]
     everything = np.concatenate(rows)
     ratio = found.size[everything, 1] / np.median(found.size[everything, 1])
-    whole = whole and bool((ratio < _UNLIKE).all() and (ratio > 1 / _UNLIKE).all())
+    alike = bool((ratio < _UNLIKE).all() and (ratio > 1 / _UNLIKE).all())
+    whole = whole and alike and all(_closed(along[row]) for row in rows)
     centre, half = found.centre[everything], found.size[everything] / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1) / np.tile(found.picture, 2)
     text = tuple("".join(found.text[i] for i in row.tolist()) for row in rows)
     return Glyphs(text, found.score[everything], boxes, whole)
+
+
+def _closed(places: Float64) -> bool:
+    """Whether no digit is missing between others: the widest gap of a row is near its narrowest."""
+    gaps = np.diff(places)
+    return len(gaps) < 2 or bool(gaps.max() < _GAP * gaps.min())
 
 
 def _fullest(found: Found, panels: tuple[Float32, ...]) -> tuple[Float64 | None, NDArray[np.intp]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from edge_app.analytics import Moment, Overlay, RuleContext
 from edge_app.analytics._digits import Digits, Glyphs, arrange
 from edge_app.analytics._ledger import Ledger
 from edge_app.analytics._objects import rounded
-from edge_app.analytics._votes import Votes
+from edge_app.analytics._votes import Stable, Votes
 from edge_app.errors import OptionError
 from edge_app.frame import Detections, Event, Float32, Frame, JsonValue, Segmentation
 from edge_app.options import Fraction, Point, Positive, Seconds
@@ -20,22 +19,15 @@ from edge_app.options import Fraction, Point, Positive, Seconds
 _KEY = "reading"
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """The number that stands."""
-
-    rows: tuple[str, ...]
-    value: dict[str, JsonValue]
-
-
 class Rule:
     """One event for each number: `new` when it is stable, `end` when another takes its place.
 
     heads: the digits and, where there is one, the panel they stand on. digits: how many there are; without it the usual
     number is found out. rows: how many lines of digits, read from top to bottom. frames: how many must agree, digit by
-    digit. length_s: how long a reading with more or fewer digits than usual must last: a hand on the panel is no new
-    number, and neither is a number that comes back from behind it, or from the dark. monotonic: `up` never goes back,
-    but for the roll-over from nines to zeros; `down` the other way.
+    digit. length_s: how long a reading must last that has more or fewer digits than usual, or a gap, or digits that
+    stick out of the panel: a hand on the panel is no new number, and neither is a number that comes back from behind
+    it, or from the dark. monotonic: `up` never goes back, but for the roll-over from nines to zeros; `down` the other
+    way.
     """
 
     def __init__(
@@ -48,7 +40,7 @@ class Rule:
         frames: Positive = 3,
         length_s: Seconds = 5.0,
         monotonic: Literal["none", "up", "down"] = "none",
-        min_score: Fraction = 0.5,
+        min_score: Fraction = 0.0,
         update_every_s: Seconds = 0.0,
         ignore: tuple[tuple[Point, ...], ...] = (),
     ) -> None:
@@ -64,7 +56,7 @@ class Rule:
         self._votes = Votes(frames, round(length_s * 1e9))
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
-        self._told: _Told | None = None
+        self._told: tuple[str, ...] | None = None  # the number that stands
 
     def step(self, frame: Frame) -> Iterator[Event]:
         glyphs = self._read(frame)
@@ -76,14 +68,13 @@ class Rule:
         stable = self._votes.add(glyphs, now)
         if stable is None:
             return
-        value = self._value(stable.glyphs, stable.confidence)
-        if self._told is not None and self._told.rows == stable.glyphs.rows:
-            yield from self._ledger.update(_KEY, now, {**value, "confidence": value["confidence"]})
-        elif self._allowed(stable.glyphs.rows):
+        if stable.rows == self._told:
+            yield from self._ledger.update(_KEY, now, _value(stable))
+        elif self._allowed(stable.rows):
             if _KEY in self._ledger:
                 yield self._ledger.end(_KEY, stable.since, "replaced")
-            self._told = _Told(stable.glyphs.rows, value)
-            yield self._ledger.begin(_KEY, stable.since, now, value)
+            self._told = stable.rows
+            yield self._ledger.begin(_KEY, stable.since, now, _value(stable))
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         self._votes.clear()
@@ -91,7 +82,7 @@ class Rule:
         return self._ledger.finish(reason, at)
 
     def overlay(self) -> list[Overlay]:
-        return [] if self._told is None else [Overlay((), f"{self._name}: {' / '.join(self._told.rows)}")]
+        return [] if self._told is None else [Overlay((), f"{self._name}: {' / '.join(self._told)}")]
 
     def _read(self, frame: Frame) -> Glyphs | None:
         """The digits of this frame in reading order; None where nothing new was looked at."""
@@ -105,7 +96,7 @@ class Rule:
 
     def _allowed(self, rows: tuple[str, ...]) -> bool:
         """Whether a monotonic counter may show this number after the one that stands."""
-        before, after = None if self._told is None else _number(self._told.rows), _number(rows)
+        before, after = None if self._told is None else _number(self._told), _number(rows)
         if self._monotonic == "none" or before is None or after is None:
             return True
         if self._monotonic == "down":
@@ -113,14 +104,15 @@ class Rule:
         span = 10 ** max(len("".join(rows)), 1)
         return after >= before or (before >= 0.9 * span and after < 0.1 * span)
 
-    def _value(self, glyphs: Glyphs, confidence: float) -> dict[str, JsonValue]:
-        boxes = np.concatenate([glyphs.boxes[:, :2].min(axis=0), glyphs.boxes[:, 2:].max(axis=0)])
-        return {
-            "text": "\n".join(glyphs.rows),
-            "number": _number(glyphs.rows),
-            "confidence": round(confidence, 4),
-            "box": rounded(boxes),
-        }
+
+def _value(stable: Stable) -> dict[str, JsonValue]:
+    box = np.concatenate([stable.boxes[:, :2].min(axis=0), stable.boxes[:, 2:].max(axis=0)])
+    return {
+        "text": "\n".join(stable.rows),
+        "number": _number(stable.rows),
+        "confidence": round(stable.confidence, 4),
+        "box": rounded(box),
+    }
 
 
 def _number(rows: tuple[str, ...]) -> int | None:

@@ -49,6 +49,15 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float]) -> Net:
     net.inputs = [Value(IMAGE, "uint8", (n, height, width, channels))]
     net.nodes = before + net.nodes
     last = pixels
+    if any(mean) and all(m == int(m) and 0 <= m <= 255 for m in mean):
+        # one pass for all of it: (pixel - zero point) * scale
+        last_node = net.nodes[1]
+        names = [net.fresh("pixel_scale"), net.fresh("pixel_zero")]
+        net.weights[names[0]] = (1 / np.array(std, np.float64)).astype(np.float32)
+        net.weights[names[1]] = np.array(mean, np.uint8)
+        last_node.op, last_node.inputs, last_node.attrs = "DequantizeLinear", [planes, *names], {"axis": 1}
+        net.prune()
+        return net
     if any(mean):  # padding is zeros behind the subtraction: it cannot go into a padded convolution's bias
         last = _constant(net, "Sub", last, np.array(mean, np.float32))
     if any(s != 1 for s in std) and not _scale_weights(net, last, 1 / np.array(std, np.float64)):

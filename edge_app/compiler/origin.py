@@ -109,7 +109,8 @@ def _file(path: Path, given: Given) -> Original:
     cut = tails.cut(whole, family.name)
     graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
     return Original(
-        _head_name(path.stem), cut.net if cut else whole, cut, family, picture, picture, labels, {}, tuple(assumed),
+        _head_name(path.stem), cut.net if cut else whole, cut, family, picture, picture, labels,
+        cut.options if cut else {}, tuple(assumed),
         (graph,), _four(shape), dtype,
     )  # fmt: skip
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_app.compiler.net import Net, Shape, subgraph
+from edge_app.heads.ultraface import priors
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A graph without its tail, and the tail: its inputs are the outputs of `net`, in order."""
+    """A graph without its tail, and the tail: its inputs are the outputs of `net`, in order.
+
+    options: what the family's decoder must be told.
+    """
 
     net: Net
     tail: Net
+    options: dict[str, str]
 
 
 def cut(net: Net, family: str) -> Cut | None:
@@ -36,7 +43,7 @@ def cut(net: Net, family: str) -> Cut | None:
     short = net.copy()
     short.outputs, short.declared = outputs, {}
     short.prune()
-    return Cut(short, tail)
+    return Cut(short, tail, _OPTIONS.get(family, {}))
 
 
 _Found = dict[str, str]  # the tensors to end in, each with a readable name
@@ -74,4 +81,32 @@ def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
     return {name: f"grid{i}" for i, name in enumerate(single)} or None
 
 
-_FINDERS: dict[str, Callable[[Net, dict[str, Shape]], _Found | None]] = {"fastestdet": _fastestdet, "yolo": _yolo}
+def _ultraface(net: Net, shapes: dict[str, Shape]) -> _Found | None:
+    """Class logits and deltas of all maps, where the graph decodes them from the priors that the decoder knows."""
+    producers = net.producers()
+    softmax = [name for name in net.outputs if name in producers and producers[name].op == "Softmax"]
+    height, width = net.inputs[0].shape[2:]
+    expected = priors((width or 0, height or 0))
+    constants = [w[0] for w in net.weights.values() if w.shape == (1, len(expected), 2)]
+    halves = (expected[:, :2], expected[:, 2:])
+    if len(softmax) != 1 or not all(any(np.allclose(c, half, atol=1e-6) for c in constants) for half in halves):
+        return None
+    boxes = next(name for name in net.outputs if name not in softmax)
+    stack, behind = [boxes], []
+    while stack:
+        node = producers.get(stack.pop())
+        if node is None:
+            continue
+        if node.op == "Concat" and node.attrs.get("axis") == 1 and shapes.get(node.outputs[0]) == (1, len(expected), 4):
+            behind.append(node.outputs[0])
+            continue
+        stack.extend(node.inputs)
+    return {producers[softmax[0]].inputs[0]: "logits", behind[0]: "deltas"} if len(set(behind)) == 1 else None
+
+
+_OPTIONS = {"ultraface": {"boxes": "deltas"}}
+_FINDERS: dict[str, Callable[[Net, dict[str, Shape]], _Found | None]] = {
+    "fastestdet": _fastestdet,
+    "yolo": _yolo,
+    "ultraface": _ultraface,
+}

@@ -1,15 +1,21 @@
-"""Ultra-light face detectors: boxes decoded inside the graph.
+"""Ultra-light face detectors: boxes decoded inside the graph, or here.
 
 Source: the Ultra-Light-Fast-Generic-Face-Detector-1MB repository (Linzaer), models RFB and slim. Outputs `scores`
-(1, N, 1 + C), softmax applied, the background first, and `boxes` (1, N, 4), corners as a share of the input.
+(1, N, 1 + C), softmax applied, the background first, and `boxes` (1, N, 4), corners as a share of the input. As the
+compiler cuts them: logits, and `boxes` as deltas from priors: centre = prior centre + 0.1 * delta * prior size, size =
+prior size * e^(0.2 * delta).
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from edge_app.boxes import Transform
+from edge_app.errors import BackendError
 from edge_app.frame import Detections
+from edge_app.heads._cells import from_size
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection
 from edge_app.manifest import HeadSpec, TensorSpec
@@ -18,8 +24,15 @@ from edge_app.options import Fraction, Positive
 _EXPECTED = "scores 1xNx(1+C), the background first, and boxes 1xNx4"
 
 
+_PRIORS = ((8, (10, 16, 24)), (16, (32, 48)), (32, (64, 96)), (64, (128, 192, 256)))  # stride, sizes in input pixels
+_CENTER, _SIZE = np.float32(0.1), np.float32(0.2)
+
+
 class Head:
-    """Decodes faces. Class 0 is the first one behind the background: labels are [face]."""
+    """Decodes faces. Class 0 is the first one behind the background: labels are [face].
+
+    boxes: `deltas` where the graph was cut before they are decoded, with scores as logits.
+    """
 
     def __init__(
         self,
@@ -28,8 +41,10 @@ class Head:
         score: Fraction = 0.7,
         nms_iou: Fraction = 0.5,
         max_detections: Positive = 100,
+        boxes: Literal["corners", "deltas"] = "corners",
     ) -> None:
         self._spec = spec
+        self._priors = priors(spec.input_size) if boxes == "deltas" else None
         self._selection = Selection(score, nms_iou, max_detections)
         self._size = np.array(spec.input_size * 2, np.float32)  # (4,)
         self._names = _names(spec, spec.outputs) if fixed(spec.outputs) else None
@@ -37,6 +52,8 @@ class Head:
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
         """Decode the faces of one picture."""
         scores_name, boxes_name = self._names = self._names or _names(self._spec, described(outputs))
+        if self._priors is not None:
+            return self._from_deltas(outputs[scores_name][0], outputs[boxes_name][0], transform)
         scores = outputs[scores_name][0][:, 1:]  # (N, C)
         best = float32(scores[:, 0] if scores.shape[1] == 1 else scores.max(axis=1))
         rows = self._selection.strongest(best)
@@ -45,6 +62,36 @@ class Head:
         with np.errstate(over="ignore"):  # what is not finite is dropped
             xyxy = float32(outputs[boxes_name][0][rows]) * self._size
         return self._selection.detections(xyxy, best[rows], scores[rows].argmax(axis=1), transform)
+
+
+    def _from_deltas(self, logits: Float32, deltas: Float32, transform: Transform) -> Detections:
+        """logits: (N, 1 + C); deltas: (N, 4). What is decoded is only what passes."""
+        assert self._priors is not None
+        if len(logits) != len(self._priors):
+            raise BackendError(f"heads.{self._spec.name}: found {len(logits)} boxes; expected {len(self._priors)}")
+        shifted = np.exp(np.clip(logits - logits.max(axis=1, keepdims=True), -80, 0))
+        scores = float32(shifted / shifted.sum(axis=1, keepdims=True))[:, 1:]  # (N, C)
+        best = scores.max(axis=1)
+        rows = self._selection.strongest(best)
+        if not len(rows):
+            return Detections.empty()
+        prior, delta = self._priors[rows], float32(deltas[rows])
+        center = prior[:, :2] + _CENTER * delta[:, :2] * prior[:, 2:]
+        size = prior[:, 2:] * np.exp(np.minimum(_SIZE * delta[:, 2:], 10))
+        xyxy = from_size(center, size) * self._size
+        return self._selection.detections(xyxy, best[rows], scores[rows].argmax(axis=1), transform)
+
+
+def priors(input_size: tuple[int, int]) -> Float32:
+    """The boxes (N, 4) that deltas start from: centre and size as a share of the input, clipped to it."""
+    width, height = input_size
+    found = []
+    for stride, sizes in _PRIORS:
+        columns, rows = -(-width // stride), -(-height // stride)
+        y, x, side = np.meshgrid(np.arange(rows), np.arange(columns), sizes, indexing="ij")
+        # the grid of a map whose size is no multiple of the stride is squeezed into the picture
+        found.append(np.stack([(x + 0.5) / columns, (y + 0.5) / rows, side / width, side / height], -1).reshape(-1, 4))
+    return np.clip(np.concatenate(found), 0, 1).astype(np.float32)
 
 
 def _names(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> tuple[str, str]:
