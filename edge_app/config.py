@@ -18,7 +18,7 @@ import yaml
 from edge_app import manifest as manifests
 from edge_app import registry
 from edge_app.document import Problems, describe, entries, load_yaml, nearest
-from edge_app.errors import ConfigError, ModelError
+from edge_app.errors import ConfigError, ModelError, OptionError
 from edge_app.manifest import Manifest
 from edge_app.options import (
     WRONG,
@@ -32,6 +32,7 @@ from edge_app.options import (
     read_options,
 )
 from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_track, watched
+from edge_app.shapes import polygon_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class HeadCommon:
-    """When a head runs. every_s: at most this often; between, its last result stands, with its age."""
+    """When a head runs. every_s: at most this often; between, its last result stands, with its age.
+
+    ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
+    """
 
     enabled: bool = True
     every_s: Seconds = 0.0
+    ignore: tuple[tuple[Point, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +265,11 @@ def _read_heads(node: yaml.Node | None, manifest: Manifest, overridden: bool, pr
         values = read_options(options, schema, f"heads.{name}", problems)
         shared = {o.name: values.pop(o.name) for o in common if o.name in values}
         heads[name] = Head(HeadCommon(**shared), {**spec.options, **values})
+        for polygon in heads[name].common.ignore:
+            try:
+                polygon_of("ignore", polygon)
+            except OptionError as exc:
+                problems.add(entries(options)["ignore"], f"heads.{name}.{exc}")
     return heads
 
 

@@ -94,7 +94,7 @@ class Disk:
         """Keep a second process out, which would deliver everything twice."""
         if self._folder_lock is not None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(self._folder)
         fd = os.open(self._folder / "outbox.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,6 +102,18 @@ class Disk:
             os.close(fd)
             raise ConfigError(f"{self._folder}: in use by another edge-app; expected a state_dir of its own") from exc
         self._folder_lock = fd
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder, and what it lies in, so that a power cut does not take it away again."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        fd = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The stage that runs the rules: identities first, then every rule in the configuration's order, into `Frame.events`.
+"""The stage behind the heads: ignore masks, identities, then every rule in the configuration's order.
 
 Not here: what a rule is (analytics/), how events are published (messages.py).
 """
@@ -6,13 +6,16 @@ Not here: what a rule is (analytics/), how events are published (messages.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from edge_app import analytics, rule_blocks
 from edge_app.analytics import Moment, Overlay
-from edge_app.config import Config
-from edge_app.frame import Event, Frame
+from edge_app.config import Config, Head
+from edge_app.frame import Detections, Event, Frame
 from edge_app.rule_blocks import Rule
+from edge_app.shapes import Float64, inside_any, polygon_of
 from edge_app.tracking import Tracker
 
 
@@ -24,18 +27,21 @@ class _Running:
 
 
 class Rules:
-    """Tracks and rules of a configuration. Raises ConfigError where a rule cannot be built."""
+    """Masks, tracks and rules of a configuration. Raises ConfigError where a rule cannot be built."""
 
     def __init__(self, config: Config) -> None:
         self._surroundings = _surroundings(config)
+        self._masks = {name: _polygons(head) for name, head in config.heads.items() if head.common.ignore}
         self._track = config.track
         self._tracker = None if config.track is None else Tracker(config.track)
         self._rules = {block.name: self._build(block) for block in config.rules}
         self._at = Moment(0, 0)
 
     def __call__(self, frame: Frame) -> Frame:
-        """Give detections their identities, then let every rule look; fills `frame.events`."""
+        """Leave out what is to be ignored, give detections identities, let every rule look; fills `frame.events`."""
         self._at = Moment.of(frame)
+        for name, polygons in self._masks.items():
+            _silence(frame, name, polygons)
         if self._tracker is not None:
             self._tracker(frame)
         frame.events = tuple(
@@ -56,7 +62,8 @@ class Rules:
         else:
             kept = {}
         events = [e for n, r in self._rules.items() if n not in kept for e in r.rule.finish("reconfigured", self._at)]
-        self._surroundings, self._track, self._tracker = new._surroundings, new._track, new._tracker
+        self._surroundings, self._masks = new._surroundings, new._masks
+        self._track, self._tracker = new._track, new._tracker
         self._rules = {name: kept.get(name, running) for name, running in new._rules.items()}
         return events
 
@@ -80,6 +87,23 @@ class Rules:
     def _build(self, block: Rule) -> _Running:
         labels, tracked = self._surroundings
         return _Running(block, rule_blocks.build(block, labels, tracked), block.enabled)
+
+
+def _polygons(head: Head) -> list[Float64]:
+    return [polygon_of("ignore", polygon) for polygon in head.common.ignore]
+
+
+def _silence(frame: Frame, name: str, polygons: Sequence[Float64]) -> None:
+    """Leave out the detections of a head whose centre lies in one of the polygons, 0..1."""
+    output = (frame.heads or {}).get(name)
+    if output is None or not isinstance(output.result, Detections) or not len(output.result):
+        return
+    assert frame.heads is not None
+    found = output.result
+    centre = (found.xyxy[:, :2] + found.xyxy[:, 2:]) / (2 * frame.width, 2 * frame.height)
+    hidden = inside_any(centre.astype(np.float64), polygons)
+    if hidden.any():
+        frame.heads[name] = replace(output, result=found[~hidden])
 
 
 def _surroundings(config: Config) -> tuple[Mapping[str, tuple[str, ...]], str | None]:

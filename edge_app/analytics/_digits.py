@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from edge_app.analytics import Point
 from edge_app.analytics._objects import anchors
-from edge_app.analytics._shapes import Float64, inside_any, polygon_of
 from edge_app.frame import Detections, Float32, Frame
+from edge_app.shapes import Float64, inside_any, polygon_of
 
 _ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
 _UNLIKE = 1.6  # a digit of a row is at most so many times as high or low as its median

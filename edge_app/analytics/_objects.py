@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.analytics import Point, RuleContext
-from edge_app.analytics._shapes import Float64, inside_any, polygon_of
 from edge_app.frame import Detections, Frame, JsonValue
+from edge_app.shapes import Float64, inside_any, polygon_of
 
 Anchor = Literal["bottom", "center", "top"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_app.analytics import Moment
 from edge_app.analytics._digits import Glyphs
-from edge_app.analytics._shapes import Float64
+from edge_app.shapes import Float64
 
 _SPARE = 2  # frames of the window that may say something else
 _MOST = 600  # frames that are remembered, however long `length_s`

@@ -11,9 +11,9 @@ import numpy as np
 from edge_app.analytics import Moment, Overlay, RuleContext
 from edge_app.analytics._ledger import Ledger
 from edge_app.analytics._objects import Anchor, Look, Object, Objects
-from edge_app.analytics._shapes import Float64, line_of
 from edge_app.frame import Event, Frame
 from edge_app.options import Fraction, Point
+from edge_app.shapes import Float64, line_of
 
 _LEAST_PX = 3.0  # boxes tremble by this much, however small the picture
 _FORGET_NS = 10_000_000_000  # an object unseen for so long does not come back under its track id

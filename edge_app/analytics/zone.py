@@ -10,9 +10,9 @@ import numpy as np
 from edge_app.analytics import Moment, Overlay, RuleContext
 from edge_app.analytics._ledger import Ledger
 from edge_app.analytics._objects import Anchor, Look, Object, Objects
-from edge_app.analytics._shapes import inside, polygon_of
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.options import Fraction, Point, Seconds
+from edge_app.shapes import inside, polygon_of
 
 
 @dataclass(slots=True)

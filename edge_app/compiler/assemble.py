@@ -38,19 +38,22 @@ class Assembly:
     std: tuple[float, ...]
     cuts: tuple[Feature, ...] = ()
 
-    def on_pixels(self) -> tuple[list[Net], dict[str, Net]]:
-        """Segments and heads for onnxruntime: the first one takes the camera's image."""
+    def on_pixels(self, *, one_pass: bool = True) -> tuple[list[Net], dict[str, Net]]:
+        """Segments and heads for onnxruntime: the first one takes the camera's image. one_pass: see frontend."""
         segments = list(self.segments)
         if segments:
-            return [frontend.with_pixels(segments[0], self.mean, self.std), *segments[1:]], dict(self.heads)
-        return [], {name: frontend.with_pixels(net, self.mean, self.std) for name, net in self.heads.items()}
+            return [self._on_pixels(segments[0], one_pass), *segments[1:]], dict(self.heads)
+        return [], {name: self._on_pixels(net, one_pass) for name, net in self.heads.items()}
 
     def maps(self) -> tuple[Feature, ...]:
         """Every map that leaves a segment: the features, and where segments were cut at others."""
         return (*self.features, *self.cuts)
 
-    def whole_on_pixels(self) -> Net:
-        return frontend.with_pixels(self.whole, self.mean, self.std)
+    def whole_on_pixels(self, *, one_pass: bool = True) -> Net:
+        return self._on_pixels(self.whole, one_pass)
+
+    def _on_pixels(self, net: Net, one_pass: bool) -> Net:
+        return frontend.with_pixels(net, self.mean, self.std, one_pass=one_pass)
 
 
 def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: Sequence[int]) -> Assembly:

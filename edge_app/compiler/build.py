@@ -108,9 +108,9 @@ class _Maker:
         for part, net in self._parts().items():
             self._write(part, "onnx", "onnx", net.serialize())
 
-    def _parts(self) -> dict[str, Net]:
+    def _parts(self, *, one_pass: bool = True) -> dict[str, Net]:
         """Every graph on pixels or features, by part; the backbone's take any image size."""
-        segments, heads = self._assembly.on_pixels()
+        segments, heads = self._assembly.on_pixels(one_pass=one_pass)
         named = {_segment(i, len(segments)): net for i, net in enumerate(segments)}
         parts = {**{name: _free(net) for name, net in named.items()}, **heads}
         return {**parts, "fused": self._whole} if segments else parts
@@ -118,24 +118,25 @@ class _Maker:
     def _int8(self) -> list[Outputs]:
         """Quantise; returns the outputs for the rows that are judged."""
         self._say("int8: measuring ranges")
-        histograms = ranges.measure(self._whole, [self._seen.pixels[i] for i in self._seen.calibration])
+        plain = self._assembly.whole_on_pixels(one_pass=False)
+        histograms = ranges.measure(plain, [self._seen.pixels[i] for i in self._seen.calibration])
         names = self._whole.outputs
 
         def judge(data: bytes) -> float:
             found = self._judge.agreement(_outputs(data, names, self._seen, self._rows))
             return float(np.mean(list(found.values())))
 
-        choice = quantise.choose(self._whole, histograms, judge, self._say)
-        whole = quantise.quantised(self._whole, choice.ranges)
+        choice = quantise.choose(plain, histograms, judge, self._say)
+        whole = quantise.quantised(plain, choice.ranges)
         data = quantise.serialized(whole)
         found = _outputs(data, names, self._seen, self._rows)
-        for part, net in self._parts().items():
+        for part, net in self._parts(one_pass=False).items():
             self._write(part, "int8", "int8.onnx", data if part == "fused" else _quantised(net, choice.ranges))
         self._golden["int8:"] = found[:GOLDEN]
         session = Session(data)
         self._report.int8 = Int8Report(
             self._judge.agreement(found), choice.method, choice.scores,
-            quantise.cosines(self._whole, whole, [self._seen.pixels[i] for i in self._rows[:2]]),
+            quantise.cosines(plain, whole, [self._seen.pixels[i] for i in self._rows[:2]]),
             quantise.float_convolutions(whole), len(data),
             times_ms({"int8": lambda: session.run(self._seen.pixels[:1])})["int8"],
         )  # fmt: skip

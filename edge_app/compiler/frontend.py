@@ -37,27 +37,26 @@ def core(net: Net, color: str) -> Net:
     return net
 
 
-def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float]) -> Net:
-    """`core` behind uint8 (1, H, W, 3) BGR. mean, std: in BGR order, of pixels 0..255."""
+def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pass: bool = True) -> Net:
+    """`core` behind uint8 (1, H, W, 3) BGR. mean, std: in BGR order, of pixels 0..255.
+
+    one_pass: use DequantizeLinear where it can do all of it; a graph that is still to be quantised must not have it.
+    """
     net = net.copy()
     (value,) = net.inputs
     pixels, planes = net.fresh("pixels"), net.fresh("planes")
     net.rename(IMAGE, pixels)
-    before = [Node("Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]})]  # while a pixel is one byte, not four
-    before.append(Node("Cast", [planes], [pixels], {"to": 1}))
     n, channels, height, width = value.shape
     net.inputs = [Value(IMAGE, "uint8", (n, height, width, channels))]
-    net.nodes = before + net.nodes
-    last = pixels
-    if any(mean) and all(m == int(m) and 0 <= m <= 255 for m in mean):
-        # one pass for all of it: (pixel - zero point) * scale
-        last_node = net.nodes[1]
-        names = [net.fresh("pixel_scale"), net.fresh("pixel_zero")]
-        net.weights[names[0]] = (1 / np.array(std, np.float64)).astype(np.float32)
-        net.weights[names[1]] = np.array(mean, np.uint8)
-        last_node.op, last_node.inputs, last_node.attrs = "DequantizeLinear", [planes, *names], {"axis": 1}
-        net.prune()
+    turn = Node("Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]})  # while a pixel is one byte, not four
+    if one_pass and any(mean) and all(m == int(m) and 0 <= m <= 255 for m in mean):
+        scale, zero = net.fresh("pixel_scale"), net.fresh("pixel_zero")
+        net.weights[scale] = (1 / np.array(std, np.float64)).astype(np.float32)
+        net.weights[zero] = np.array(mean, np.uint8)
+        net.nodes = [turn, Node("DequantizeLinear", [planes, scale, zero], [pixels], {"axis": 1}), *net.nodes]
         return net
+    net.nodes = [turn, Node("Cast", [planes], [pixels], {"to": 1}), *net.nodes]
+    last = pixels
     if any(mean):  # padding is zeros behind the subtraction: it cannot go into a padded convolution's bias
         last = _constant(net, "Sub", last, np.array(mean, np.float32))
     if any(s != 1 for s in std) and not _scale_weights(net, last, 1 / np.array(std, np.float64)):

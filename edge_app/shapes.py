@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.analytics import Point
 from edge_app.errors import OptionError
 
 Float64 = NDArray[np.float64]
+Point = tuple[float, float]
 
 
 def inside(points: Float64, polygon: Float64) -> NDArray[np.bool_]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge_app.analytics._shapes import inside, line_of, polygon_of
 from edge_app.errors import OptionError
+from edge_app.shapes import inside, line_of, polygon_of
 
 UNIT = st.floats(0, 1, allow_nan=False)
 
