@@ -6,6 +6,7 @@ Nothing heavy is imported before a command is chosen, so that `--help` answers a
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_app import __version__
-from edge_app.errors import EdgeError
+from edge_app.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
     from edge_app.config import Config
@@ -50,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_replay(commands)
     _add_check(commands)
+    _add_compile(commands)
+    _add_outbox(commands)
     _add_bench(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of what is published")
     schema.set_defaults(command=_schema)
@@ -93,6 +96,50 @@ def _add_check(commands: _Commands[argparse.ArgumentParser]) -> None:
     check.set_defaults(command=_check)
 
 
+def _add_compile(commands: _Commands[argparse.ArgumentParser]) -> None:
+    add = commands.add_parser("compile", help="host only: ONNX files to a model folder", description=_compile.__doc__)
+    add.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="ONNX files, or a model folder")
+    add.add_argument("--out", type=Path, metavar="DIR", help="the model folder to write: models/NAME")
+    add.add_argument("--input", metavar="WxH", help="another image size than the files'")
+    add.add_argument(
+        "--calibrate",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CLIP|FOLDER",
+        help="make int8 too; may be repeated",
+    )
+    add.add_argument("--target", default="onnx", metavar="LIST", help="onnx, rv1106, rk3588 … (default: onnx)")
+    add.add_argument("--family", metavar="NAME", help="overrules what is recognised")
+    add.add_argument("--labels", metavar="FILE", help="a label a line, or coco80")
+    add.add_argument("--mean", metavar="A,B,C", help="of pixels 0..255, in the model's colour order")
+    add.add_argument("--std", metavar="A,B,C")
+    add.add_argument("--color", choices=("rgb", "bgr"), help="the model's colour order")
+    add.add_argument("--resize", choices=("letterbox", "stretch"))
+    add.add_argument("--cut", metavar="STRIDES", help="cut the backbone into segments behind these strides: 4,8,16")
+    add.add_argument("--rknn", type=Path, metavar="DIR", help="the RKNN converter's environment")
+    add.add_argument("--setup-rknn", type=Path, metavar="DIR", help="make that environment (1.4 GB)")
+    add.add_argument("--json", action="store_true", help="print one object")
+    add.set_defaults(command=_compile)
+
+
+def _add_outbox(commands: _Commands[argparse.ArgumentParser]) -> None:
+    outbox = commands.add_parser("outbox", help="what is kept for sinks that are away")
+    actions = outbox.add_subparsers(title="actions", metavar="WHAT", required=True)
+    stats = actions.add_parser("stats", help="how much is kept, for whom", description=_outbox_stats.__doc__)
+    stats.add_argument("--json", action="store_true", help="print one object")
+    stats.set_defaults(command=_outbox_stats)
+    shown = actions.add_parser(
+        "list", help="print the messages, a JSON object a line", description=_outbox_list.__doc__
+    )
+    shown.add_argument("--refused", action="store_true", help="those that a sink would never take, and why")
+    shown.set_defaults(command=_outbox_list)
+    drop = actions.add_parser("drop", help="delete every message that waits", description=_outbox_drop.__doc__)
+    drop.set_defaults(command=_outbox_drop)
+    for action in (stats, shown, drop):
+        _add_config(action)
+
+
 def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     bench = commands.add_parser("bench", help="side-by-side measurements")
     benches = bench.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
@@ -114,6 +161,19 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     track.add_argument("--seeds", type=_positive, default=6, metavar="N", help="scenes a row, default: 6")
     track.add_argument("--json", action="store_true", help="print one object")
     track.set_defaults(command=_bench_track)
+    outbox = benches.add_parser(
+        "outbox",
+        help="writes, syncs and speed of the durable queue beside persist-queue",
+        description=_bench_outbox.__doc__,
+    )
+    outbox.add_argument("--seconds", type=_positive, default=30, metavar="N", help="of each publishing run")
+    outbox.add_argument("--messages", type=_positive, default=20_000, metavar="N", help="of a drain")
+    outbox.add_argument("--rounds", type=_positive, default=3, metavar="N", help="of drains; the median counts")
+    outbox.add_argument(
+        "--cameras", type=_positive, metavar="N", help="instead: N cameras at one broker, 5 a second each"
+    )
+    outbox.add_argument("--json", action="store_true", help="print one object")
+    outbox.set_defaults(command=_bench_outbox)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +221,47 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0 if all(finding.verdict != "fail" for finding in findings) else 2
 
 
+def _compile(arguments: argparse.Namespace) -> int:
+    """Fold, share, split, quantise and convert models, prove each step, and write a model folder."""
+    try:
+        from edge_app.compiler import command
+    except ImportError as exc:
+        raise ConfigError(f"compile needs the library {exc.name}; expected: pip install 'edge-app[compiler]'") from exc
+
+    return command.run(arguments)
+
+
+def _outbox_stats(arguments: argparse.Namespace) -> int:
+    """Count what is kept on disk; a running daemon is not disturbed."""
+    from dataclasses import asdict
+
+    from edge_app import outbox_view
+
+    found = asdict(outbox_view.stats(_load(arguments).device.state_dir))
+    if arguments.json:
+        print(json.dumps(found, default=str))
+    else:
+        print("\n".join(f"{name:16} {value}" for name, value in found.items()))
+    return 0
+
+
+def _outbox_list(arguments: argparse.Namespace) -> int:
+    """Print what is kept on disk, oldest first; a running daemon is not disturbed."""
+    from edge_app import outbox_view
+
+    for line in outbox_view.messages(_load(arguments).device.state_dir, refused=arguments.refused):
+        print(line)
+    return 0
+
+
+def _outbox_drop(arguments: argparse.Namespace) -> int:
+    """Delete what waits for delivery. The daemon must not be running."""
+    from edge_app import outbox_view
+
+    print(f"{outbox_view.drop(_load(arguments).device.state_dir)} messages dropped")
+    return 0
+
+
 def _schema(_: argparse.Namespace) -> int:
     from edge_app.messages import SCHEMA_FILE
 
@@ -184,6 +285,19 @@ def _bench_track(arguments: argparse.Namespace) -> int:
 
     report = track.bench(track.Plan(seeds=arguments.seeds, boxes=arguments.boxes, head=arguments.head))
     print(track.as_json(report) if arguments.json else track.as_table(report))
+    return 0
+
+
+def _bench_outbox(arguments: argparse.Namespace) -> int:
+    """Publish and drain through a real Mosquitto; each figure from a process of its own."""
+    from edge_app.bench import fleet, outbox
+
+    if arguments.cameras:
+        measured = fleet.bench(arguments.cameras, arguments.seconds)
+        print(fleet.as_json(measured) if arguments.json else fleet.as_table(measured))
+        return 0
+    report = outbox.bench(outbox.Plan(arguments.seconds, arguments.messages, arguments.rounds))
+    print(outbox.as_json(report) if arguments.json else outbox.as_table(report))
     return 0
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.sources._opencv import silence
+
+silence()  # before any test opens a clip of its own: FFmpeg takes its log level once
+
 PROJECT = Path(__file__).parent.parent
 
 
@@ -29,3 +33,9 @@ def config_file(tmp_path: Path):
         return path
 
     return write
+
+
+def resident_bytes() -> int:
+    """How much memory this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -12,8 +12,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "edge_app"
 PLUGINS = {"sources": 1, "backends": 1, "heads": 1, "sinks": 1, "analytics": 2}
 LAYER = {
-    0: "frame errors clock config manifest registry boxes options document messages device rule_blocks assignment shapes __init__",
-    2: "geometry preprocess inference tracking rules outbox publish capture stillness timing worker reuse web",
+    0: "__init__ frame errors clock config manifest registry boxes options document messages device "
+    "rule_blocks assignment shapes secret",
+    2: "geometry preprocess inference tracking rules publish capture stillness timing worker reuse web "
+    "outbox store disk gap sequence delivery changes",
     3: "pipeline draw",
     4: "cli daemon replay check",
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from statistics import median_low
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from edge_app.options import Fraction, Point, Positive, Seconds
 from edge_app.shapes import inside, polygon_of
 
 _KEY = "count"
+_MOST = 300  # frames that are remembered, however long `stable_s`
 
 
 class Rule:
     """`new` when `at_least` objects are there, `update` when their number changes, `end` when there are fewer.
 
-    A number counts once it has stood for `stable_s`. polygon: only what has its anchor inside; all without one.
+    What counts is the median of the last `stable_s`, so that one missed box changes nothing. polygon: only what has its
+    anchor inside; all without one.
     """
 
     def __init__(
@@ -43,10 +46,9 @@ class Rule:
         self._stable_ns, self._every_ns = round(stable_s * 1e9), round(update_every_s * 1e9)
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
-        self._counted: dict[str, int] = {}  # what is believed
+        self._seen: deque[tuple[Moment, Counter[str]]] = deque(maxlen=_MOST)  # the last stable_s
+        self._counted: dict[str, int] = {}
         self._told: dict[str, int] = {}
-        self._seen: dict[str, int] = {}  # what the frames say, since when
-        self._since: Moment | None = None
 
     def step(self, frame: Frame) -> Iterator[Event]:
         objects = self._objects(frame)
@@ -56,15 +58,12 @@ class Rule:
         if self._polygon is not None:
             points = np.array([o.anchor for o in objects]).reshape(-1, 2)
             objects = [o for o, is_inside in zip(objects, inside(points, self._polygon).tolist()) if is_inside]
-        seen = dict(sorted(Counter(o.label for o in objects).items()))
-        if self._since is None or seen != self._seen or now.ns < self._since.ns:
-            self._seen, self._since = seen, now
-        if now.ns - self._since.ns >= self._stable_ns:
-            self._counted = seen
-        yield from self._tell(self._since, now)
+        self._note(Counter(o.label for o in objects), now)
+        yield from self._tell(now)
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        self._counted, self._seen, self._since = {}, {}, None
+        self._seen.clear()
+        self._counted = {}
         return self._ledger.finish(reason, at)
 
     def overlay(self) -> list[Overlay]:
@@ -72,15 +71,32 @@ class Rule:
         text = f"{self._name}: {sum(self._counted.values())}"
         return [Overlay(corners, text, closed=True, alert=len(self._ledger) > 0)]
 
-    def _tell(self, since: Moment, now: Moment) -> Iterator[Event]:
+    def _note(self, seen: Counter[str], now: Moment) -> None:
+        """Take in a frame; what is believed follows once the time is covered."""
+        window = self._seen
+        if window and now.ns < window[-1][0].ns:  # the clock went back
+            window.clear()
+        window.append((now, seen))
+        while len(window) > 1 and window[1][0].ns <= now.ns - self._stable_ns:  # the first one covers the whole time
+            window.popleft()
+        if now.ns - window[0][0].ns >= self._stable_ns or len(window) == _MOST:
+            labels = sorted({label for _, counter in window for label in counter})
+            middle = {label: median_low(counter[label] for _, counter in window) for label in labels}
+            self._counted = {label: count for label, count in middle.items() if count}
+
+    def _since(self, enough: bool) -> Moment:
+        """When the frames began to say that there are enough, or not."""
+        return next((at for at, c in self._seen if (c.total() >= self._at_least) is enough), self._seen[-1][0])
+
+    def _tell(self, now: Moment) -> Iterator[Event]:
         count = sum(self._counted.values())
         value: dict[str, JsonValue] = {"count": count, "labels": dict(self._counted)}
         if _KEY not in self._ledger:
             if count >= self._at_least:
                 self._told = self._counted
-                yield self._ledger.begin(_KEY, since, now, value)
+                yield self._ledger.begin(_KEY, self._since(True), now, value)
         elif count < self._at_least:
-            yield self._ledger.end(_KEY, since, "fewer", value)
+            yield self._ledger.end(_KEY, self._since(False), "fewer", value)
         elif self._counted != self._told:
             said = self._ledger.update(_KEY, now, value)
             if said or not self._every_ns:

@@ -86,10 +86,12 @@ class Rule:
 
     def _place_of(self, o: Object, free: dict[int, _Place]) -> _Place | None:
         """The place where the object stays: its own, or one of its class that it covers."""
-        near = [(iou(o.box, p.box), p) for p in free.values() if p.best.label == o.label]
-        near = [pair for pair in near if pair[0] >= self._overlap]
-        own = [place for _, place in near if place.track_id == o.track_id]
-        return own[0] if own else max(near, key=lambda pair: pair[0])[1] if near else None
+        same = [place for place in free.values() if place.best.label == o.label]
+        own = next((place for place in same if place.track_id == o.track_id), None)
+        if own is not None and iou(o.box, own.box) >= self._overlap:
+            return own
+        best = max(same, key=lambda place: iou(o.box, place.box), default=None)
+        return best if best is not None and iou(o.box, best.box) >= self._overlap else None
 
     def _settle(self, o: Object, now: Moment) -> None:
         if len(self._places) < _MOST:

@@ -22,8 +22,8 @@ def program() -> str | None:
 class Mosquitto:
     """Always on the same port. A subscriber that falls behind loses nothing: its queue is unbounded."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises ConfigError where there is no broker to start."""
+    def __init__(self, folder: Path, *, persistent: bool = False) -> None:
+        """persistent: keeps what it has accepted over `stop`. Raises ConfigError where there is no broker to start."""
         found = program()
         if found is None:
             raise ConfigError("found no mosquitto; expected it installed: apt-get install mosquitto")
@@ -33,9 +33,11 @@ class Mosquitto:
             self.port: int = probe.getsockname()[1]
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n",
-            encoding="ascii",
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+            + (f"persistence true\npersistence_location {folder}/\nuser root\n" if persistent else ""),
+            encoding="utf-8",
         )
+        self._persistent = persistent
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Mosquitto:
@@ -60,8 +62,8 @@ class Mosquitto:
         raise ConfigError(f"mosquitto does not listen on 127.0.0.1:{self.port}")
 
     def stop(self) -> None:
-        """Kill it: what it had in memory is gone, as after a power cut. Safe to call twice."""
+        """End it; what it had in memory is gone where it is not persistent. Safe to call twice."""
         if self._process is not None:
-            self._process.kill()
+            (self._process.terminate if self._persistent else self._process.kill)()
             self._process.wait()
             self._process = None

@@ -1,1 +1,1 @@
-"""The model compiler, host only: ONNX files of any framework in, a model folder that proves itself out. See README.md."""
+"""The model compiler, host only: ONNX files in, a model folder that proves itself out. README.md explains it."""

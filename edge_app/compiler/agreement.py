@@ -1,8 +1,8 @@
 """How well two sets of results of one head agree, as one number from 0 to 1.
 
-Boxes: F1 at IoU 0.5 of the same class, with hysteresis: what one side scores 0.4 or more counts as found when the other has
-it with 0.3 or more, so that a score beside the threshold is no disagreement. Whole pictures: the share whose best class is
-the same. Regions: mean IoU of their area, class by class. Vectors: mean cosine.
+Boxes: F1 at IoU 0.5 of the same class, with hysteresis: what one side scores 0.4 or more counts as found when the other
+has it with 0.3 or more, so that a score beside the threshold is no disagreement. Whole pictures: the share whose best
+class is the same. Regions: mean IoU of their area, class by class. Vectors: mean cosine.
 """
 
 from __future__ import annotations

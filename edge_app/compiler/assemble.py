@@ -57,7 +57,7 @@ class Assembly:
 
 
 def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: Sequence[int]) -> Assembly:
-    """Share one backbone among models, or split one. size: another width and height. cuts: strides to cut segments at."""
+    """Share one backbone among models, or split one. size: another width and height. cuts: strides to cut at."""
     nets = []
     for original in originals:
         net = frontend.core(original.net, original.picture.color)
@@ -114,7 +114,9 @@ def prove_equal(originals: Sequence[Original], runner: Runner, pictures: Picture
 
 def _error(original: Original, reference: Array, found: Array) -> float:
     if reference.shape != found.shape:
-        raise ModelError(f"{original.name}: the compiled graph gives {found.shape}, the file as published {reference.shape}")
+        raise ModelError(
+            f"{original.name}: the compiled graph gives {found.shape}, the file as published {reference.shape}"
+        )
     error = float(np.max(np.abs(found - reference) / np.maximum(1, np.abs(reference)), initial=0))
     if not error <= TOLERANCE:
         raise ModelError(

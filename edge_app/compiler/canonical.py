@@ -5,7 +5,6 @@ Not here: reading and opsets (net.py), channel shuffles (movement.py), what the 
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from edge_app.compiler import movement
@@ -14,9 +13,16 @@ from edge_app.errors import ModelError
 
 
 def canonicalise(net: Net) -> Net:
-    """A new, equal graph in canonical form. net: all input shapes known. Raises ModelError where it cannot be folded."""
+    """A new, equal graph in canonical form. net: input shapes known. Raises ModelError where it cannot be folded."""
     net = _folded(net)
-    for rewrite in (_no_identities, _no_transpose_pairs, _plain_softmax, _separate_convolutions, _no_pads, _scaled_resizes):
+    for rewrite in (
+        _no_identities,
+        _no_transpose_pairs,
+        _plain_softmax,
+        _separate_convolutions,
+        _no_pads,
+        _scaled_resizes,
+    ):
         rewrite(net, net.shapes())
         net.prune()
     movement.rewrite(net, net.shapes())
@@ -32,7 +38,9 @@ def _folded(net: Net) -> Net:
     try:
         slim = onnxslim.slim(net.to_model())
     except Exception as exc:  # onnxslim lets through whatever its many passes meet
-        raise ModelError(f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph") from exc
+        raise ModelError(
+            f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph"
+        ) from exc
     folded = from_model(slim, net.name)
     folded.declared = {}
     return folded
@@ -159,5 +167,3 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
     if unknown:
         raise ModelError(f"{net.name}: cannot take {width}x{height} images: the shape of '{unknown[0]}' stays unknown")
     return net
-
-

@@ -1,8 +1,8 @@
 """How far a tensor's cells reach into the image: stride and receptive field, tensor by tensor.
 
 Cell i of a map depends on pixels i * stride + low to i * stride + high, in x and y alike (the wider of both is taken).
-What depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no extent. Reuse recomputes crops
-by these numbers, so they may be too wide, never too narrow.
+What depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no extent. Reuse recomputes
+crops by these numbers, so they may be too wide, never too narrow.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class Extent:
         return Extent(self.stride, min(self.low, other.low), max(self.high, other.high))
 
 
-_CELLWISE = frozenset(
-    "Relu LeakyRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu PRelu Softplus Erf Exp Log Sqrt Abs Neg Pow Identity Cast "
-    "Add Sub Mul Div Min Max BatchNormalization Dropout QuantizeLinear DequantizeLinear Mish Gelu Celu Selu ThresholdedRelu".split()
-)
+_CELLWISE = frozenset((
+    "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "PRelu", "Softplus", "Erf",
+    "Exp", "Log", "Sqrt", "Abs", "Neg", "Pow", "Identity", "Cast", "Add", "Sub", "Mul", "Div", "Min", "Max",
+    "BatchNormalization", "Dropout", "QuantizeLinear", "DequantizeLinear", "Mish", "Gelu", "Celu", "Selu",
+))  # fmt: skip
 _CHANNELWISE = frozenset(("Concat", "Split", "Gather", "Slice", "Softmax"))  # where their axis is 1
 
 
@@ -62,7 +63,10 @@ def _through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> 
         if kernel is None:
             return None
         dims = range(len(kernel))
-        strides, dilations = node.attrs.get("strides", [1] * len(kernel)), node.attrs.get("dilations", [1] * len(kernel))
+        strides, dilations = (
+            node.attrs.get("strides", [1] * len(kernel)),
+            node.attrs.get("dilations", [1] * len(kernel)),
+        )
         pads = node.attrs.get("pads", [0] * 2 * len(kernel))
         if len(set(strides)) != 1 or node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             return None

@@ -1,7 +1,7 @@
 """Which model family a graph is, by its outputs and last layers, and what that family's inputs usually are.
 
-The families' own decoders say whether they can read a graph's outputs. ONNX carries no preprocessing: what is taken from
-here instead of from the user is reported as assumed. Not here: cutting baked-in post-processing off (tails.py).
+The families' own decoders say whether they can read a graph's outputs. ONNX carries no preprocessing: what is taken
+from here instead of from the user is reported as assumed. Not here: cutting baked-in post-processing off (tails.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Picture:
     mean: Triple
     std: Triple
     resize: Resize
+    pad: int = 114
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from edge_app.errors import ConfigError, ModelError
 def written(out: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of `out` at the end, or vanishes where something fails.
 
-    What lies in `out` and is no part of the model it holds (a clip, a README) is kept. Raises ConfigError where `out` is
-    something else than a model folder, ModelError where the disk refuses.
+    What lies in `out` and is no part of the model it holds (a clip, a README) is kept. Raises ConfigError where `out`
+    is something else than a model folder, ModelError where the disk refuses.
     """
     out = Path(os.path.abspath(out))
     kept = _not_the_models(out)
@@ -66,7 +66,9 @@ def _not_the_models(out: Path) -> list[Path]:
     if not entries:
         return []
     if not (out / manifests.FILE).exists():
-        raise ConfigError(f"--out {out}: holds files and no {manifests.FILE}; expected a new folder, or a model to replace")
+        raise ConfigError(
+            f"--out {out}: holds files and no {manifests.FILE}; expected a new folder, or a model to replace"
+        )
     old = manifests.load(out)
     own = {*old.files(), *old.sha256, *old.fused.values(), manifests.FILE, manifests.GOLDEN}
     return [path for path in entries if path.name not in own]

@@ -1,7 +1,8 @@
 """What the first layer takes: the camera's uint8 BGR pixels instead of normalised float planes.
 
-`core` is the graph as the NPU's converter wants it: float32 (1, 3, H, W), BGR, normalised. `with_pixels` puts the camera's
-image in front of it: uint8 (1, H, W, 3), std folded into the first convolution. Not here: which mean and std (families.py).
+`core` is the graph as the NPU's converter wants it: float32 (1, 3, H, W), BGR, normalised. `with_pixels` puts the
+camera's image in front of it: uint8 (1, H, W, 3), std folded into the first convolution. Not here: which mean and std
+(families.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REVERSED = np.array([2, 1, 0], np.int64)
 
 
 def core(net: Net, color: str) -> Net:
-    """The graph on float32 (1, 3, H, W) BGR. color: the order that `net` was trained with. Raises ModelError on others."""
+    """The graph on float32 (1, 3, H, W) BGR. color: the order of its training. Raises ModelError for other inputs."""
     if len(net.inputs) != 1:
         names = ", ".join(value.name for value in net.inputs) or "none"
         raise ModelError(f"{net.name}: found the inputs {names}; expected one image")
@@ -119,7 +120,9 @@ def _scale_weights(net: Net, tensor: str, factors: np.ndarray) -> bool:
 def _change_weights(net: Net, tensor: str, change: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Change the weights (out, 3, kh, kw) of every convolution on `tensor`; False where something else takes it too."""
     after = net.consumers().get(tensor, [])
-    if not after or any(n.op != "Conv" or n.attrs.get("group", 1) != 1 or n.inputs[1] not in net.weights for n in after):
+    if not after or any(
+        n.op != "Conv" or n.attrs.get("group", 1) != 1 or n.inputs[1] not in net.weights for n in after
+    ):
         return False
     for node in after:
         name = net.fresh(f"{node.inputs[1]}_image")

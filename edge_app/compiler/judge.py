@@ -23,7 +23,12 @@ class Judge:
     """Compares outputs of the same pictures. rows: of the pictures; reference: what float32 gives for each of them."""
 
     def __init__(
-        self, originals: Sequence[Original], whole: Net, pictures: Pictures, rows: Sequence[int], reference: Sequence[Outputs]
+        self,
+        originals: Sequence[Original],
+        whole: Net,
+        pictures: Pictures,
+        rows: Sequence[int],
+        reference: Sequence[Outputs],
     ) -> None:
         self._heads = {original.name: _decoder(original, whole) for original in originals}
         self._transforms = [pictures.transforms[row] for row in rows]
@@ -82,5 +87,3 @@ def by_head(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, dict[str
         head, _, output = name.partition("/")
         found.setdefault(head, {})[output] = array
     return found
-
-

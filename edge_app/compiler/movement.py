@@ -147,7 +147,8 @@ def _take(node: Node, constants: list[Array | None], array: Array) -> list[Array
 
 
 _MOVES: dict[str, _Move] = {
-    "Reshape": _reshape, "Split": _split, "Slice": _slice, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Gather": _take,
+    "Reshape": _reshape, "Split": _split, "Slice": _slice, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
+    "Gather": _take,
     "Transpose": lambda node, _, array: [np.transpose(array, node.attrs.get("perm"))],
     "Identity": lambda _node, _constants, array: [array],
     "Flatten": lambda node, _, array: [array.reshape(int(np.prod(array.shape[: node.attrs.get("axis", 1)])), -1)],

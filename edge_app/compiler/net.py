@@ -136,7 +136,7 @@ class Net:
         self.weights = {name: array for name, array in self.weights.items() if name in used}
 
     def values(self) -> dict[str, Value]:
-        """Every tensor whose type and shape shape inference finds. Raises ModelError where the graph contradicts itself."""
+        """Every tensor whose type and shape inference finds. Raises ModelError where the graph contradicts itself."""
         model = self._model([])  # without outputs, every tensor is a value in between
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
@@ -173,7 +173,7 @@ class Net:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edge_app")
 
     def serialize(self) -> bytes:
-        """The bytes of a complete ONNX file: outputs typed and shaped, checked. Raises ModelError where it is invalid."""
+        """The bytes of a complete ONNX file, checked. Raises ModelError where it is invalid."""
         model = self.to_model()
         try:
             onnx.checker.check_model(model, full_check=True)
@@ -223,7 +223,7 @@ def from_model(model: onnx.ModelProto, name: str) -> Net:
 
 
 def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[str]) -> Net:
-    """The part of a graph between some tensors and others. Raises ValueError where an output needs more than `inputs`."""
+    """The part of a graph between some tensors and others. Raises ValueError where it needs more than `inputs`."""
     inputs = list(inputs)
     part = net.copy()
     part.name, part.inputs, part.outputs, part.declared = name, inputs, list(outputs), {}
@@ -286,7 +286,9 @@ def _refuse_external(model: onnx.ModelProto, path: Path) -> None:
     tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
-            raise ModelError(f"{path}: '{tensor.name}' lies in another file (external data); expected all weights in one file")
+            raise ModelError(
+                f"{path}: '{tensor.name}' lies in another file (external data); expected all weights in one file"
+            )
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
@@ -298,11 +300,11 @@ _TYPES = {
     "float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "int64": TensorProto.INT64,
     "int32": TensorProto.INT32, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL,
 }  # fmt: skip
-_NAMES = {number: name for name, number in _TYPES.items()}
+_NAMES = {int(number): name for name, number in _TYPES.items()}
 
 
 def _value(info: onnx.ValueInfoProto) -> Value | None:
-    kind = _NAMES.get(info.type.tensor_type.elem_type)
+    kind = _NAMES.get(int(info.type.tensor_type.elem_type))
     return None if kind is None else Value(info.name, kind, _shape(info) or ())
 
 

@@ -1,7 +1,7 @@
 """Every graph of a model converted for one NPU, and run in the converter's simulator as the device would run it.
 
-Heads are calibrated with the features that float32 gives, and simulated with those that the simulated backbone gives. One
-more file has backbone and heads fused. Not here: the converter itself (rknn.py).
+Heads are calibrated with the features that float32 gives, and simulated with those that the simulated backbone gives.
+One more file has backbone and heads fused. Not here: the converter itself (rknn.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def check_targets(targets: Sequence[str], calibrated: bool, converter: Path | No
     """Everything that can be known before the work begins. Raises ConfigError."""
     wanted = [target for target in targets if target != "onnx"]
     if wanted and not calibrated:
-        raise ConfigError(f"--target {wanted[0]}: NPUs compute in int8; expected --calibrate with a clip or a folder of images")
+        raise ConfigError(
+            f"--target {wanted[0]}: NPUs compute in int8; expected --calibrate with a clip or a folder of images"
+        )
     if wanted:
         rknn.environment(converter)
 
@@ -85,7 +87,10 @@ class Conversion:
             found[name] = dict(zip(net.outputs, made.outputs))
         if assembly.segments:
             files["fused"] = self._convert("fused", assembly.whole, assembly, calibration, {})
-        outputs = [{head: {n: a[i : i + 1] for n, a in named.items()} for head, named in found.items()} for i in range(len(rows))]
+        outputs: list[Outputs] = [
+            {head: {n: a[i : i + 1] for n, a in named.items()} for head, named in found.items()}
+            for i in range(len(rows))
+        ]
         return Made(files, outputs)
 
     def _convert(

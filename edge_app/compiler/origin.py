@@ -1,4 +1,4 @@
-"""What the user gives: ONNX files, or a model folder, each with its family, its preprocessing, and a way to run it as it was.
+"""What the user gives: ONNX files or a model folder, each with its family, its preprocessing, and a way to run it.
 
 Not here: any change beyond canonical form and cutting tails (assemble.py, build.py).
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,8 @@ def _folder(folder: Path, given: Given) -> list[Original]:
     """The heads of a model folder. Its manifest says everything that an ONNX file does not."""
     manifest = manifests.load(folder)
     spec = manifest.input
-    recorded = Picture(spec.color, spec.mean, spec.std, spec.resize)
-    picture = recorded if spec.dtype == "float32" else Picture(spec.color, (0, 0, 0), (1, 1, 1), spec.resize)
+    recorded = Picture(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
+    picture = recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
     originals = []
     for name, head in manifest.heads.items():
@@ -131,9 +131,19 @@ def _folder(folder: Path, given: Given) -> list[Original]:
         family = Family(head.family, f"as {folder / manifests.FILE} says", recorded)
         originals.append(
             Original(
-                name, whole, None, family, picture, recorded, head.labels, head.options, (),
-                tuple(data for _, data in files), _four(shape), dtype,
-            )  # fmt: skip
+                name,
+                whole,
+                None,
+                family,
+                picture,
+                recorded,
+                head.labels,
+                head.options,
+                (),
+                tuple(data for _, data in files),
+                _four(shape),
+                dtype,
+            )
         )
     if given.family or given.mean or given.std or given.color or given.resize:
         raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
@@ -158,7 +168,9 @@ def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | 
 def _sized(raw: Net, given: Given, where: str) -> Net:
     """The graph with every input size known."""
     if len(raw.inputs) != 1:
-        raise ModelError(f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image")
+        raise ModelError(
+            f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image"
+        )
     (value,) = raw.inputs
     if len(value.shape) != 4 or value.dtype not in ("float32", "uint8"):
         raise ModelError(f"{where}: input '{value.name}' is {value.dtype}{value.shape}; expected an image (1, 3, H, W)")
@@ -187,7 +199,10 @@ def _picture(family: Family, given: Given) -> tuple[Picture, list[str]]:
         if told is None
     ]  # fmt: skip
     return Picture(
-        given.color or default.color, given.mean or default.mean, given.std or default.std, given.resize or default.resize
+        given.color or default.color,
+        given.mean or default.mean,
+        given.std or default.std,
+        given.resize or default.resize,
     ), assumed
 
 

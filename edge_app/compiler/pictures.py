@@ -1,4 +1,4 @@
-"""Real pictures for calibration and for proving equality: frames of a clip, or images of a folder, spread over all of it."""
+"""Real pictures to calibrate with and to prove equality on: frames of a clip or images of a folder, evenly spread."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def load(path: Path, spec: Input, calibration: int, held_out: int) -> Pictures:
     """Read a clip or folder. spec: its size and resize are used. Raises ConfigError where nothing can be read."""
     images = list(_folder(path, calibration + held_out) if path.is_dir() else _clip(path, calibration + held_out))
     if not images:
-        raise ConfigError(f"--calibrate {path}: found no picture; expected a clip, or a folder of {', '.join(_SUFFIXES)}")
+        raise ConfigError(
+            f"--calibrate {path}: found no picture; expected a clip, or a folder of {', '.join(_SUFFIXES)}"
+        )
     preprocess = Preprocess(_uint8(spec))
     laid = []
     for sequence, image in enumerate(images):
@@ -70,7 +72,7 @@ def joined(parts: Sequence[Pictures]) -> Pictures:
 
 
 def synthetic(spec: Input, count: int = 4) -> Pictures:
-    """Blobs and edges from a fixed seed, for when there is no --calibrate: enough to compare graphs, not to calibrate."""
+    """Blobs and edges from a fixed seed, where there is no --calibrate: enough to compare graphs."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(count):
@@ -84,7 +86,9 @@ def synthetic(spec: Input, count: int = 4) -> Pictures:
     preprocess = Preprocess(_uint8(spec))
     laid = [
         (tensor[0].copy(), transform)
-        for tensor, transform in (preprocess(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made))
+        for tensor, transform in (
+            preprocess(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made)
+        )
     ]
     rows = tuple(range(count))
     return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rows, rows, "seeded pictures")

@@ -1,6 +1,6 @@
 """Static INT8: QDQ graphs, per channel, from ranges that were measured once for the whole model.
 
-A tensor that leaves one graph and enters another has one range, so that both have its scale and nothing is lost in between.
+A tensor that leaves one graph and enters another has one range, so that both have its scale and nothing is lost.
 uint8 activations and int8 weights: what onnxruntime's x86 and ARM kernels are fastest at. Not here: measuring ranges
 (ranges.py), NPUs (rknn.py).
 """
@@ -44,9 +44,11 @@ def quantised(net: Net, found: Ranges) -> Net:
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry
 
+    values = net.values()
+    net = _corrected(net, found)
     model = shape_inference.infer_shapes(net.to_model())
     names = {f"{n.op}_{n.outputs[0]}" for n in net.nodes}  # as Net.to_model names nodes
-    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in _complete(net, found).items()}
+    data = {name: (np.float32(r.low), np.float32(r.high)) for name, r in _complete(net, found).items()}
     options = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
     logging.getLogger().setLevel(logging.ERROR)  # onnxruntime reports through the root logger
     with warnings.catch_warnings():
@@ -60,7 +62,7 @@ def quantised(net: Net, found: Ranges) -> Net:
         except Exception as exc:  # the quantiser lets through KeyError, ValueError and others
             raise ModelError(f"{net.name}: cannot be quantised: {exc!r}") from exc
     made = from_model(result, net.name)
-    made.declared = net.values()
+    made.declared = values
     return made
 
 
@@ -116,6 +118,25 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
         for name, twin in pairs.items():
             least[name] = min(least[name], cosine(reference[name], found[twin]))
     return dict(sorted(least.items(), key=lambda pair: pair[1]))
+
+
+def _corrected(net: Net, found: Ranges) -> Net:
+    """Biases moved by what rounding the weights adds on average, by the mean of each input channel over calibration."""
+    net = net.copy()
+    for node in net.nodes:
+        reach = found.get(node.inputs[0]) if node.op == "Conv" and len(node.inputs) == 3 else None
+        if reach is None or reach.means is None or not {node.inputs[1], node.inputs[2]} <= set(net.weights):
+            continue
+        weights = net.weights[node.inputs[1]].astype(np.float64)  # (out, in / groups, kh, kw)
+        scale = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / 127, 1e-12)
+        error = (np.clip(np.round(weights / scale), -127, 127) * scale - weights).sum(axis=(2, 3))
+        groups = node.attrs.get("group", 1)
+        of_group = np.repeat(np.arange(groups), len(weights) // groups)
+        shift = (error * reach.means.reshape(groups, -1)[of_group]).sum(axis=1)
+        name = net.fresh(f"{node.outputs[0]}_bias")
+        net.weights[name] = (net.weights[node.inputs[2]] - shift).astype(np.float32)
+        node.inputs[2] = name
+    return net
 
 
 def _float_tail(net: Net) -> set[str]:

@@ -15,32 +15,45 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.session import Session
 from edge_app.frame import UInt8
 
-Ranges = dict[str, tuple[float, float]]
-METHODS = ("minmax", "percentile", "kl")
+METHODS = ("minmax", "percentile 99.999", "percentile 99.99", "kl")
 _BINS = 2048
 _LEVELS = 256
 _SAMPLES = 16_384  # of a tensor and picture: what a percentile needs, at a tenth of the time
-_OUTSIDE = 1e-4  # the share of values that `percentile` gives up, half at either end
 _CANDIDATES = np.linspace(0.4, 1.0, 25)
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """What int8 has to hold of a tensor. means: of each channel, of maps (N, C, H, W) only."""
+
+    low: float
+    high: float
+    means: NDArray[np.float64] | None = None
+
+
+Ranges = dict[str, Range]
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
-    """Values of one tensor: `counts` of equal bins between low and high."""
+    """Values of one tensor: `counts` of equal bins between low and high; means as in Range."""
 
     low: float
     high: float
     counts: NDArray[np.int64]
+    means: NDArray[np.float64] | None
 
     def range(self, method: str) -> tuple[float, float]:
         if method == "minmax" or self.high <= self.low:
             return self.low, self.high
-        return self._percentile() if method == "percentile" else self._divergence()
+        kind, _, percent = method.partition(" ")
+        return self._percentile(1 - float(percent) / 100) if kind == "percentile" else self._divergence()
 
-    def _percentile(self) -> tuple[float, float]:
+    def _percentile(self, outside: float) -> tuple[float, float]:
+        """outside: the share of values that is given up, half at either end."""
         share = np.cumsum(self.counts) / max(1, self.counts.sum())
-        first = int(np.searchsorted(share, _OUTSIDE / 2))
-        last = int(np.searchsorted(share, 1 - _OUTSIDE / 2))
+        first = int(np.searchsorted(share, outside / 2))
+        last = int(np.searchsorted(share, 1 - outside / 2))
         return self._edge(first), self._edge(min(last, _BINS - 1) + 1)
 
     def _divergence(self) -> tuple[float, float]:
@@ -78,7 +91,12 @@ class Histogram:
 def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
     """Histograms of every float tensor. pixels: (H, W, 3), iterated twice."""
     values = net.values()
-    names = [output for node in net.nodes for output in node.outputs if output in values and values[output].dtype == "float32"]
+    names = [
+        output
+        for node in net.nodes
+        for output in node.outputs
+        if output in values and values[output].dtype == "float32"
+    ]
     watched = net.copy()
     watched.outputs = names
     session = Session(watched.serialize(), optimise=False)
@@ -89,13 +107,18 @@ def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
         low = np.minimum(low, [array.min(initial=np.inf) for array in arrays])
         high = np.maximum(high, [array.max(initial=-np.inf) for array in arrays])
     counts = np.zeros((len(names), _BINS), np.int64)
+    sums: list[NDArray[np.float64] | None] = [None] * len(names)
     factors = _BINS / np.maximum(high - low, 1e-12)
     for picture in pictures:
         for i, array in enumerate(session.run(picture[None])):
             flat = array.ravel()[:: max(1, array.size // _SAMPLES)]
             index = np.minimum(((flat - low[i]) * factors[i]).astype(np.int64), _BINS - 1)
             counts[i] += np.bincount(np.maximum(index, 0), minlength=_BINS)
-    return {name: Histogram(float(low[i]), float(high[i]), counts[i]) for i, name in enumerate(names)}
+            if array.ndim == 4:
+                mean = array.mean(axis=(0, 2, 3), dtype=np.float64) / len(pictures)
+                before = sums[i]
+                sums[i] = mean if before is None else before + mean
+    return {name: Histogram(float(low[i]), float(high[i]), counts[i], sums[i]) for i, name in enumerate(names)}
 
 
 def of(histograms: dict[str, Histogram], method: str) -> Ranges:
@@ -103,5 +126,5 @@ def of(histograms: dict[str, Histogram], method: str) -> Ranges:
     found = {}
     for name, histogram in histograms.items():
         low, high = histogram.range(method)
-        found[name] = (min(low, 0.0), max(high, 0.0))
+        found[name] = Range(min(low, 0.0), max(high, 0.0), histogram.means)
     return found

@@ -17,7 +17,7 @@ class HeadReport:
 
 @dataclass(slots=True)
 class Int8Report:
-    """agreement: decoded results against float32, by head, on pictures not used for calibration; cosines: worst first."""
+    """agreement: decoded results against float32, on pictures not used for calibration; cosines: worst first."""
 
     agreement: dict[str, float]
     method: str
@@ -84,9 +84,13 @@ def as_table(report: Report) -> str:
         rows.append((name, text))
     if report.assumed:
         rows.append(("assumed", "; ".join(report.assumed)))
-    rows.append(("equality", f"largest error {report.max_abs_error:.1e} against the files as published, on {report.pictures}"))
+    rows.append(
+        ("equality", f"largest error {report.max_abs_error:.1e} against the files as published, on {report.pictures}")
+    )
     times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in report.time_ms.items())
-    rows.append(("time", f"{times}: {report.speedup:.2f}x fused, {report.speedup_split:.2f}x apart (one thread, in turns)"))
+    rows.append(
+        ("time", f"{times}: {report.speedup:.2f}x fused, {report.speedup_split:.2f}x apart (one thread, in turns)")
+    )
     rows.append(("size", f"{report.parameters:,} parameters, {report.bytes:,} bytes"))
     if report.int8:
         rows += _int8(report.int8)

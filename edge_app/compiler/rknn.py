@@ -84,7 +84,9 @@ def environment(folder: Path | None) -> Path:
     folder = (folder or DEFAULT_ENVIRONMENT).expanduser()
     python = folder / "bin" / "python"
     if not python.exists():
-        raise ConfigError(f"{folder}: the RKNN converter is not there; expected it made by: edge-app compile --setup-rknn {folder}")
+        raise ConfigError(
+            f"{folder}: the RKNN converter is not there; expected it made by: edge-app compile --setup-rknn {folder}"
+        )
     return python
 
 
@@ -92,7 +94,10 @@ def set_up(folder: Path, say: Callable[[str], None]) -> None:
     """Make the converter's environment: 1.4 GB. Raises ConfigError where pip fails."""
     folder = folder.expanduser()
     if sys.version_info[:2] > (3, 12):
-        raise ConfigError(f"Python {sys.version_info[0]}.{sys.version_info[1]}: the RKNN converter has no wheel for it; expected 3.8 to 3.12")
+        raise ConfigError(
+            f"Python {sys.version_info[0]}.{sys.version_info[1]}: the RKNN converter has no wheel for it; "
+            "expected 3.8 to 3.12"
+        )
     say(f"{folder}: making an environment for {PINS[0]} (1.4 GB)")
     venv.create(folder, with_pip=True)
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", *PINS]
@@ -102,13 +107,13 @@ def set_up(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def convert(job: Job, python: Path, folder: Path) -> Converted:
-    """Convert and simulate. folder: for files in between. Raises ModelError naming the layer, or what the converter said."""
+    """Convert and simulate. folder: for files in between. Raises ModelError with the layer, or the converter's word."""
     base = folder / f"{job.name}.{job.target}"
     paths = {key: f"{base}.{key}" for key in ("onnx", "rknn", "json", "result", "npz", "out.npz", "txt")}
     Path(paths["onnx"]).write_bytes(job.graph)
     Path(paths["txt"]).write_text(_dataset(job, base), encoding="utf-8")
     if job.feeds:
-        np.savez(paths["npz"], **dict(job.feeds))
+        np.savez(paths["npz"], allow_pickle=False, **dict(job.feeds))
     description = {
         "onnx": paths["onnx"], "out": paths["rknn"], "target": job.target, "mean": job.mean, "std": job.std,
         "dataset": paths["txt"], "feeds": paths["npz"] if job.feeds else None, "inputs": list(job.calibration),
@@ -151,7 +156,9 @@ def memory(log: str) -> Memory:
     for kind in ("Internal", "Weight"):
         found = re.findall(rf"Total {kind} Memory Size:\s*([\d.]+)\s*(KB|MB|B)", log)
         if not found:
-            raise ModelError(f"the converter's log has no total of {kind.lower()} memory; expected the one of {PINS[0]}")
+            raise ModelError(
+                f"the converter's log has no total of {kind.lower()} memory; expected the one of {PINS[0]}"
+            )
         number, unit = found[-1]
         totals[kind] = round(float(number) * {"B": 1, "KB": 1024, "MB": 1 << 20}[unit])
     return Memory(totals["Weight"], totals["Internal"])
@@ -159,8 +166,14 @@ def memory(log: str) -> Memory:
 
 def _complaint(layers: Sequence[Layer]) -> str:
     first = layers[0]
-    way = next((text for op, text in _ROUNDS_ABOUT.items() if op.lower() in first.op.lower()), "cut the graph in front of it")
-    more = f" (and {len(layers) - 1} more: {', '.join(sorted({layer.op for layer in layers[1:]}))})" if len(layers) > 1 else ""
+    way = next(
+        (text for op, text in _ROUNDS_ABOUT.items() if op.lower() in first.op.lower()), "cut the graph in front of it"
+    )
+    more = (
+        f" (and {len(layers) - 1} more: {', '.join(sorted({layer.op for layer in layers[1:]}))})"
+        if len(layers) > 1
+        else ""
+    )
     return f"layer '{first.name}' ({first.op}) would run on the CPU, which its runtime cannot{more}; known way round: {way}"
 
 

@@ -1,7 +1,7 @@
-"""Convert one graph and run it in the simulator, inside the converter's own environment: `python rknn_worker.py job.json`.
+"""Convert one graph and run it in the simulator, in the converter's own environment: `python rknn_worker.py job.json`.
 
-Knows nothing of edge_app, which is not installed there. The converter prints its layer table to stdout, which the parent
-reads; answers go to job["result"] (JSON) and job["outputs"] (npz). Exit code 0, or 1 with the reason in the JSON.
+Knows nothing of edge_app, which is not installed there. The converter prints its layer table to stdout, which the
+parent reads; answers go to job["result"] (JSON) and job["outputs"] (npz). Exit code 0, or 1 with the reason in the JSON.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def convert(job: dict) -> str | None:
+def convert(job: dict[str, Any]) -> str | None:
     """Returns what went wrong, or None."""
     import numpy as np
     from rknn.api import RKNN
@@ -33,7 +34,7 @@ def convert(job: dict) -> str | None:
             return "the simulator did not start"
         with np.load(job["feeds"]) as file:
             feeds = {name: file[name] for name in file.files}
-        results: list[list] = []
+        results: list[list[Any]] = []
         for row in range(len(next(iter(feeds.values())))):
             inputs = [feeds[name][row : row + 1] for name in job["inputs"]]
             found = rknn.inference(inputs=inputs, data_format="nhwc" if job["mean"] is not None else "nchw")
@@ -41,7 +42,7 @@ def convert(job: dict) -> str | None:
                 return "the simulator gave nothing"
             results.append(found)
         stacked = {str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))}
-        np.savez(job["outputs"], **stacked)
+        np.savez(job["outputs"], allow_pickle=False, **stacked)
     rknn.release()
     return None
 
@@ -50,8 +51,10 @@ def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         problem = convert(job)
-    except Exception as exc:  # whatever the converter throws must reach the parent as a line
-        lines = [line.strip() for line in str(exc).splitlines() if line.strip()]  # it puts whole tracebacks into messages
+    except Exception as exc:  # noqa: BLE001  # whatever the converter throws must reach the parent as a line
+        lines = [
+            line.strip() for line in str(exc).splitlines() if line.strip()
+        ]  # it puts whole tracebacks into messages
         problem = f"{type(exc).__name__}: {lines[-1] if lines else 'no message'}"
     Path(job["result"]).write_text(json.dumps({"problem": problem}), encoding="utf-8")
     return 0 if problem is None else 1

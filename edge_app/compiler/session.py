@@ -44,7 +44,7 @@ class Session:
         return found
 
 
-def times_ms(calls: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+def times_ms(calls: Mapping[str, Callable[[], object]], rounds: int = 40) -> dict[str, float]:
     """Median CPU milliseconds of each call on this thread, taken in turns, so that a busy machine favours none."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds + 1):

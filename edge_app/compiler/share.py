@@ -1,7 +1,7 @@
 """Find the backbone that several models have in common, from the graphs alone.
 
-A tensor's hash covers everything that it depends on: operations, attributes, weights, the image and its preprocessing. Equal
-hashes are equal numbers, whatever the tensors are called. Not here: splitting one model (split.py).
+A tensor's hash covers everything that it depends on: operations, attributes, weights, the image. Equal hashes are
+equal numbers, whatever the tensors are called. Not here: splitting one model (split.py).
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ def backbone(nets: Sequence[Net], preprocessing: Sequence[str]) -> Parts:
     hashes = [tensor_hashes(net) for net in nets]
     common = set.intersection(*(set(each.values()) for each in hashes)) - {hashes[0][first.inputs[0].name]}
     if not any(_learns(nets[0], name) for name, code in hashes[0].items() if code in common):
-        raise ModelError(f"{first.name} and {nets[1].name} share no layer: {_difference(nets)}; compile them one by one")
+        raise ModelError(
+            f"{first.name} and {nets[1].name} share no layer: {_difference(nets)}; compile them one by one"
+        )
     frontier = [_frontier(net, each, common) for net, each in zip(nets, hashes)]
     wanted = set().union(*frontier)
     image = hashes[0][first.inputs[0].name]
     if image in wanted:
-        raise ModelError(f"{', '.join(net.name for net in nets)}: the image itself goes beyond the shared layers; compile them one by one")
+        raise ModelError(
+            f"{', '.join(net.name for net in nets)}: the image itself goes beyond the shared layers; "
+            "compile them one by one"
+        )
     names = {code: name for name, code in reversed(hashes[0].items())}
     renamed = [first, *(_renamed(net, each, names, common) for net, each in zip(nets[1:], hashes[1:]))]
     features = [name for name, code in hashes[0].items() if code in wanted and names[code] == name]

@@ -1,7 +1,7 @@
 """Cut one model into a backbone and its head at its feature maps.
 
-The backbone is everything that the deepest map before the first enlargement depends on; what crosses from there into the
-rest are the features. Not here: several models (share.py), writing files (build.py).
+The backbone is everything that the deepest map before the first enlargement depends on; what crosses from there into
+the rest are the features. Not here: several models (share.py), writing files (build.py).
 """
 
 from __future__ import annotations
@@ -57,11 +57,17 @@ def named(found: Parts) -> Parts:
     if found.backbone is None:
         return found
     names: dict[str, str] = {}
-    used = {name for net in (found.backbone, *found.heads) for node in net.nodes for name in (*node.inputs, *node.outputs)}
+    used = {
+        name for net in (found.backbone, *found.heads) for node in net.nodes for name in (*node.inputs, *node.outputs)
+    }
     used -= {feature.name for feature in found.features}
     for feature in found.features:
         stem = f"c{feature.extent.stride}" if feature.extent and feature.extent.stride.denominator == 1 else "map"
-        choices = [stem, *(f"{stem}{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"), *(f"{stem}_{i}" for i in range(99))]
+        choices = [
+            stem,
+            *(f"{stem}{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"),
+            *(f"{stem}_{i}" for i in range(99)),
+        ]
         names[feature.name] = next(n for n in choices if n not in used)
         used.add(names[feature.name])
     nets = [found.backbone.copy(), *(head.copy() for head in found.heads)]
@@ -142,7 +148,9 @@ def parts(trunk: Net, features: list[str], nets: list[Net]) -> Parts:
     heads = []
     for net in nets:
         wanted = _wanted(net, features)
-        heads.append(subgraph(_apart(net, wanted), net.name, [values[name] for name in features if name in wanted], net.outputs))
+        heads.append(
+            subgraph(_apart(net, wanted), net.name, [values[name] for name in features if name in wanted], net.outputs)
+        )
     found = tuple(Feature(name, values[name].shape, reach.get(name)) for name in features)
     return Parts(backbone, found, tuple(heads))
 
@@ -204,7 +212,10 @@ def _last_passage(net: Net, maps: list[str], reach: dict[str, Extent], stride: F
 
 
 # a map that another layer takes ends in one of these, or in a convolution
-_ENDS = frozenset("Relu LeakyRelu Clip HardSwish Add Mul Concat MaxPool AveragePool PRelu Sigmoid Elu Mish".split())
+_ENDS = frozenset((
+    "Relu", "LeakyRelu", "Clip", "HardSwish", "Add", "Mul", "Concat", "MaxPool", "AveragePool", "PRelu", "Sigmoid", "Elu",
+    "Mish",
+))  # fmt: skip
 
 
 def _enlarges(node: Node, reach: dict[str, Extent]) -> bool:

@@ -1,7 +1,7 @@
 """Cut baked-in post-processing off where the family's decoder does it better, and keep it for proving equality.
 
-What is cut would put boxes and scores into one tensor, which at int8 leaves no scores, and write the image's size into the
-graph. Not here: which family a graph is (families.py).
+What is cut would put boxes and scores into one tensor, which at int8 leaves no scores, and write the image's size into
+the graph. Not here: which family a graph is (families.py).
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
     pairs = [
         node.inputs
         for node in net.nodes
-        if node.op == "Concat" and node.attrs.get("axis") == 1 and len(node.inputs) == 2 and learned.issuperset(node.inputs)
+        if node.op == "Concat"
+        and node.attrs.get("axis") == 1
+        and len(node.inputs) == 2
+        and learned.issuperset(node.inputs)
         if {c.op for c in consumers.get(node.outputs[0], [])} == {"Reshape"}
     ]
     if pairs:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_app.boxes import Transform
 from edge_app.errors import BackendError
-from edge_app.frame import Detections
+from edge_app.frame import Detections, Float32
 from edge_app.heads._cells import from_size
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection

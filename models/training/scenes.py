@@ -37,10 +37,21 @@ class Style:
     loose: float = 0.3
     sheets: float = 0.5
     camera: Camera = ANY_CAMERA
-    hand: glyphs.Hand | None = None  # None: any
+    housed: float = 0.0
+    wild: float = 1.0  # how far glyphs.any_hand goes
+    hand: glyphs.Hand | None = None  # instead of any
 
 
-TRAINING = Style()
+WILD = Style()
+CALM = Style(
+    digit=(13.0, 64.0),
+    tilt=9.0,
+    perspective=0.07,
+    occluded=0.2,
+    housed=0.4,
+    wild=0.7,
+    camera=Camera(noise=6.0, blur=1.1),
+)
 
 
 @dataclass(slots=True)
@@ -60,7 +71,7 @@ class Scene:
 class Composer:
     """Scenes without end from one set of glyphs; every random choice comes from the generator passed in."""
 
-    def __init__(self, digits: Glyphs, rng: Rng, style: Style = TRAINING, walls: int = 48) -> None:
+    def __init__(self, digits: Glyphs, rng: Rng, style: Style = WILD, walls: int = 48) -> None:
         self.digits, self.style, self.rng = digits, style, rng
         self.side = round(400 * style.camera.scale)
         self.signs = [glyphs.ink(sign, -1, glyphs.any_hand(rng), rng) for sign in glyphs.letters().crops]
@@ -130,7 +141,7 @@ class Composer:
         return self.signs[int(self.rng.integers(len(self.signs)))]
 
     def _hand(self) -> glyphs.Hand:
-        return self.style.hand or glyphs.any_hand(self.rng)
+        return self.style.hand or glyphs.any_hand(self.rng, self.style.wild)
 
     def _height(self, most: float) -> float:
         low, high = self.style.digit
@@ -223,6 +234,25 @@ class Composer:
         panel[mask[:, :, 0] > 0.5] = PANEL_IN
         for label, points in plate.ink:
             canvas.ink.append((label, cv2.perspectiveTransform(points[None] - 0.5, warp)[0] + 0.5))
+
+    def _housing(self, canvas: Canvas, panel: NDArray[np.uint8], corners: NDArray[np.float32]) -> None:
+        """A box round a plate, as a meter has one, with a word on it: it is no panel. Only where it hides no plate."""
+        rng = self.rng
+        middle = corners.mean(0)
+        outer = (corners - middle) * rng.uniform(1.15, 2.6, 2) + middle + rng.normal(0, 0.12, 2) * np.ptp(corners, 0)
+        if (panel[cv2.fillConvexPoly(np.zeros_like(panel), outer.astype(np.int32), 1) > 0]).any():
+            return
+        face = backdrops.colour(rng, 20, 210)
+        cv2.fillConvexPoly(canvas.picture, outer.astype(np.int32), face.tolist(), cv2.LINE_AA)
+        edge = (face * rng.uniform(0.4, 1.3)).tolist()
+        cv2.polylines(canvas.picture, [outer.astype(np.int32)], True, edge, int(rng.integers(1, 4)), cv2.LINE_AA)
+        recess = ((corners - middle) * rng.uniform(1.0, 1.12) + middle).astype(np.int32)
+        cv2.fillConvexPoly(canvas.picture, recess, (face * rng.uniform(0.2, 1.1)).tolist(), cv2.LINE_AA)
+        size = 0.6 * float(corners[0, 1] - outer[0, 1])
+        if size > 5 * self.style.camera.scale:
+            tone = np.clip(face + rng.choice([-1, 1]) * rng.uniform(40, 120), 0, 255).astype(np.float32)
+            for i in range(int(rng.integers(0, 7))):
+                canvas.draw(self._sign(), (corners[0, 0] + 0.85 * i * size, corners[0, 1] - 1.3 * size), size, tone)
 
     def _hung(self, corners: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
         """Where the corners (4, 2) of a flat plate come to lie in the scene, turned and seen from the side."""

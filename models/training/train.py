@@ -47,6 +47,32 @@ class Schedule:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Phases under one cosine learning rate, which reaches zero after `horizon` steps (the cycle may end before).
+
+    A cycle starts from the averaged weights of the one before it.
+    focus: the power of the score by which negatives count. High, it lets the few positives speak at first; low, it
+    brings scores near to probabilities.
+    """
+
+    style: scenes.Style
+    rate: float
+    focus: float
+    phases: tuple[Schedule, ...]
+    horizon: int
+
+
+def cycles(epochs: int) -> tuple[Cycle, ...]:
+    """Wild scenes first; then calmer ones, and at last whole inputs, down to a rate of zero."""
+    wild = Schedule(192, 16, 500 * epochs)
+    calm = Schedule(192, 16, 800 * epochs), Schedule(320, 16, 100 * epochs)
+    return (
+        Cycle(scenes.WILD, 2e-3, 1.5, (wild,), 1235 * epochs),
+        Cycle(scenes.CALM, 1.6e-3, 0.75, calm, 900 * epochs),
+    )
+
+
 def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
     """What the heads should answer for a scene, a cell of 8 pixels each.
 
@@ -91,14 +117,14 @@ def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
 class SceneStream(IterableDataset[tuple[Tensor, ...]]):
     """Batches of composed scenes with their targets, a different endless stream in each worker."""
 
-    def __init__(self, digits: glyphs.Glyphs, schedule: Schedule, seed: int) -> None:
-        self.digits, self.schedule, self.seed = digits, schedule, seed
+    def __init__(self, digits: glyphs.Glyphs, style: scenes.Style, schedule: Schedule, seed: int) -> None:
+        self.digits, self.style, self.schedule, self.seed = digits, style, schedule, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         cv2.setNumThreads(1)
         worker = get_worker_info()
         rng = np.random.default_rng([self.seed, self.schedule.side, worker.id if worker else 0])
-        composer = scenes.Composer(self.digits, rng)
+        composer = scenes.Composer(self.digits, rng, self.style)
         used: deque[tuple[Tensor, ...]] = deque()
         while True:
             batch = [self._scene(composer, rng) for _ in range(self.schedule.batch)]
@@ -129,9 +155,9 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
 
 
 def losses(
-    out: dict[str, Tensor], core: Tensor, ring: Tensor, boxes: Tensor, panel: Tensor, kind: Tensor
+    out: dict[str, Tensor], core: Tensor, ring: Tensor, boxes: Tensor, panel: Tensor, kind: Tensor, *, focus: float
 ) -> dict[str, Tensor]:
-    """The four terms, weighted as they are added up."""
+    """The four terms, weighted as they are added up. The tensors are what `targets` gives, a scene each."""
     core, ring = core.long(), ring.long()
     positive = core < CLASSES
     count = positive.sum().clamp(min=1)
@@ -141,12 +167,11 @@ def losses(
     scores = out["scores"]
     # Varifocal form (Zhang et al. 2021) with hard targets: only the many easy negatives are played down. Playing
     # down the positives too left scores near 0.6 on what was plainly read.
-    focus = torch.where(wanted > 0, torch.ones_like(scores), scores.detach().sigmoid() ** 1.5)
-    score = (F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") * focus * judged).sum() / count
+    weight = torch.where(wanted > 0, torch.ones_like(scores), scores.detach().sigmoid() ** focus)
+    score = (F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") * weight * judged).sum() / count
     predicted, true = out["boxes"].permute(0, 2, 3, 1)[positive], boxes.permute(0, 2, 3, 1)[positive]
-    box = (1 - giou(predicted, true)).sum() / count + 0.3 * F.smooth_l1_loss(
-        predicted, true, beta=0.2, reduction="sum"
-    ) / (4 * count)
+    distance = F.smooth_l1_loss(predicted, true, beta=0.2, reduction="sum") / (4 * count)
+    box = (1 - giou(predicted, true)).sum() / count + 0.3 * distance
     sure = panel != scenes.PANEL_UNSURE
     mask = F.binary_cross_entropy_with_logits(out["mask"][:, 0][sure], panel[sure].float())
     scene = F.cross_entropy(out["scene"], kind, ignore_index=camera.UNSURE)
@@ -181,31 +206,25 @@ class Average:
                 mine.copy_(new)
 
 
-def train(digits: glyphs.Glyphs, phases: list[Schedule], args: argparse.Namespace) -> Network:
-    """Run the phases under one cosine learning rate; returns the averaged network."""
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    network = Network().to(memory_format=torch.channels_last)
+def train(network: Network, cycle: Cycle, digits: glyphs.Glyphs, seed: int, args: argparse.Namespace) -> Network:
+    """Run one cycle from `network`; returns the averaged network."""
+    network = network.train().to(memory_format=torch.channels_last)
     average = Average(network, 0.998)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}], lr=args.rate
-    )
-    total, done = sum(phase.steps for phase in phases), 0
-    for phase in phases:
-        loader = DataLoader(
-            SceneStream(digits, phase, args.seed), batch_size=None, num_workers=args.workers, prefetch_factor=4
-        )
-        progress = tqdm(
-            zip(range(phase.steps), loader, strict=False), total=phase.steps, desc=f"{phase.side} px", mininterval=5
-        )
+    groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser, done = torch.optim.AdamW(groups), 0
+    for phase in cycle.phases:
+        stream = SceneStream(digits, cycle.style, phase, seed)
+        loader = DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
+        progress = tqdm(zip(range(phase.steps), loader), total=phase.steps, desc=f"{phase.side} px", mininterval=5)
         smooth: dict[str, float] = {}
         for _, (image, *answers) in progress:
+            rate = cycle.rate * min((done + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * done / cycle.horizon))
             for group in optimiser.param_groups:
-                group["lr"] = args.rate * min((done + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * done / total))
+                group["lr"] = rate
             pixels = image.permute(0, 3, 1, 2).float().div_(255)  # NHWC in memory, which is channels_last
-            terms = losses(network(pixels), *answers)
+            terms = losses(network(pixels), *answers, focus=cycle.focus)
             optimiser.zero_grad()
             torch.stack(list(terms.values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
@@ -230,20 +249,29 @@ def keep_memory() -> None:
 
 
 def main() -> None:
+    """Train and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
     parser.add_argument("--out", type=Path, default=Path("models/digits"))
-    parser.add_argument("--epochs", type=int, default=8, help="of 1000 steps at 192 px, then 80 at 320 px")
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument(
+        "--epochs", type=int, default=7, help="of 500 wild and 800 calm steps, then 100 on whole inputs"
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"), help="torch weights, for export.py")
+    parser.add_argument("--resume", type=Path, help="weights after the first cycle: goes on with the second")
     args = parser.parse_args()
     keep_memory()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
     trained_on, _ = glyphs.load(args.digits)
-    phases = [Schedule(192, 16, 1000 * args.epochs), Schedule(320, 16, 80 * args.epochs)]
-    network = train(trained_on, phases, args)
+    network, schedule = Network(), list(enumerate(cycles(args.epochs)))
+    if args.resume:
+        network.load_state_dict(torch.load(args.resume, weights_only=True))
+        schedule = schedule[1:]
+    for number, cycle in schedule:
+        network = train(network, cycle, trained_on, args.seed + number, args)
     export.write(network, args.out)
 
 

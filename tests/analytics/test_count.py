@@ -29,9 +29,15 @@ def test_a_flickering_number_changes_nothing():
     assert [e.type for e in events] == ["new"]
 
 
+def test_boxes_missed_now_and_then_do_not_end_it():
+    rule = count(at_least=3, stable_s=0.5)
+    events = run(rule, [people(k / 10, 2 if k % 4 == 3 else 3) for k in range(60)])
+    assert [(e.type, e.value["count"]) for e in events] == [("new", 3)]
+
+
 def test_changes_are_updates_no_more_often_than_asked_for():
     rule = count(stable_s=0.1, update_every_s=2.0)
-    events = run(rule, [people(k / 10, 1 + (k // 5) % 3) for k in range(100)])
+    events = run(rule, [people(k / 10, 1 + (k // 10) % 3) for k in range(100)])
     assert events[0].type == "new"
     told = [e for e in events if e.type == "update"]
     assert 3 <= len(told) <= 5

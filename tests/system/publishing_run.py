@@ -26,7 +26,7 @@ def main(folder, marks_file):
 
     n = 0
     for _ in range(2):  # opened twice: what is left from before is part of it
-        box = Outbox(Path(folder), ["a", "b"], Limits(max_mb=1), clock, lambda seq, tally: status(seq, -1))
+        box = Outbox(Path(folder), ["a", "b"], Limits(max_mb=2), clock, lambda seq, tally: status(seq, -1))
         for round_ in range(14):
             for _ in range(60):
                 box.put(lambda seq, n=n: (os.write(marks, f"put {n} {seq}\n".encode()), status(seq, n))[1])

@@ -88,9 +88,9 @@ class Disk:
 
     def apply(self, call, marks):
         """Take one call into account. Returns whether it was a sync of ours."""
-        text = re.sub(r"((?:\\x[0-9a-f]{2})+)", lambda m: _unhex(m[1]), call.arguments) if call.name != "write" else ""
         if call.name in ("write", "pwrite64"):
             return self._write(call, marks)
+        text = _unhex(call.arguments)
         if call.name in ("fsync", "fdatasync"):
             return self._sync(re.search(r"<(.*)>", text)[1])
         if call.name == "openat":
@@ -193,7 +193,7 @@ def problems(folder, marks):
         fresh.append(seq)
         return encoder.status(seq, Stamp(0, 0, True), {"n": -2})
 
-    box = Outbox(folder, ["a", "b"], Limits(max_mb=1), clock, lambda seq, tally: status(seq))
+    box = Outbox(folder, ["a", "b"], Limits(max_mb=2), clock, lambda seq, tally: status(seq))
     found = {}
     for sink in ("a", "b"):
         while items := box.take(sink, 500, 0.0):

@@ -1,0 +1,111 @@
+"""The arguments of `edge-app compile`, read and carried out. Not here: their names (cli.py), the work (build.py)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_app.compiler import build, report, rknn
+from edge_app.compiler.families import Triple
+from edge_app.compiler.origin import Given
+from edge_app.compiler.plan import Plan
+from edge_app.errors import ConfigError
+from edge_app.manifest import LABEL_SETS
+
+_STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about: the bar's length, corrected at the end
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Set up the converter, or compile and print the report."""
+    from tqdm import tqdm
+
+    if arguments.setup_rknn is not None:
+        rknn.set_up(arguments.setup_rknn, lambda text: print(text, file=sys.stderr))
+        if not arguments.models:
+            return 0
+    plan = _plan(arguments)
+    steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1)
+    with tqdm(total=steps, desc="compile", bar_format="{desc:<28} {bar:20} {elapsed}", file=sys.stderr) as bar:
+
+        def say(step: str) -> None:
+            bar.set_description_str(step, refresh=False)
+            bar.update()
+
+        made = build.build(plan, say)
+        bar.total = bar.n
+        bar.set_description_str("done")
+    print(report.as_json(made) if arguments.json else report.as_table(made))
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if not arguments.models:
+        raise ConfigError("edge-app compile: found no model; expected ONNX files, or a model folder")
+    if arguments.out is None:
+        raise ConfigError("edge-app compile: --out is missing; expected the folder to write")
+    given = Given(
+        arguments.family,
+        _labels(arguments.labels),
+        _triple("--mean", arguments.mean),
+        _triple("--std", arguments.std),
+        arguments.color,
+        arguments.resize,
+        _size(arguments.input),
+    )
+    return Plan(
+        tuple(arguments.models),
+        arguments.out,
+        given,
+        build.parse_targets(arguments.target),
+        tuple(arguments.calibrate),
+        _strides(arguments.cut),
+        arguments.rknn or arguments.setup_rknn,
+    )
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"--input: found '{text}'; expected WxH, such as 640x480")
+    return int(width), int(height)
+
+
+def _triple(option: str, text: str | None) -> Triple | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(each) for each in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or (option == "--std" and 0 in numbers):
+        raise ConfigError(f"{option}: found '{text}'; expected one number, or three in the model's colour order: 1,2,3")
+    return numbers[0], numbers[1], numbers[2]
+
+
+def _labels(text: str | None) -> tuple[str, ...] | str:
+    if text is None:
+        return ()
+    if text in LABEL_SETS:
+        return text
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"--labels {text}: cannot be read as text; expected a file of a label a line") from exc
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise ConfigError(f"--labels {text}: is empty; expected a label a line")
+    return labels
+
+
+def _strides(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) > 1 for part in parts):
+        raise ConfigError(f"--cut: found '{text}'; expected strides, such as 4,8,16")
+    return tuple(sorted({int(part) for part in parts}))

@@ -1,0 +1,66 @@
+"""The manifest of a compiled model, as plain values. Not here: writing it (folder.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_app import manifest as manifests
+from edge_app.compiler.assemble import Assembly
+from edge_app.compiler.plan import Work
+from edge_app.manifest import Input, Memory
+
+
+def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping[str, Memory]) -> dict[str, Any]:
+    """files: by part (backbone, a head's name, fused), then by target. memory: by file."""
+    assembly = work.assembly
+    heads = {}
+    for original in work.originals:
+        net = assembly.heads[original.name]
+        heads[original.name] = {
+            "family": original.family.name,
+            **({"inputs": [value.name for value in net.inputs]} if assembly.segments else {}),
+            "graph": files[original.name],
+            **({"labels": _plain(original.labels)} if original.labels else {}),
+            **({"options": {k: _plain(v) for k, v in original.options.items()}} if original.options else {}),
+        }
+    written: dict[str, Any] = {"format": manifests.FORMAT, "name": work.plan.out.name, "input": _input_block(work.spec)}
+    if assembly.segments:
+        written["backbone"] = {
+            "graphs": [files[work.segment(i)] for i in range(len(assembly.segments))],
+            "features": [feature.name for feature in assembly.features],
+            "extents": _extents(assembly),
+        }
+    written["heads"] = heads
+    if "fused" in files:
+        written["fused"] = files["fused"]
+    if memory:
+        written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
+    return written
+
+
+def _input_block(spec: Input) -> dict[str, Any]:
+    fields = ("width", "height", "color", "layout", "dtype", "mean", "std", "resize", "pad")
+    return {name: _plain(getattr(spec, name)) for name in fields}
+
+
+def _extents(assembly: Assembly) -> dict[str, dict[str, int]]:
+    """Of every map that leaves a segment and does not depend on the whole picture."""
+    found = {}
+    for feature in assembly.maps():
+        if feature.extent is not None and feature.extent.stride.denominator == 1:
+            low, high = feature.extent.low.__floor__(), feature.extent.high.__ceil__()
+            found[feature.name] = {
+                "stride": int(feature.extent.stride), "low": int(low), "high": int(high),
+                "channels": int(feature.shape[1] or 0),
+            }  # fmt: skip
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML has it: tuples as lists, whole floats as integers."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,89 @@
+"""What lies in an outbox, seen from outside: `edge-app outbox stats`, `list` and `drop`.
+
+Looking is possible beside a running daemon; dropping is not, since the daemon would go on with what it knows.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_app.disk import FILE, Disk, DiskRefused, FileDamaged
+from edge_app.errors import ConfigError
+
+_KINDS = ("events", "statuses", "results")  # by priority
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is kept. queued: by sink, where there are several. refused: kept aside, for a person to look at."""
+
+    path: Path
+    file_bytes: int
+    events: int
+    statuses: int
+    results: int
+    refused: int
+    queued: dict[str, int]
+    unreported_loss: bool
+
+
+def stats(folder: Path) -> Contents:
+    """Raises ConfigError where there is no outbox, or none that can be read."""
+    with closing(_open(folder)) as db:
+        try:
+            counts = dict(db.execute("SELECT priority, count(*) FROM messages GROUP BY priority"))
+            (refused,) = db.execute("SELECT count(*) FROM refused").fetchone()
+            after = "SELECT sink, (SELECT count(*) FROM messages WHERE position > cursors.position) FROM cursors"
+            queued = dict(db.execute(after))
+            loss = db.execute("SELECT tally FROM gap WHERE tally <> ''").fetchone() is not None
+        except sqlite3.Error as exc:
+            raise _unreadable(folder, exc) from exc
+    size = sum(part.stat().st_size for part in folder.glob(FILE + "*") if part.name in (FILE, FILE + "-wal"))
+    kinds = {name: counts.get(priority, 0) for priority, name in enumerate(_KINDS)}
+    return Contents(folder / FILE, size, **kinds, refused=refused, queued=queued, unreported_loss=loss)
+
+
+def messages(folder: Path, *, refused: bool = False) -> Iterator[str]:
+    """The messages that are kept, oldest first, a JSON object each; refused ones with the sink and its reason."""
+    with closing(_open(folder)) as db:
+        try:
+            if refused:
+                for sink, reason, payload in db.execute("SELECT sink, reason, payload FROM refused ORDER BY number"):
+                    text = json.dumps({"sink": sink, "reason": reason}, ensure_ascii=False)
+                    yield f'{text[:-1]}, "message": {payload.decode()}}}'
+            else:
+                for (payload,) in db.execute("SELECT payload FROM messages ORDER BY position"):
+                    yield payload.decode()
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
+            raise _unreadable(folder, exc) from exc
+
+
+def drop(folder: Path) -> int:
+    """Delete every message that waits. Returns how many. Raises ConfigError, also while a daemon has the folder."""
+    _open(folder).close()
+    disk = Disk(folder, 1 << 26)
+    try:
+        return disk.run(lambda store: store.clear())
+    except (DiskRefused, FileDamaged) as exc:
+        raise ConfigError(f"{exc}; nothing was dropped") from exc
+    finally:
+        disk.close()
+
+
+def _open(folder: Path) -> sqlite3.Connection:
+    path = folder / FILE
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no outbox; expected device.state_dir of a camera that has run")
+    try:
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as exc:
+        raise _unreadable(folder, exc) from exc
+
+
+def _unreadable(folder: Path, exc: Exception) -> ConfigError:
+    return ConfigError(f"{folder / FILE}: cannot be read: {exc}; the daemon sets a damaged file aside when it starts")
