@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edge_app import registry
 from edge_app.backends import Array, Backend, Session, Tensor
+from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
-from edge_app.manifest import FILE, HeadSpec, Manifest, TensorSpec
+from edge_app.manifest import FILE, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
 
 
@@ -68,8 +69,14 @@ class Inference:
             self._backbone = self._load_backbone(backend)
             features = {spec.name: spec for session in self._backbone for spec in session.outputs}
             self._check_features(features)
+            first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
             self._branches = {
-                name: self._branch(manifest.heads[name], head, backend, features) for name, head in heads.items()
+                name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
+            }
+            self._cascades = {
+                name: self._cascade(manifest.heads[name], head, backend)
+                for name, head in heads.items()
+                if name not in first
             }
             self._stack = self._stack.pop_all()
 
@@ -90,6 +97,10 @@ class Inference:
             for name, branch in self._branches.items()
             if branch.enabled and branch.last is not None
         }
+        for name, cascade in self._cascades.items():
+            output = cascade(frame)
+            if output is not None:
+                frame.heads[name] = output
         return frame
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
@@ -102,13 +113,17 @@ class Inference:
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        if name in self._cascades:
+            self._cascades[name].enabled = enabled
+            return
         branch = self._branches[name]
         branch.enabled = enabled
         if not enabled:
             branch.last = None
 
     def enabled(self) -> dict[str, bool]:
-        return {name: branch.enabled for name, branch in self._branches.items()}
+        first = {name: branch.enabled for name, branch in self._branches.items()}
+        return first | {name: cascade.enabled for name, cascade in self._cascades.items()}
 
     def close(self) -> None:
         self._stack.close()
@@ -144,6 +159,16 @@ class Inference:
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
         return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
 
+    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend) -> Cascade:
+        assert spec.graph is not None
+        assert spec.crops is not None
+        graph = self._manifest.graph(spec.graph, backend.target)
+        session = backend.load(graph)
+        self._stack.callback(session.close)
+        self._check_input(session, graph.path.name, spec.crops.input)
+        head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
+        return Cascade(spec, config, session, head)
+
     def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for position, session in enumerate(self._backbone):
@@ -158,8 +183,8 @@ class Inference:
         feeds = inputs or _image(branch.session, tensor)
         return {name: _array(value) for name, value in branch.session.run(feeds).items()}
 
-    def _check_input(self, session: Session, file: str) -> None:
-        expected = self._manifest.input
+    def _check_input(self, session: Session, file: str, expected: Input | None = None) -> None:
+        expected = expected or self._manifest.input
         found = session.inputs[0]
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)
