@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from contract import Case, Contract
 from onnx import TensorProto, helper
 
 from edge_app.backends.onnx import Backend
 from edge_app.errors import BackendError
 from edge_app.manifest import Graph
+from tests.backends.contract import Case, Contract
 
 IMAGE = (1, 8, 12, 3)
 FLOAT = TensorProto.FLOAT

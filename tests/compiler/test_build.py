@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from graphs import Graph, classifier, segmenter
 
 from edge_app import cli, manifest
 from edge_app.compiler import folder
@@ -19,6 +18,7 @@ from edge_app.config import Head, HeadCommon
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import Frame
 from edge_app.inference import Inference, golden_error, open_backend
+from tests.compiler.graphs import Graph, classifier, segmenter
 
 
 def compile_(*arguments) -> int:
@@ -251,3 +251,23 @@ def test_onnx_of_the_folder_is_valid(tmp_path, pictures):
     compile_(classifier(tmp_path / "a.onnx"), "--out", out, "--calibrate", pictures)
     for path in out.glob("*.onnx"):
         onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
+def test_the_fused_graph_runs_where_every_head_is_always_due(tmp_path, capsys):
+    out = tmp_path / "both"
+    same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
+    compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same)
+    made = manifest.load(out)
+    options = {name: spec.options for name, spec in made.heads.items()}
+    always = {name: Head(HeadCommon(), options[name]) for name in made.heads}
+    sometimes = always | {"b": Head(HeadCommon(every_s=1.0), options["b"])}
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    fused, apart = (Inference(made, open_backend(made, "onnx", 1), heads) for heads in (always, sometimes))
+    (out / "fused.onnx").unlink()  # so that it is known to be the one that was loaded
+    with pytest.raises(ModelError, match=r"fused\.onnx: cannot be read"):
+        Inference(made, open_backend(made, "onnx", 1), always)
+    for head, outputs in apart.outputs(picture).items():
+        for name, expected in outputs.items():
+            np.testing.assert_allclose(fused.outputs(picture)[head][name], expected, atol=1e-5)
+    for inference in (fused, apart):
+        inference.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from edge_app.compiler import canonical, net
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Session
 from edge_app.errors import ModelError
+from tests.compiler.graphs import Graph
 
 
 def compiled(g: Graph, outputs: dict[str, str], shape=(1, 3, 16, 24), **options) -> Net:

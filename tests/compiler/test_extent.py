@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Graph, trunk
 
 from edge_app.compiler import canonical, net
 from edge_app.compiler.extent import extents
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Session
+from tests.compiler.graphs import Graph, trunk
 
 SIZE = 64
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import Graph, classifier, segmenter
 
 from edge_app.compiler import families, origin
 from edge_app.compiler.origin import Given
 from edge_app.errors import ConfigError, ModelError
+from tests.compiler.graphs import Graph, classifier, segmenter
 
 
 def recognised(path, **given) -> origin.Original:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from graphs import Graph, classifier
 
 from edge_app.compiler import net
 from edge_app.compiler.net import Net, Node, Value
 from edge_app.compiler.session import Session
 from edge_app.errors import ModelError
+from tests.compiler.graphs import Graph, classifier
 
 
 def test_a_graph_comes_back_equal(tmp_path):

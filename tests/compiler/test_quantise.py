@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graphs import segmenter
 
 from edge_app.compiler import assemble, origin, quantise, ranges
 from edge_app.compiler.agreement import agreement, cosine, f1
@@ -12,6 +11,7 @@ from edge_app.compiler.origin import Given
 from edge_app.compiler.ranges import Histogram
 from edge_app.compiler.session import Session
 from edge_app.frame import Classification, Detections, Embedding, Segmentation
+from tests.compiler.graphs import segmenter
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(6)]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import segmenter
 
 from edge_app.compiler import assemble, npu, origin, rknn
 from edge_app.compiler.origin import Given
 from edge_app.compiler.rknn import Job, Layer
 from edge_app.errors import ConfigError, ModelError
 from edge_app.manifest import Memory
+from tests.compiler.graphs import segmenter
 
 ROWS = (
     "ID   OpType             DataType Target InputShape      OutputShape     Cycles(DDR/NPU/Total)    RW(KB)  FullName",

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import Graph, classifier, segmenter
 from onnx import helper, numpy_helper
 
 from edge_app.compiler import assemble, origin
 from edge_app.compiler.origin import Given
 from edge_app.compiler.session import Session, times_ms
 from edge_app.errors import ModelError
+from tests.compiler.graphs import Graph, classifier, segmenter
 
 SAME = Given(mean=(0, 0, 0), std=(255, 255, 255), color="rgb", resize="stretch")
 

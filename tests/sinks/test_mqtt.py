@@ -6,13 +6,13 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from fake_broker import FakeBroker
 
 from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, SinkError
 from edge_app.secret import Secret
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
+from tests.sinks.fake_broker import FakeBroker
 
 
 @pytest.fixture

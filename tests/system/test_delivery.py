@@ -22,9 +22,7 @@ from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 from edge_app.sinks import SinkContext
 from edge_app.sinks.serial import Sink as SerialSink
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sinks"))
-from microcontroller import Microcontroller
+from tests.sinks.microcontroller import Microcontroller
 
 pytestmark = pytest.mark.system
 needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosquitto here: apt-get install mosquitto")

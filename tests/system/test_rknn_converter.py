@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,7 @@ from edge_app.backends import _rknn_file
 from edge_app.compiler import rknn
 
 pytestmark = pytest.mark.system
-sys.path.insert(0, str(Path(__file__).parent.parent / "compiler"))
-from graphs import Graph, segmenter, trunk  # noqa: E402  (shared with the compiler's tests)
+from tests.compiler.graphs import Graph, segmenter, trunk  # noqa: E402  (shared with the compiler's tests)
 
 PROJECT = Path(__file__).parent.parent.parent
 
