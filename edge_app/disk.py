@@ -123,5 +123,7 @@ def _make_folder(folder: Path) -> None:
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
     """Whether the file itself is broken, rather than the disk full or refusing for now."""
     if isinstance(error, sqlite3.OperationalError):
+        if "decode" in str(error):  # noise where text should be
+            return True
         return reading and "I/O" in str(error)  # a bad sector: waiting does not mend it
-    return True
+    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no class of their own

@@ -132,7 +132,11 @@ class Inference:
         """
         name = self._manifest.fused.get(backend.target)
         wanted = {head for head, spec in self._manifest.heads.items() if spec.crops is None}
-        if name is None or set(heads) != wanted or any(h.common.every_s or not h.common.enabled for h in heads.values()):
+        if (
+            name is None
+            or set(heads) != wanted
+            or any(h.common.every_s or not h.common.enabled for h in heads.values())
+        ):
             return None
         session = backend.load(Graph(self._manifest.folder / name, self._manifest.sha256.get(name)))
         self._stack.callback(session.close)

@@ -1,10 +1,12 @@
 """`edge-app outbox`: what is kept, seen from outside."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from edge_app import outbox_view
+from edge_app.cli import main
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
 from edge_app.errors import ConfigError
@@ -66,3 +68,35 @@ def test_not_an_outbox(tmp_path):
             look(tmp_path)
     with pytest.raises(ConfigError, match="nothing was dropped"):
         outbox_view.drop(tmp_path)
+
+
+@pytest.fixture
+def configured(box, tmp_path):
+    """The default configuration, with this outbox as its own."""
+    root = Path(__file__).parents[1]
+    text = (root / "config.yaml").read_text(encoding="utf-8")
+    text = text.replace("state_dir: ./state", "state_dir: .").replace(" models/digits", f" {root}/models/digits")
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_commands(box, configured, capsys):
+    def run(*arguments):
+        code = main(["outbox", *arguments, "-c", str(configured)])
+        return code, *capsys.readouterr()
+
+    code, out, _ = run("stats", "--json")
+    assert (code, json.loads(out)["statuses"]) == (0, 60)
+    code, out, _ = run("stats")
+    assert code == 0
+    assert "statuses         60" in out
+    code, out, _ = run("list")
+    assert (code, len(out.splitlines())) == (0, 60)
+    code, out, error = run("drop")
+    assert (code, out) == (2, "")
+    assert "in use by another edge-app" in error
+    box.close()
+    assert run("drop") == (0, "60 messages dropped\n", "")
+    code, out, _ = run("list")
+    assert (code, out) == (0, "")

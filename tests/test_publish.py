@@ -200,7 +200,8 @@ def test_two_sinks_of_one_name_are_refused(tmp_path):
     path.write_text(text + "sinks:\n  - {type: memory}\n  - {type: memory}\n")
     with pytest.raises(ConfigError, match=r"a second sink 'memory'; give each a name"):
         config.load(path)
-    path.write_text(text + "sinks:\n  - {type: memory}\n  - {type: memory, name: other}\noutbox: {max_mb: 0.1}\n")
+    text = text.replace("max_mb: 64", "max_mb: 0.1")
+    path.write_text(text + "sinks:\n  - {type: memory}\n  - {type: memory, name: other}\n")
     with pytest.raises(ConfigError) as error:
         config.load(path)
     assert "outbox.max_mb: found '0.1'; expected a number 1 to 4096" in str(error.value)

@@ -56,6 +56,7 @@ CALM = Style(
     camera=Camera(noise=6.0, blur=1.1),
 )
 BUSY = replace(CALM, decoys=9)
+NEAT = replace(BUSY, wild=0.5, tilt=7.0)
 
 
 @dataclass(slots=True)
