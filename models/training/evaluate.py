@@ -35,9 +35,10 @@ CLIP_LIKE = scenes.Style(
     digit=(18.0, 48.0),
     tilt=5.0,
     perspective=0.05,
+    pitch=(0.85, 1.15),
     occluded=0.0,
     bad=0.0,
-    loose=0.35,
+    loose=0.2,
     hand=glyphs.Hand(threshold=0.45, softness=0.2),
     camera=Camera(scale=2.0, noise=4.0, blur=0.8),
 )

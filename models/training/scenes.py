@@ -34,10 +34,11 @@ class Style:
     digit: tuple[float, float] = (13.0, 82.0)  # heights, pixels of the network's 320 x 320 input
     tilt: float = 9.0  # degrees, deviation
     perspective: float = 0.07  # share of the plate's size that a corner moves
+    pitch: tuple[float, float] = (0.72, 1.15)  # from digit to digit, in heights
     occluded: float = 0.2  # probabilities
-    bad: float = 0.16
-    loose: float = 0.3
-    sheets: float = 0.5
+    bad: float = 0.12
+    loose: float = 0.2
+    sheets: float = 0.75
     housed: float = 0.4
     decoys: int = 0  # at most
     wild: float = 0.7  # how far glyphs.any_hand goes
@@ -150,14 +151,14 @@ class Composer:
         height, width = panel.shape
         if wanted is None and rng.random() < self.style.sheets:  # a sheet full of digits: many to learn from at once
             size = self._height(0.3 * min(height, width))
-            pitch = size * rng.uniform(0.72, 1.15)
+            pitch = size * rng.uniform(*self.style.pitch)
             count = int(rng.integers(2, max(3, int(0.95 * width / pitch))))
             lines = int(rng.integers(1, max(2, int(0.95 * height / size / 1.25))))
         else:
             count = int(rng.choice(8, p=[0.03, 0.07, 0.13, 0.18, 0.25, 0.17, 0.11, 0.06]))
             count, lines = (min(len(wanted), 6) if wanted is not None else count), 1
             size = self._height(0.95 * min(width / (0.85 * max(count, 1) + 0.4), height / 1.3))
-            pitch = size * rng.uniform(0.72, 1.15)
+            pitch = size * rng.uniform(*self.style.pitch)
         margin_x, margin_y, leading = size * rng.uniform(0.12, 1.0), size * rng.uniform(0.12, 0.9), size * 1.2
         plate_w, plate_h = (
             round(count * pitch + 2 * margin_x),
