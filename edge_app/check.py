@@ -38,7 +38,7 @@ class Finding:
 def check(config: Config) -> list[Finding]:
     """Look at everything. Never raises EdgeError: what cannot be used is a finding of verdict `fail`."""
     findings = [Finding("config", "ok", str(config.path))]
-    for what, look in (("files", _files), ("model", _model), ("source", _source)):
+    for what, look in (("files", _files), ("model", model), ("source", _source)):
         try:
             findings.extend(look(config))
         except EdgeError as exc:
@@ -72,7 +72,8 @@ def _files(config: Config) -> Iterator[Finding]:
         yield Finding("files", "ok", f"{path}: {size:,} bytes{', sha256 as listed' if manifest.sha256 else ''}")
 
 
-def _model(config: Config) -> Iterator[Finding]:
+def model(config: Config) -> Iterator[Finding]:
+    """Load the model as `run` does and replay its golden vectors. Raises EdgeError where it cannot be loaded."""
     backend = open_backend(config.manifest, config.model.backend, config.model.threads)
     with closing(Inference(config.manifest, backend, config.heads)) as inference:
         yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")
@@ -98,7 +99,9 @@ def _golden(config: Config, inference: Inference) -> Finding:
             for output, values in outputs.items():
                 reference = vectors.get(f"{head}/{output}")
                 if reference is None:
-                    return Finding("golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's")
+                    return Finding(
+                        "golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's"
+                    )
                 errors.append(golden_error(reference[i][None], values))
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"

@@ -69,6 +69,8 @@ def _add_run(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--source", metavar="X", help="a path, rtsp://…, /dev/videoN or synthetic: instead of the config's"
     )
     run.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    run.add_argument("--health-file", type=Path, metavar="FILE", help="tell the updater here whether all is well")
+    run.add_argument("--release-file", type=Path, metavar="FILE", help="the updater's state.json: told upstream")
     run.set_defaults(command=_run)
 
 
@@ -199,7 +201,12 @@ def _run(arguments: argparse.Namespace) -> int:
     """Capture, infer and publish until the clip ends or a signal comes (SIGTERM, SIGINT)."""
     from edge_app import daemon
 
-    daemon.run(_load(arguments, arguments.source), max_frames=arguments.max_frames)
+    daemon.run(
+        _load(arguments, arguments.source),
+        max_frames=arguments.max_frames,
+        health_file=arguments.health_file,
+        release_file=arguments.release_file,
+    )
     return 0
 
 

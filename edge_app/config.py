@@ -37,10 +37,14 @@ from edge_app.shapes import polygon_of
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address."""
+    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address.
+
+    commit_sink: the sink that must have acknowledged before the updater keeps a new release; "": none must.
+    """
 
     id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
     state_dir: Path = Path("state")
+    commit_sink: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,11 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
     publish = read_dataclass(blocks.get("publish"), Publish, "publish", problems)
     outbox = read_dataclass(blocks.get("outbox"), Outbox, "outbox", problems)
     sinks = _read_sinks(blocks.get("sinks"), problems)
+    if device is not WRONG and device.commit_sink not in ("", *(sink.name for sink in sinks)):
+        found = f"device.commit_sink: there is no sink '{device.commit_sink}'"
+        problems.add(
+            entries(blocks["device"])["commit_sink"], found + nearest(device.commit_sink, [s.name for s in sinks])
+        )
     problems.raise_if_any()
     assert source_block is not None
     assert manifest is not None

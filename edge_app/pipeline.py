@@ -61,7 +61,10 @@ def build(config: Config, *, replay: bool = False) -> Pipeline:
 
 
 class Pipeline:
-    """The running whole. `step` until EndOfClip; `close` releases everything, in reverse order."""
+    """The running whole. `step` until EndOfClip; `close` releases everything, in reverse order.
+
+    about: what the heartbeat tells besides, of the release that runs.
+    """
 
     def __init__(self, config: Config, clock: Clock, *, replay: bool = False) -> None:
         self.config = config
@@ -70,6 +73,7 @@ class Pipeline:
         self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
+        self.about: Mapping[str, JsonValue] = {}
         self._told_lost = False
         self._next_status_ns = 0
         self._ended: Exception | None = None
@@ -242,4 +246,5 @@ def status(pipeline: Pipeline) -> dict[str, JsonValue]:
         "rules": dict(health.rules),
         "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
         "publish": asdict(stats.publish),
+        **pipeline.about,
     }

@@ -109,6 +109,13 @@ def seal(manifest: bytes, payload: bytes, key: Path) -> bytes:
     return format_.MAGIC + sizes + manifest + signed.stdout + payload
 
 
+def manifest_of(data: bytes) -> format_.Manifest:
+    """What a bundle says of itself; its signature is not looked at. Raises Refused."""
+    size = int(data[len(format_.MAGIC) :].split(b" ", 1)[0])
+    start = data.index(b"\n") + 1
+    return format_.parse(data[start : start + size])
+
+
 def make_key(private: Path) -> Path:
     """Make an ECDSA P-256 key; `private` is readable by its owner only. Returns the public key's file beside it.
 
@@ -175,9 +182,7 @@ def _bundle(arguments: argparse.Namespace) -> None:
         "allow_older": arguments.allow_older,
     }
     data = pack(files, fields, arguments.key)
-    size = int(data[len(format_.MAGIC) :].split(b" ", 1)[0])
-    start = data.index(b"\n") + 1
-    format_.parse(data[start : start + size])  # what a device would refuse is better noticed here
+    manifest_of(data)  # what a device would refuse is better noticed here
     arguments.out.write_bytes(data)
     unpacked = sum(len(content) for content, _ in files.values())
     print(f"{arguments.out}: {len(data):,} bytes, {len(files)} files, {unpacked:,} bytes unpacked")
@@ -199,6 +204,8 @@ def main(argv: list[str] | None = None) -> int:
     make.add_argument("--out", type=Path, required=True, metavar="FILE")
     key = commands.add_parser("key", help="a new signing key; the public one is written beside it")
     key.add_argument("private", type=Path)
+    name = commands.add_parser("name", help="the name that a bundle's release will have on the device")
+    name.add_argument("bundle", type=Path)
     wheels = commands.add_parser("wheels", help="fetch the libraries that a board's distribution does not have")
     wheels.add_argument("--board", choices=sorted(BOARDS), required=True)
     wheels.add_argument("--python", default="3.11", metavar="V", help="the board's, default: 3.11")
@@ -207,6 +214,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "bundle":
             _bundle(arguments)
+        elif arguments.command == "name":
+            print(manifest_of(arguments.bundle.read_bytes()).release)
         elif arguments.command == "key":
             print(make_key(arguments.private))
         else:

@@ -17,7 +17,7 @@ LAYER = {
     2: "geometry preprocess inference tracking rules publish capture stillness timing worker reuse web "
     "outbox store disk gap sequence delivery changes",
     3: "pipeline draw",
-    4: "cli daemon replay check",
+    4: "cli daemon proof replay check",
 }
 LAYER_OF = {name: layer for layer, names in LAYER.items() for name in names.split()}
 HOST_ONLY = ("compiler", "bench")

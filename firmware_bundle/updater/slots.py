@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -83,14 +84,14 @@ class Slots:
             self._write(replace(state, trial=Trial(release), failed=None))
             return release, f"{release} will be tried at the next start"
 
-    def boot(self) -> tuple[str, str]:
+    def boot(self, report: str = "") -> tuple[str, str]:
         """Choose the release of this start, and count it where it is on trial.
 
-        Returns its name, and a line for the log. Raises Refused where there is none.
+        report: what the last start said of its health, for the reason of a failure. Returns its name, and a line for the log. Raises Refused where there is none.
         """
         try:
             with _locked(self.root):
-                return self._choose()
+                return self._choose(report)
         except OSError as exc:  # the disk is full or read-only: a camera that sees is worth more than the count
             running = self._running()
             if not self._whole(running):
@@ -130,6 +131,25 @@ class Slots:
             self._write(after)
             return back
 
+    def adopt(self, source: Path) -> None:
+        """Take the updater in `source` as this device's own, all of it at once: ROOT/updater is a link."""
+        with _locked(self.root):
+            files = {path.name: path.read_bytes() for path in sorted(source.glob("*.py"))}
+            digest = hashlib.sha256(b"".join(name.encode() + data for name, data in files.items())).hexdigest()
+            own = self.root / f"updater-{digest[:12]}"
+            if not own.exists():
+                staging = own.with_name(own.name + durable.UNFINISHED)
+                shutil.rmtree(staging, ignore_errors=True)
+                staging.mkdir()
+                for name, data in files.items():
+                    durable.write_new(staging / name, [data], 0o755)
+                durable.sync_folder(staging)
+                staging.rename(own)
+            durable.point(self.root / "updater", own.name)
+            for other in self.root.glob("updater-*"):
+                if other != own:
+                    durable.remove_tree(other)
+
     def wipe(self) -> list[tuple[Path, int]]:
         """Remove what is the owner's: queue, snapshots, credentials, own configuration. Returns files and sizes."""
         removed: list[tuple[Path, int]] = []
@@ -138,10 +158,10 @@ class Slots:
                 removed += _empty(folder)
         return removed
 
-    def _choose(self) -> tuple[str, str]:
+    def _choose(self, report: str) -> tuple[str, str]:
         state, told = self.state(), ""
         if state.trial:
-            state, told = self._count_start(state, state.trial)
+            state, told = self._count_start(state, state.trial, report)
             self._write(state)
         chosen = state.chosen
         if chosen is None or not self._whole(chosen):
@@ -206,12 +226,12 @@ class Slots:
         staging.rename(folder)
         durable.sync_folder(folder.parent)
 
-    def _count_start(self, state: State, trial: Trial) -> tuple[State, str]:
+    def _count_start(self, state: State, trial: Trial, report: str) -> tuple[State, str]:
         """The state after one more start of a release on trial, and what to log."""
         if trial.boot_id not in (None, self._boot_id):
             reason = "the camera restarted while it was on trial"
         elif not trial.tries_left:
-            reason = f"{TRIES} starts, and none of them healthy"
+            reason = f"{TRIES} starts, and none of them healthy" + (f": {report}" if report else "")
         elif not self._whole(trial.release):
             reason = "its folder is not there"
         else:
@@ -285,7 +305,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 2 refused with one line on stderr, 3 a trial that failed."""
+    """Run one command. Exit codes: 0 done, 2 refused with one line on stderr, 3 a release that is not kept."""
     parser = argparse.ArgumentParser(prog="slots.py", description="Install a release, try it, keep it or take it back.")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="default: above this")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -293,13 +313,18 @@ def main(argv: list[str] | None = None) -> int:
         "bundle", type=Path
     )
     commands.add_parser("status", help="print the state as JSON")
-    commands.add_parser("boot", help="choose the release of this start; called before each")
+    boot = commands.add_parser("boot", help="choose the release of this start; called before each")
+    boot.add_argument("--health", type=Path, metavar="FILE", help="the last start's health file, to be taken away")
     commands.add_parser("mark-good", help="keep the release that is on trial")
     back = commands.add_parser("rollback", help="run the previous release from the next start on")
     back.add_argument("--reason", default="asked for")
     follow = commands.add_parser("trial", help="follow a health file; keep the release or take it back")
     follow.add_argument("health", type=Path)
     follow.add_argument("--timeout", type=float, default=trials.TRIAL_S, metavar="S")
+    verdict = commands.add_parser("follow", help="wait for the verdict on a release; exit 0 when it is kept")
+    verdict.add_argument("release")
+    verdict.add_argument("--timeout", type=float, default=120.0, metavar="S")
+    commands.add_parser("adopt", help="make this updater the device's own")
     commands.add_parser("wipe", help="remove queue, snapshots, credentials and own configuration")
     arguments = parser.parse_args(argv)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -318,7 +343,10 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         state = slots.state()
         print(json.dumps({**asdict(state), "chosen": state.chosen}))
     elif arguments.command == "boot":
-        print(slots.boot()[1])
+        report = trials.read_health(arguments.health) if arguments.health else None
+        if arguments.health:
+            arguments.health.unlink(missing_ok=True)
+        print(slots.boot(report[1] if report else "")[1])
     elif arguments.command == "mark-good":
         print(f"{slots.mark_good()} is kept")
     elif arguments.command == "rollback":
@@ -326,6 +354,12 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         if release is None:
             raise Refused("there is no release to go back to")
         print(f"{release} will run from the next start on")
+    elif arguments.command == "adopt":
+        slots.adopt(Path(__file__).resolve().parent)
+    elif arguments.command == "follow":
+        kept, told = trials.verdict(slots, arguments.release, arguments.timeout, time.monotonic, time.sleep)
+        print(told)
+        return 0 if kept else 3
     elif arguments.command == "trial":
         fine, told = trials.follow(slots, arguments.health, arguments.timeout, time.monotonic, time.sleep)
         print(told or "nothing is on trial")

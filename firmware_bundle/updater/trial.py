@@ -30,19 +30,34 @@ def follow(
     if state.trial is None:
         return True, ""
     release, end = state.trial.release, clock() + timeout_s
-    verdict, reason = "waiting", "it reported nothing"
-    while clock() < end and verdict == "waiting":
+    found, reason = "waiting", "it reported nothing"
+    while clock() < end and found == "waiting":
         wait(0.25)
-        verdict, reason = read_health(health) or (verdict, reason)
-    if verdict == "healthy":
+        found, reason = read_health(health) or (found, reason)
+    if found == "healthy":
         slots.mark_good()
         return True, f"{release}: healthy; kept"
-    if verdict == "waiting":
+    if found == "waiting":
         reason = f"not healthy within {timeout_s:.0f} s: {reason}"
     back = slots.rollback(reason)
     if back is None:
         return True, f"{release}: {reason}; there is none to go back to"
     return False, f"{release}: {reason}; going back to {back}"
+
+
+def verdict(
+    slots: Slots, release: str, timeout_s: float, clock: Callable[[], float], wait: Callable[[float], None]
+) -> tuple[bool, str]:
+    """Wait until a release, started by somebody else, is kept or taken back. Returns which, and a line to print."""
+    end = clock() + timeout_s
+    while clock() < end:
+        state = slots.state()
+        if state.failed and state.failed.release == release:
+            return False, f"{release}: taken back: {state.failed.reason}; {state.chosen} runs"
+        if state.good == release and state.trial is None:
+            return True, f"{release}: healthy; kept"
+        wait(0.5)
+    return False, f"{release}: no verdict within {timeout_s:.0f} s"
 
 
 def read_health(path: Path) -> tuple[str, str] | None:
@@ -51,9 +66,9 @@ def read_health(path: Path) -> tuple[str, str] | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             fields = json.loads(file.read(_MAX_BYTES))
-        verdict, reason = fields["verdict"], fields["reason"]
+        found, reason = fields["verdict"], fields["reason"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if verdict not in ("healthy", "failed", "waiting") or not isinstance(reason, str):
+    if found not in ("healthy", "failed", "waiting") or not isinstance(reason, str):
         return None
-    return verdict, "".join(c if c.isprintable() else " " for c in reason[:300])
+    return found, "".join(c if c.isprintable() else " " for c in reason[:300])
