@@ -90,7 +90,7 @@ init=/etc/init.d/S99edge-app; restart() { if [ -d /run/systemd/system ]; then sy
 udevadm control --reload 2>/dev/null; systemctl --no-block restart edge-app; else $init restart; fi; }'
 
 ask_board() {
-    found=$(remote 'tr "\0" "\n" </proc/device-tree/compatible 2>/dev/null || uname -m') || fail "$target: cannot be reached"
+    found=$(remote 'cat /proc/device-tree/compatible 2>/dev/null | tr "\0" "\n"; uname -m') || fail "$target: cannot be reached"
     case "$found" in
     *rv1126b*) echo rv1126b ;;
     *rv110[36]* | *rk3562* | *rk3566* | *rk3568* | *rk3576* | *rk3588*)

@@ -46,7 +46,7 @@ def release_files(board: Board, model: Path, wheels: Path | None, config: Path |
     for wheel in sorted(wheels.glob("*.whl")) if wheels else ():
         files |= {f"lib/{name}": (data, False) for name, data in _wheel(wheel)}
     text = (config or HERE / "release/config.yaml").read_text(encoding="utf-8")
-    for word, value in {"@MODEL@": model.name, "@STATE@": board.state, "@BACKEND@": board.backend}.items():
+    for word, value in {"@MODEL@": model.name, "@BACKEND@": board.backend}.items():
         text = text.replace(word, value)
     files["config.yaml"] = text.encode(), False
     for name in ("edge-app", "start"):
@@ -83,7 +83,7 @@ def model_files(model: Path, board: Board) -> list[str]:
 def pack(files: Mapping[str, tuple[bytes, bool]], fields: Mapping[str, Any], key: Path) -> bytes:
     """A signed bundle of these files. fields: version, board and whatever else differs from the defaults."""
     ordered = sorted(files)
-    deflate = zlib.compressobj(9)
+    deflate = zlib.compressobj(6)  # 9 takes three times as long for 1 % less
     payload = b"".join(deflate.compress(files[name][0]) for name in ordered) + deflate.flush()
     manifest = {
         "format": format_.FORMAT,

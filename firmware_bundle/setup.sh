@@ -69,6 +69,7 @@ if [ "$init" = systemd ]; then
     wants=$prefix/etc/systemd/system/multi-user.target.wants
     mkdir -p "$wants"
     ln -sf ../edge-app.service "$wants/edge-app.service"
+    ln -sfn "$state" "$on/data" # where configurations look for it, on every kind of board
 else
     sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$here/S99edge-app.made"
     put "$here/S99edge-app.made" "$prefix/etc/init.d/S99edge-app" 0755
