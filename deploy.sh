@@ -9,6 +9,8 @@ usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0
        ./deploy.sh --rollback root@CAMERA    go back to the release before
        ./deploy.sh --bundle-only FILE        build a signed bundle, no more
        ./deploy.sh --local DIR               install into a root directory: tests, factories
+       ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
+                                             userdata: installed; oem: a seed, installed whenever userdata is empty
 
   --board NAME     default: asked of the camera; needed without one (build.py --help lists them)
   --model DIR      the model folder, default: models/digits
@@ -29,7 +31,7 @@ fail() {
 here=$(cd "$(dirname "$0")" && pwd)
 firmware=$here/firmware_bundle
 python=${PYTHON:-python3}
-action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22
+action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size=''
 key=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/edge-app/signing.pem
 
 while [ $# -gt 0 ]; do
@@ -40,11 +42,15 @@ while [ $# -gt 0 ]; do
         ;;
     --status | --rollback) action=${1#--} ;;
     --no-wheels) wheels=none ;;
-    --bundle-only | --local | --board | --model | --config | --key | --wheels | --version | --port)
+    --bundle-only | --local | --image | --partition | --size | --out | --board | --model | --config | --key | --wheels | --version | --port)
         [ $# -ge 2 ] || fail "$1: found nothing behind it; expected a value"
         case "$1" in
         --bundle-only) action=bundle out=$2 ;;
         --local) action=local root=$2 ;;
+        --image) action=image kind=$2 ;;
+        --partition) partition=$2 ;;
+        --size) size=$2 ;;
+        --out) out=$2 ;;
         --board) board=$2 ;;
         --model) model=$2 ;;
         --config) config=$2 ;;
@@ -138,6 +144,27 @@ local)
     stage
     mkdir -p "$root"
     sh "$work/stage/setup.sh" --prefix "$(cd "$root" && pwd)" --board "$board"
+    ;;
+image)
+    if [ -z "$out" ] || [ -z "$size" ]; then fail "--image: expected --size BYTES and --out FILE"; fi
+    build
+    stage
+    printf '%s\n' "$board" >"$work/stage/board"
+    case "$partition" in
+    userdata)
+        sh "$work/stage/setup.sh" --prefix "$work/root" --board "$board" --init busybox
+        cp "$work/root/etc/init.d/S99edge-app" "$work/root/userdata/edge-app"
+        sh "$firmware/image.sh" "$kind" "$work/root/userdata" "$size" userdata "$out"
+        ;;
+    oem)
+        mkdir -p "$work/oem/edge-app"
+        cp -R "$work/stage" "$work/oem/edge-app/seed"
+        sed "s|@ROOT@|/userdata/edge-app|" "$firmware/S99edge-app" >"$work/oem/edge-app/S99edge-app"
+        chmod 0755 "$work/oem/edge-app/S99edge-app"
+        sh "$firmware/image.sh" "$kind" "$work/oem" "$size" oem "$out"
+        ;;
+    *) fail "--partition: found '$partition'; expected userdata or oem" ;;
+    esac
     ;;
 status)
     # shellcheck disable=SC2016  # it expands there

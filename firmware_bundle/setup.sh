@@ -2,9 +2,11 @@
 # What deploy.sh runs on the device, from the folder that it sent: put updater, key and service in place, and install the
 # bundle beside them. Does not start anything. With --prefix DIR on a root directory instead of this device.
 #
-#   sh setup.sh --board BOARD [--prefix DIR] [--root /opt/edge-app] [--init systemd|busybox]
+#   sh setup.sh --board BOARD [--prefix DIR] [--root /opt/edge-app] [--init systemd|busybox|seed]
+#
+# seed: called by the init script itself, which is in place.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "$(dirname "$0")" && pwd) # may be read-only: a seed in /oem
 prefix='' board='' root='' init='' python=${EDGE_APP_PYTHON:-python3}
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -56,8 +58,8 @@ done
 mkdir -p "$on/keys" "$on/config"
 [ -d "$on/credentials" ] || mkdir -m 0700 "$on/credentials"
 [ -f "$on/device.json" ] || {
-    printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$here/device.json"
-    put "$here/device.json" "$on/device.json" 0644
+    printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$on/device.json.new"
+    mv "$on/device.json.new" "$on/device.json"
 }
 for key in "$here"/keys/*.pem; do
     [ ! -e "$key" ] || put "$key" "$on/keys/$(basename "$key")" 0644
@@ -70,11 +72,13 @@ if [ "$init" = systemd ]; then
     mkdir -p "$wants"
     ln -sf ../edge-app.service "$wants/edge-app.service"
     ln -sfn "$state" "$on/data" # where configurations look for it, on every kind of board
-else
-    sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$here/S99edge-app.made"
-    put "$here/S99edge-app.made" "$prefix/etc/init.d/S99edge-app" 0755
-    mkdir -p "$on/data"
+elif [ "$init" = busybox ]; then
+    mkdir -p "$prefix/etc/init.d"
+    sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$prefix/etc/init.d/S99edge-app.new"
+    chmod 0755 "$prefix/etc/init.d/S99edge-app.new"
+    mv "$prefix/etc/init.d/S99edge-app.new" "$prefix/etc/init.d/S99edge-app"
 fi
+[ "$init" = systemd ] || mkdir -p "$on/data"
 [ ! -f "$here/config.yaml" ] || put "$here/config.yaml" "$on/config/config.yaml" 0644
 slots install "$here/release.bundle"
 sync

@@ -320,6 +320,7 @@ def main(argv: list[str] | None = None) -> int:
     back.add_argument("--reason", default="asked for")
     follow = commands.add_parser("trial", help="follow a health file; keep the release or take it back")
     follow.add_argument("health", type=Path)
+    follow.add_argument("--pid", type=int, metavar="N", help="of the release's program; where it ends, so does this")
     follow.add_argument("--timeout", type=float, default=trials.TRIAL_S, metavar="S")
     verdict = commands.add_parser("follow", help="wait for the verdict on a release; exit 0 when it is kept")
     verdict.add_argument("release")
@@ -361,7 +362,9 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         print(told)
         return 0 if kept else 3
     elif arguments.command == "trial":
-        fine, told = trials.follow(slots, arguments.health, arguments.timeout, time.monotonic, time.sleep)
+        fine, told = trials.follow(
+            slots, arguments.health, arguments.timeout, time.monotonic, time.sleep, arguments.pid
+        )
         print(told or "nothing is on trial")
         return 0 if fine else 3
     else:

@@ -19,12 +19,18 @@ _MAX_BYTES = 1 << 16
 
 
 def follow(
-    slots: Slots, health: Path, timeout_s: float, clock: Callable[[], float], wait: Callable[[float], None]
+    slots: Slots,
+    health: Path,
+    timeout_s: float,
+    clock: Callable[[], float],
+    wait: Callable[[float], None],
+    pid: int | None = None,
 ) -> tuple[bool, str]:
     """Follow the health file of the release on trial: keep the release, or take it back.
 
     Returns whether the running release may go on, and a line for the log. The file is JSON: `verdict` is `healthy`,
-    `failed` or `waiting`, and `reason` says for what.
+    `failed` or `waiting`, and `reason` says for what. pid: of the release's program; where it ends on its own, the next
+    start counts that, and this is no verdict.
     """
     state = slots.state()
     if state.trial is None:
@@ -34,6 +40,8 @@ def follow(
     while clock() < end and found == "waiting":
         wait(0.25)
         found, reason = read_health(health) or (found, reason)
+        if found == "waiting" and pid is not None and not alive(pid):
+            return False, f"{release}: ended: {reason}"
     if found == "healthy":
         slots.mark_good()
         return True, f"{release}: healthy; kept"
@@ -58,6 +66,15 @@ def verdict(
             return True, f"{release}: healthy; kept"
         wait(0.5)
     return False, f"{release}: no verdict within {timeout_s:.0f} s"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
 
 
 def read_health(path: Path) -> tuple[str, str] | None:

@@ -150,7 +150,7 @@ class TestTheTrial:
         camera.slots.boot()
         return camera
 
-    def follow(self, camera, reports, timeout=30.0):
+    def follow(self, camera, reports, timeout=30.0, pid=None):
         """Each report is what the file holds from that moment, in quarters of a second, on."""
         now, path = [0.0], camera.root.parent / "health.json"
 
@@ -159,7 +159,7 @@ class TestTheTrial:
             if (text := reports.get(now[0])) is not None:
                 path.write_text(text if isinstance(text, str) else json.dumps(text))
 
-        return *trial.follow(camera.slots, path, timeout, lambda: now[0], wait), now[0]
+        return *trial.follow(camera.slots, path, timeout, lambda: now[0], wait, pid), now[0]
 
     def test_healthy_is_kept_at_once(self, started):
         reports = {1.0: {"verdict": "waiting", "reason": "no frame"}, 3.0: {"verdict": "healthy", "reason": ""}}
@@ -196,6 +196,22 @@ class TestTheTrial:
         target.write_text('{"verdict": "healthy", "reason": ""}')
         (started.root.parent / "health.json").symlink_to(target)
         assert not self.follow(started, {})[0]
+
+    def test_a_program_that_ends_is_left_to_the_next_start(self, started):
+        ended = subprocess.Popen(["true"])
+        while trial.alive(ended.pid):
+            pass
+        fine, told, _ = self.follow(
+            started, {0.25: {"verdict": "waiting", "reason": "SourceError: busy"}}, pid=ended.pid
+        )
+        ended.wait()
+        assert not fine
+        assert "ended: SourceError: busy" in told
+        assert started.slots.state().trial.release == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.old
+        assert started.slots.state().failed.reason.endswith("none of them healthy: SourceError: busy")
 
     def test_nothing_on_trial_is_nothing_to_wait_for(self, camera):
         camera.run("1.0")

@@ -52,11 +52,17 @@ class Machine:
 
 
 def make(folder: Path) -> Path:
-    """Install Debian into `folder`/debian."""
+    """Install Debian into `folder`/debian. $EDGE_APP_TEST_DEBIAN: where it is kept for the next run."""
     root = folder / "debian"
+    kept = Path(os.environ.get("EDGE_APP_TEST_DEBIAN", folder / "none"))
+    if kept.is_dir():
+        subprocess.run(["cp", "-a", kept, root], check=True)
+        return root
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root), MIRROR]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    if "EDGE_APP_TEST_DEBIAN" in os.environ:
+        subprocess.run(["cp", "-a", root, kept], check=True)
     return root
 
 
