@@ -39,6 +39,7 @@ class Disk:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = Lock()
+        self._closed = False
         self._store: Store | None = None
         self._folder_lock: int | None = None
         with contextlib.suppress(OSError):  # tried again by `run`, which says what is wrong
@@ -47,6 +48,8 @@ class Disk:
     def run(self, work: Callable[[Store], T], *, reading: bool = False) -> T:
         """Do something with the store, alone. Raises DiskRefused or FileDamaged."""
         with self._lock:
+            if self._closed:
+                raise DiskRefused(f"{self._folder}: closed")
             try:
                 self._lock_folder()
                 store = self._open()
@@ -64,6 +67,7 @@ class Disk:
     def close(self) -> None:
         """Safe to call twice."""
         with self._lock:
+            self._closed = True
             if self._store is not None:
                 self._store.close()
             if self._folder_lock is not None:
@@ -119,5 +123,7 @@ def _make_folder(folder: Path) -> None:
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
     """Whether the file itself is broken, rather than the disk full or refusing for now."""
     if isinstance(error, sqlite3.OperationalError):
+        if "decode" in str(error):  # noise where text should be
+            return True
         return reading and "I/O" in str(error)  # a bad sector: waiting does not mend it
-    return True
+    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no class of their own

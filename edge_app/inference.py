@@ -5,9 +5,9 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from edge_app import registry
 from edge_app.backends import Array, Backend, Session, Tensor
+from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
-from edge_app.manifest import FILE, HeadSpec, Manifest, TensorSpec
+from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
 
 
@@ -65,11 +66,19 @@ class Inference:
         self._stack = ExitStack()
         with self._stack:
             self._stack.callback(backend.close)
-            self._backbone = self._load_backbone(backend)
+            first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
+            self._fused = self._load_fused(backend, first)
+            self._backbone = [] if self._fused else self._load_backbone(backend)
             features = {spec.name: spec for session in self._backbone for spec in session.outputs}
-            self._check_features(features)
+            if self._fused is None:
+                self._check_features(features)
             self._branches = {
-                name: self._branch(manifest.heads[name], head, backend, features) for name, head in heads.items()
+                name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
+            }
+            self._cascades = {
+                name: self._cascade(manifest.heads[name], head, backend)
+                for name, head in heads.items()
+                if name not in first
             }
             self._stack = self._stack.pop_all()
 
@@ -78,10 +87,9 @@ class Inference:
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
         if due:
             tensor, transform = self._preprocess(frame)
-            tensors = self._run_backbone(tensor)
+            outputs = self._run(tensor, due)
             for branch in due:
-                outputs = self._run_head(branch, tensor, tensors)
-                branch.last = HeadOutput(branch.head.decode(outputs, transform))
+                branch.last = HeadOutput(branch.head.decode(outputs[branch.spec.name], transform))
                 branch.last_ns = frame.captured_ns
         frame.heads = {
             name: branch.last
@@ -90,28 +98,50 @@ class Inference:
             for name, branch in self._branches.items()
             if branch.enabled and branch.last is not None
         }
+        for name, cascade in self._cascades.items():
+            output = cascade(frame)
+            if output is not None:
+                frame.heads[name] = output
         return frame
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
-        tensors = self._run_backbone(tensor)
-        return {
-            name: {key: np.array(value) for key, value in self._run_head(branch, tensor, tensors).items()}
-            for name, branch in self._branches.items()
-        }
+        found = self._run(tensor, self._branches.values())
+        return {name: {key: np.array(value) for key, value in outputs.items()} for name, outputs in found.items()}
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        if name in self._cascades:
+            self._cascades[name].enabled = enabled
+            return
         branch = self._branches[name]
         branch.enabled = enabled
         if not enabled:
             branch.last = None
 
     def enabled(self) -> dict[str, bool]:
-        return {name: branch.enabled for name, branch in self._branches.items()}
+        first = {name: branch.enabled for name, branch in self._branches.items()}
+        return first | {name: cascade.enabled for name, cascade in self._cascades.items()}
 
     def close(self) -> None:
         self._stack.close()
+
+    def _load_fused(self, backend: Backend, heads: Mapping[str, HeadConfig]) -> Session | None:
+        """Backbone and heads in one graph, where the model has one and every head is always due: nothing to share then,
+        and passing features from graph to graph costs 5 to 20 % (compiler/README.md).
+        """
+        name = self._manifest.fused.get(backend.target)
+        wanted = {head for head, spec in self._manifest.heads.items() if spec.crops is None}
+        if (
+            name is None
+            or set(heads) != wanted
+            or any(h.common.every_s or not h.common.enabled for h in heads.values())
+        ):
+            return None
+        session = backend.load(Graph(self._manifest.folder / name, self._manifest.sha256.get(name)))
+        self._stack.callback(session.close)
+        self._check_input(session, name)
+        return session
 
     def _load_backbone(self, backend: Backend) -> list[Session]:
         backbone = self._manifest.backbone
@@ -131,8 +161,13 @@ class Inference:
         self, spec: HeadSpec, config: HeadConfig, backend: Backend, features: Mapping[str, TensorSpec]
     ) -> _Branch:
         session = None
-        outputs = tuple(features[name] for name in spec.inputs) if spec.graph is None else ()
-        if spec.graph is not None:
+        outputs: tuple[TensorSpec, ...] = ()
+        if self._fused is not None:
+            parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
+            outputs = tuple(replace(each, name=name) for (head_name, _, name), each in parts if head_name == spec.name)
+        elif spec.graph is None:
+            outputs = tuple(features[name] for name in spec.inputs)
+        else:
             graph = self._manifest.graph(spec.graph, backend.target)
             session = backend.load(graph)
             self._stack.callback(session.close)
@@ -143,6 +178,27 @@ class Inference:
                 self._check_input(session, graph.path.name)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
         return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
+
+    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend) -> Cascade:
+        assert spec.graph is not None
+        assert spec.crops is not None
+        graph = self._manifest.graph(spec.graph, backend.target)
+        session = backend.load(graph)
+        self._stack.callback(session.close)
+        self._check_input(session, graph.path.name, spec.crops.input)
+        head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
+        return Cascade(spec, config, session, head)
+
+    def _run(self, tensor: NDArray[Any], branches: Collection[_Branch]) -> dict[str, dict[str, Array]]:
+        """The outputs of some heads, by head and name; valid until the next run."""
+        if self._fused is None:
+            tensors = self._run_backbone(tensor)
+            return {branch.spec.name: self._run_head(branch, tensor, tensors) for branch in branches}
+        found: dict[str, dict[str, Array]] = {}
+        for key, value in self._fused.run(_image(self._fused, tensor)).items():
+            head, _, output = key.partition("/")
+            found.setdefault(head, {})[output] = _array(value)
+        return found
 
     def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -158,8 +214,8 @@ class Inference:
         feeds = inputs or _image(branch.session, tensor)
         return {name: _array(value) for name, value in branch.session.run(feeds).items()}
 
-    def _check_input(self, session: Session, file: str) -> None:
-        expected = self._manifest.input
+    def _check_input(self, session: Session, file: str, expected: Input | None = None) -> None:
+        expected = expected or self._manifest.input
         found = session.inputs[0]
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)

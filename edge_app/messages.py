@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_app.frame import (
     Classification,
+    Crops,
     Detections,
     Embedding,
     Event,
@@ -64,6 +65,7 @@ class Encoder:
         self._device = device
         self._boot_id = boot_id
         self._labels = labels
+        self._second, self._second_text = -1, ""  # the last that was written out: frames come many to the second
         self._json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 
     def result(self, seq: int, frame: Frame, *, clock_synced: bool) -> Message:
@@ -72,10 +74,7 @@ class Encoder:
             "source": frame.source,
             "frame": frame.sequence,
             "resolution": [frame.width, frame.height],
-            "heads": {
-                name: _head(output, self._labels[name], frame.width, frame.height)
-                for name, output in (frame.heads or {}).items()
-            },
+            "heads": self._heads(frame),
         }
         return self._message(seq, "result", Stamp(frame.captured_ns, frame.utc_ns, clock_synced), body)
 
@@ -97,6 +96,22 @@ class Encoder:
         """The heartbeat."""
         return self._message(seq, "status", stamp, {"status": state})
 
+    def _heads(self, frame: Frame) -> dict[str, JsonValue]:
+        """Every head's part; what a second-stage head says stands at the detection that it says it of."""
+        outputs = frame.heads or {}
+        heads = {
+            name: _head(output, self._labels[name], frame.width, frame.height)
+            for name, output in outputs.items()
+            if not isinstance(output.result, Crops)
+        }
+        for name, output in outputs.items():
+            if isinstance(output.result, Crops) and output.result.of in heads:
+                listed: Any = heads[output.result.of]["detections"]
+                for row, result in zip(output.result.row, output.result.results):
+                    said = _head(HeadOutput(result), self._labels[name], frame.width, frame.height)
+                    listed[row].setdefault("heads", {})[name] = said
+        return dict(heads)
+
     def _message(self, seq: int, kind: Kind, stamp: Stamp, body: Mapping[str, JsonValue]) -> Message:
         id_ = f"{self._device}-{seq}"
         envelope: dict[str, JsonValue] = {
@@ -106,13 +121,20 @@ class Encoder:
             "device": self._device,
             "boot_id": self._boot_id,
             "seq": seq,
-            "utc": rfc3339(stamp.utc_ns),
+            "utc": self._utc(stamp.utc_ns),
             "monotonic_ns": stamp.monotonic_ns,
             "clock_synced": stamp.clock_synced,
             **body,
         }
         payload = self._json.encode(envelope).encode()
         return Message(id_, seq, kind, stamp.monotonic_ns, stamp.utc_ns, stamp.clock_synced, payload)
+
+    def _utc(self, utc_ns: int) -> str:
+        """As rfc3339, without writing out the same second again."""
+        second, rest_ns = divmod(utc_ns, 1_000_000_000)
+        if second != self._second:
+            self._second, self._second_text = second, rfc3339(utc_ns)[: -len(".000Z")]
+        return f"{self._second_text}.{rest_ns // 1_000_000:03d}Z"
 
 
 def decode(payload: bytes) -> Message:
@@ -134,7 +156,7 @@ def rfc3339(utc_ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
 
 
-def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) -> JsonValue:
+def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) -> dict[str, JsonValue]:
     result = output.result
     body: dict[str, JsonValue]
     if isinstance(result, Detections):

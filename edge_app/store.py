@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -107,7 +108,8 @@ class Store:
                 query = "DELETE FROM messages WHERE position <= ?"
                 deleted = self._db.execute(query, (changes.delete_through,)).rowcount
             rows = ((position, priority, zlib.crc32(payload), payload) for position, priority, payload in changes.rows)
-            self._db.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+            # or replace: a commit that was reported as failed may be there all the same
+            self._db.executemany("INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)", rows)
             self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", changes.cursors.items())
             if changes.refused:
                 self._db.executemany("INSERT INTO refused (sink, reason, payload) VALUES (?, ?, ?)", changes.refused)
@@ -145,9 +147,9 @@ class Store:
                 return rows
         return []
 
-    def read(self, after: int, through: int, limit: int) -> list[Row]:
-        """The first `limit` messages of after < position <= through."""
-        return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit)
+    def read(self, after: int, through: int, limit: int, max_bytes: int) -> list[Row]:
+        """The first messages of after < position <= through: `limit` at most, none once `max_bytes` are reached."""
+        return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit, max_bytes)
 
     def last_position(self) -> int:
         """The highest position that was ever kept, as far as the file can tell; 0 for none."""
@@ -185,7 +187,10 @@ class Store:
     def gap(self) -> Tally:
         """The tally of lost messages that was not reported yet; empty for none."""
         tally = self._value("SELECT tally FROM gap")
-        return dict(json.loads(str(tally))) if tally else {}
+        try:
+            return dict(json.loads(str(tally))) if tally else {}
+        except ValueError as exc:
+            raise sqlite3.DatabaseError("the tally of losses is not readable") from exc
 
     def clear(self) -> int:
         """Delete every message. Returns how many."""
@@ -209,15 +214,18 @@ class Store:
     def _live_pages(self) -> int:
         return self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
 
-    def _rows(self, where: str, values: tuple[int, ...], limit: int) -> list[Row]:
-        found = self._db.execute(
-            f"SELECT position, priority, crc, payload FROM messages WHERE {where} LIMIT ?",
-            (*values, limit),
-        )
-        return [
-            Row(position, priority, payload if isinstance(payload, bytes) and zlib.crc32(payload) == crc else None)
-            for position, priority, crc, payload in found
-        ]
+    def _rows(self, where: str, values: tuple[int, ...], limit: int, max_bytes: float = math.inf) -> list[Row]:
+        query = f"SELECT position, priority, crc, payload FROM messages WHERE {where} LIMIT ?"
+        rows: list[Row] = []
+        size = 0
+        with contextlib.closing(self._db.execute(query, (*values, limit))) as found:
+            for position, priority, crc, payload in found:
+                whole = isinstance(payload, bytes) and zlib.crc32(payload) == crc
+                rows.append(Row(position, priority, payload if whole else None))
+                size += len(payload) if whole else 0
+                if size >= max_bytes:
+                    break
+        return rows
 
     def _number(self, query: str, *values: object) -> int:
         """A whole number, 0 for NULL."""

@@ -59,7 +59,7 @@ def test_a_model_that_computes_something_else_has_failed(write, tmp_path):
     shutil.copytree(PROJECT / "models/digits", model, ignore=shutil.ignore_patterns("sample*"))
     with np.load(model / "golden.npz") as file:
         vectors = {name: file[name] for name in file.files}
-    name = next(name for name in vectors if name != "image")
+    name = next(name for name in vectors if name != "image" and ":" not in name)
     vectors[name] = vectors[name] + 1
     np.savez(model / "golden.npz", **vectors)
     lines = [line for line in (model / "model.yaml").read_text().splitlines() if "sha256" not in line]

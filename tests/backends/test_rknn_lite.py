@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract import Case, Contract
-from rknn_files import FULL, MINI, Feature, Image, Output, expected, write
 
 from edge_app import registry
 from edge_app.backends import rknn_lite
 from edge_app.errors import BackendError, ConfigError, ModelError
+from tests.backends.contract import Case, Contract
+from tests.backends.rknn_files import FULL, MINI, Feature, Image, Output, expected, write
 
 FAKE = Path(__file__).parent / "fake_rknnlite"
 
@@ -124,6 +124,14 @@ def test_codes_become_errors(lite, tmp_path):
 def test_a_file_for_another_npu_is_refused(lite, tmp_path, changes, message):
     with pytest.raises(ModelError, match=message):
         rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
+
+
+def test_a_runtime_older_than_the_converter_is_noted(lite, tmp_path):
+    backend = rknn_lite.Backend(soc="rk3588")
+    backend.load(rk3588(tmp_path / "same.rknn", [IMAGE], [C8], version="2.3.0"))
+    assert backend.notes == []
+    backend.load(rk3588(tmp_path / "newer.rknn", [IMAGE], [C8], version="2.5.0"))
+    assert "converted by 2.5.0, run by API: 2.3.2" in backend.notes[0]
 
 
 def test_a_missing_library_names_the_extra():

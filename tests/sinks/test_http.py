@@ -1,6 +1,7 @@
 """The HTTP sink against a real server that behaves, refuses, hangs and lies."""
 
 import json
+import random
 import ssl
 import subprocess
 import threading
@@ -11,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_app import outbox_view
+from edge_app.config import Outbox as Limits
+from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
+from edge_app.messages import Encoder, Stamp
+from edge_app.outbox import Outbox
 from edge_app.secret import Secret
 from edge_app.sinks.http import Sink
 
@@ -152,6 +158,7 @@ def test_something_that_is_not_http(context, message):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def answer():
             peer, _ = listener.accept()
             peer.recv(4096)
@@ -226,8 +233,23 @@ def certificates(tmp_path_factory):
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     for ca in ("ca", "other-ca"):
-        run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
-            "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}")
+        run(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+            "-keyout",
+            f"{ca}.key",
+            "-out",
+            f"{ca}.pem",
+            "-subj",
+            f"/CN={ca}",
+        )
     dates = {"expired": ("20200101000000Z", "20200201000000Z"), "future": ("20400101000000Z", "20410101000000Z")}
     (folder / "ca.conf").write_text(
         "[ca]\ndefault_ca=d\n[d]\ndir=.\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\n"
@@ -237,11 +259,42 @@ def certificates(tmp_path_factory):
     (folder / "serial").write_text("01\n")
     for name in ("server", "elsewhere", "expired", "future", "client"):
         host = "DNS:elsewhere.example" if name == "elsewhere" else "IP:127.0.0.1"
-        run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
-            "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", f"subjectAltName={host}")
+        run(
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName={host}",
+        )
         start, end = dates.get(name, ("20240101000000Z", "20391231000000Z"))
-        run("ca", "-batch", "-notext", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in",
-            f"{name}.csr", "-out", f"{name}.pem", "-startdate", start, "-enddate", end)
+        run(
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            "ca.conf",
+            "-cert",
+            "ca.pem",
+            "-keyfile",
+            "ca.key",
+            "-in",
+            f"{name}.csr",
+            "-out",
+            f"{name}.pem",
+            "-startdate",
+            start,
+            "-enddate",
+            end,
+        )
     return folder
 
 
@@ -314,3 +367,45 @@ def test_tls_files_that_do_not_fit(context, certificates):
         Sink(context, url=url, ca=Path("/none.pem"))
     with pytest.raises(ConfigError, match="expected both or neither"):
         Sink(context, url=url, cert=certificates / "client.pem")
+
+
+def test_what_the_server_answers_decides_what_happens_to_a_message(server, context, tmp_path):
+    """503, 429 with a time, 400 for one message, a hang: through the outbox and its worker."""
+    clock = context.clock
+    encoder = Encoder("cam-1", clock.boot_id, {})
+
+    def status(seq, n):
+        return encoder.status(seq, Stamp(n, n, True), {"n": n})
+
+    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    for n in range(60):
+        box.put(lambda seq, n=n: status(seq, n))
+    stored = []
+
+    def take(handler):
+        body = [message["status"]["n"] for message in json.loads(server.requests[-1][2])]
+        code = 400 if 17 in body else 204
+        if code == 204:
+            stored.extend(body)
+        handler.send_response(code)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.answers = [503, (429, {"Retry-After": "1"}), lambda handler: time.sleep(0.6), *[take] * 100]
+    sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", timeout_s=0.3, batch=20)
+    delivery = Delivery("http", sink, box, clock, backoff=Backoff(0.01, 0.05), rng=random.Random(1))
+    started = time.monotonic()
+    delivery.start()
+    while box.stats().queued["http"]:
+        assert time.monotonic() - started < 20
+        time.sleep(0.02)
+    assert time.monotonic() - started > 1.3, "Retry-After and the timeout were waited for"
+    assert stored == [n for n in range(60) if n != 17]
+    assert delivery.refused == 1
+    delivery.stop()
+    box.drain()
+    delivery.join(5)
+    box.close()
+    (refused,) = [json.loads(line) for line in outbox_view.messages(tmp_path, refused=True)]
+    assert refused["message"]["status"]["n"] == 17
+    assert refused["reason"].endswith("400 Bad Request")

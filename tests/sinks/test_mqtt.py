@@ -1,18 +1,23 @@
 """The MQTT sink: against a broker that misbehaves, and (system) against a real Mosquitto."""
 
 import json
+import random
 import subprocess
 import time
 
 import paho.mqtt.client as paho
 import pytest
-from fake_broker import FakeBroker
 
 from edge_app.clock import SystemClock
+from edge_app.config import Outbox as Limits
+from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
+from edge_app.messages import Encoder, Stamp
+from edge_app.outbox import Outbox
 from edge_app.secret import Secret
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
+from tests.sinks.fake_broker import FakeBroker
 
 
 @pytest.fixture
@@ -199,19 +204,28 @@ def test_home_assistant_counts_what_a_head_sees():
     jinja2 = pytest.importorskip("jinja2", reason="renders Home Assistant's templates")
     from edge_app.sinks._home_assistant import discovery
 
-    context = SinkContext("cam-1", "sink", SystemClock(), {"gate": "zone"}, {"people": "nanodet", "scene": "classify"})
+    rules = {"yard": "zone", "gate": "line"}
+    context = SinkContext("cam-1", "sink", SystemClock(), rules, {"people": "nanodet", "scene": "classify"})
     _, payload = discovery(context, "edge-app/cam-1", "homeassistant")
     components = json.loads(payload)["components"]
 
     def render(key, value_json):
-        return jinja2.Template(components[key]["value_template"]).render(value_json=value_json, this={"state": "before"})
+        template = jinja2.Template(components[key]["value_template"])
+        return template.render(value_json=value_json, this={"state": "before"})
 
     seen = {"heads": {"people": {"detections": [{}, {}]}, "scene": {"classification": [{"label": "dark"}]}}}
     assert render("head_people", seen) == "2"
     assert render("head_scene", seen) == "dark"
     assert render("head_people", {"heads": {}}) == "before"
-    assert render("rule_gate", {"type": "update"}) == "ON"
-    assert render("rule_gate", {"type": "end"}) == "OFF"
+    crossed = {"type": "new", "value": {"direction": "in", "in": 4, "out": 2}}
+    assert (render("rule_gate_in", crossed), render("rule_gate_out", crossed)) == ("4", "2")
+    for type_, reason, occupancy, expected in [
+        ("new", None, 1, "ON"),
+        ("end", "left", 1, "ON"),  # another is still inside
+        ("end", "left", 0, "OFF"),
+        ("end", "shutdown", 2, "OFF"),
+    ]:
+        assert render("rule_yard", {"type": type_, "value": {"reason": reason, "occupancy": occupancy}}) == expected
 
 
 @pytest.mark.system
@@ -222,7 +236,10 @@ def test_messages_reach_a_real_broker(context, message, broker):
     assert sink.send(batch) == {"cam-1-1", "cam-1-2", "cam-1-3"}
     until(lambda: len(watcher.got) == 4)
     assert [topic for topic, _, _ in watcher.got] == [
-        "edge-app/cam-1/available", "edge-app/cam-1/status", "edge-app/cam-1/event/door", "edge-app/cam-1/status",
+        "edge-app/cam-1/available",
+        "edge-app/cam-1/status",
+        "edge-app/cam-1/event/door",
+        "edge-app/cam-1/status",
     ]
     assert [payload for _, payload, _ in watcher.got[1:]] == [m.payload for m in batch]
     sink.close()
@@ -239,7 +256,7 @@ def test_the_last_will_and_coming_back(context, message, broker):
     sink._client.socket().shutdown(2)  # as a cable that is cut
     until(lambda: watcher.got[-1][1] == b"offline")
     with pytest.raises(SinkError, match="the connection was lost"):
-        until(lambda: sink.idle())
+        until(sink.idle)
     sink.idle()
     until(lambda: watcher.got[-1][1] == b"online")
     sink.close()
@@ -283,8 +300,23 @@ def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
     for name in ("server", "client"):
         run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
-        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "30", "-extfile", "ext", "-out", f"{name}.pem")
+        run(
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            "ext",
+            "-out",
+            f"{name}.pem",
+        )
         (tmp_path / f"{name}.key").chmod(0o644)
     tmp_path.chmod(0o755)
     broker.stop()
@@ -299,3 +331,33 @@ def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
     sink.close()
     with pytest.raises(SinkError):
         sink_on(broker, context, tls=True, ca=tmp_path / "ca.pem", ack_timeout_s=5).send([message(1)])
+
+
+def test_a_broker_that_never_acknowledges_costs_no_memory(context, fake, tmp_path):
+    clock = context.clock
+    encoder = Encoder("cam-1", clock.boot_id, {})
+
+    def status(seq, n):
+        return encoder.status(seq, Stamp(n, n, True), {"n": n, "pad": "x" * 300})
+
+    broker = fake(acks=1)  # of `available`
+    box = Outbox(tmp_path, ["mqtt"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    sink = sink_on(broker, context, window=20)
+    delivery = Delivery("mqtt", sink, box, clock, backoff=Backoff(0.05, 0.1), rng=random.Random(1))
+    delivery.start()
+    for n in range(4000):
+        box.put(lambda seq, n=n: status(seq, n))
+        if n % 50 == 49:
+            time.sleep(0.002)
+    until(lambda: delivery.failed >= 2)
+    until(lambda: box.stats().in_memory == 0)
+    assert box.stats().queued["mqtt"] == box.stats().stored == 4000
+    assert "no acknowledgement" in delivery.last_error
+    broker.acks = 1 << 30
+    until(lambda: box.stats().queued["mqtt"] == 0, 20)
+    delivery.stop()
+    box.drain()
+    delivery.join(5)
+    box.close()
+    numbers = [json.loads(p)["status"]["n"] for topic, p in broker.published if topic.endswith("/status")]
+    assert list(dict.fromkeys(numbers)) == list(range(4000))

@@ -33,7 +33,9 @@ pytestmark = [
 ]
 
 PACKAGES = "python3,python3-numpy,python3-opencv,python3-yaml,python3-serial,python3-paho-mqtt"
-LIBRARIES = "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack"  # what Debian's alternatives would link
+LIBRARIES = (
+    "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack"  # what Debian's alternatives would link
+)
 FRAMES = 50
 
 
@@ -93,7 +95,13 @@ def release(board, tmp_path_factory):
 
 def emulated(board, *command, **environment):
     """Start a command on the board. The emulator cannot start programs by itself: no shell, no launcher."""
-    settings = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": LIBRARIES, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    settings = {
+        "PATH": "/usr/bin:/usr/sbin",
+        "LD_LIBRARY_PATH": LIBRARIES,
+        "HOME": "/",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **environment,
+    }
     return subprocess.Popen(
         ["chroot", str(board), "/qemu", "/usr/bin/python3.11", *command],
         env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -108,7 +116,9 @@ def anonymous_bytes(process):
             text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         except (OSError, ProcessLookupError):
             break
-        most = max(most, next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Anonymous:")))
+        most = max(
+            most, next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Anonymous:"))
+        )
         time.sleep(0.05)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
@@ -119,11 +129,22 @@ def test_a_clip_is_replayed_in_little_memory(board, release):
     shutil.copy(PROJECT / "models/digits/sample.mp4", board / "sample.mp4")
     bare, _ = anonymous_bytes(emulated(board, "-c", "import time; time.sleep(3)"))
     began = time.monotonic()
-    command = ["-m", "edge_app.cli", "replay", "/sample.mp4", "-c", f"{release}/config.yaml", "--max-frames", str(FRAMES)]
+    command = [
+        "-m",
+        "edge_app.cli",
+        "replay",
+        "/sample.mp4",
+        "-c",
+        f"{release}/config.yaml",
+        "--max-frames",
+        str(FRAMES),
+    ]
     used, out = anonymous_bytes(emulated(board, *command, PYTHONPATH=f"{release}/lib"))
     seconds = time.monotonic() - began
     lines = [line for line in out.splitlines() if '"kind":"result"' in line.replace(" ", "")]
-    print(f"{len(lines)} frames in {seconds:.0f} s; anonymous memory {(used - bare) / 1e6:.1f} MB beyond python3's {bare / 1e6:.1f}")
+    print(
+        f"{len(lines)} frames in {seconds:.0f} s; anonymous memory {(used - bare) / 1e6:.1f} MB beyond python3's {bare / 1e6:.1f}"
+    )
     assert len(lines) == FRAMES
     assert '"label"' in lines[0]
     assert used - bare <= 60e6
