@@ -1,7 +1,7 @@
 """What a release says of itself to the updater (firmware_bundle/updater), which keeps it or takes it back.
 
-A JSON file, exchanged at once: `verdict` is `waiting`, `healthy` or `failed`, `reason` says for what. It is written again
-every few seconds while frames go round, so that a supervisor without a watchdog sees a daemon that hangs.
+A JSON file, exchanged at once: `verdict` is `waiting`, `healthy` or `failed`, `reason` says for what. It is written
+again every few seconds while frames go round, so that a supervisor without a watchdog sees a daemon that hangs.
 Not here: what follows from it; the updater must not depend on what it replaces.
 """
 

@@ -43,7 +43,10 @@ CONFIG = "config.yaml"
 
 
 class Slots:
-    """The releases of one device. spare_bytes: left free beside a new release. Each command locks out a second updater."""
+    """The releases of one device. Each command locks out a second updater.
+
+    spare_bytes: left free beside a new release.
+    """
 
     def __init__(self, root: Path, boot_id: str, spare_bytes: int = SPARE_BYTES) -> None:
         self.root = root
@@ -87,7 +90,8 @@ class Slots:
     def boot(self, report: str = "") -> tuple[str, str]:
         """Choose the release of this start, and count it where it is on trial.
 
-        report: what the last start said of its health, for the reason of a failure. Returns its name, and a line for the log. Raises Refused where there is none.
+        report: what the last start said of its health, for the reason of a failure. Returns the release's name, and a
+        line for the log. Raises Refused where there is none.
         """
         try:
             with _locked(self.root):
@@ -363,7 +367,7 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         return 0 if kept else 3
     elif arguments.command == "trial":
         fine, told = trials.follow(
-            slots, arguments.health, arguments.timeout, time.monotonic, time.sleep, arguments.pid
+            slots, arguments.health, arguments.timeout, time.monotonic, time.sleep, pid=arguments.pid
         )
         print(told or "nothing is on trial")
         return 0 if fine else 3

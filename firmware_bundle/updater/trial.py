@@ -24,6 +24,7 @@ def follow(
     timeout_s: float,
     clock: Callable[[], float],
     wait: Callable[[float], None],
+    *,
     pid: int | None = None,
 ) -> tuple[bool, str]:
     """Follow the health file of the release on trial: keep the release, or take it back.

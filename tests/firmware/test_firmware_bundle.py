@@ -58,8 +58,8 @@ def test_a_signed_hand_made_bundle_is_taken(running):
 
 
 BAD_PATHS = [
-    "../escape", "/etc/passwd", "a/../../b", "./a", "a//b", "", ".", "..", "a/", "a\\b", "a\nb", "a\0b", "ü", "a b", "~/x" * 70,
-    "/".join("a" * 17), "manifest.json",
+    "../escape", "/etc/passwd", "a/../../b", "./a", "a//b", "", ".", "..", "a/", "a\\b", "a\nb", "a\0b", "ü", "a b",
+    "~/x" * 70, "/".join("a" * 17), "manifest.json",
 ]  # fmt: skip
 
 
@@ -139,7 +139,8 @@ def test_every_part_notices_one_flipped_bit(running):
     signature = begin + sizes[0]
     payload = signature + sizes[1]
     spots = {
-        "header": range(0, begin, 3), "manifest": range(begin, signature, 97), "signature": range(signature, payload, 11),
+        "header": range(0, begin, 3), "manifest": range(begin, signature, 97),
+        "signature": range(signature, payload, 11),
         "payload": [*range(payload, len(data), 23), len(data) - 1],
     }  # fmt: skip
     before = running.tree()

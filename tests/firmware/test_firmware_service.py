@@ -11,7 +11,8 @@ from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
 SCRIPTS = [
-    PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "S99edge-app", FIRMWARE / "release/start", FIRMWARE / "release/edge-app",
+    PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "S99edge-app", FIRMWARE / "release/start",
+    FIRMWARE / "release/edge-app",
 ]  # fmt: skip
 
 

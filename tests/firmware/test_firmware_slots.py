@@ -106,7 +106,7 @@ def test_only_what_a_start_can_choose_is_kept(camera):
 def test_a_release_that_does_not_fit_is_refused_and_the_old_one_stays(camera):
     old = camera.run("1.0")
     full = slots.Slots(camera.root, "boot-1", spare_bytes=1 << 60)
-    with pytest.raises(Refused, match="needs .* found 0 free"):
+    with pytest.raises(Refused, match=r"needs .* found 0 free"):
         full.install(camera.bundle("2.0"))
     assert current(camera) == old
 
@@ -159,7 +159,7 @@ class TestTheTrial:
             if (text := reports.get(now[0])) is not None:
                 path.write_text(text if isinstance(text, str) else json.dumps(text))
 
-        return *trial.follow(camera.slots, path, timeout, lambda: now[0], wait, pid), now[0]
+        return *trial.follow(camera.slots, path, timeout, lambda: now[0], wait, pid=pid), now[0]
 
     def test_healthy_is_kept_at_once(self, started):
         reports = {1.0: {"verdict": "waiting", "reason": "no frame"}, 3.0: {"verdict": "healthy", "reason": ""}}

@@ -1,7 +1,7 @@
 """Record a run's system calls, and lay out what a disk could hold if the power went at any moment of it.
 
-SIGKILL is no power cut, because the system's cache survives it. What was not synced may be dropped, applied in part, or torn
-at a 512-byte sector; names that were not synced may be missing, each folder for itself.
+SIGKILL is no power cut, because the system's cache survives it. What was not synced may be dropped, applied in part, or
+torn at a 512-byte sector; names that were not synced may be missing, each folder for itself.
 """
 
 from __future__ import annotations

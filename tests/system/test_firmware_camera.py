@@ -1,7 +1,7 @@
 """From this checkout onto a camera: a fresh Debian 12, only its own Python packages and the bundle's wheels.
 
-A good release is deployed over ssh and read through a broker outside; four bad ones are deployed after it, and each time the
-good one runs again within a minute and says why, upstream too.
+A good release is deployed over ssh and read through a broker outside; four bad ones are deployed after it, and each
+time the good one runs again within a minute and says why, upstream too.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ class Workshop:
     def call(self, checkout: Path, *arguments: object, port: int | None = None) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_SSH_OPTIONS": " ".join(self.machine.options)}
         command = [
-            checkout / "deploy.sh", "--key", self.folder / "key/signing.pem", "--port", port or self.machine.port, *arguments,
-            "root@127.0.0.1",
+            checkout / "deploy.sh", "--key", self.folder / "key/signing.pem", "--port", port or self.machine.port,
+            *arguments, "root@127.0.0.1",
         ]  # fmt: skip
         return subprocess.run(
             [str(c) for c in command], capture_output=True, text=True, env=environment, timeout=300, check=False
@@ -199,7 +199,7 @@ def test_the_program_is_nobody_and_the_updater_is_not_its_own(good, workshop):
 
 
 def wrong_model(checkout):
-    """Weights that are not the golden vectors': the file is whole and its hash is listed, but it computes something else."""
+    """Weights that are not the golden vectors': file and hash are whole, but it computes something else."""
     import onnx
     import onnx.numpy_helper as arrays
 

@@ -33,7 +33,8 @@ def workshop(tmp_path_factory):
 def image(workshop, kind, partition, size, code=0):
     out = workshop / f"{partition}.{kind}"
     command = [
-        PROJECT / "deploy.sh", "--image", kind, "--partition", partition, "--size", str(size), "--out", out, "--board", "amd64",
+        PROJECT / "deploy.sh", "--image", kind, "--partition", partition, "--size", str(size), "--out", out,
+        "--board", "amd64",
         "--no-wheels", "--key", workshop / "key.pem",
     ]  # fmt: skip
     environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}

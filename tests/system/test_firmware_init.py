@@ -18,7 +18,11 @@ pytestmark = pytest.mark.system
 
 HEALTHY = """
 n=0
-while :; do n=$((n + 1)); printf '{"verdict": "healthy", "reason": "", "writes": %s}' $n >"$EDGE_APP_HEALTH"; sleep 0.2; done
+while :; do
+    n=$((n + 1))
+    printf '{"verdict": "healthy", "reason": "", "writes": %s}' $n >"$EDGE_APP_HEALTH"
+    sleep 0.2
+done
 """
 CRASHES = "exit 7\n"
 SILENT = """
@@ -102,7 +106,7 @@ def test_a_release_that_falls_silent_is_started_again(board):
 def test_stopping_ends_the_program_too(board):
     board.install("1.0", HEALTHY)
     board.start()
-    board.wait(lambda: (board.run / "health.json").exists())
+    board.wait((board.run / "health.json").exists)
     subprocess.run([*board.script, "stop"], env=board.environment, check=False, timeout=20)
     board.process.wait(10)
     before = (board.run / "health.json").read_text()

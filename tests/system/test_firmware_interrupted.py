@@ -1,7 +1,7 @@
 """An update that is killed, or loses its power, at any moment: the camera runs the old or the new release, whole.
 
-Each is done to `install` of a second release and to the `boot` that starts it, and judged by the next `boot`. To show that a
-lost sync would be noticed, the power cuts are repeated with the syncs taken out of the recording, and must fail.
+Each is done to `install` of a second release and to the `boot` that starts it, and judged by the next `boot`. To show
+that a lost sync would be noticed, the power cuts are repeated with the syncs taken out, and must fail.
 """
 
 from __future__ import annotations
