@@ -1,6 +1,6 @@
 """One sink's worker: takes from the outbox, sends, waits as the other side needs it, and never disturbs another sink.
 
-Not here: what a destination is (sinks/), what is kept meanwhile (outbox.py).
+Not here: what a destination is (sinks/), what is kept meanwhile (outbox/).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_app.clock import Clock
 from edge_app.errors import SinkError
 from edge_app.messages import Message, rfc3339
 from edge_app.outbox import Outbox
-from edge_app.pending import Item
+from edge_app.outbox.pending import Item
 from edge_app.sinks import Sink
 
 log = logging.getLogger(__name__)

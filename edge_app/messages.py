@@ -1,6 +1,6 @@
 """What is published: one JSON object a message, and the JSON Schema of it (`edge-app schema`).
 
-Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox.py).
+Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox/).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fan-out: what of a frame is published, and to whom.
 
 `run` publishes through the durable outbox, with one cursor and one worker a sink; `replay` sends at once, in order.
-Not here: how messages look (messages.py), what is kept (outbox.py), how a destination is spoken to (sinks/).
+Not here: how messages look (messages.py), what is kept (outbox/), how a destination is spoken to (sinks/).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from edge_app.errors import ConfigError, SinkError
 from edge_app.frame import Event, Frame, HeadOutput, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
 from edge_app.outbox import Outbox
+from edge_app.outbox.store import Tally
 from edge_app.sinks import Sink, SinkContext
-from edge_app.store import Tally
 
 _SYNCED_FOR_NS = 1_000_000_000  # asking the kernel costs as much as handing the message over
 

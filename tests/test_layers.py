@@ -15,7 +15,7 @@ LAYER = {
     0: "__init__ memory frame errors clock config manifest registry boxes options document messages device "
     "rule_blocks assignment shapes secret",
     2: "geometry preprocess inference cascade tracking rules publish capture stillness timing worker reuse web "
-    "outbox pending store disk gap sequence delivery changes outbox_view",
+    "outbox delivery changes",
     3: "pipeline draw",
     4: "cli daemon proof replay check",
 }

@@ -140,8 +140,8 @@ def test_closing_keeps_what_a_dead_sink_did_not_get(publisher, tmp_path):
         run.publish_frame(frame(n))
     until(lambda: len(bodies(run)) == 10)
     started = time.monotonic()
-    run.close(drain_s=3.0)
-    assert time.monotonic() - started < 2.0, "a sink that is away is not waited for"
+    run.close(drain_s=60.0)
+    assert time.monotonic() - started < 20, "a sink that is away is not waited for"
     again = publisher(Plugin("memory"), dead)
     stats = {sink.name: sink.queued for sink in again.stats().sinks}
     assert stats["mqtt"] == 10

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import outbox_view
 from edge_app.config import Outbox as Limits
 from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Encoder, Stamp
-from edge_app.outbox import Outbox
+from edge_app.outbox import Outbox, view
 from edge_app.secret import Secret
 from edge_app.sinks.http import Sink
 
@@ -406,6 +405,6 @@ def test_what_the_server_answers_decides_what_happens_to_a_message(server, conte
     box.drain()
     delivery.join(5)
     box.close()
-    (refused,) = [json.loads(line) for line in outbox_view.messages(tmp_path, refused=True)]
+    (refused,) = [json.loads(line) for line in view.messages(tmp_path, refused=True)]
     assert refused["message"]["status"]["n"] == 17
     assert refused["reason"].endswith("400 Bad Request")

@@ -19,7 +19,7 @@ CALLS = (
     "symlink,symlinkat,link,linkat"
 )
 SYNCS = ("fsync", "fdatasync")
-_LINE = re.compile(r"(\d+) (?:(\w+)\((.*)|<\.\.\. (\w+) resumed>(.*))$")
+_LINE = re.compile(r"(\d+) +(?:(\w+)\((.*)|<\.\.\. (\w+) resumed>(.*))$")
 _PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"([^"]*)"')
 
 

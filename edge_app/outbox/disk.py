@@ -1,6 +1,6 @@
 """The outbox's folder, as far as the disk lets us: locked, opened when it can be, a broken file set aside, retried.
 
-Not here: what is in the file (store.py), what to do while it is refused (outbox.py).
+Not here: what is in the file (store.py), what to do while it is refused (queue.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TypeVar
 
 from edge_app.errors import ConfigError
-from edge_app.store import Store
+from edge_app.outbox.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import outbox_view
 from edge_app.cli import main
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
 from edge_app.errors import ConfigError
 from edge_app.messages import Encoder, Stamp
-from edge_app.outbox import Outbox
+from edge_app.outbox import Outbox, view
 
 
 @pytest.fixture
@@ -35,45 +34,45 @@ def box(tmp_path):
 
 
 def test_stats_and_list_beside_a_running_daemon(box, tmp_path):
-    while outbox_view.stats(tmp_path).refused == 0:
+    while view.stats(tmp_path).refused == 0:
         pass
-    found = outbox_view.stats(tmp_path)
+    found = view.stats(tmp_path)
     assert (found.events, found.statuses, found.results) == (0, 60, 0)
     assert found.queued == {"a": 39, "b": 60}
-    lines = [json.loads(line) for line in outbox_view.messages(tmp_path)]
+    lines = [json.loads(line) for line in view.messages(tmp_path)]
     assert [line["seq"] for line in lines] == list(range(lines[0]["seq"], lines[0]["seq"] + 60))
-    (refused,) = [json.loads(line) for line in outbox_view.messages(tmp_path, refused=True)]
+    (refused,) = [json.loads(line) for line in view.messages(tmp_path, refused=True)]
     assert refused["reason"] == "400 Bad Request"
     assert refused["message"] == lines[20]
 
 
 def test_drop_needs_the_daemon_to_be_stopped(box, tmp_path):
     with pytest.raises(ConfigError, match="in use by another edge-app"):
-        outbox_view.drop(tmp_path)
+        view.drop(tmp_path)
     box.close()
-    assert outbox_view.drop(tmp_path) == 60
-    assert list(outbox_view.messages(tmp_path)) == []
+    assert view.drop(tmp_path) == 60
+    assert list(view.messages(tmp_path)) == []
 
 
 def test_nothing_there(tmp_path):
-    for look in (outbox_view.stats, outbox_view.drop, lambda folder: list(outbox_view.messages(folder))):
+    for look in (view.stats, view.drop, lambda folder: list(view.messages(folder))):
         with pytest.raises(ConfigError, match="there is no outbox"):
             look(tmp_path)
 
 
 def test_not_an_outbox(tmp_path):
     (tmp_path / "outbox.db").write_bytes(b"noise" * 1000)
-    for look in (outbox_view.stats, lambda folder: list(outbox_view.messages(folder))):
+    for look in (view.stats, lambda folder: list(view.messages(folder))):
         with pytest.raises(ConfigError, match="cannot be read"):
             look(tmp_path)
     with pytest.raises(ConfigError, match="nothing was dropped"):
-        outbox_view.drop(tmp_path)
+        view.drop(tmp_path)
 
 
 @pytest.fixture
 def configured(box, tmp_path):
     """The default configuration, with this outbox as its own."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     text = (root / "config.yaml").read_text(encoding="utf-8")
     text = text.replace("state_dir: ./state", "state_dir: .").replace(" models/digits", f" {root}/models/digits")
     path = tmp_path / "config.yaml"

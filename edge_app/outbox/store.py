@@ -1,7 +1,7 @@
 """The outbox on disk: one SQLite file (WAL, every commit synced) of messages in order, cursors, and what was refused.
 
 Small pages keep the bytes written a group commit low. Every method may raise sqlite3.Error.
-Not here: what then (disk.py), when to commit (outbox.py).
+Not here: what then (disk.py), when to commit (queue.py).
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from edge_app.errors import ConfigError, SinkError
 from edge_app.frame import Event
 from edge_app.messages import SCHEMA_FILE, Encoder, Stamp, decode
 from edge_app.outbox import Outbox
-from edge_app.sequence import BLOCK, Sequence
-from edge_app.store import Store
+from edge_app.outbox.sequence import BLOCK, Sequence
+from edge_app.outbox.store import Store
 
 DEVICE = "cam-1"
 
