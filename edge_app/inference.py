@@ -5,6 +5,7 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 from edge_app import registry
 from edge_app.backends import Array, Backend, Session, Tensor
+from edge_app.boxes import Transform
 from edge_app.config import Head as HeadConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
 from edge_app.manifest import FILE, HeadSpec, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
+
+_FAILURES = 3
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -34,6 +39,8 @@ class _Branch:
     enabled: bool
     last: HeadOutput | None = None
     last_ns: int = 0
+    failures: int = 0  # in a row
+    failed: str | None = None  # why it was switched off
 
     def due(self, now_ns: int) -> bool:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
@@ -55,10 +62,15 @@ def open_backend(manifest: Manifest, name: str, threads: int) -> Backend:
 class Inference:
     """A model on a backend, which it owns: the stage that fills `Frame.heads`.
 
-    Raises ModelError at construction where graphs, manifest and families do not fit together.
+    tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
+    others go on; else every failure is raised. Raises ModelError at construction where graphs, manifest and families do
+    not fit together.
     """
 
-    def __init__(self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig]) -> None:
+    def __init__(
+        self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig], *, tolerant: bool = False
+    ) -> None:
+        self._tolerant = tolerant
         self.backend = backend.version
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
@@ -79,9 +91,10 @@ class Inference:
         if due:
             tensor, transform = self._preprocess(frame)
             tensors = self._run_backbone(tensor)
+            errors = [error for branch in due if (error := self._run_branch(branch, tensor, tensors, transform))]
+            if len(errors) == len(due) and isinstance(errors[0], BackendError):
+                raise errors[0]  # not one head's fault
             for branch in due:
-                outputs = self._run_head(branch, tensor, tensors)
-                branch.last = HeadOutput(branch.head.decode(outputs, transform))
                 branch.last_ns = frame.captured_ns
         frame.heads = {
             name: branch.last
@@ -104,8 +117,14 @@ class Inference:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
         branch = self._branches[name]
         branch.enabled = enabled
-        if not enabled:
+        if enabled:
+            branch.failures, branch.failed = 0, None
+        else:
             branch.last = None
+
+    def failed(self) -> dict[str, str]:
+        """The heads that were switched off because they failed, and why."""
+        return {name: branch.failed for name, branch in self._branches.items() if branch.failed is not None}
 
     def enabled(self) -> dict[str, bool]:
         return {name: branch.enabled for name, branch in self._branches.items()}
@@ -150,6 +169,31 @@ class Inference:
             feeds = {spec.name: tensors[spec.name] for spec in session.inputs} if position else _image(session, tensor)
             tensors.update(session.run(feeds))
         return tensors
+
+    def _run_branch(
+        self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor], transform: Transform
+    ) -> Exception | None:
+        """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
+        try:
+            branch.last = HeadOutput(branch.head.decode(self._run_head(branch, tensor, tensors), transform))
+        except Exception as exc:
+            if not self._tolerant:
+                raise
+            branch.last = None
+            branch.failures += 1
+            if self._is_to_blame(branch, exc):
+                branch.enabled, branch.failed = False, f"{type(exc).__name__}: {exc}"
+                _LOG.exception("head '%s' failed %d times in a row and is switched off", branch.spec.name, _FAILURES)
+            return exc
+        branch.failures = 0
+        return None
+
+    def _is_to_blame(self, branch: _Branch, error: Exception) -> bool:
+        """Whether it is this head and not the engine: it failed often enough, in decoding or while another did not."""
+        if branch.failures < _FAILURES:
+            return False
+        others = (other for other in self._branches.values() if other is not branch and other.enabled)
+        return not isinstance(error, BackendError) or any(other.failures == 0 for other in others)
 
     def _run_head(self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
         inputs = {name: tensors[name] for name in branch.spec.inputs}

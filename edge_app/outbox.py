@@ -54,7 +54,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """queued: by sink. stored: messages on disk. lost: given up. problem: why the disk is not used now, or None."""
+    """queued: by sink. stored: messages on disk. lost: given up. problem: why the disk is not used now, or None.
+
+    overdue_s: how long a commit has been due that neither happened nor was refused.
+    """
 
     queued: Mapping[str, int]
     stored: int
@@ -62,6 +65,7 @@ class OutboxStats:
     lost: int
     commits: int
     problem: str | None
+    overdue_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,11 @@ class Outbox:
     def stats(self) -> OutboxStats:
         with self._lock:
             queued = dict(self._queued)
-            return OutboxStats(queued, self._stored, len(self._pending), self._lost, self._commits, self._problem)
+            due_ns = self._pending[0].due_ns if self._pending and self._problem is None else None
+            overdue_s = 0.0 if due_ns is None else max(0, self._clock.monotonic_ns() - due_ns) / 1e9
+            return OutboxStats(
+                queued, self._stored, len(self._pending), self._lost, self._commits, self._problem, overdue_s
+            )
 
     def drain(self) -> None:
         """From now on `take` never waits."""
