@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge_app import __version__, ladder, pipeline
 from edge_app.clock import SystemClock
@@ -25,6 +25,10 @@ from edge_app.errors import EdgeError, EndOfClip
 from edge_app.frame import Frame, JsonValue
 from edge_app.notify import Notifier
 from edge_app.sensors import BoardSensors, Reading, Sensors
+from edge_app.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from edge_app.web.server import Page
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +134,14 @@ class Daemon:
         self._stack.callback(lambda: running.close(_DRAIN_S))
         state_dir = running.config.device.state_dir
         self._stack.callback(ControlSocket(state_dir, self.status).close)
+        self._page: Page | None = None
+        self._snapshots: Snapshots | None = None
+        self._stack.callback(self._close_views)
+        try:
+            self._open_views()
+        except EdgeError:
+            self._stack.close()
+            raise
 
     def turn(self, *, reload: bool = False) -> Frame | None:
         """Let the pipeline take a step, and look after everything. Returns the frame that went through, if one did.
@@ -153,6 +165,7 @@ class Daemon:
     def reload(self) -> None:
         """Take the configuration as the file has it now; where it cannot be used the old one runs on."""
         self._notifier.reloading()
+        old = self.running.config
         try:
             config = self._load()
             self.running.apply(config)
@@ -161,6 +174,7 @@ class Daemon:
             _log.error("the new configuration is refused, the old one runs on: %s", exc)
         else:
             self._reload_error = None
+            self._reopen_views(old)
             self._ladder = self._make_ladder()
             self.running.shed(self._ladder.rung, "reconfigured")
             _log.info("the new configuration is in effect")
@@ -175,6 +189,7 @@ class Daemon:
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "config": str(self.running.config.path),
             "model": self.running.config.manifest.name,
+            "tracked": None if self.running.config.track is None else self.running.config.track.head,
             "reload_error": self._reload_error,
             "stuck": self._stuck,
             "resident_mb": _rounded(reading.resident_mb),
@@ -188,9 +203,52 @@ class Daemon:
         """End all events, deliver what goes in time, release everything."""
         self._stack.close()
 
+    def _open_views(self) -> None:
+        """The page and the ring of snapshots, where they are configured. Raises ConfigError."""
+        config = self.running.config
+        if config.snapshots.enabled:
+            self._snapshots = Snapshots(config.device.state_dir / "snapshots", config.snapshots)
+        if config.web.enabled:
+            from edge_app.web.server import Page, Subject
+
+            labels = {name: head.labels for name, head in config.manifest.heads.items()}
+            snapshots = self._snapshots
+            self._page = Page(
+                config.web,
+                Subject(
+                    labels,
+                    self.status,
+                    lambda: list(self.running.recent_events),
+                    snapshots.taken if snapshots else frozenset,
+                    snapshots.read if snapshots else lambda _: None,
+                ),
+            )
+
+    def _close_views(self) -> None:
+        page, snapshots, self._page, self._snapshots = self._page, self._snapshots, None, None
+        if page is not None:
+            page.close()
+        if snapshots is not None:
+            snapshots.close()
+
+    def _reopen_views(self, old: Config) -> None:
+        """Exchange page and snapshots where anything changed that they were built from; else viewers stay."""
+        new = self.running.config
+        if _views(old) != _views(new):
+            self._close_views()
+            try:
+                self._open_views()
+            except EdgeError as exc:  # the camera goes on without
+                self._reload_error = str(exc)
+                _log.error("%s", exc)
+
     def _note(self, frame: Frame) -> None:
         late_s = (self._clock.monotonic_ns() - frame.captured_ns) * 1e-9
         self._latency_s = late_s if self._latency_s is None else 0.9 * self._latency_s + 0.1 * late_s
+        if self._snapshots is not None:
+            self._snapshots.take(frame, frame.events)
+        if self._page is not None:
+            self._page.offer(frame, self.running.overlay)
         if not self._ready:
             self._ready = True
             self._notifier.ready(self._status_line())
@@ -247,6 +305,11 @@ class Daemon:
         priorities = {name: head.common.priority for name, head in config.heads.items()}
         way = ladder.rungs(priorities) if config.degrade.enabled else (ladder.FULL,)
         return ladder.Ladder(way, config.degrade)
+
+
+def _views(config: Config) -> object:
+    """What page and snapshots are built from."""
+    return config.web, config.snapshots, config.device, config.manifest
 
 
 class _FileWatch:
