@@ -40,7 +40,7 @@ _FILES = {
 }
 _COOKIE = "edge_app_session"
 _BODY_BYTES = 4096
-_REQUEST_S = 10.0
+_REQUEST_S = 5.0
 _START_S = 10.0
 _STATE_S = 0.5  # for so long a state is good for all who ask
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -124,7 +124,7 @@ class Page:
 
     async def _serve(self, started: Future[int]) -> None:
         self._stop = asyncio.Event()
-        runner = self._web.AppRunner(self._application(), access_log=None, handle_signals=False)
+        runner = self._web.AppRunner(self._application(), access_log=None, handle_signals=False, lingering_time=1.0)
         await runner.setup()
         assert runner.server is not None
         door = Door(runner.server)

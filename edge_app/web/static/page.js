@@ -108,6 +108,7 @@ function show(bitmap, results) {
   last = results;
   follow(results.result.heads);
   mark();
+  showReadings();
   shown += 1;
   const now = performance.now();
   if (now - shownSince > 2000) {
@@ -227,7 +228,6 @@ function showState() {
     ["version", state.version],
   ]);
   showToggles();
-  showReadings();
   plot();
 }
 
@@ -267,14 +267,11 @@ function showToggles() {
 }
 
 function showReadings() {
-  const pairs = [];
-  if (last) {
-    for (const [name, head] of Object.entries(last.result.heads)) {
-      if (head.classification) pairs.push([name, head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-"]);
-      if (head.detections) pairs.push([name, `${head.detections.length} found`]);
-      if (head.segments) pairs.push([name, `${head.segments.length} regions`]);
-    }
-    for (const { text } of last.overlay) if (text) pairs.push(["rule", text]);
+  const pairs = last.overlay.filter(({ text }) => text).map(({ text }) => ["rule", text]);
+  for (const [name, head] of Object.entries(last.result.heads)) {
+    if (head.classification) pairs.push([name, head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-"]);
+    if (head.detections) pairs.push([name, `${head.detections.length} found`]);
+    if (head.segments) pairs.push([name, `${head.segments.length} regions`]);
   }
   rows($("readings"), pairs);
 }
@@ -290,7 +287,7 @@ function showEvents(events) {
     item.dataset.event = event.event_id;
     if (!event.end) item.className = "open";
     if (event.rule_type === "runtime") item.classList.add("fault");
-    const value = Object.entries(event.value).map(([name, text]) => `${name} ${typeof text === "object" ? JSON.stringify(text) : text}`);
+    const value = Object.entries(event.value).filter(([name]) => name !== "box").map(([name, text]) => `${name} ${typeof text === "object" ? JSON.stringify(text) : text}`);
     const when = document.createElement("span");
     when.className = "quiet";
     when.textContent = ` ${new Date(event.start).toLocaleTimeString()}${event.end ? ` – ${new Date(event.end).toLocaleTimeString()}` : ""}`;
@@ -318,14 +315,16 @@ function plot() {
   names.forEach((name, position) => {
     pen.strokeStyle = COLORS[position % COLORS.length];
     pen.beginPath();
-    history.forEach((point, i) => pen.lineTo(i * step, canvas.height - 4 - ((point[name] || 0) / top) * (canvas.height - 8)));
+    history.forEach((point, i) => pen.lineTo(canvas.width - (history.length - 1 - i) * step, canvas.height - 4 - ((point[name] || 0) / top) * (canvas.height - 8)));
     pen.stroke();
   });
   $("legend").replaceChildren(
     ...names.map((name, position) => {
+      const square = document.createElement("span");
+      square.style.color = COLORS[position % COLORS.length];
+      square.textContent = "■";
       const label = document.createElement("span");
-      label.style.color = COLORS[position % COLORS.length];
-      label.textContent = `■ ${name} ${state.stages[name].p50_ms.toFixed(1)}  `;
+      label.append(square, ` ${name} ${state.stages[name].p50_ms.toFixed(1)}  `);
       return label;
     }),
     `top ${top.toFixed(0)} ms`,
@@ -347,7 +346,10 @@ $("marks").addEventListener("pointerdown", (event) => {
 $("drawing").addEventListener("toggle", () => document.body.classList.toggle("drawing", $("drawing").open));
 $("undo").addEventListener("click", () => (drawn.pop(), showDrawn()));
 $("clear").addEventListener("click", () => ((drawn.length = 0), showDrawn()));
-$("copy").addEventListener("click", () => navigator.clipboard.writeText($("yaml").textContent));
+$("copy").addEventListener("click", () => {
+  getSelection().selectAllChildren($("yaml")); // all that plain HTTP from another machine allows
+  if (navigator.clipboard) navigator.clipboard.writeText($("yaml").textContent);
+});
 for (const id of ["shape", "shape-name", "shape-head"]) $(id).addEventListener("input", showDrawn);
 
 function showDrawn() {
