@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.frame import Classification, Detections, Embedding, Float32, HeadOutput, Result, Segmentation
+from edge_app.frame import Classification, Crops, Detections, Embedding, Float32, HeadOutput, Result, Segmentation
 
 _SIDE_SHARE = 0.05
 _LEAST_PX = 2.0
@@ -28,7 +28,7 @@ def differ(published: Mapping[str, HeadOutput], now: Mapping[str, HeadOutput]) -
     return any(_result_differs(published[name].result, output.result) for name, output in now.items())
 
 
-def _result_differs(old: Result, new: Result) -> bool:
+def _result_differs(old: Result | Crops, new: Result | Crops) -> bool:
     if new is old:  # reused as a whole
         return False
     if isinstance(new, Detections) and isinstance(old, Detections):
@@ -39,6 +39,9 @@ def _result_differs(old: Result, new: Result) -> bool:
         return _boxes_differ(old.class_id, _extents(old), new.class_id, _extents(new))
     if isinstance(new, Embedding) and isinstance(old, Embedding):
         return old.vector.shape != new.vector.shape or float(np.dot(old.vector, new.vector)) < _COSINE
+    if isinstance(new, Crops) and isinstance(old, Crops):
+        same = old.row == new.row
+        return not same or any(_result_differs(a, b) for a, b in zip(old.results, new.results))
     return True
 
 

@@ -14,15 +14,20 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_app import registry
+from edge_app import memory, registry
+from edge_app.backends._soc import detect
 from edge_app.clock import ClipClock
 from edge_app.config import Config
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.inference import Inference, golden_error, open_backend
 from edge_app.manifest import FILE, GOLDEN, Graph
 
+ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
+GOLDEN_COSINE = 0.99  # of an NPU with its simulator: both round, not always alike
+_LIVE = ("rtsp", "v4l2")
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
@@ -35,15 +40,21 @@ class Finding:
     text: str
 
 
-def check(config: Config) -> list[Finding]:
-    """Look at everything. Never raises EdgeError: what cannot be used is a finding of verdict `fail`."""
+def check(config: Config, board: str | None = None) -> list[Finding]:
+    """Look at everything. board: plan the memory of one of memory.BOARDS; None is this machine where it is a board.
+
+    Never raises EdgeError for what cannot be used, which is a finding of verdict `fail`; ConfigError where the board is
+    unknown.
+    """
+    soc = detect()
+    known = memory.board(board) if board else memory.this_board(soc) if soc else None
     findings = [Finding("config", "ok", str(config.path))]
     for what, look in (("files", _files), ("model", _model), ("source", _source)):
         try:
             findings.extend(look(config))
         except EdgeError as exc:
             findings.append(Finding(what, "fail", str(exc)))
-    return findings
+    return [*findings, *(_memory(config, known) if known else ())]
 
 
 def as_table(findings: list[Finding]) -> str:
@@ -76,10 +87,37 @@ def _model(config: Config) -> Iterator[Finding]:
     backend = open_backend(config.manifest, config.model.backend, config.model.threads)
     with closing(Inference(config.manifest, backend, config.heads)) as inference:
         yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")
-        yield _golden(config, inference)
+        for note in getattr(backend, "notes", ()):  # versions of converter, runtime and driver that do not fit
+            yield Finding("versions", "warn", note)
+        yield _golden(config, inference, backend.target)
 
 
-def _golden(config: Config, inference: Inference) -> Finding:
+def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
+    options = config.source.plugin.options
+    size = (int(options.get("width") or 0), int(options.get("height") or 0))
+    budget = memory.plan(config.manifest, board, size if all(size) else _frame_size(config), memory.process())
+    for text in budget.unknown:
+        yield Finding("memory", "warn", text)
+    verdict: Literal["ok", "fail"] = "ok" if budget.fits else "fail"
+    for line in budget.lines():
+        yield Finding("memory", verdict, line)
+
+
+def _frame_size(config: Config) -> tuple[int, int]:
+    """Of the first frame of a recorded source."""
+    plugin = config.source.plugin
+    if plugin.type in _LIVE:
+        return ASSUMED_FRAME
+    try:
+        with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
+            frame = source.read(timeout_s=5.0)
+    except (EdgeError, EndOfClip):
+        return ASSUMED_FRAME
+    return (frame.width, frame.height) if frame is not None else ASSUMED_FRAME
+
+
+def _golden(config: Config, inference: Inference, target: str) -> Finding:
+    """Replay the golden vectors: those of the target where it has its own (an NPU's simulator), else float32's."""
     path = config.manifest.folder / GOLDEN
     if not path.exists():
         return Finding(
@@ -92,23 +130,39 @@ def _golden(config: Config, inference: Inference) -> Finding:
         images = vectors.pop("image")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         return Finding("golden", "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
-    errors = []
+    errors, cosines = [], []
     for i, image in enumerate(images):
         for head, outputs in inference.outputs(image[None]).items():
             for output, values in outputs.items():
-                reference = vectors.get(f"{head}/{output}")
+                own = vectors.get(f"{target}:{head}/{output}")
+                reference = vectors.get(f"{head}/{output}") if own is None else own
                 if reference is None:
-                    return Finding("golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's")
-                errors.append(golden_error(reference[i][None], values))
+                    return Finding(
+                        "golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's"
+                    )
+                if own is None:
+                    errors.append(golden_error(reference[i][None], values))
+                else:
+                    cosines.append(_cosine(reference[i], values))
+    if cosines:
+        least = min(cosines)
+        text = f"{len(images)} inputs replayed; least cosine with the converter's simulator {least:.4f}"
+        return Finding("golden", "ok" if least >= GOLDEN_COSINE else "fail", f"{text}, expected {GOLDEN_COSINE}")
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
     text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"
     return Finding("golden", verdict, text)
 
 
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    length = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / length if length else float(np.array_equal(x, y))
+
+
 def _source(config: Config) -> Iterator[Finding]:
     plugin = config.source.plugin
-    if plugin.type in ("rtsp", "v4l2"):
+    if plugin.type in _LIVE:
         yield Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
         return
     with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:

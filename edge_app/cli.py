@@ -97,6 +97,7 @@ def _add_check(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     _add_config(check)
     check.add_argument("--source", metavar="X", help="instead of the config's")
+    check.add_argument("--board", metavar="NAME", help="plan its memory: rv1103, rv1106g2, rv1106g3, rk3566, rk3588")
     check.add_argument("--json", action="store_true", help="print one object")
     check.set_defaults(command=_check)
 
@@ -239,7 +240,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """Check the configuration, the model's hashes, wiring and golden vectors, and the source's file."""
     from edge_app import check
 
-    findings = check.check(_load(arguments, arguments.source))
+    findings = check.check(_load(arguments, arguments.source), arguments.board)
     print(check.as_json(findings) if arguments.json else check.as_table(findings))
     return 0 if all(finding.verdict != "fail" for finding in findings) else 2
 

@@ -316,6 +316,8 @@ def _read_heads(node: yaml.Node | None, manifest: Manifest, overridden: bool, pr
         values = read_options(options, schema, f"heads.{name}", problems)
         shared = {o.name: values.pop(o.name) for o in common if o.name in values}
         heads[name] = Head(HeadCommon(**shared), {**spec.options, **values})
+        if spec.crops is not None and spec.crops.of not in given:
+            problems.add(options, f"heads.{name}: takes crops of '{spec.crops.of}', which does not run; expected both")
         for polygon in heads[name].common.ignore:
             try:
                 polygon_of("ignore", polygon)

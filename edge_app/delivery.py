@@ -16,7 +16,8 @@ from threading import Event, Thread
 from edge_app.clock import Clock
 from edge_app.errors import SinkError
 from edge_app.messages import Message, rfc3339
-from edge_app.outbox import Item, Outbox
+from edge_app.outbox import Outbox
+from edge_app.pending import Item
 from edge_app.sinks import Sink
 
 log = logging.getLogger(__name__)

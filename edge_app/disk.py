@@ -39,6 +39,7 @@ class Disk:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = Lock()
+        self._closed = False
         self._store: Store | None = None
         self._folder_lock: int | None = None
         with contextlib.suppress(OSError):  # tried again by `run`, which says what is wrong
@@ -47,6 +48,8 @@ class Disk:
     def run(self, work: Callable[[Store], T], *, reading: bool = False) -> T:
         """Do something with the store, alone. Raises DiskRefused or FileDamaged."""
         with self._lock:
+            if self._closed:
+                raise DiskRefused(f"{self._folder}: closed")
             try:
                 self._lock_folder()
                 store = self._open()
@@ -64,6 +67,7 @@ class Disk:
     def close(self) -> None:
         """Safe to call twice."""
         with self._lock:
+            self._closed = True
             if self._store is not None:
                 self._store.close()
             if self._folder_lock is not None:

@@ -102,15 +102,30 @@ class Embedding:
         _expect("vector", self.vector, (self.vector.size,), np.float32)
 
 
-JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
 Result = Union[Detections, Classification, Segmentation, Embedding]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crops:
+    """What a second-stage head says of single detections.
+
+    of: the head that found them. row: which of its detections, one for each of results, whose coordinates are the
+    picture's.
+    """
+
+    of: str
+    row: tuple[int, ...]
+    results: tuple[Result, ...]
+
+
+JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadOutput:
     """One head's result for a frame. age_ns: how long before this frame it was computed; 0 is fresh."""
 
-    result: Result
+    result: Result | Crops
     age_ns: int = 0
 
 

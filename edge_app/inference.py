@@ -6,9 +6,9 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from edge_app import registry
 from edge_app.backends import Array, Backend, Session, Tensor
 from edge_app.boxes import Transform
+from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
-from edge_app.manifest import FILE, HeadSpec, Manifest, TensorSpec
+from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
 
 _FAILURES = 3
@@ -39,8 +40,6 @@ class _Branch:
     enabled: bool
     last: HeadOutput | None = None
     last_ns: int = 0
-    failures: int = 0  # in a row
-    failed: str | None = None  # why it was switched off
 
     def due(self, now_ns: int) -> bool:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
@@ -77,12 +76,22 @@ class Inference:
         self._stack = ExitStack()
         with self._stack:
             self._stack.callback(backend.close)
-            self._backbone = self._load_backbone(backend)
+            first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
+            self._fused = self._load_fused(backend, first)
+            self._backbone = [] if self._fused else self._load_backbone(backend)
             features = {spec.name: spec for session in self._backbone for spec in session.outputs}
-            self._check_features(features)
+            if self._fused is None:
+                self._check_features(features)
             self._branches = {
-                name: self._branch(manifest.heads[name], head, backend, features) for name, head in heads.items()
+                name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
             }
+            self._cascades = {
+                name: self._cascade(manifest.heads[name], head, backend)
+                for name, head in heads.items()
+                if name not in first
+            }
+            self._failures = dict.fromkeys(heads, 0)  # in a row
+            self._failed: dict[str, str] = {}  # why a head was switched off
             self._stack = self._stack.pop_all()
 
     def __call__(self, frame: Frame) -> Frame:
@@ -90,8 +99,8 @@ class Inference:
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
         if due:
             tensor, transform = self._preprocess(frame)
-            tensors = self._run_backbone(tensor)
-            errors = [error for branch in due if (error := self._run_branch(branch, tensor, tensors, transform))]
+            outputs_of = self._run(tensor)
+            errors = [error for branch in due if (error := self._decode(branch, outputs_of, transform))]
             if len(errors) == len(due) and isinstance(errors[0], BackendError):
                 raise errors[0]  # not one head's fault
             for branch in due:
@@ -103,34 +112,66 @@ class Inference:
             for name, branch in self._branches.items()
             if branch.enabled and branch.last is not None
         }
+        for name, cascade in self._cascades.items():
+            try:
+                output = cascade(frame)
+            except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
+                if self._note_failure(name, exc):
+                    cascade.enabled = False
+            else:
+                self._failures[name] = 0
+                if output is not None:
+                    frame.heads[name] = output
         return frame
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
-        tensors = self._run_backbone(tensor)
+        outputs_of = self._run(tensor)
         return {
-            name: {key: np.array(value) for key, value in self._run_head(branch, tensor, tensors).items()}
+            name: {key: np.array(value) for key, value in outputs_of(branch).items()}
             for name, branch in self._branches.items()
         }
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        if enabled:
+            self._failures[name] = 0
+            self._failed.pop(name, None)
+        if name in self._cascades:
+            self._cascades[name].enabled = enabled
+            return
         branch = self._branches[name]
         branch.enabled = enabled
-        if enabled:
-            branch.failures, branch.failed = 0, None
-        else:
+        if not enabled:
             branch.last = None
 
     def failed(self) -> dict[str, str]:
         """The heads that were switched off because they failed, and why."""
-        return {name: branch.failed for name, branch in self._branches.items() if branch.failed is not None}
+        return dict(self._failed)
 
     def enabled(self) -> dict[str, bool]:
-        return {name: branch.enabled for name, branch in self._branches.items()}
+        first = {name: branch.enabled for name, branch in self._branches.items()}
+        return first | {name: cascade.enabled for name, cascade in self._cascades.items()}
 
     def close(self) -> None:
         self._stack.close()
+
+    def _load_fused(self, backend: Backend, heads: Mapping[str, HeadConfig]) -> Session | None:
+        """Backbone and heads in one graph, where the model has one and every head is always due: nothing to share then,
+        and passing features from graph to graph costs 5 to 20 % (compiler/README.md).
+        """
+        name = self._manifest.fused.get(backend.target)
+        wanted = {head for head, spec in self._manifest.heads.items() if spec.crops is None}
+        if (
+            name is None
+            or set(heads) != wanted
+            or any(h.common.every_s or not h.common.enabled for h in heads.values())
+        ):
+            return None
+        session = backend.load(Graph(self._manifest.folder / name, self._manifest.sha256.get(name)))
+        self._stack.callback(session.close)
+        self._check_input(session, name)
+        return session
 
     def _load_backbone(self, backend: Backend) -> list[Session]:
         backbone = self._manifest.backbone
@@ -150,8 +191,13 @@ class Inference:
         self, spec: HeadSpec, config: HeadConfig, backend: Backend, features: Mapping[str, TensorSpec]
     ) -> _Branch:
         session = None
-        outputs = tuple(features[name] for name in spec.inputs) if spec.graph is None else ()
-        if spec.graph is not None:
+        outputs: tuple[TensorSpec, ...] = ()
+        if self._fused is not None:
+            parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
+            outputs = tuple(replace(each, name=name) for (head_name, _, name), each in parts if head_name == spec.name)
+        elif spec.graph is None:
+            outputs = tuple(features[name] for name in spec.inputs)
+        else:
             graph = self._manifest.graph(spec.graph, backend.target)
             session = backend.load(graph)
             self._stack.callback(session.close)
@@ -163,6 +209,27 @@ class Inference:
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
         return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
 
+    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend) -> Cascade:
+        assert spec.graph is not None
+        assert spec.crops is not None
+        graph = self._manifest.graph(spec.graph, backend.target)
+        session = backend.load(graph)
+        self._stack.callback(session.close)
+        self._check_input(session, graph.path.name, spec.crops.input)
+        head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
+        return Cascade(spec, config, session, head)
+
+    def _run(self, tensor: NDArray[Any]) -> Callable[[_Branch], dict[str, Array]]:
+        """Run what the heads share. Returns what gives one head's outputs; valid until the next run."""
+        if self._fused is None:
+            tensors = self._run_backbone(tensor)
+            return lambda branch: self._run_head(branch, tensor, tensors)
+        found: dict[str, dict[str, Array]] = {}
+        for key, value in self._fused.run(_image(self._fused, tensor)).items():
+            head, _, output = key.partition("/")
+            found.setdefault(head, {})[output] = _array(value)
+        return lambda branch: found[branch.spec.name]
+
     def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
         for position, session in enumerate(self._backbone):
@@ -170,30 +237,33 @@ class Inference:
             tensors.update(session.run(feeds))
         return tensors
 
-    def _run_branch(
-        self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor], transform: Transform
+    def _decode(
+        self, branch: _Branch, outputs_of: Callable[[_Branch], dict[str, Array]], transform: Transform
     ) -> Exception | None:
         """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
         try:
-            branch.last = HeadOutput(branch.head.decode(self._run_head(branch, tensor, tensors), transform))
-        except Exception as exc:
-            if not self._tolerant:
-                raise
+            branch.last = HeadOutput(branch.head.decode(outputs_of(branch), transform))
+        except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
             branch.last = None
-            branch.failures += 1
-            if self._is_to_blame(branch, exc):
-                branch.enabled, branch.failed = False, f"{type(exc).__name__}: {exc}"
-                _LOG.exception("head '%s' failed %d times in a row and is switched off", branch.spec.name, _FAILURES)
+            branch.enabled = not self._note_failure(branch.spec.name, exc)
             return exc
-        branch.failures = 0
+        self._failures[branch.spec.name] = 0
         return None
 
-    def _is_to_blame(self, branch: _Branch, error: Exception) -> bool:
-        """Whether it is this head and not the engine: it failed often enough, in decoding or while another did not."""
-        if branch.failures < _FAILURES:
+    def _note_failure(self, name: str, error: Exception) -> bool:
+        """Count a head's failure, or raise it where none is tolerated. Returns whether the head is to be switched off.
+
+        It is where it failed often enough, in decoding or while another head did not: else it may be the engine.
+        """
+        if not self._tolerant:
+            raise error
+        self._failures[name] += 1
+        others = (count for other, count in self._failures.items() if other != name and self.enabled()[other])
+        if self._failures[name] < _FAILURES or (isinstance(error, BackendError) and all(others)):
             return False
-        others = (other for other in self._branches.values() if other is not branch and other.enabled)
-        return not isinstance(error, BackendError) or any(other.failures == 0 for other in others)
+        self._failed[name] = f"{type(error).__name__}: {error}"
+        _LOG.error("head '%s' failed %d times in a row and is switched off", name, _FAILURES, exc_info=error)
+        return True
 
     def _run_head(self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
         inputs = {name: tensors[name] for name in branch.spec.inputs}
@@ -202,8 +272,8 @@ class Inference:
         feeds = inputs or _image(branch.session, tensor)
         return {name: _array(value) for name, value in branch.session.run(feeds).items()}
 
-    def _check_input(self, session: Session, file: str) -> None:
-        expected = self._manifest.input
+    def _check_input(self, session: Session, file: str, expected: Input | None = None) -> None:
+        expected = expected or self._manifest.input
         found = session.inputs[0]
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)

@@ -87,6 +87,20 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class CropInput:
+    """What a second-stage head takes: crops of another head's detections, one at a time.
+
+    of: that head. margin: how much wider than its box a crop is, in shares of the box, on each side. limit: how many
+    a frame, the surest first.
+    """
+
+    of: str
+    input: Input
+    margin: Annotated[float, Range(0, 2)] = 0.1
+    limit: Positive = 8
+
+
+@dataclass(frozen=True, slots=True)
 class HeadManifest:
     """One head as the file gives it. graph None: the head decodes its `inputs` as they are."""
 
@@ -95,6 +109,7 @@ class HeadManifest:
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] | str = ()
     options: dict[str, str] = field(default_factory=dict)  # read again by the family's own schema
+    crops: CropInput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +125,9 @@ class TensorSpec:
 class HeadSpec:
     """What a Head is constructed from.
 
-    input_size: width and height of the model's input. outputs: the tensors that `decode` will get; empty while only
-    a configuration is checked. options: the family's options from the manifest, already checked.
+    input_size: width and height of the head's input. outputs: the tensors that `decode` will get; empty while only
+    a configuration is checked. options: the family's options from the manifest, already checked. crops: of a
+    second-stage head.
     """
 
     name: str
@@ -122,6 +138,7 @@ class HeadSpec:
     graph: Mapping[str, str] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[TensorSpec, ...] = ()
+    crops: CropInput | None = None
 
     def with_outputs(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
         return replace(self, outputs=outputs)
@@ -267,7 +284,10 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     labels = head.labels
     if isinstance(labels, str):
         labels = _label_file(labels, node, where, problems)
-    return HeadSpec(name, head.family, labels, (spec.width, spec.height), head.inputs, head.graph, given)
+    size = spec if head.crops is None else head.crops.input
+    return HeadSpec(
+        name, head.family, labels, (size.width, size.height), head.inputs, head.graph, given, crops=head.crops
+    )
 
 
 def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
@@ -298,6 +318,9 @@ def _check_wiring(file: _File, node: yaml.Node, problems: Problems) -> None:
     features = set(file.backbone.features) if file.backbone else set()
     for name, head in file.heads.items():
         at = entries(node)[name]
+        if head.crops is not None:
+            _check_crops(name, file, at, problems)
+            continue
         if file.backbone is None and (head.inputs or head.graph is None):
             problems.add(at, f"heads.{name}: there is no backbone; expected a graph, and no inputs")
         if file.backbone is not None and not head.inputs:
@@ -309,6 +332,26 @@ def _check_wiring(file: _File, node: yaml.Node, problems: Problems) -> None:
                 problems.add(
                     at, f"heads.{name}.inputs: the backbone has no feature '{feature}'{nearest(feature, features)}"
                 )
+
+
+def _check_crops(name: str, file: _File, node: yaml.Node, problems: Problems) -> None:
+    """Of a second-stage head: its own graph, and a head that detects before it."""
+    where, head = f"heads.{name}", file.heads[name]
+    crops = head.crops
+    assert crops is not None
+    if head.graph is None or head.inputs:
+        problems.add(node, f"{where}: takes crops; expected a graph of its own, and no inputs")
+    first = {other: each.family for other, each in file.heads.items() if each.crops is None}
+    if crops.of not in first:
+        problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
+    elif first[crops.of] in registry.names("heads") and not _detects(first[crops.of]):
+        problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
+
+
+def _detects(family: str) -> bool:
+    """Whether a family's results are boxes, by what its decoder says that it returns."""
+    returned = registry.find("heads", family).decode.__annotations__.get("return")
+    return returned in ("Detections", "Result")
 
 
 def _inside_folder(name: str) -> bool:

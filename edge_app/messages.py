@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_app.frame import (
     Classification,
+    Crops,
     Detections,
     Embedding,
     Event,
@@ -72,10 +73,7 @@ class Encoder:
             "source": frame.source,
             "frame": frame.sequence,
             "resolution": [frame.width, frame.height],
-            "heads": {
-                name: _head(output, self._labels[name], frame.width, frame.height)
-                for name, output in (frame.heads or {}).items()
-            },
+            "heads": self._heads(frame),
         }
         return self._message(seq, "result", Stamp(frame.captured_ns, frame.utc_ns, clock_synced), body)
 
@@ -96,6 +94,22 @@ class Encoder:
     def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue]) -> Message:
         """The heartbeat."""
         return self._message(seq, "status", stamp, {"status": state})
+
+    def _heads(self, frame: Frame) -> dict[str, JsonValue]:
+        """Every head's part; what a second-stage head says stands at the detection that it says it of."""
+        outputs = frame.heads or {}
+        heads = {
+            name: _head(output, self._labels[name], frame.width, frame.height)
+            for name, output in outputs.items()
+            if not isinstance(output.result, Crops)
+        }
+        for name, output in outputs.items():
+            if isinstance(output.result, Crops) and output.result.of in heads:
+                listed: Any = heads[output.result.of]["detections"]
+                for row, result in zip(output.result.row, output.result.results):
+                    said = _head(HeadOutput(result), self._labels[name], frame.width, frame.height)
+                    listed[row].setdefault("heads", {})[name] = said
+        return dict(heads)
 
     def _message(self, seq: int, kind: Kind, stamp: Stamp, body: Mapping[str, JsonValue]) -> Message:
         id_ = f"{self._device}-{seq}"
@@ -134,7 +148,7 @@ def rfc3339(utc_ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
 
 
-def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) -> JsonValue:
+def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) -> dict[str, JsonValue]:
     result = output.result
     body: dict[str, JsonValue]
     if isinstance(result, Detections):

@@ -11,11 +11,9 @@ Not here: the file (store.py, disk.py), the numbers (sequence.py), who sends (de
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, RLock, Thread
 from typing import TypeVar
@@ -24,32 +22,25 @@ from edge_app.clock import Clock
 from edge_app.config import Outbox as Limits
 from edge_app.disk import Disk, DiskRefused, FileDamaged
 from edge_app.gap import Gap
-from edge_app.messages import Kind, Message, decode
+from edge_app.messages import Message, decode
+from edge_app.pending import KINDS, Item, Pending
 from edge_app.sequence import Sequence as Numbers
 from edge_app.store import Changes, Row, Store, Tally
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_KINDS: tuple[Kind, ...] = ("event", "status", "result")  # by priority: 0 goes last
-_PRIORITY = {kind: priority for priority, kind in enumerate(_KINDS)}
 _COMMIT_NS = 850_000_000  # with the commit itself below the second that is promised
 _EVENT_COMMIT_NS = 50_000_000
 _COMMIT_RECORDS = 50
 _DELETE_NS = 1_000_000_000
 _DELETE_RECORDS = 2000
+_TAKE_BYTES = 1 << 20
 _ALIVE_NS = 5_000_000_000  # a sink that took something within this long will hear of a gap
 _GAP_EVERY_NS = 60_000_000_000
 _RETRY_NS = (1_000_000_000, 10_000_000_000)  # the first and the longest wait for a disk that refuses
-_UNREAD = -(1 << 40)  # first position while the file could not be read yet: before all that it may hold
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A message and its place in this outbox; places never leave the device."""
-
-    position: int
-    message: Message
+_OPENING_S = 0.5  # a large file is checked for longer than this on a small board; the pipeline starts meanwhile
+_UNREAD = -(1 << 40)  # first position while the file has not been read yet: before all that it may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +59,8 @@ class OutboxStats:
     overdue_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    item: Item
-    due_ns: int
-
-
 class Outbox:
-    """Thread-safe. `put` never waits for the disk: a thread of its own commits.
+    """Thread-safe. `put` never waits for the disk: a thread of its own opens it and commits.
 
     describe_gap: makes the gap record of a number and a tally. Raises ConfigError where another process has the folder.
     """
@@ -94,8 +79,7 @@ class Outbox:
         self._lock = RLock()  # all below; held for microseconds, never while waiting for the disk
         self._arrived = Condition(self._lock)
         self._work = Condition(self._lock)
-        self._pending: deque[_Pending] = deque()  # neither on disk nor delivered to all, by position
-        self._pending_bytes = 0
+        self._pending = Pending()
         self._next = _UNREAD
         self._last_stored = self._deleted_through = _UNREAD - 1
         self._cursors = dict.fromkeys(sinks, _UNREAD - 1)
@@ -107,15 +91,16 @@ class Outbox:
         self._gap = Gap()
         self._gap_kept = True
         self._next_gap_ns = self._last_delivery_ns = 0
-        self._wanted_ns: int | None = None
+        self._wanted_ns: int | None = 0  # when the writer is to look at what is due; 0: it opens the file
         self._retry_ns = 0
         self._draining = self._closing = self._adopted = False
         self._problem: str | None = None
         self._disk = Disk(folder, round(limits.max_mb * 1e6))
         self._numbers = Numbers(folder / "sequence")
-        self._on_disk(Store.by_priority)  # opens it
         self._writer = Thread(target=self._write, name="outbox", daemon=True)
         self._writer.start()
+        with self._lock:
+            self._arrived.wait_for(self._is_open, _OPENING_S)
 
     # What the pipeline's thread calls.
 
@@ -126,16 +111,16 @@ class Outbox:
             now_ns = self._clock.monotonic_ns()
             if len(message.payload) > self._limits.max_message_kb * 1024:
                 self._lose("message too large", [message])
-                self._lost += 1
                 return
             due_ns = now_ns + (_EVENT_COMMIT_NS if message.kind == "event" else _COMMIT_NS)
-            self._pending.append(_Pending(Item(self._next, message), due_ns))
-            self._pending_bytes += len(message.payload)
+            self._pending.append(Item(self._next, message), due_ns)
             self._next += 1
             for name in self._queued:
                 self._queued[name] += 1
-            if self._pending_bytes > self._limits.max_memory_mb * 1e6:
-                self._shed()
+            if self._pending.size_bytes > self._limits.max_memory_mb * 1e6:
+                lost = self._pending.shed(self._pending.size_bytes - self._limits.max_memory_mb * 0.9e6)
+                self._lose("memory full", [item.message for item in lost])
+                self._unqueue([item.position for item in lost])
             self._want(now_ns if len(self._pending) >= _COMMIT_RECORDS else due_ns)
             self._arrived.notify_all()
 
@@ -144,15 +129,16 @@ class Outbox:
     def take(self, sink: str, limit: int, timeout_s: float) -> list[Item]:
         """The next messages for a sink, in order; none where none came in time. The same again until `delivered`."""
         with self._lock:
-            if self._cursors[sink] >= self._next - 1 and not self._draining:
-                self._arrived.wait(timeout_s)
+            if not self._draining:
+                self._arrived.wait_for(lambda: self._has_news(sink), timeout_s)
+            if self._closing or not self._is_open():
+                return []
             cursor, stored = self._cursors[sink], self._last_stored
-            later = (entry.item for entry in self._pending if entry.item.position > cursor)
-            fresh = list(itertools.islice(later, limit))
+            fresh = self._pending.after(cursor, limit)
         if cursor >= stored:
             return fresh
         try:
-            rows = self._disk.run(lambda store: store.read(cursor, stored, limit), reading=True)
+            rows = self._disk.run(lambda store: store.read(cursor, stored, limit, _TAKE_BYTES), reading=True)
         except DiskRefused as exc:
             with self._lock:
                 self._note_refusal(exc)
@@ -163,8 +149,9 @@ class Outbox:
             return []
         kept = [Item(row.position, message) for row in rows if (message := self._whole(row)) is not None]
         if not kept:  # evicted or damaged, all of it: do not look there again
-            self.delivered(sink, rows[-1].position if len(rows) == limit else stored, 0)
-        return kept + fresh[: limit - len(rows)]
+            self.delivered(sink, rows[-1].position if rows else stored, 0)
+        exhausted = not rows or rows[-1].position >= stored
+        return kept + fresh[: limit - len(rows)] if exhausted else kept
 
     def delivered(self, sink: str, position: int, count: int) -> None:
         """A sink has everything up to a position for certain: `count` messages more than before."""
@@ -172,7 +159,7 @@ class Outbox:
             self._cursors[sink] = max(self._cursors[sink], position)
             self._queued[sink] = max(0, self._queued[sink] - count)
             low = min(self._cursors.values())
-            self._forget_pending(low)
+            self._pending.forget(low)
             self._last_delivery_ns = now_ns = self._clock.monotonic_ns()
             if self._deleted_through < min(low, self._last_stored):
                 self._want(now_ns if low - self._deleted_through >= _DELETE_RECORDS else now_ns + _DELETE_NS)
@@ -191,7 +178,7 @@ class Outbox:
     def stats(self) -> OutboxStats:
         with self._lock:
             queued = dict(self._queued)
-            due_ns = self._pending[0].due_ns if self._pending and self._problem is None else None
+            due_ns = self._pending.due_ns() if self._problem is None else None
             overdue_s = 0.0 if due_ns is None else max(0, self._clock.monotonic_ns() - due_ns) / 1e9
             return OutboxStats(
                 queued, self._stored, len(self._pending), self._lost, self._commits, self._problem, overdue_s
@@ -213,6 +200,13 @@ class Outbox:
         if not self._writer.is_alive():
             self._disk.close()
 
+    def _is_open(self) -> bool:
+        """Whether it is known what lies on the disk, or that it cannot be known now."""
+        return self._adopted or self._problem is not None
+
+    def _has_news(self, sink: str) -> bool:
+        return self._draining or (self._is_open() and self._cursors[sink] < self._next - 1)
+
     # The writer's thread.
 
     def _write(self) -> None:
@@ -221,12 +215,16 @@ class Outbox:
                 while not self._closing and (wait_s := self._wait_s()) != 0:
                     self._work.wait(wait_s)
                 closing = self._closing
-                self._tell_gap()
-                changes = self._collect(everything=closing)
             self._numbers.reserve_ahead()  # where it is refused: again next time, half a block is left
-            if changes is not None:
-                self._commit(changes)
-            if closing:
+            if not self._adopted:
+                self._on_disk(Store.by_priority)
+            with self._lock:
+                self._tell_gap()
+                changes = self._collect(everything=closing) if self._adopted else None
+            committed = changes is not None and self._commit(changes)
+            if closing and not (committed and len(self._pending)):
+                if len(self._pending):
+                    log.warning("outbox: %d messages could not be kept: %s", len(self._pending), self._problem)
                 return
 
     def _wait_s(self) -> float | None:
@@ -244,10 +242,11 @@ class Outbox:
         """What is due to be written now, if anything."""
         now_ns, self._wanted_ns = self._clock.monotonic_ns(), None
         changes = Changes()
-        due_ns = min((entry.due_ns for entry in self._pending), default=None)
+        due_ns = self._pending.due_ns()
         if due_ns is not None:
             if everything or due_ns <= now_ns or len(self._pending) >= _COMMIT_RECORDS:
-                changes.rows = self._group()
+                # a larger group would make the file's log outgrow the cap
+                changes.rows = self._pending.group(self._limits.max_mb * 1e6 / 16)
             if len(changes.rows) < len(self._pending):
                 self._want(due_ns)
         done = min(min(self._cursors.values(), default=_UNREAD), self._last_stored)
@@ -259,31 +258,20 @@ class Outbox:
         if len(self._cursors) > 1:  # one sink's cursor is where its rows begin
             changes.cursors = {n: c for n, c in self._cursors.items() if self._kept_cursors.get(n) != c}
         due = changes.rows or changes.refused or changes.delete_through is not None or changes.gap is not None
-        return changes if due or (everything and changes.cursors) else None
+        again = self._problem is not None and now_ns >= self._retry_ns  # see whether the disk is back
+        return changes if due or again or (everything and changes.cursors) else None
 
-    def _group(self) -> list[tuple[int, int, bytes]]:
-        """The oldest that are pending, as many as may go into one commit."""
-        rows: list[tuple[int, int, bytes]] = []
-        room = self._limits.max_mb * 1e6 / 16  # a larger group would make the file's log outgrow the cap
-        for entry in self._pending:
-            message = entry.item.message
-            room -= len(message.payload)
-            if rows and room < 0:
-                break
-            rows.append((entry.item.position, _PRIORITY[message.kind], message.payload))
-        return rows
-
-    def _commit(self, changes: Changes) -> None:
-        """Write a group, then make room where the file is over its cap."""
+    def _commit(self, changes: Changes) -> bool:
+        """Write a group, then make room where the file is over its cap. Returns whether it was written."""
         deleted = self._on_disk(lambda store: store.commit(changes))
         with self._lock:
             if deleted is None:
                 self._refused[:0] = changes.refused
                 self._gap_kept = self._gap_kept and changes.gap is None
-                return
+                return False
             if changes.rows:
                 self._last_stored = max(self._last_stored, changes.rows[-1][0])
-                self._forget_pending(self._last_stored)
+                self._pending.forget(self._last_stored)
             if changes.delete_through is not None:
                 self._deleted_through = max(self._deleted_through, changes.delete_through)
             self._kept_cursors.update(changes.cursors)
@@ -293,8 +281,10 @@ class Outbox:
         if evicted:
             with self._lock:
                 self._stored -= len(evicted)
+                self._lost += len(evicted)
                 _add_evicted(self._gap, evicted)
-                self._count_lost([row.position for row in evicted])
+                self._unqueue([row.position for row in evicted])
+        return True
 
     def _on_disk(self, work: Callable[[Store], T]) -> T | None:
         """Do something with the store. Returns None where the disk refuses, which is noted for `_wait_s`."""
@@ -318,30 +308,25 @@ class Outbox:
         return None
 
     def _adopt(self, store: Store) -> None:
-        """Go on behind what the file holds. What was taken meanwhile moves behind it."""
+        """Go on behind what the file holds. What was put meanwhile moves behind it."""
         store.keep_cursors(self._cursors)
         kept, first, last = store.cursors(), store.first_position(), store.last_position()
         start = last if first is None else first - 1
         after = {name: max(kept.get(name, start), start) for name in self._cursors}
         counts = {name: store.count_after(position) for name, position in after.items()}
+        stored = store.count_after(start)
         with self._lock:
-            items = [replace(entry.item, position=last + 1 + i) for i, entry in enumerate(self._pending)]
-            self._pending = deque(_Pending(item, old.due_ns) for item, old in zip(items, self._pending))
-            self._next = last + 1 + len(items)
-            self._last_stored, self._deleted_through = last, start
+            self._pending.renumber(last + 1)
+            self._next = last + 1 + len(self._pending)
+            self._last_stored, self._deleted_through, self._stored = last, start, stored
             self._cursors, self._kept_cursors = after, kept
-            self._queued = {name: count + len(items) for name, count in counts.items()}
-            self._stored = store.count_after(start)
+            self._queued = {name: count + len(self._pending) for name, count in counts.items()}
             self._gap.merge(Gap.from_json(store.gap()))
             if store.fresh and self._numbers.resumed and not self._gap:
                 self._gap.add_unknown("outbox file missing")
-            if self._gap:
-                self._want(self._clock.monotonic_ns())
             self._adopted = True
-
-    def _forget_pending(self, through: int) -> None:
-        while self._pending and self._pending[0].item.position <= through:
-            self._pending_bytes -= len(self._pending.popleft().item.message.payload)
+            self._want(self._clock.monotonic_ns())
+            self._arrived.notify_all()
 
     # What could not be kept.
 
@@ -353,6 +338,7 @@ class Outbox:
             log.warning("outbox: %s; keeping up to %g MB in memory", why, self._limits.max_memory_mb)
         self._problem = str(why)
         self._want(self._retry_ns)
+        self._arrived.notify_all()
 
     def _lose_file(self) -> None:
         """What was on disk is gone; what is in memory is written to the fresh file."""
@@ -363,7 +349,7 @@ class Outbox:
             self._stored, self._kept_cursors, self._deleted_through = 0, {}, self._last_stored
             for name, cursor in self._cursors.items():
                 self._cursors[name] = after = max(cursor, self._last_stored)
-                self._queued[name] = sum(entry.item.position > after for entry in self._pending)
+                self._queued[name] = len(self._pending.after(after, len(self._pending)))
             self._want(self._clock.monotonic_ns())
 
     def _whole(self, row: Row) -> Message | None:
@@ -376,31 +362,17 @@ class Outbox:
                     self._damaged.add(row.position)
                     self._gap.add_unknown("message damaged on disk")
                     self._gap_kept = False
-                    self._count_lost([row.position])
+                    self._lost += 1
+                    self._unqueue([row.position])
             return None
-
-    def _shed(self) -> None:
-        """Memory is full: give up the lowest priority, then the oldest, down to 90 %."""
-        excess = self._pending_bytes - self._limits.max_memory_mb * 0.9e6
-        lost: list[Item] = []
-        for entry in sorted(self._pending, key=lambda e: (-_PRIORITY[e.item.message.kind], e.item.position)):
-            if excess <= 0:
-                break
-            excess -= len(entry.item.message.payload)
-            lost.append(entry.item)
-        gone = {item.position for item in lost}
-        self._pending = deque(entry for entry in self._pending if entry.item.position not in gone)
-        self._pending_bytes = sum(len(entry.item.message.payload) for entry in self._pending)
-        self._lose("memory full", [item.message for item in lost])
-        self._count_lost(gone)
 
     def _lose(self, reason: str, messages: Sequence[Message]) -> None:
         self._gap.add(reason, [message.kind for message in messages], messages[0].id, messages[-1].id)
         self._gap_kept = False
+        self._lost += len(messages)
         self._want(self._clock.monotonic_ns() + _DELETE_NS)
 
-    def _count_lost(self, positions: Collection[int]) -> None:
-        self._lost += len(positions)
+    def _unqueue(self, positions: Collection[int]) -> None:
         for name, cursor in self._cursors.items():
             self._queued[name] = max(0, self._queued[name] - sum(position > cursor for position in positions))
 
@@ -427,7 +399,7 @@ class Outbox:
 
 def _add_evicted(gap: Gap, evicted: Sequence[Row]) -> None:
     ids = [_id_of(evicted[0]), _id_of(evicted[-1])]
-    gap.add("outbox full", [_KINDS[row.priority] for row in evicted], *ids)
+    gap.add("outbox full", [KINDS[row.priority] for row in evicted], *ids)
 
 
 def _id_of(row: Row) -> str | None:

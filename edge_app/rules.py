@@ -13,7 +13,7 @@ import numpy as np
 from edge_app import analytics, rule_blocks
 from edge_app.analytics import Moment, Overlay
 from edge_app.config import Config, Head
-from edge_app.frame import Detections, Event, Frame
+from edge_app.frame import Crops, Detections, Event, Frame
 from edge_app.rule_blocks import Rule
 from edge_app.shapes import Float64, inside_any, polygon_of
 from edge_app.tracking import Tracker
@@ -102,8 +102,15 @@ def _silence(frame: Frame, name: str, polygons: Sequence[Float64]) -> None:
     found = output.result
     centre = (found.xyxy[:, :2] + found.xyxy[:, 2:]) / (2 * frame.width, 2 * frame.height)
     hidden = inside_any(centre.astype(np.float64), polygons)
-    if hidden.any():
-        frame.heads[name] = replace(output, result=found[~hidden])
+    if not hidden.any():
+        return
+    frame.heads[name] = replace(output, result=found[~hidden])
+    moved = {old: new for new, old in enumerate(np.flatnonzero(~hidden).tolist())}
+    for other, said in frame.heads.items():
+        if isinstance(said.result, Crops) and said.result.of == name:
+            kept = [(moved[row], result) for row, result in zip(said.result.row, said.result.results) if row in moved]
+            crops = Crops(name, tuple(row for row, _ in kept), tuple(result for _, result in kept))
+            frame.heads[other] = replace(said, result=crops)
 
 
 def _surroundings(config: Config) -> tuple[Mapping[str, tuple[str, ...]], str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -145,9 +146,9 @@ class Store:
                 return rows
         return []
 
-    def read(self, after: int, through: int, limit: int) -> list[Row]:
-        """The first `limit` messages of after < position <= through."""
-        return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit)
+    def read(self, after: int, through: int, limit: int, max_bytes: int) -> list[Row]:
+        """The first messages of after < position <= through: `limit` at most, none once `max_bytes` are reached."""
+        return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit, max_bytes)
 
     def last_position(self) -> int:
         """The highest position that was ever kept, as far as the file can tell; 0 for none."""
@@ -209,15 +210,18 @@ class Store:
     def _live_pages(self) -> int:
         return self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
 
-    def _rows(self, where: str, values: tuple[int, ...], limit: int) -> list[Row]:
-        found = self._db.execute(
-            f"SELECT position, priority, crc, payload FROM messages WHERE {where} LIMIT ?",
-            (*values, limit),
-        )
-        return [
-            Row(position, priority, payload if isinstance(payload, bytes) and zlib.crc32(payload) == crc else None)
-            for position, priority, crc, payload in found
-        ]
+    def _rows(self, where: str, values: tuple[int, ...], limit: int, max_bytes: float = math.inf) -> list[Row]:
+        query = f"SELECT position, priority, crc, payload FROM messages WHERE {where} LIMIT ?"
+        rows: list[Row] = []
+        size = 0
+        with contextlib.closing(self._db.execute(query, (*values, limit))) as found:
+            for position, priority, crc, payload in found:
+                whole = isinstance(payload, bytes) and zlib.crc32(payload) == crc
+                rows.append(Row(position, priority, payload if whole else None))
+                size += len(payload) if whole else 0
+                if size >= max_bytes:
+                    break
+        return rows
 
     def _number(self, query: str, *values: object) -> int:
         """A whole number, 0 for NULL."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import jsonschema
@@ -202,10 +203,11 @@ def test_memory_does_not_grow_with_uptime(config_file):
     """All rules at once: from frame 1,000 to 10,000 within 1 MB."""
     text = CROWD + "  - {name: meter, type: reading, heads: [digits]}\n  - {name: camera, type: scene, head: scene}\n"
     rules = Rules(config.load(config_file(text)))
-    length_ns = len(FILM) * 40_000_000
+    film = Crowd(people=3, width=640, height=480, seconds=20).film(2)
+    length_ns = len(film) * 40_000_000
     for k in range(10_000):
-        round_, at = divmod(k, len(FILM))
-        rules(crowd_frame(FILM[at], k, round_ * length_ns))
+        round_, at = divmod(k, len(film))
+        rules(crowd_frame(film[at], k, round_ * length_ns))
         if k == 1_000:
             before = resident_bytes()
     assert resident_bytes() - before < 1_000_000
@@ -214,3 +216,30 @@ def test_memory_does_not_grow_with_uptime(config_file):
 def test_the_default_configuration_reads_the_meter_and_watches_the_camera():
     loaded = config.load(PROJECT / "config.yaml")
     assert [(rule.name, rule.type) for rule in loaded.rules] == [("meter", "reading"), ("camera", "scene")]
+
+
+def test_a_lost_camera_ends_what_was_going_on_and_what_is_there_afterwards_is_new(config_file):
+    camera = "synthetic, width: 320, height: 240, live: true, fps: 50, fail_at: 20"
+    text = TEXT.replace("synthetic, width: 320, height: 240, frames: 40, pace: fast", camera)
+    loaded = config.load(config_file(text))
+    path = loaded.path.parent / "results.jsonl"
+    deadline_s = time.monotonic() + 60
+    with pipeline.build(loaded) as running:
+        lost = False
+        while not lost or len(running_events(path)) < 3:
+            assert time.monotonic() < deadline_s
+            running.step(timeout_s=0.05)
+            lost = lost or any(event["value"].get("reason") == "source_lost" for event in running_events(path))
+    told = [(event["type"], event["value"].get("reason")) for event in events_of(path) if event["type"] != "update"]
+    first = told.index(("end", "source_lost"))
+    assert told[first - 1] == ("new", None)
+    assert told[first + 1] == ("new", None)
+    assert told[-1][0] == "end"
+
+
+def running_events(path):
+    """What has been published so far; the last line may be half written."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [message for message in map(json.loads, lines) if message["kind"] == "event"]

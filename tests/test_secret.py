@@ -5,8 +5,8 @@ from typing import Optional
 
 import pytest
 
-from edge_app.errors import ConfigError
 from edge_app.document import Problems, parse_yaml
+from edge_app.errors import ConfigError
 from edge_app.options import WRONG, read_value
 from edge_app.secret import Secret
 

@@ -15,6 +15,7 @@ from edge_app.shapes import Float64, inside_any, polygon_of
 
 _ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
 _UNLIKE = 1.6  # a digit of a row is at most so many times as high or low as its median
+_FAINT = 0.5  # of the row's median score: what is less sure is a stain, or a digit that is about to change
 _GAP = 1.7  # of the narrowest gap between digits of a row: from here on one is missing; numbers are evenly spaced
 _RIM = 0.06  # of the panel's height: a digit may reach so far over the outline, whose corners are only so exact
 
@@ -49,6 +50,12 @@ class Glyphs:
     def __len__(self) -> int:
         return len(self.score)
 
+    def extent(self) -> Float64 | None:
+        """The box (4,) round all of them; None where there are none."""
+        if not len(self):
+            return None
+        return np.concatenate([self.boxes[:, :2].min(axis=0), self.boxes[:, 2:].max(axis=0)])
+
     @classmethod
     def none(cls) -> Glyphs:
         return cls((), np.empty(0), np.empty((0, 4)), False)
@@ -74,14 +81,16 @@ class Digits:
         return Found(centre, size, text, result.score[rows].astype(np.float64), picture)
 
 
-def arrange(found: Found, panels: tuple[Float32, ...] | None, most_rows: int) -> Glyphs:
-    """Bring digits into reading order. panels: outlines (K, 2), the one with most digits counts; None: no panel head.
+def arrange(found: Found, panels: tuple[Float32, ...] | None, most_rows: int, place: Float64 | None) -> Glyphs:
+    """Bring digits into reading order. panels: outlines (K, 2); None: there is no head for them.
 
-    A panel that is not seen has no digits. Digits that stick out of their panel are cut off by what hides it.
+    place: the box (4,) 0..1 where a number was last: a panel there counts before any other, then the one with most
+    digits. A panel that is not seen has no digits; digits that stick out of theirs are cut by what hides it.
     """
     angle, whole = 0.0, True
     if panels is not None:
-        outline, held = _fullest(found, panels)
+        at = None if place is None else (place[:2] + place[2:]) / 2 * found.picture
+        outline, held = _fullest(found, panels, at)
         if outline is None:
             return Glyphs.none()
         found = found.at(held)
@@ -101,7 +110,7 @@ def _in_order(found: Found, angle: float, most_rows: int, whole: bool) -> Glyphs
     breaks = np.flatnonzero(np.diff(down[order]) > _ROW_GAP * height) + 1
     rows = [row[np.argsort(along[row], kind="stable")] for row in np.split(order, breaks)]
     fullest = sorted(range(len(rows)), key=lambda i: -len(rows[i]))[:most_rows]
-    rows = [rows[i] for i in sorted(fullest)]
+    rows = [_sure(rows[i], found.score) for i in sorted(fullest)]
     everything = np.concatenate(rows)
     ratio = found.size[everything, 1] / _middle(found.size[everything, 1])
     alike = bool((ratio < _UNLIKE).all() and (ratio > 1 / _UNLIKE).all())
@@ -110,6 +119,12 @@ def _in_order(found: Found, angle: float, most_rows: int, whole: bool) -> Glyphs
     boxes = np.concatenate([centre - half, centre + half], axis=1) / np.tile(found.picture, 2)
     text = tuple("".join(found.text[i] for i in row.tolist()) for row in rows)
     return Glyphs(text, found.score[everything], boxes, whole)
+
+
+def _sure(row: NDArray[np.intp], score: Float64) -> NDArray[np.intp]:
+    """A row without what is far less sure than the rest of it."""
+    kept: NDArray[np.intp] = row[score[row] >= _FAINT * _middle(score[row])]
+    return kept
 
 
 def _middle(values: Float64) -> float:
@@ -123,14 +138,16 @@ def _closed(places: Float64) -> bool:
     return len(gaps) < 2 or bool(gaps.max() < _GAP * gaps.min())
 
 
-def _fullest(found: Found, panels: tuple[Float32, ...]) -> tuple[Float64 | None, NDArray[np.intp]]:
-    """The panel with most digits on it (the first of equals), as its convex hull, and those digits."""
+def _fullest(found: Found, panels: tuple[Float32, ...], at: Float64 | None) -> tuple[Float64 | None, NDArray[np.intp]]:
+    """The panel round `at`, or else with most digits on it (the first of equals), as its hull, and those digits."""
     best: tuple[Float64 | None, NDArray[np.intp]] = (None, np.empty(0, np.intp))
     for polygon in panels:
         if len(polygon) < 3:
             continue
         hull = np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float64).reshape(-1, 2)
         held = np.flatnonzero(inside_any(found.centre, [hull]))
+        if at is not None and inside_any(at[None], [hull])[0]:
+            return hull, held
         if best[0] is None or len(held) > len(best[1]):
             best = hull, held
     return best

@@ -14,57 +14,76 @@ from edge_app.shapes import Float64
 
 _SPARE = 2  # frames of the window that may say something else
 _MOST = 600  # frames that are remembered, however long `length_s`
-_MAJORITY = 0.8
+_MAJORITY = 0.8  # of the frames of `length_s`
+_THERE = 0.3  # of the smaller of two boxes: what they share when they are one place
 
-Look = tuple[tuple[int, ...], bool]  # digits in each row; whether they look whole
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the digits of a frame look: how many in each row, whether all show, whether they are where they were."""
+
+    lengths: tuple[int, ...]
+    whole: bool
+    there: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Stable:
-    """What the frames agree on. boxes: as `Glyphs` has them, now. since: the first frame of the window that said so."""
+    """What the frames agree on. box (4,), 0..1: where, now. since: the first frame of the window that said so.
+
+    confidence: the mean score of the least sure digit, over the frames since then, times their share that agree on it.
+    """
 
     rows: tuple[str, ...]
-    boxes: Float64
+    box: Float64
     confidence: float
     since: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class _Ballot:
+    text: str
+    score: Float64
+    look: Look
+    at: Moment
 
 
 class Votes:
     """The last frames' readings.
 
     needed: how many must agree. length_ns: for how long most frames must show an unusual number of digits, or digits
-    that do not look whole, before that is taken for the number rather than for a part of it.
+    that do not look whole or lie elsewhere, before that is taken for the number rather than for something else.
     """
 
     def __init__(self, needed: int, length_ns: int) -> None:
         self._needed, self._length_ns = needed, length_ns
-        self._window: deque[tuple[Glyphs, Moment]] = deque(maxlen=needed + _SPARE)
-        self._usual: Look | None = None
+        self._window: deque[_Ballot] = deque(maxlen=needed + _SPARE)
         self._looks: deque[tuple[int, Look]] = deque(maxlen=_MOST)  # since when a frame looked how
+        self._usual: Look | None = None
+        self.place: Float64 | None = None  # the box of the last stable number, (4,) 0..1
 
     def clear(self) -> None:
         self._window.clear()
         self._looks.clear()
-        self._usual = None
+        self._usual = self.place = None
 
     def add(self, glyphs: Glyphs, now: Moment) -> Stable | None:
         """Count a frame. Returns the number that is stable now, where this frame shows as many digits as it has."""
-        self._window.append((glyphs, now))
-        look = _look(glyphs)
+        box = glyphs.extent()
+        there = box is not None and (self.place is None or _share(box, self.place) >= _THERE)
+        look = Look(tuple(len(row) for row in glyphs.rows), glyphs.whole, there)
+        self._window.append(_Ballot("".join(glyphs.rows), glyphs.score, look, now))
         self._remember(look, now)
-        if not len(glyphs) or not self._is_usual(look, now):
+        if box is None or not self._is_usual(look, now):
             return None
-        voters = [(g, at) for g, at in self._window if _look(g)[0] == look[0]]
-        votes = [Counter(signs).most_common(1)[0] for signs in zip(*("".join(g.rows) for g, _ in voters))]
+        voters = [b for b in self._window if (b.look.lengths, b.look.there) == (look.lengths, look.there)]
+        votes = [Counter(signs).most_common(1)[0] for signs in zip(*(b.text for b in voters))]
         if min(count for _, count in votes) < self._needed:
             return None
-        if self._usual is None or look[1] or look[0] != self._usual[0]:
-            self._usual = look
-        rows = _split("".join(sign for sign, _ in votes), look[0])
-        agreement = sum(count for _, count in votes) / (len(votes) * len(voters))
-        score = float(np.mean([g.score.mean() for g, _ in voters]))
-        since = next(at for g, at in voters if g.rows == rows or g is voters[-1][0])
-        return Stable(rows, glyphs.boxes, score * agreement, since)
+        if self._usual is None or look.whole or not self._fits(look):
+            self._usual = Look(look.lengths, look.whole, True)
+        self.place = box
+        return _stable("".join(sign for sign, _ in votes), voters, box)
 
     def _remember(self, look: Look, now: Moment) -> None:
         looks = self._looks
@@ -76,20 +95,32 @@ class Votes:
 
     def _is_usual(self, look: Look, now: Moment) -> bool:
         """Whether the digits look as they always do, or most frames have shown them so for long enough."""
-        shape, whole = look
-        if whole and (self._usual is None or shape == self._usual[0]):
-            return True
-        if look == self._usual:
+        if self._fits(look):
             return True
         covered = now.ns - self._looks[0][0] >= self._length_ns or len(self._looks) == _MOST
         share = sum(one == look for _, one in self._looks) / len(self._looks)
         return covered and share >= _MAJORITY
 
+    def _fits(self, look: Look) -> bool:
+        if self._usual is None:
+            return look.whole
+        return look.there and look.lengths == self._usual.lengths and (look.whole or not self._usual.whole)
 
-def _split(text: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
-    ends = list(accumulate(lengths))
-    return tuple(text[end - length : end] for end, length in zip(ends, lengths))
+
+def _stable(text: str, voters: list[_Ballot], box: Float64) -> Stable:
+    first = next((i for i, ballot in enumerate(voters) if ballot.text == text), 0)
+    heard = voters[first:]
+    sure = [
+        float(np.mean([b.score[i] for b in heard if b.text[i] == sign])) * sum(b.text[i] == sign for b in heard)
+        for i, sign in enumerate(text)
+    ]
+    ends = list(accumulate(voters[-1].look.lengths))
+    rows = tuple(text[end - length : end] for end, length in zip(ends, voters[-1].look.lengths))
+    return Stable(rows, box, min(sure) / len(heard), heard[0].at)
 
 
-def _look(glyphs: Glyphs) -> Look:
-    return tuple(len(row) for row in glyphs.rows), glyphs.whole
+def _share(a: Float64, b: Float64) -> float:
+    """What two boxes (4,) share, of the smaller one's area."""
+    side = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
+    return float(np.prod(side) / max(smaller, 1e-12))

@@ -24,10 +24,10 @@ class Rule:
 
     heads: the digits and, where there is one, the panel they stand on. digits: how many there are; without it the usual
     number is found out. rows: how many lines of digits, read from top to bottom. frames: how many must agree, digit by
-    digit. length_s: how long a reading must last that has more or fewer digits than usual, or a gap, or digits that
-    stick out of the panel: a hand on the panel is no new number, and neither is a number that comes back from behind
-    it, or from the dark. monotonic: `up` never goes back, but for the roll-over from nines to zeros; `down` the other
-    way.
+    digit, and confidence: how sure they must be of each. length_s: how long a reading must last that has more or fewer
+    digits than usual, or a gap, or digits that stick out of the panel, or that lies elsewhere: a hand on the panel is
+    no new number, and neither is a number that comes back from behind it, or from the dark. monotonic: `up` never goes
+    back, but for the roll-over from nines to zeros; `down` the other way.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Rule:
         frames: Positive = 3,
         length_s: Seconds = 5.0,
         monotonic: Literal["none", "up", "down"] = "none",
+        confidence: Fraction = 0.5,
         min_score: Fraction = 0.0,
         update_every_s: Seconds = 0.0,
         ignore: tuple[tuple[Point, ...], ...] = (),
@@ -52,6 +53,7 @@ class Rule:
             context.head("heads", head)
         self._digits = Digits(context.labels[heads[0]], min_score, ignore)
         self._head, self._panel = heads[0], heads[1] if len(heads) == 2 else None
+        self._confidence = confidence
         self._rows, self._wanted, self._monotonic = rows, digits, monotonic
         self._votes = Votes(frames, round(length_s * 1e9))
         self._ledger = Ledger(context, update_every_s)
@@ -66,7 +68,7 @@ class Rule:
         if self._wanted is not None and len(glyphs) != self._wanted:
             glyphs = glyphs.none()
         stable = self._votes.add(glyphs, now)
-        if stable is None:
+        if stable is None or stable.confidence < self._confidence:
             return
         if stable.rows == self._told:
             yield from self._ledger.update(_KEY, now, _value(stable))
@@ -91,8 +93,8 @@ class Rule:
             return None
         found = self._digits(output.result, frame)
         if self._panel is None:
-            return arrange(found, None, self._rows)
-        return arrange(found, _panels(frame, self._panel), self._rows)
+            return arrange(found, None, self._rows, None)
+        return arrange(found, _panels(frame, self._panel), self._rows, self._votes.place)
 
     def _allowed(self, rows: tuple[str, ...]) -> bool:
         """Whether a monotonic counter may show this number after the one that stands."""
@@ -106,12 +108,11 @@ class Rule:
 
 
 def _value(stable: Stable) -> dict[str, JsonValue]:
-    box = np.concatenate([stable.boxes[:, :2].min(axis=0), stable.boxes[:, 2:].max(axis=0)])
     return {
         "text": "\n".join(stable.rows),
         "number": _number(stable.rows),
         "confidence": round(stable.confidence, 4),
-        "box": rounded(box),
+        "box": rounded(stable.box),
     }
 
 

@@ -76,9 +76,9 @@ class Rule:
         yield from self._abandon(free, objects, now)
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        self._places.clear()
-        self._first_ns = None
-        return self._ledger.finish(reason, at)
+        places, self._places, self._first_ns = self._places, {}, None
+        told = [(key, place) for key, place in places.items() if key in self._ledger]
+        return [self._ledger.end(key, at, reason, self._value(place)) for key, place in told]
 
     def overlay(self) -> list[Overlay]:
         told = [place for place in self._places.values() if place.key in self._ledger]
@@ -121,7 +121,8 @@ class Rule:
             if key in self._ledger:
                 yield self._ledger.end(key, place.last, "moved" if moved else "gone", self._value(place))
 
-    def _value(self, place: _Place) -> dict[str, JsonValue]:
+    @staticmethod
+    def _value(place: _Place) -> dict[str, JsonValue]:
         stayed_s = max(0, place.last.ns - place.since.ns) / 1e9
         return {**place.best.value(), "stayed_s": round(stayed_s, 3), "from_start": place.from_start}
 

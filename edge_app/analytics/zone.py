@@ -62,17 +62,18 @@ class Rule:
             if not stay.seen:
                 continue
             if track_id in self._ledger:
-                yield from self._ledger.update(track_id, now, self._value(stay))
+                yield from self._ledger.update(track_id, now, self._value(stay, len(self._stays)))
             elif stay.last.ns - stay.entered.ns >= self._dwell_ns:
-                yield self._ledger.begin(track_id, stay.entered, now, self._value(stay))
+                yield self._ledger.begin(track_id, stay.entered, now, self._value(stay, len(self._stays)))
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        self._stays.clear()
-        return self._ledger.finish(reason, at)
+        stays, self._stays = self._stays, {}
+        told = [(key, stay) for key, stay in stays.items() if key in self._ledger]
+        return [self._ledger.end(key, at, reason, self._value(stay, len(stays))) for key, stay in told]
 
     def overlay(self) -> list[Overlay]:
         points = tuple((float(x), float(y)) for x, y in self._polygon)
-        return [Overlay(points, f"{self._name}: {self._occupancy()}", closed=True, alert=len(self._ledger) > 0)]
+        return [Overlay(points, f"{self._name}: {len(self._stays)}", closed=True, alert=len(self._ledger) > 0)]
 
     def _note(self, objects: list[Object], now: Moment) -> None:
         for stay in self._stays.values():
@@ -94,11 +95,9 @@ class Rule:
         for track_id in gone:
             stay = self._stays.pop(track_id)
             if track_id in self._ledger:
-                yield self._ledger.end(track_id, stay.last, "left", self._value(stay))
+                yield self._ledger.end(track_id, stay.last, "left", self._value(stay, len(self._stays)))
 
-    def _value(self, stay: _Stay) -> dict[str, JsonValue]:
+    @staticmethod
+    def _value(stay: _Stay, occupancy: int) -> dict[str, JsonValue]:
         dwell_s = max(0, stay.last.ns - stay.entered.ns) / 1e9
-        return {**stay.best.value(), "dwell_s": round(dwell_s, 3), "occupancy": self._occupancy()}
-
-    def _occupancy(self) -> int:
-        return len(self._stays)
+        return {**stay.best.value(), "dwell_s": round(dwell_s, 3), "occupancy": occupancy}

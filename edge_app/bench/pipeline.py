@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -65,8 +64,11 @@ class Report:
 
 def bench(plan: Plan, rounds: int) -> Report:
     """Measure. Raises EdgeError where the clip or the model cannot be used."""
+    from tqdm import tqdm
+
     samples: dict[str, list[Sample]] = {variant: [] for variant in VARIANTS}
-    for variant in _progress([variant for _ in range(rounds) for variant in VARIANTS]):
+    passes = [variant for _ in range(rounds) for variant in VARIANTS]
+    for variant in tqdm(passes, unit=" passes", desc="bench pipeline", disable=None):  # None: where nobody looks
         samples[variant].append(_measure(variant, plan))
     runtime, plain, bare = samples["runtime"], samples["plain"], samples["bare"]
     overhead_ms = _cpu_ms(runtime) - _cpu_ms(bare)
@@ -125,12 +127,3 @@ def _measure(variant: str, plan: Plan) -> Sample:
     if done.returncode:
         raise RuntimeError(f"{variant}: {done.stderr}")
     return Sample(**json.loads(done.stdout))
-
-
-def _progress(passes: list[str]) -> Iterable[str]:
-    if not sys.stderr.isatty():
-        return passes
-    from tqdm import tqdm
-
-    bar: Iterable[str] = tqdm(passes, unit=" passes", desc="bench pipeline")
-    return bar

@@ -1,6 +1,6 @@
 """bench track: identities and time beside the public `trackers` package's ByteTrack, on the same boxes, in one run.
 
-Both get the same thresholds; the peer is told the true frame rate (with time stamps instead it does no better).
+Both get the same thresholds. The peer runs twice: told the true frame rate, and given time stamps as well (`timed`).
 Scored by `trackers.eval`, which is TrackEval's code. Not here: the crowd (crowd.py).
 """
 
@@ -25,7 +25,7 @@ from edge_app.tracking import UNTRACKED, Tracker
 
 SETTINGS = Track(head="objects", high=0.6, start=0.7, mix_classes=True)  # as the peer: it knows no classes
 SECONDS_LOST_FRAMES = 30  # the peer's lost buffer of one second, in its own unit
-NAMES = ("edge_app", "trackers")
+NAMES = ("edge_app", "trackers", "trackers timed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _seen(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str
 
 def _follow(name: str, film: Sequence[Seen]) -> tuple[list[Detections], list[float]]:
     """Track a film. Returns the boxes with identities of every frame, and the seconds each frame took."""
-    step = _edge_app() if name == "edge_app" else _peer(film)
+    step = _edge_app() if name == "edge_app" else _peer(film, timed=name.endswith("timed"))
     tracked, times = [], []
     for seen in film:
         detections, spent_s = step(seen)
@@ -181,7 +181,7 @@ def _edge_app() -> Callable[[Seen], tuple[Detections, float]]:
     return step
 
 
-def _peer(film: Sequence[Seen]) -> Callable[[Seen], tuple[Detections, float]]:
+def _peer(film: Sequence[Seen], *, timed: bool) -> Callable[[Seen], tuple[Detections, float]]:
     import supervision
     from trackers import ByteTrackTracker
 
@@ -199,7 +199,7 @@ def _peer(film: Sequence[Seen]) -> Callable[[Seen], tuple[Detections, float]]:
         found = seen.found
         given = supervision.Detections(xyxy=found.xyxy, confidence=found.score, class_id=found.class_id)
         begin = time.perf_counter()
-        out = tracker.update(given)
+        out = tracker.update(given, timestamp=seen.captured_ns / 1e9 if timed else None)
         spent_s = time.perf_counter() - begin
         ids = np.asarray(out.tracker_id, np.int64) + 1  # its first is 0, and -1 is none
         score = np.zeros(len(ids), np.float32)

@@ -37,10 +37,7 @@ def f1(reference: Sequence[Detections], found: Sequence[Detections]) -> float:
         hits_f += matched(sure_f, r[r.score >= LOWER_SCORE])
         total_r += len(sure_r)
         total_f += len(sure_f)
-    if not total_r and not total_f:
-        return 1.0
-    recall, precision = hits_r / max(1, total_r), hits_f / max(1, total_f)
-    return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
+    return (hits_r + hits_f) / (total_r + total_f) if total_r + total_f else 1.0
 
 
 def matched(wanted: Detections, there: Detections) -> int:

@@ -102,12 +102,14 @@ def _report(work: Work, error: float, times: dict[str, float]) -> Report:
     ]
     fused = assembly.whole_on_pixels()
     mean, std = [round(n, 3) for n in spec.mean], [round(n, 3) for n in spec.std]
+    warnings = work.seen.warnings() if plan.calibrate else []
     text = f"{spec.width}x{spec.height} uint8 BGR pixels, {spec.resize}; mean {mean} and std {std} inside the graph"
     targets = ["onnx", *(["int8"] if plan.calibrate else []), *(t for t in plan.targets if t != "onnx")]
+    speedup, apart = (times["as published"] / times[name] for name in ("fused", "apart"))
+    assumed = list(dict.fromkeys(text for o in originals for text in o.assumed))
     return Report(
-        str(plan.out), text, heads, _backbone(assembly), error, times["as published"] / times["fused"],
-        times["as published"] / times["apart"], times, len(fused.serialize()), fused.parameters(), work.seen.origin, targets,
-        list(dict.fromkeys(text for o in originals for text in o.assumed)), work.seen.warnings() if plan.calibrate else [],
+        str(plan.out), text, heads, _backbone(assembly), error, speedup, apart, times, len(fused.serialize()),
+        fused.parameters(), work.seen.origin, targets, assumed, warnings,
     )  # fmt: skip
 
 

@@ -5,10 +5,13 @@ Not here: reading and opsets (net.py), channel shuffles (movement.py), what the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_app.compiler import movement
 from edge_app.compiler.net import Net, Node, Shape, from_model
+from edge_app.compiler.session import Session
 from edge_app.errors import ModelError
 
 
@@ -160,10 +163,10 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
     """The same graph for another image size. Raises ModelError where a size is written into it that cannot be freed."""
     net = net.copy()
     (value,) = net.inputs
-    batch, channels = 1, value.shape[1]
-    net.inputs = [type(value)(value.name, value.dtype, (batch, channels, height, width))]
-    shapes = net.shapes()
-    unknown = [name for name in net.outputs if None in shapes.get(name, (None,))]
-    if unknown:
-        raise ModelError(f"{net.name}: cannot take {width}x{height} images: the shape of '{unknown[0]}' stays unknown")
+    net.inputs = [replace(value, shape=(1, value.shape[1], height, width))]
+    net.declared = {}
+    try:
+        Session(net.serialize()).run(np.zeros((1, value.shape[1] or 3, height, width), np.float32))
+    except ModelError as exc:
+        raise ModelError(f"{net.name}: cannot take {width}x{height} images: {exc}") from exc
     return net

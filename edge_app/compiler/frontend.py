@@ -67,25 +67,36 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pa
 
 
 def without_pixels(net: Net) -> Net:
-    """A graph that begins with a uint8 image, Transpose and Cast, from behind them on; any other as it is."""
+    """A graph that begins with a uint8 image, Transpose and Cast, from behind them on; any other as it is.
+
+    DequantizeLinear in place of Cast becomes arithmetic on float planes.
+    """
     (value,) = net.inputs
     if value.dtype != "uint8" or len(value.shape) != 4:
         return net
     net = net.copy()
-    tensor, shape = value.name, tuple(value.shape)
-    consumers = net.consumers()
-    for _ in range(2):
-        after = consumers.get(tensor, [])
-        if len(after) != 1 or after[0].op not in ("Transpose", "Cast"):
-            raise ModelError(f"{net.name}: a uint8 input must go through one Transpose and one Cast to float")
-        if after[0].op == "Transpose":
-            shape = tuple([shape[i] for i in after[0].attrs["perm"]])
-        tensor = after[0].outputs[0]
-    net.nodes = [node for node in net.nodes if tensor not in node.outputs]
-    net.inputs = [Value(tensor, "float32", shape)]
+    turn, floats = _first_two(net, value.name)
+    perm = turn.attrs["perm"]
+    net.nodes = [node for node in net.nodes if node is not turn and node is not floats]
+    net.inputs = [Value(value.name, "float32", tuple([value.shape[i] for i in perm]))]
+    if floats.op == "Cast":
+        net.redirect(floats.outputs[0], value.name)
+    else:
+        scale, zero = (net.weights[name].astype(np.float32) for name in floats.inputs[1:3])
+        net.redirect(floats.outputs[0], value.name)
+        _constant(net, "Mul", _constant(net, "Sub", value.name, zero), scale)
     net.prune()
-    net.rename(tensor, value.name)
     return net
+
+
+def _first_two(net: Net, image: str) -> tuple[Node, Node]:
+    """The Transpose behind the image, and what makes floats of it."""
+    consumers = net.consumers()
+    first = consumers.get(image, [])
+    second = consumers.get(first[0].outputs[0], []) if len(first) == 1 else []
+    if len(second) != 1 or first[0].op != "Transpose" or second[0].op not in ("Cast", "DequantizeLinear"):
+        raise ModelError(f"{net.name}: a uint8 input must go through one Transpose and one Cast to float")
+    return first[0], second[0]
 
 
 def with_planes(net: Net) -> Net:

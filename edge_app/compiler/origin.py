@@ -119,6 +119,8 @@ def _folder(folder: Path, given: Given) -> list[Original]:
     """The heads of a model folder. Its manifest says everything that an ONNX file does not."""
     manifest = manifests.load(folder)
     spec = manifest.input
+    if given.family or given.mean or given.std or given.color or given.resize:
+        raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
     recorded = Picture(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
     picture = recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
@@ -126,7 +128,7 @@ def _folder(folder: Path, given: Given) -> list[Original]:
     for name, head in manifest.heads.items():
         files = [*given_files, *_graphs(manifest, (head.graph,) if head.graph else ())]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
-        shape, dtype = whole.inputs[0].shape, whole.inputs[0].dtype
+        whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image's size free
         whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(whole)))
         family = Family(head.family, f"as {folder / manifests.FILE} says", recorded)
         originals.append(
@@ -141,12 +143,10 @@ def _folder(folder: Path, given: Given) -> list[Original]:
                 head.options,
                 (),
                 tuple(data for _, data in files),
-                _four(shape),
-                dtype,
+                spec.shape,
+                spec.dtype,
             )
         )
-    if given.family or given.mean or given.std or given.color or given.resize:
-        raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
     return originals
 
 

@@ -19,7 +19,7 @@ METHODS = ("minmax", "percentile 99.999", "percentile 99.99", "kl")
 _BINS = 2048
 _LEVELS = 256
 _SAMPLES = 16_384  # of a tensor and picture: what a percentile needs, at a tenth of the time
-_CANDIDATES = np.linspace(0.4, 1.0, 25)
+_CANDIDATES = np.linspace(0.1, 1.0, 37)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import venv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,8 @@ def convert(job: Job, python: Path, folder: Path) -> Converted:
     Path(paths["onnx"]).write_bytes(job.graph)
     Path(paths["txt"]).write_text(_dataset(job, base), encoding="utf-8")
     if job.feeds:
-        np.savez(paths["npz"], allow_pickle=False, **dict(job.feeds))
+        feeds: dict[str, Any] = dict(job.feeds)
+        np.savez(paths["npz"], **feeds)
     description = {
         "onnx": paths["onnx"], "out": paths["rknn"], "target": job.target, "mean": job.mean, "std": job.std,
         "dataset": paths["txt"], "feeds": paths["npz"] if job.feeds else None, "inputs": list(job.calibration),
@@ -165,16 +167,14 @@ def memory(log: str) -> Memory:
 
 
 def _complaint(layers: Sequence[Layer]) -> str:
-    first = layers[0]
-    way = next(
-        (text for op, text in _ROUNDS_ABOUT.items() if op.lower() in first.op.lower()), "cut the graph in front of it"
+    first, *others = layers
+    ways = (text for op, text in _ROUNDS_ABOUT.items() if op.lower() in first.op.lower())
+    way = next(ways, "cut the graph in front of it")
+    more = f" (and {len(others)} more: {', '.join(sorted({layer.op for layer in others}))})" if others else ""
+    return (
+        f"layer '{first.name}' ({first.op}) would run on the CPU, which its runtime cannot{more}; "
+        f"known way round: {way}"
     )
-    more = (
-        f" (and {len(layers) - 1} more: {', '.join(sorted({layer.op for layer in layers[1:]}))})"
-        if len(layers) > 1
-        else ""
-    )
-    return f"layer '{first.name}' ({first.op}) would run on the CPU, which its runtime cannot{more}; known way round: {way}"
 
 
 def _raise_if_failed(job: Job, code: int, result: Path) -> None:

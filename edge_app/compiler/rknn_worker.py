@@ -1,7 +1,8 @@
 """Convert one graph and run it in the simulator, in the converter's own environment: `python rknn_worker.py job.json`.
 
 Knows nothing of edge_app, which is not installed there. The converter prints its layer table to stdout, which the
-parent reads; answers go to job["result"] (JSON) and job["outputs"] (npz). Exit code 0, or 1 with the reason in the JSON.
+parent reads; answers go to job["result"] (JSON) and job["outputs"] (npz). Exit code 0, or 1 with the reason in the
+JSON.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def convert(job: dict[str, Any]) -> str | None:
             if found is None:
                 return "the simulator gave nothing"
             results.append(found)
-        stacked = {str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))}
-        np.savez(job["outputs"], allow_pickle=False, **stacked)
+        stacked: dict[str, Any] = {str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))}
+        np.savez(job["outputs"], **stacked)
     rknn.release()
     return None
 
@@ -52,9 +53,8 @@ def main() -> int:
     try:
         problem = convert(job)
     except Exception as exc:  # noqa: BLE001  # whatever the converter throws must reach the parent as a line
-        lines = [
-            line.strip() for line in str(exc).splitlines() if line.strip()
-        ]  # it puts whole tracebacks into messages
+        text = str(exc)  # it puts whole tracebacks into messages: the last line counts
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         problem = f"{type(exc).__name__}: {lines[-1] if lines else 'no message'}"
     Path(job["result"]).write_text(json.dumps({"problem": problem}), encoding="utf-8")
     return 0 if problem is None else 1

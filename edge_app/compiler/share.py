@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_app.compiler import split
-from edge_app.compiler.net import Net
+from edge_app.compiler.net import Net, Node
 from edge_app.compiler.split import Parts
 from edge_app.errors import ModelError
 
@@ -94,12 +94,16 @@ def _renamed(net: Net, hashes: dict[str, str], names: dict[str, str], common: se
 
 
 def _difference(nets: Sequence[Net]) -> str:
-    """Where two models part, in words."""
-    sequences = [[node.op for node in net.nodes][:40] for net in nets[:2]]
-    for position, (a, b) in enumerate(zip(*sequences)):
-        if a != b:
-            return f"their layers differ from number {position + 1} on ({a}, {b})"
-    return "their first layers have different weights"
+    """Where the first two models part, in words."""
+    first = [next((node for node in net.nodes if node.op == "Conv"), net.nodes[0]) for net in nets[:2]]
+    forms = [(node.op, _plain(node.attrs), _weight_shape(net, node)) for net, node in zip(nets, first)]
+    if forms[0] != forms[1]:
+        return f"their first convolutions are {forms[0][2]} and {forms[1][2]}"
+    return "their first convolutions have different weights"
+
+
+def _weight_shape(net: Net, node: Node) -> tuple[int, ...]:
+    return next((net.weights[name].shape for name in node.inputs if name in net.weights), ())
 
 
 def _learns(net: Net, name: str) -> bool:

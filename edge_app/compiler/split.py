@@ -213,8 +213,8 @@ def _last_passage(net: Net, maps: list[str], reach: dict[str, Extent], stride: F
 
 # a map that another layer takes ends in one of these, or in a convolution
 _ENDS = frozenset((
-    "Relu", "LeakyRelu", "Clip", "HardSwish", "Add", "Mul", "Concat", "MaxPool", "AveragePool", "PRelu", "Sigmoid", "Elu",
-    "Mish",
+    "Relu", "LeakyRelu", "Clip", "HardSwish", "Add", "Mul", "Concat", "MaxPool", "AveragePool", "PRelu", "Sigmoid",
+    "Elu", "Mish",
 ))  # fmt: skip
 
 

@@ -136,6 +136,68 @@ def clutter(rng: Rng, picture: Picture, pieces: int) -> None:
             cv2.fillConvexPoly(picture, hull, colour(rng, 15, 235).tolist(), cv2.LINE_AA)
 
 
+def decoys(rng: Rng, picture: Picture, pieces: int, scale: float) -> None:
+    """Draw what is most like digits and is none: dials with their scales, bent cables, brackets, screws.
+
+    scale: picture pixels to a pixel of the network's input.
+    """
+    for _ in range(pieces):
+        centre = rng.uniform(0, 1, 2) * picture.shape[1::-1]
+        size = float(np.exp(rng.uniform(np.log(6), np.log(55)))) * scale
+        kind = rng.integers(4)
+        if kind == 0:
+            _dial(rng, picture, centre, size)
+        elif kind == 1:  # a cable that comes from somewhere and ends at something
+            way = np.cumsum(rng.normal(0, 1, (5, 2)), 0)
+            way = centre + (way - way[0]) * size * rng.uniform(0.5, 1.2)
+            way[-1] += (way[-1] - way[-2]) * rng.choice([0, 8])
+            _stroke(rng, picture, way, scale * rng.uniform(1.5, 7))
+        elif kind == 2:  # a bracket, a handle: part of a ring, or an angle
+            turn = rng.uniform(0, 2 * np.pi) + np.linspace(0, rng.uniform(0.8, 4.5), int(rng.choice([3, 14])))
+            way = centre + np.stack([np.cos(turn), np.sin(turn)], 1) * size * rng.uniform(0.4, 1, 2)
+            way = np.concatenate([way, way[-1:] + rng.normal(0, size * 1.5, (1, 2))])
+            _stroke(rng, picture, way, scale * rng.uniform(1.5, 6))
+        else:
+            spot, radius = centre.astype(int).tolist(), max(2, int(size / 5))
+            cv2.circle(picture, spot, radius + 1, colour(rng, 5, 90).tolist(), -1, cv2.LINE_AA)
+            cv2.circle(picture, spot, radius, colour(rng, 60, 230).tolist(), -1, cv2.LINE_AA)
+            slot = (radius * 0.8 * np.array([np.cos(size), np.sin(size)])).astype(int)
+            cv2.line(
+                picture, (centre - slot).astype(int).tolist(), (centre + slot).astype(int).tolist(), (60, 60, 60), 1
+            )
+
+
+def _dial(rng: Rng, picture: Picture, centre: NDArray[np.float64], radius: float) -> None:
+    spot, tone = centre.astype(int).tolist(), colour(rng, 0, 255).tolist()
+    for share in (1.0, rng.uniform(0.82, 0.95)):
+        cv2.circle(picture, spot, max(2, int(radius * share)), colour(rng, 10, 245).tolist(), -1, cv2.LINE_AA)
+    outer = rng.uniform(0.6, 0.85)
+    inner = outer - rng.uniform(0.08, 0.3)
+    first, span, marks = rng.uniform(0, 2 * np.pi), rng.uniform(2, 6.3), int(rng.integers(5, 31))
+    thick = max(1, int(radius * rng.uniform(0.01, 0.07)))
+    for angle in np.linspace(first, first + span, marks):
+        way = np.array([np.cos(angle), np.sin(angle)]) * radius
+        ends = (centre + inner * way).astype(int).tolist(), (centre + outer * way).astype(int).tolist()
+        cv2.line(picture, *ends, tone, thick, cv2.LINE_AA)
+    angle = rng.uniform(0, 2 * np.pi)
+    way = np.array([np.cos(angle), np.sin(angle)]) * radius
+    tip, tail = (centre + rng.uniform(0.4, 0.8) * way).astype(int), (centre - rng.uniform(0, 0.2) * way).astype(int)
+    cv2.line(picture, tail.tolist(), tip.tolist(), colour(rng, 0, 255).tolist(), thick + 1, cv2.LINE_AA)
+    cv2.circle(picture, spot, thick + 2, tone, -1, cv2.LINE_AA)
+
+
+def _stroke(rng: Rng, picture: Picture, way: NDArray[np.float64], thick: float) -> None:
+    """A smooth line through the points (N, 2), with its shadow."""
+    t = np.linspace(0, len(way) - 1, 40)
+    smooth = np.stack(
+        [np.convolve(np.interp(t, range(len(way)), way[:, i]), np.ones(7) / 7, "valid") for i in (0, 1)], 1
+    )
+    for shift, tone in ((rng.uniform(1, 5, 2), colour(rng, 10, 90)), (np.zeros(2), colour(rng, 5, 240))):
+        cv2.polylines(
+            picture, [(smooth + shift).astype(np.int32)], False, tone.tolist(), max(1, int(thick)), cv2.LINE_AA
+        )
+
+
 def _box(rng: Rng, picture: Picture) -> None:
     height, width = picture.shape[:2]
     w, h = rng.uniform(0.06, 0.6, 2) * (width, height)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import backdrops
 import cv2
 import numpy as np
-from backdrops import Picture, Rng
 from numpy.typing import NDArray
+
+import backdrops
+from backdrops import Picture, Rng
 
 OK, DARK, BLURRED, COVERED, UNSURE = 0, 1, 2, 3, -1
 DARK_P95, LIT_P95 = 42.0, 75.0  # 95th percentile of luma: dark below, ok above, not trained between

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import cv2
-import glyphs
 import numpy as np
+from numpy.typing import NDArray
+
+import glyphs
 from backdrops import Picture
 from glyphs import Ink
-from numpy.typing import NDArray
 
 SLENDER = 0.4  # a digit's box is at least this share of its height wide: the ink of a 1 has hardly any width
 SEEN = 0.5  # a digit or panel counts from this visible share on

@@ -23,15 +23,16 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import backdrops
 import cv2
-import glyphs
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import backdrops
+import glyphs
 from backdrops import Picture
 from canvas import SEEN, Canvas, ink_box
-from numpy.typing import NDArray
 from room import HEIGHT, LABEL, WIDTH, pump_room
-from tqdm import tqdm
 
 FPS, SEED = 10, 4071
 NOISE = (

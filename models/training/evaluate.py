@@ -17,17 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import glyphs
 import numpy as np
 import onnx
+import yaml
+from numpy.typing import NDArray
+
+import glyphs
 import scenes
 from camera import Camera
-from numpy.typing import NDArray
+from edge_app.cli import main as edge_app
 from package import HEADS, Graphs, letterbox
 
-from edge_app.cli import main as edge_app
-
-IOU, WIDTH, HEIGHT, ROW = 0.5, 640, 480, 4
+SCORE, IOU, WIDTH, HEIGHT, ROW = 0.4, 0.5, 640, 480, 4
+CONTRAST = 40.0  # the clip's digits have 52 at the least, 172 in the middle
 # Like the sample clip: label rows and loose digits, 36 to 96 pixels high in a 640 x 480 frame, written as they are.
 CLIP_LIKE = scenes.Style(
     digit=(18.0, 48.0), tilt=5.0, perspective=0.05, occluded=0.0, bad=0.0, loose=0.35,
@@ -53,8 +55,14 @@ class Figure:
 def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
     """What `edge-app replay` publishes for a clip or a folder of pictures: the `heads` of every frame."""
     with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder) / "results.jsonl"
-        code = edge_app(["replay", str(clip), "--model", str(model), "--out", str(results)])
+        config, results = Path(folder) / "config.yaml", Path(folder) / "results.jsonl"
+        settings = {
+            "source": {"type": "video", "path": str(clip.resolve())},
+            "model": {"path": str(model.resolve()), "backend": "onnx"},
+            "heads": {"digits": {"score": SCORE}, "panel": {}, "scene": {}},  # all of them on every frame
+        }
+        config.write_text(yaml.safe_dump(settings))
+        code = edge_app(["replay", str(clip), "-c", str(config), "--out", str(results)])
         if code:
             raise SystemExit(code)
         messages = [json.loads(line) for line in results.read_text().splitlines()]
@@ -89,14 +97,22 @@ def held_out_scenes(held: glyphs.Glyphs, folder: Path) -> list[list[dict[str, An
     order = rng.permutation(len(held.labels))
     for number, start in enumerate(range(0, len(order), ROW)):
         wanted = [int(i) for i in order[start : start + ROW]]
-        while True:  # again until all of them stand in the picture, whole and in a visible ink
+        while True:  # again until all of them stand in the picture, whole and in an ink that stands out
             scene = composer.compose(HEIGHT, WIDTH, wanted)
-            if len(scene.labels) == len(wanted) and scene.visible.min() > 0.99:
+            whole = len(scene.labels) == len(wanted) and scene.visible.min() > 0.99
+            if whole and min(contrast(scene.image, box) for box in scene.boxes) >= CONTRAST:
                 break
         cv2.imwrite(str(folder / f"{number:04}.png"), scene.image[:, :, ::-1])
         boxes = (scene.boxes / [WIDTH, HEIGHT, WIDTH, HEIGHT]).tolist()
         truths.append([{"label": str(label), "box": box} for label, box in zip(scene.labels, boxes)])
     return truths
+
+
+def contrast(image: NDArray[np.uint8], box: NDArray[np.float32]) -> float:
+    """Grey levels between the darkest and the lightest tenth of what is in a box."""
+    left, top, right, bottom = box.astype(int)
+    low, high = np.percentile(image[top : bottom + 1, left : right + 1].mean(2), [10, 90])
+    return float(high - low)
 
 
 def crops(model: Path, digits: Path | None) -> Figure:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import package
 import torch
-from network import Backbone, Fused, Network, Residual
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
+
+import package
+from network import Backbone, Fused, Network, Residual
 
 OPSET = 13
 SIDE = 320

@@ -5,9 +5,10 @@ Pictures are float32 RGB, 0..255, drawn at twice the clip's size for clean edges
 
 from __future__ import annotations
 
-import backdrops
 import cv2
 import numpy as np
+
+import backdrops
 from backdrops import Picture
 
 WIDTH, HEIGHT = 640, 480

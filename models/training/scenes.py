@@ -6,17 +6,19 @@ Coordinates are pixels of the composed picture, (0, 0) the upper left corner of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 import backdrops
-import cv2
 import glyphs
-import numpy as np
+import plates
 from backdrops import Picture, Rng
 from camera import BLURRED, COVERED, DARK, OK, UNSURE, Camera
 from canvas import NOT_JUDGED, Canvas, truth
 from glyphs import Glyphs, Ink
-from numpy.typing import NDArray
 
 PANEL_OUT, PANEL_IN, PANEL_UNSURE = 0, 1, 255
 LETTERBOX = 114
@@ -38,6 +40,7 @@ class Style:
     sheets: float = 0.5
     camera: Camera = ANY_CAMERA
     housed: float = 0.0
+    decoys: int = 0  # at most
     wild: float = 1.0  # how far glyphs.any_hand goes
     hand: glyphs.Hand | None = None  # instead of any
 
@@ -52,6 +55,7 @@ CALM = Style(
     wild=0.7,
     camera=Camera(noise=6.0, blur=1.1),
 )
+BUSY = replace(CALM, decoys=9)
 
 
 @dataclass(slots=True)
@@ -87,6 +91,8 @@ class Composer:
         """One scene; `wanted` names the crops to show in it (all of them), else they are drawn at random."""
         rng, style = self.rng, self.style
         canvas = Canvas(self._backdrop(height, width))
+        if style.decoys:
+            backdrops.decoys(rng, canvas.picture, int(rng.integers(style.decoys + 1)), style.camera.scale)
         panel = np.zeros((height, width), np.uint8)
         on_plate = rng.random() >= style.loose
         left = list(wanted) if wanted is not None else None
@@ -167,12 +173,12 @@ class Composer:
             round(count * pitch + 2 * margin_x),
             round(size * 1.08 + 2 * margin_y + (lines - 1) * leading),
         )
-        plate, tone = self._blank(plate_h, plate_w)
+        plate, tone = plates.blank(rng, plate_h, plate_w)
         hand, windows = self._hand(), rng.random() < 0.25
         for i in range(count * lines):
             x, y = margin_x + i % count * pitch, margin_y + i // count * leading
             if windows:
-                self._window(plate.picture, x, y, pitch, size)
+                plates.window(rng, plate.picture, x, y, pitch, size)
             own = size * rng.uniform(0.85, 1.08)
             corner = x + (pitch - own) / 2 + rng.normal(0, 0.03) * size, y + rng.normal(0, 0.05) * size
             plate.draw(self._digit(wanted[i] if wanted is not None else None, hand), corner, own, tone)
@@ -184,33 +190,6 @@ class Composer:
         self._mount(canvas, panel, plate)
         return wanted[count:] if wanted is not None else []
 
-    def _blank(self, height: int, width: int) -> tuple[Canvas, Picture]:
-        """An empty plate and the colour of the ink for it: dark on light or light on dark."""
-        rng = self.rng
-        dark_ink = rng.random() < 0.62
-        ground, ink = (backdrops.colour(rng, 130, 250), backdrops.colour(rng, 2, 75, 0.8))
-        if not dark_ink:
-            ground, ink = (backdrops.colour(rng, 5, 100), backdrops.colour(rng, 150, 255, 0.6))
-        picture = ground * backdrops.gradient(rng, height, width, float(rng.uniform(0, 0.3)))
-        picture = (
-            picture
-            + (backdrops.noise(rng, height, width, float(rng.uniform(3, 40)), 2) * rng.uniform(0, 5))[:, :, None]
-        )
-        if rng.random() < 0.5:
-            inset = int(rng.integers(0, 3))
-            frame = (inset, inset), (width - 1 - inset, height - 1 - inset)
-            cv2.rectangle(
-                picture, *frame, (ink if rng.random() < 0.5 else ground * 0.5).tolist(), int(rng.integers(1, 4))
-            )
-        return Canvas(picture.astype(np.float32)), ink
-
-    def _window(self, picture: Picture, x: float, y: float, pitch: float, size: float) -> None:
-        rng = self.rng
-        corner, other = (round(x + 1), round(y - 0.08 * size)), (round(x + pitch - 1), round(y + 1.1 * size))
-        cv2.rectangle(
-            picture, corner, other, (picture.mean((0, 1)) * rng.uniform(0.55, 1.25)).tolist(), int(rng.integers(1, 3))
-        )
-
     def _mount(self, canvas: Canvas, panel: NDArray[np.uint8], plate: Canvas) -> None:
         """Warp a plate into the scene with its shadow and carry its ink's points along."""
         rng = self.rng
@@ -218,7 +197,7 @@ class Composer:
         h, w = plate.picture.shape[:2]
         corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
         for _ in range(4):  # until it hides no plate that hangs there already
-            moved = self._hung(corners, width, height)
+            moved = plates.hung(rng, corners, (width, height), self.style.tilt, self.style.perspective)
             warp = cv2.getPerspectiveTransform(corners - 0.5, moved - 0.5)
             mask = cv2.warpPerspective(np.ones((h, w), np.float32), warp, (width, height))[:, :, None]
             if not panel[mask[:, :, 0] > 0].any():
@@ -253,17 +232,6 @@ class Composer:
             tone = np.clip(face + rng.choice([-1, 1]) * rng.uniform(40, 120), 0, 255).astype(np.float32)
             for i in range(int(rng.integers(0, 7))):
                 canvas.draw(self._sign(), (corners[0, 0] + 0.85 * i * size, corners[0, 1] - 1.3 * size), size, tone)
-
-    def _hung(self, corners: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-        """Where the corners (4, 2) of a flat plate come to lie in the scene, turned and seen from the side."""
-        rng, style = self.rng, self.style
-        angle = np.deg2rad(rng.normal(0, style.tilt if rng.random() < 0.8 else 3))
-        spin = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        moved = (corners - corners[2] / 2) * rng.uniform(1 - 2 * style.perspective, 1, 2)
-        moved = moved * (1 + rng.normal(0, style.perspective / 2, (4, 2))) @ spin.T
-        reach, middle = np.abs(moved).max(0), np.array([width / 2, height / 2])
-        low, high = np.minimum(reach, middle), np.maximum((width, height) - reach, middle)
-        return (moved + rng.uniform(low, high) + rng.normal(0, 2, 2)).astype(np.float32)
 
     def _loose(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> None:
         """Write digits straight onto the scene, on free places, in an ink that stands out there."""

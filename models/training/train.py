@@ -16,20 +16,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import camera
-import canvas
 import cv2
-import export
-import glyphs
 import numpy as np
-import scenes
 import torch
-from network import CLASSES, STRIDE, Network
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
+
+import camera
+import canvas
+import export
+import glyphs
+import scenes
+from network import CLASSES, STRIDE, Network
 
 NO_DIGIT, ANY_DIGIT = 255, 254  # in a map of labels: background; not judged
 CORE, RING = 0.18, 0.42  # share of the box about its centre that must answer; that may answer
@@ -64,12 +65,13 @@ class Cycle:
 
 
 def cycles(epochs: int) -> tuple[Cycle, ...]:
-    """Wild scenes first; then calmer ones, and at last whole inputs, down to a rate of zero."""
-    wild = Schedule(192, 16, 500 * epochs)
-    calm = Schedule(192, 16, 800 * epochs), Schedule(320, 16, 100 * epochs)
+    """Wild scenes first, then calmer ones, then with more that looks like digits, at last whole inputs."""
+    first, second = Schedule(192, 16, 350 * epochs), Schedule(192, 16, 300 * epochs)
+    last = Schedule(192, 16, 400 * epochs), Schedule(320, 16, 60 * epochs)
     return (
-        Cycle(scenes.WILD, 2e-3, 1.5, (wild,), 1235 * epochs),
-        Cycle(scenes.CALM, 1.6e-3, 0.75, calm, 900 * epochs),
+        Cycle(scenes.WILD, 2e-3, 1.5, (first,), 864 * epochs),
+        Cycle(scenes.CALM, 1.6e-3, 0.75, (second,), 630 * epochs),
+        Cycle(scenes.BUSY, 1.4e-3, 0.75, last, 460 * epochs),
     )
 
 
@@ -253,24 +255,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
     parser.add_argument("--out", type=Path, default=Path("models/digits"))
-    parser.add_argument(
-        "--epochs", type=int, default=7, help="of 500 wild and 800 calm steps, then 100 on whole inputs"
-    )
+    parser.add_argument("--epochs", type=int, default=10, help="of 1050 steps at 192 px and 60 at 320 px")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"), help="torch weights, for export.py")
-    parser.add_argument("--resume", type=Path, help="weights after the first cycle: goes on with the second")
+    parser.add_argument("--resume", type=Path, help="weights to start from, where earlier cycles have been run")
+    parser.add_argument("--first", type=int, default=0, help="the cycle to begin with; 0 to 2")
     args = parser.parse_args()
     keep_memory()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     trained_on, _ = glyphs.load(args.digits)
-    network, schedule = Network(), list(enumerate(cycles(args.epochs)))
+    network = Network()
     if args.resume:
         network.load_state_dict(torch.load(args.resume, weights_only=True))
-        schedule = schedule[1:]
-    for number, cycle in schedule:
+    for number, cycle in list(enumerate(cycles(args.epochs)))[args.first :]:
         network = train(network, cycle, trained_on, args.seed + number, args)
     export.write(network, args.out)
 

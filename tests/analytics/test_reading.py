@@ -22,9 +22,12 @@ def meter(*, heads=("digits", "panel"), **options):
     return Rule(context("reading", tracked=None), heads=heads, **options)
 
 
-def film(*texts, start_s=0.0, **look):
+def film(*texts, start_s=0.0, score=0.9, **look):
     """A frame every tenth of a second with these digits on a panel."""
-    return [frame(start_s + k / 10, digits=digits(text, **look), panel=panel(**look)) for k, text in enumerate(texts)]
+    return [
+        frame(start_s + k / 10, digits=digits(text, score=score, **look), panel=panel(**look))
+        for k, text in enumerate(texts)
+    ]
 
 
 def numbers(events):
@@ -141,6 +144,45 @@ def test_without_its_panel_nothing_is_read():
     assert run(meter(), [frame(k / 10, digits=digits("4071"), panel=empty) for k in range(10)]) == []
 
 
+def test_what_looks_like_digits_elsewhere_is_not_read_while_the_panel_is_hidden():
+    """Letters on a wall, a second outline round them: as sure as digits, but not where the number was."""
+    rule = meter()
+    wall, outline = digits("5833", top=0.75), panel(top=0.75)
+    events = run(rule, film(*["4071"] * 10))
+    events += run(rule, [frame(1 + k / 10, digits=wall, panel=outline) for k in range(30)])
+    events += run(rule, film(*["4072"] * 10, start_s=4))
+    assert numbers(events) == ["4071", "4072"]
+
+
+def test_the_panel_where_the_number_was_counts_before_one_with_more_digits():
+    rule = meter()
+    outlines = (*panel().polygons, *panel(6, top=0.75).polygons)
+    both_panels = Segmentation(np.zeros(2, np.int32), np.ones(2, np.float32), outlines)
+    two = both(digits("4072"), digits("583333", top=0.75))
+    events = run(rule, film(*["4071"] * 5))
+    events += run(rule, [frame(1 + k / 10, digits=two, panel=both_panels) for k in range(100)])
+    assert numbers(events) == ["4071", "4072"]
+
+
+def test_a_camera_that_is_turned_reads_on_after_a_while():
+    rule = meter(length_s=2.0)
+    events = run(rule, film(*["4071"] * 10))
+    events += run(rule, film(*["4085"] * 40, start_s=1, top=0.75))
+    assert numbers(events) == ["4071", "4085"]
+
+
+def test_a_reading_that_is_not_sure_enough_is_not_told_of():
+    assert numbers(run(meter(), film(*["4071"] * 20, score=0.45))) == []
+    assert numbers(run(meter(confidence=0.4), film(*["4071"] * 20, score=0.45))) == ["4071"]
+
+
+def test_a_faint_stain_in_the_row_is_no_digit():
+    rule = meter()
+    stained = both(digits("4071"), digits("    1", score=0.41))
+    events = run(rule, [frame(k / 10, digits=stained, panel=panel(5)) for k in range(20)])
+    assert numbers(events) == ["4071"]
+
+
 def test_results_that_are_carried_over_are_no_votes():
     rule = meter()
     run(rule, film("4071"))
@@ -189,7 +231,7 @@ def test_whatever_is_shown_every_event_ends_and_no_number_follows_itself(texts, 
     check_lives(events + finish(rule))
 
 
-def seen(line, rng, miss=0.02, confuse=0.02):
+def seen(line, rng, miss=0.01, confuse=0.02):
     """What a fair detector sees of a line of truth: trembling boxes, some missed, some misread."""
     found = [d for d in line["digits"] if rng.random() >= miss]
     boxes = np.array([d["box"] for d in found]).reshape(-1, 4) + rng.normal(0, 0.003, (len(found), 4))

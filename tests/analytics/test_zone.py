@@ -60,6 +60,7 @@ def test_a_gap_shorter_than_the_grace_is_bridged():
     events = run(rule, frames) + finish(rule)
     assert [e.type for e in events if e.type != "update"] == ["new", "end"]
     assert events[-1].value["reason"] == "shutdown"
+    assert events[-1].value["dwell_s"] >= 7.0
 
 
 def test_occupancy_counts_all_that_are_inside():

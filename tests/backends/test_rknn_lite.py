@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract import Case, Contract
-from rknn_files import FULL, MINI, Feature, Image, Output, expected, write
 
 from edge_app import registry
 from edge_app.backends import rknn_lite
 from edge_app.errors import BackendError, ConfigError, ModelError
+from tests.backends.contract import Case, Contract
+from tests.backends.rknn_files import FULL, MINI, Feature, Image, Output, expected, write
 
 FAKE = Path(__file__).parent / "fake_rknnlite"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract import Case, Contract
-from rknn_files import FULL, Feature, Image, Output, expected, write
 
 from edge_app.backends import _rknn_abi as abi
 from edge_app.backends import _soc, rknn_mrt
 from edge_app.errors import BackendError, ModelError
+from tests.backends.contract import Case, Contract
+from tests.backends.rknn_files import FULL, Feature, Image, Output, expected, write
 
 HERE = Path(__file__).parent
 

@@ -6,7 +6,8 @@ A `Made` holds the outputs of one picture. amount: "some" cells hold something, 
 from dataclasses import dataclass, field
 
 import numpy as np
-from plain import build, logit
+
+from tests.heads.plain import build, logit
 
 INPUT = (320, 256)  # not square, so that a swap of width and height shows
 GRIDS = [(40, 32, 8), (20, 16, 16), (10, 8, 32)]  # width, height, stride

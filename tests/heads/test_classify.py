@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-import plain
 import pytest
 
 from edge_app.boxes import fit
+from tests.heads import plain
 
 TRANSFORM = fit((640, 480), (224, 224), "stretch")
 

@@ -2,15 +2,14 @@
 
 import time
 
-import made
 import numpy as np
-import plain
 import pytest
 
 from edge_app import registry
 from edge_app.boxes import fit
 from edge_app.errors import ModelError
 from edge_app.manifest import HeadSpec
+from tests.heads import made, plain
 
 detector = pytest.mark.parametrize("make", made.DETECTORS, ids=lambda make: make.__name__)
 LETTERBOX, STRETCH = "letterbox", "stretch"

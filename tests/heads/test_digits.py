@@ -1,12 +1,11 @@
 """digits: class logits and edge distances decode as plain loops do."""
 
-import made
 import numpy as np
-import plain
 import pytest
 
 from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from tests.heads import made, plain
 
 
 def reference(outputs):

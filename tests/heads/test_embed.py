@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
-import plain
 import pytest
 
 from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from tests.heads import plain
 
 TRANSFORM = fit((640, 480), (112, 112), "letterbox")
 

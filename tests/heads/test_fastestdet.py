@@ -2,13 +2,11 @@
 
 import math
 
-import made
 import numpy as np
-import plain
-import public
 import pytest
 
 from edge_app.boxes import fit
+from tests.heads import made, plain, public
 
 
 def reference(outputs, size):

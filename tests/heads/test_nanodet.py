@@ -1,13 +1,11 @@
 """NanoDet: decodes as plain loops do, on made-up and on true outputs, split and joined."""
 
-import made
 import numpy as np
-import plain
-import public
 import pytest
 
 from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from tests.heads import made, plain, public
 
 
 def reference(levels, input_size, center):

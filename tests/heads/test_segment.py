@@ -2,11 +2,11 @@
 
 import cv2
 import numpy as np
-import plain
 import pytest
-from made import logit
 
 from edge_app.boxes import fit
+from tests.heads import plain
+from tests.heads.made import logit
 
 SIZE = (320, 320)
 WHOLE = fit(SIZE, SIZE, "stretch")

@@ -1,12 +1,10 @@
 """Ultra-light face detectors: decode as plain loops do, on made-up and on true outputs."""
 
-import made
 import numpy as np
-import plain
-import public
 import pytest
 
 from edge_app.boxes import fit
+from tests.heads import made, plain, public
 
 
 def reference(outputs, size):

@@ -2,14 +2,13 @@
 
 import math
 
-import made
 import numpy as np
-import plain
 import pytest
-from made import CELLS, CLASSES, GRIDS, INPUT
 
 from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from tests.heads import made, plain
+from tests.heads.made import CELLS, CLASSES, GRIDS, INPUT
 
 SCORE, NMS_IOU = 0.4, 0.45
 ANCHORS = {

@@ -2,12 +2,11 @@
 
 import math
 
-import made
 import numpy as np
-import plain
 import pytest
 
 from edge_app.boxes import fit
+from tests.heads import made, plain
 
 
 def reference(outputs):

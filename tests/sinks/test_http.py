@@ -152,6 +152,7 @@ def test_something_that_is_not_http(context, message):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def answer():
             peer, _ = listener.accept()
             peer.recv(4096)
@@ -226,8 +227,23 @@ def certificates(tmp_path_factory):
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     for ca in ("ca", "other-ca"):
-        run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
-            "-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}")
+        run(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+            "-keyout",
+            f"{ca}.key",
+            "-out",
+            f"{ca}.pem",
+            "-subj",
+            f"/CN={ca}",
+        )
     dates = {"expired": ("20200101000000Z", "20200201000000Z"), "future": ("20400101000000Z", "20410101000000Z")}
     (folder / "ca.conf").write_text(
         "[ca]\ndefault_ca=d\n[d]\ndir=.\ndatabase=index.txt\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\n"
@@ -237,11 +253,42 @@ def certificates(tmp_path_factory):
     (folder / "serial").write_text("01\n")
     for name in ("server", "elsewhere", "expired", "future", "client"):
         host = "DNS:elsewhere.example" if name == "elsewhere" else "IP:127.0.0.1"
-        run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key",
-            "-out", f"{name}.csr", "-subj", f"/CN={name}", "-addext", f"subjectAltName={host}")
+        run(
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName={host}",
+        )
         start, end = dates.get(name, ("20240101000000Z", "20391231000000Z"))
-        run("ca", "-batch", "-notext", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key", "-in",
-            f"{name}.csr", "-out", f"{name}.pem", "-startdate", start, "-enddate", end)
+        run(
+            "ca",
+            "-batch",
+            "-notext",
+            "-config",
+            "ca.conf",
+            "-cert",
+            "ca.pem",
+            "-keyfile",
+            "ca.key",
+            "-in",
+            f"{name}.csr",
+            "-out",
+            f"{name}.pem",
+            "-startdate",
+            start,
+            "-enddate",
+            end,
+        )
     return folder
 
 

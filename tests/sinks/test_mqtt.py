@@ -6,13 +6,13 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
-from fake_broker import FakeBroker
 
 from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, SinkError
 from edge_app.secret import Secret
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
+from tests.sinks.fake_broker import FakeBroker
 
 
 @pytest.fixture
@@ -204,7 +204,8 @@ def test_home_assistant_counts_what_a_head_sees():
     components = json.loads(payload)["components"]
 
     def render(key, value_json):
-        return jinja2.Template(components[key]["value_template"]).render(value_json=value_json, this={"state": "before"})
+        template = jinja2.Template(components[key]["value_template"])
+        return template.render(value_json=value_json, this={"state": "before"})
 
     seen = {"heads": {"people": {"detections": [{}, {}]}, "scene": {"classification": [{"label": "dark"}]}}}
     assert render("head_people", seen) == "2"
@@ -222,7 +223,10 @@ def test_messages_reach_a_real_broker(context, message, broker):
     assert sink.send(batch) == {"cam-1-1", "cam-1-2", "cam-1-3"}
     until(lambda: len(watcher.got) == 4)
     assert [topic for topic, _, _ in watcher.got] == [
-        "edge-app/cam-1/available", "edge-app/cam-1/status", "edge-app/cam-1/event/door", "edge-app/cam-1/status",
+        "edge-app/cam-1/available",
+        "edge-app/cam-1/status",
+        "edge-app/cam-1/event/door",
+        "edge-app/cam-1/status",
     ]
     assert [payload for _, payload, _ in watcher.got[1:]] == [m.payload for m in batch]
     sink.close()
@@ -239,7 +243,7 @@ def test_the_last_will_and_coming_back(context, message, broker):
     sink._client.socket().shutdown(2)  # as a cable that is cut
     until(lambda: watcher.got[-1][1] == b"offline")
     with pytest.raises(SinkError, match="the connection was lost"):
-        until(lambda: sink.idle())
+        until(sink.idle)
     sink.idle()
     until(lambda: watcher.got[-1][1] == b"online")
     sink.close()
@@ -283,8 +287,23 @@ def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
     for name in ("server", "client"):
         run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (tmp_path / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
-        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "30", "-extfile", "ext", "-out", f"{name}.pem")
+        run(
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "30",
+            "-extfile",
+            "ext",
+            "-out",
+            f"{name}.pem",
+        )
         (tmp_path / f"{name}.key").chmod(0o644)
     tmp_path.chmod(0o755)
     broker.stop()

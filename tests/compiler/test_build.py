@@ -1,0 +1,273 @@
+"""edge-app compile, from files to a model folder that the runtime runs; and everything that it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from edge_app import cli, manifest
+from edge_app.compiler import folder
+from edge_app.compiler.agreement import f1
+from edge_app.config import Head, HeadCommon
+from edge_app.errors import ConfigError, ModelError
+from edge_app.frame import Frame
+from edge_app.inference import Inference, golden_error, open_backend
+from tests.compiler.graphs import Graph, classifier, segmenter
+
+
+def compile_(*arguments) -> int:
+    return cli.main(["compile", *(str(a) for a in arguments)])
+
+
+def running(path):
+    """The model folder as the device runs it."""
+    made = manifest.load(path)
+    heads = {name: Head(HeadCommon(), spec.options) for name, spec in made.heads.items()}
+    return made, Inference(made, open_backend(made, "onnx", 1), heads)
+
+
+def detected(path, image, **options):
+    made = manifest.load(path)
+    (name,) = made.heads
+    head = Head(HeadCommon(), {**made.heads[name].options, **options})
+    inference = Inference(made, open_backend(made, "onnx", 1), {name: head})
+    frame = inference(Frame("t", 0, 0, 0, image))
+    inference.close()
+    labels = made.heads[name].labels
+    return frame.heads[name].result, labels
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    place = tmp_path / "pictures"
+    place.mkdir()
+    for i in range(12):
+        noise = np.random.default_rng(i).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(place / f"{i:02}.png"), cv2.resize(noise, (80, 60)))
+    return place
+
+
+def test_a_model_becomes_a_folder_that_proves_itself(tmp_path, pictures, capsys):
+    out = tmp_path / "models" / "tiny"
+    assert compile_(classifier(tmp_path / "a.onnx"), "--out", out, "--calibrate", pictures, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["heads"][0] | {"name": "a", "family": "classify"} == report["heads"][0]
+    assert report["max_abs_error"] <= 1e-4
+    assert {"backbone", "heads", "max_abs_error", "speedup", "int8_agreement", "targets"} <= set(report)
+    made, inference = running(out)
+    assert made.backbone.features == ("c8",)
+    assert made.backbone.extents["c8"].channels == 24
+    assert (made.input.dtype, made.input.layout, made.input.color) == ("uint8", "nhwc", "bgr")
+    for name, digest in made.sha256.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    with np.load(out / "golden.npz") as golden:
+        assert {"image", "a/probabilities", "int8:a/probabilities"} == set(golden.files)
+        for i, image in enumerate(golden["image"]):
+            found = inference.outputs(image[None])["a"]["probabilities"]
+            assert golden_error(golden["a/probabilities"][i][None], found) < 1e-5
+    inference.close()
+    assert not [path for path in out.parent.iterdir() if path != out]
+
+
+def test_two_models_become_one_backbone_and_two_heads(tmp_path, capsys):
+    out = tmp_path / "both"
+    same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
+    assert compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same) == 0
+    assert "shared by 2 heads" in capsys.readouterr().out
+    _, inference = running(out)
+    frame = inference(Frame("t", 0, 0, 0, np.full((60, 80, 3), 90, np.uint8)))
+    assert set(frame.heads) == {"a", "b"}
+    inference.close()
+
+
+def test_segments_are_cut_at_strides(tmp_path):
+    out = tmp_path / "cut"
+    assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out, "--cut", "4,8") == 0
+    made, inference = running(out)
+    assert [graph["onnx"] for graph in made.backbone.graphs] == ["backbone0.onnx", "backbone1.onnx"]
+    assert sorted(extent.stride for extent in made.backbone.extents.values()) == [4, 8]
+    with np.load(out / "golden.npz") as golden:
+        found = inference.outputs(golden["image"][:1])["a"]["map"]
+        assert golden_error(golden["a/map"][:1], found) < 1e-5
+    inference.close()
+
+
+def test_the_backbones_graph_takes_any_image_size(tmp_path):
+    out = tmp_path / "free"
+    assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out) == 0
+    session = open_backend(manifest.load(out), "onnx", 1).load(manifest.Graph(out / "backbone.onnx", None))
+    assert session.run({"image": np.zeros((1, 96, 32, 3), np.uint8)})["c8"].shape == (1, 16, 12, 4)
+
+
+@pytest.mark.parametrize("mean", ["0", "127", "103.5,116.3,123.7"])
+def test_a_model_folder_is_compiled_again(tmp_path, mean):
+    first, again = tmp_path / "first", tmp_path / "again"
+    compile_(classifier(tmp_path / "a.onnx"), "--out", first, "--mean", mean, "--std", "60,58,57")
+    assert compile_(first, "--out", again) == 0
+    (before, a), (after, b) = running(first), running(again)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        a.outputs(picture)["a"]["probabilities"], b.outputs(picture)["a"]["probabilities"], atol=1e-4
+    )
+    assert before.input == after.input
+
+
+def test_what_belongs_to_no_model_stays_in_the_folder(tmp_path):
+    out = tmp_path / "m"
+    compile_(classifier(tmp_path / "a.onnx"), "--out", out)
+    (out / "README.md").write_text("mine")
+    (out / "old.onnx").write_text("mine too")
+    assert compile_(segmenter(tmp_path / "b.onnx"), "--out", out) == 0
+    assert (out / "README.md").read_text() == "mine"
+    assert (out / "old.onnx").exists()
+    assert not (out / "a.onnx").exists()
+    assert set(manifest.load(out).heads) == {"b"}
+
+
+def refused(capsys, tmp_path, *arguments) -> str:
+    """The one line on stderr of a compilation that is refused, leaving nothing behind."""
+    out = tmp_path / "refused"
+    before = sorted(tmp_path.rglob("*"))
+    assert compile_(*arguments, "--out", out) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+    error = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()
+    return error[-1]
+
+
+def test_bad_input_is_one_clear_line(capsys, tmp_path, pictures):
+    good = classifier(tmp_path / "good.onnx")
+    text = tmp_path / "text.onnx"
+    text.write_text("not a graph")
+    empty, black = tmp_path / "empty", tmp_path / "black"
+    empty.mkdir()
+    black.mkdir()
+    cv2.imwrite(str(black / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    new = tmp_path / "new.onnx"
+    new.write_bytes(_of_opset_22())
+    assert "text.onnx: is not an ONNX file" in refused(capsys, tmp_path, text)
+    assert "opset 22; expected 7 to 19" in refused(capsys, tmp_path, new)
+    assert "found no picture" in refused(capsys, tmp_path, good, "--calibrate", empty)
+    assert "not found; expected a clip" in refused(capsys, tmp_path, good, "--calibrate", tmp_path / "absent.mp4")
+    assert "found no picture" in refused(capsys, tmp_path, good, "--calibrate", text)
+    assert "--target: found 'rk9999'" in refused(capsys, tmp_path, good, "--target", "rk9999")
+    assert "expected --calibrate" in refused(capsys, tmp_path, good, "--target", "rv1106")
+    absent = ("--target", "rv1106", "--calibrate", pictures, "--rknn", tmp_path / "absent")
+    assert "--setup-rknn" in refused(capsys, tmp_path, good, *absent)
+    assert "--input: found '0x3'" in refused(capsys, tmp_path, good, "--input", "0x3")
+    assert "--mean: found 'a,b'" in refused(capsys, tmp_path, good, "--mean", "a,b")
+    assert "cannot be read as text" in refused(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
+    assert "two models of this name" in refused(capsys, tmp_path, good, good)
+
+
+def _of_opset_22() -> bytes:
+    g = Graph(opset=22)
+    return g.model({"y": g.relu("image")}).SerializeToString()
+
+
+def test_a_calibration_of_one_black_frame_is_warned_of(tmp_path, capsys):
+    black = tmp_path / "black"
+    black.mkdir()
+    cv2.imwrite(str(black / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    assert compile_(classifier(tmp_path / "a.onnx"), "--out", tmp_path / "m", "--calibrate", black) == 0
+    assert "the int8 scales are meaningless" in capsys.readouterr().out
+
+
+def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"holds files and no model\.yaml"), folder.written(tmp_path / "docs"):
+        pass
+    assert (tmp_path / "docs" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    out = tmp_path / "m"
+    compile_(classifier(tmp_path / "a.onnx"), "--out", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fill():
+        with folder.written(out) as place, open("/dev/full", "wb", buffering=0) as full:
+            (place / "half.onnx").write_bytes(b"half")
+            full.write(b"x")
+
+    with pytest.raises(ModelError, match="cannot be written: No space left on device; nothing was changed"):
+        fill()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_nanodet_at_another_size_finds_people_and_the_van(data, tmp_path, capsys):
+    out = tmp_path / "nanodet"
+    assert compile_(data / "nanodet_m.onnx", "--out", out, "--input", "768x576", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["max_abs_error"] <= 1e-4
+    _, frame = cv2.VideoCapture(str(data / "vtest.avi")).read()
+    found, labels = detected(out, frame, score=0.4)
+    names = [labels[i] for i in found.class_id]
+    assert names.count("person") >= 3
+    assert {"car", "truck", "bus"} & set(names), names
+
+
+def test_fastestdet_int8_keeps_its_boxes_and_takes_less_than_a_minute(data, tmp_path, capsys):
+    out = tmp_path / "fastestdet"
+    start = time.monotonic()
+    cal = ("--calibrate", data / "vtest.avi", "--calibrate", data / "coco20")
+    assert compile_(data / "FastestDet.onnx", "--out", out, *cal, "--json") == 0
+    assert time.monotonic() - start <= 60
+    report = json.loads(capsys.readouterr().out)
+    assert report["max_abs_error"] <= 1e-4
+    assert report["int8"]["float_convolutions"] == []
+    assert report["int8_agreement"]["fastestdet"] >= 0.93
+
+
+def test_the_face_detector_decodes_here_what_its_file_decoded(data, tmp_path, capsys):
+    """The compiled graph is cut in front of its boxes: the decoder's boxes are those of the published graph."""
+    out, plain = tmp_path / "faces", tmp_path / "plain"
+    assert compile_(data / "version-RFB-320.onnx", "--out", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["max_abs_error"] <= 1e-4
+    plain.mkdir()
+    (plain / "a.onnx").write_bytes((data / "version-RFB-320.onnx").read_bytes())
+    (plain / "model.yaml").write_text(
+        "format: 1\nname: plain\ninput: {width: 320, height: 240, color: rgb, mean: [127, 127, 127], "
+        "std: [128, 128, 128], resize: stretch}\nheads: {faces: {family: ultraface, graph: {onnx: a.onnx}}}\n"
+    )
+    compared = 0
+    for file in sorted((data / "coco20").glob("*.jpg")):
+        image = cv2.imread(str(file))
+        (a, _), (b, _) = detected(out, image, score=0.3), detected(plain, image, score=0.3)
+        assert f1([b], [a]) == 1.0
+        np.testing.assert_allclose(a.xyxy, b.xyxy, atol=0.5)
+        compared += len(a)
+    assert compared >= 3
+
+
+def test_onnx_of_the_folder_is_valid(tmp_path, pictures):
+    out = tmp_path / "m"
+    compile_(classifier(tmp_path / "a.onnx"), "--out", out, "--calibrate", pictures)
+    for path in out.glob("*.onnx"):
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
+def test_the_fused_graph_runs_where_every_head_is_always_due(tmp_path, capsys):
+    out = tmp_path / "both"
+    same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
+    compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same)
+    made = manifest.load(out)
+    options = {name: spec.options for name, spec in made.heads.items()}
+    always = {name: Head(HeadCommon(), options[name]) for name in made.heads}
+    sometimes = always | {"b": Head(HeadCommon(every_s=1.0), options["b"])}
+    picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    fused, apart = (Inference(made, open_backend(made, "onnx", 1), heads) for heads in (always, sometimes))
+    (out / "fused.onnx").unlink()  # so that it is known to be the one that was loaded
+    with pytest.raises(ModelError, match=r"fused\.onnx: cannot be read"):
+        Inference(made, open_backend(made, "onnx", 1), always)
+    for head, outputs in apart.outputs(picture).items():
+        for name, expected in outputs.items():
+            np.testing.assert_allclose(fused.outputs(picture)[head][name], expected, atol=1e-5)
+    for inference in (fused, apart):
+        inference.close()

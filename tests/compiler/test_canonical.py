@@ -1,0 +1,146 @@
+"""Canonical form: what is folded and rewritten, always equal to what it was, and free of image sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_app.compiler import canonical, net
+from edge_app.compiler.net import Net
+from edge_app.compiler.session import Session
+from edge_app.errors import ModelError
+from tests.compiler.graphs import Graph
+
+
+def compiled(g: Graph, outputs: dict[str, str], shape=(1, 3, 16, 24), **options) -> Net:
+    """The canonical graph, proved equal to the original on random input."""
+    model = g.model(outputs, shape=shape, **options)
+    made = canonical.canonicalise(net.from_model(model, "test"))
+    image = np.random.default_rng(7).normal(size=shape).astype(np.float32)
+    for expected, found in zip(Session(model.SerializeToString()).run(image), Session(made.serialize()).run(image)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    return made
+
+
+def ops(made: Net) -> list[str]:
+    return sorted(node.op for node in made.nodes)
+
+
+def works_at_any_size(made: Net) -> bool:
+    wide = canonical.set_input_size(made, 40, 32)
+    Session(wide.serialize()).run(np.zeros((1, 3, 32, 40), np.float32))
+    return True
+
+
+def test_batch_norm_constants_and_dead_nodes_are_folded():
+    g = Graph()
+    x = g.batch_norm(g.conv("image", 3, 8, bias=False), 8)
+    shape = g.node("Shape", x)
+    g.node("Sigmoid", x)  # dead
+    n = g.node("Gather", shape, g.weight(np.array(0)), axis=0)
+    target = g.node("Concat", g.node("Unsqueeze", n, g.weight(np.array([0]))), g.weight(np.array([8, -1])), axis=0)
+    made = compiled(g, {"y": g.node("Reshape", x, target)})
+    assert ops(made) == ["Conv", "Reshape"]
+
+
+def test_initialisers_listed_as_inputs_are_weights():
+    g = Graph()
+    made = compiled(g, {"y": g.batch_norm(g.conv("image", 3, 8, bias=False), 8)}, listed=True)
+    assert ops(made) == ["Conv"]
+
+
+def five_dimensional(g: Graph, x: str, h: int, w: int) -> tuple[str, str]:
+    x = g.node("Transpose", g.reshape(x, 1, 2, 4, h, w), perm=[0, 2, 1, 3, 4])
+    return tuple(g.node("Split", g.reshape(x, 1, -1, h, w), g.weight(np.array([4, 4])), outputs=2, axis=1))
+
+
+def gathered(g: Graph, x: str, h: int, w: int) -> tuple[str, str]:
+    x = g.node("Transpose", g.reshape(x, 4, 2, h * w), perm=[1, 0, 2])
+    x = g.reshape(x, 2, -1, 4, h, w)
+    return tuple(g.node("Gather", x, g.weight(np.array(i)), axis=0) for i in (0, 1))
+
+
+@pytest.mark.parametrize("shuffle", [five_dimensional, gathered])
+def test_channel_shuffles_become_a_gather(shuffle):
+    g = Graph()
+    a, b = shuffle(g, g.conv("image", 3, 8), 16, 24)
+    made = compiled(g, {"a": g.conv(a, 4, 4), "b": g.conv(b, 4, 4)})
+    assert ops(made) == ["Conv", "Conv", "Conv", "Gather", "Gather"]
+    assert works_at_any_size(made)
+
+
+@settings(max_examples=25, deadline=None)
+@given(groups=st.sampled_from([2, 3, 4, 6]), taken=st.integers(1, 12), seed=st.integers(0, 99))
+def test_any_shuffle_and_slice_of_whole_channels_is_found(groups, taken, seed):
+    g = Graph(seed)
+    x = g.node("Transpose", g.reshape(g.conv("image", 3, 12), 1, groups, 12 // groups, 16 * 24), perm=[0, 2, 1, 3])
+    x = g.reshape(x, 1, 12, 16, 24)
+    x = g.node("Slice", x, *(g.weight(np.array([n])) for n in (0, taken, 1)))
+    made = compiled(g, {"y": g.relu(x)})
+    assert "Reshape" not in ops(made)
+    assert works_at_any_size(made)
+
+
+def test_what_moves_pixels_is_left_alone():
+    g = Graph()
+    x = g.reshape(g.conv("image", 3, 8), 1, 8, 24, 16)
+    made = compiled(g, {"y": g.reshape(x, 1, 8, 16, 24), "z": x})
+    assert "Reshape" in ops(made)
+    with pytest.raises(ModelError, match="cannot take 40x32 images"):
+        works_at_any_size(made)
+
+
+def test_a_convolution_that_is_split_becomes_two():
+    g = Graph()
+    a, b = g.node("Split", g.conv("image", 3, 8), g.weight(np.array([5, 3])), outputs=2, axis=1)
+    made = compiled(g, {"a": a, "b": g.node("Sigmoid", b)})
+    assert ops(made) == ["Conv", "Conv", "Sigmoid"]
+
+
+def test_a_resize_to_a_size_becomes_a_factor():
+    g = Graph()
+    x = g.conv("image", 3, 4, stride=2)
+    x = g.node(
+        "Resize",
+        x,
+        "",
+        "",
+        g.weight(np.array([1, 4, 16, 24])),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+    assert works_at_any_size(compiled(g, {"y": x}))
+
+
+def test_zero_padding_goes_into_what_follows():
+    g = Graph()
+    pad = g.weight(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    a = g.node("AveragePool", g.node("Pad", g.conv("image", 3, 4), pad), kernel_shape=[3, 3], strides=[2, 2])
+    b = g.node("Conv", g.node("Pad", "image", pad), g.weight(g.rng.normal(size=(4, 3, 3, 3)).astype(np.float32)))
+    assert "Pad" not in ops(compiled(g, {"a": a, "b": b}))
+
+
+def test_padding_before_a_maximum_stays():
+    g = Graph()
+    pad = g.weight(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    x = g.node("MaxPool", g.node("Pad", g.conv("image", 3, 4), pad), kernel_shape=[3, 3])
+    compiled(g, {"y": x})  # negative values beside zeros: equality is what counts
+
+
+def test_a_softmax_between_transposes_needs_none():
+    g = Graph()
+    x = g.node("Transpose", g.conv("image", 3, 4), perm=[0, 3, 2, 1])
+    x = g.node("Transpose", g.node("Softmax", x, axis=3), perm=[0, 3, 2, 1])
+    made = compiled(g, {"y": x})
+    assert ops(made) == ["Conv", "Softmax"]
+
+
+def test_flattened_maps_get_a_free_size():
+    g = Graph()
+    x = g.conv("image", 3, 6)
+    a = g.node("Transpose", g.reshape(x, 1, 6, 16 * 24), perm=[0, 2, 1])
+    b = g.reshape(g.node("Transpose", x, perm=[0, 2, 3, 1]), 1, 16 * 24 * 3, 2)
+    assert works_at_any_size(compiled(g, {"a": a, "b": b}))

@@ -1,0 +1,110 @@
+"""Which family a graph is, why, and what is said where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_app.compiler import families, origin
+from edge_app.compiler.origin import Given
+from edge_app.errors import ConfigError, ModelError
+from tests.compiler.graphs import Graph, classifier, segmenter
+
+
+def recognised(path, **given) -> origin.Original:
+    (original,) = origin.read([path], Given(**given))
+    return original
+
+
+@pytest.mark.parametrize(("file", "family", "outputs", "labels"), [
+    ("FastestDet.onnx", "fastestdet", ["objectness", "boxes", "classes"], "coco80"),
+    ("nanodet_m.onnx", "nanodet", ["792", "814", "836", "795", "817", "839"], "coco80"),
+    ("version-RFB-320.onnx", "ultraface", ["logits", "deltas"], ("face",)),
+])  # fmt: skip
+def test_public_models_are_known(data, file, family, outputs, labels):
+    original = recognised(data / file)
+    assert (original.family.name, original.net.outputs, original.labels) == (family, outputs, labels)
+    assert original.family.why
+    assert any(text.startswith("mean") for text in original.assumed)
+
+
+def test_classifiers_and_segmenters_are_told_apart(tmp_path):
+    assert recognised(classifier(tmp_path / "a.onnx")).family.name == "classify"
+    assert recognised(segmenter(tmp_path / "b.onnx")).family.name == "segment"
+
+
+def test_an_embedding_is_normalised_at_its_end(tmp_path):
+    g = Graph()
+    x = g.node("Flatten", g.node("GlobalAveragePool", g.conv("image", 3, 8)), axis=1)
+    length = g.node("ReduceL2", x, axes=[1], keepdims=1)
+    g.save(tmp_path / "a.onnx", {"vector": g.node("Div", x, length)})
+    assert recognised(tmp_path / "a.onnx").family.name == "embed"
+
+
+def yolo8(path, size=96, classes=80):
+    """What ultralytics exports: two convolutions a stride, joined, decoded by a softmax over 16 bins."""
+    g = Graph()
+    levels, x = [], "image"
+    for i, channels in enumerate((4, 4, 8, 8, 8)):
+        x = g.relu(g.conv(x, 3 if i == 0 else (4, 4, 8, 8)[i - 1], channels, stride=2))
+        if i >= 2:
+            joined = g.node("Concat", g.conv(x, 8, 64, 1), g.conv(x, 8, classes, 1), axis=1)
+            levels.append(g.reshape(joined, 1, 64 + classes, -1))
+    y = g.node("Concat", *levels, axis=2)
+    boxes, scores = g.node("Split", y, g.weight(np.array([64, classes])), outputs=2, axis=1)
+    bins = g.node("Softmax", g.node("Transpose", g.reshape(boxes, 1, 4, 16, -1), perm=[0, 3, 1, 2]), axis=3)
+    distance = g.node("MatMul", bins, g.weight(np.arange(16, dtype=np.float32).reshape(16, 1)))
+    distance = g.node("Transpose", g.node("Squeeze", distance, g.weight(np.array([3]))), perm=[0, 2, 1])
+    g.save(path, {"output0": g.node("Concat", distance, g.node("Sigmoid", scores), axis=1)}, shape=(1, 3, size, size))
+    return path
+
+
+def test_a_yolo_is_cut_at_its_grids(tmp_path):
+    original = recognised(yolo8(tmp_path / "a.onnx"))
+    assert original.family.name == "yolo"
+    assert original.net.outputs == ["boxes0", "scores0", "boxes1", "scores1", "boxes2", "scores2"]
+    assert original.picture.color == "rgb"
+
+
+def test_the_user_overrules(tmp_path):
+    original = recognised(classifier(tmp_path / "a.onnx"), family="embed", mean=(1, 2, 3), color="bgr")
+    assert (original.family.name, original.family.why) == ("embed", "as told")
+    assert (original.picture.mean, original.picture.color) == ((1, 2, 3), "bgr")
+    assert not any(text.startswith(("mean", "color")) for text in original.assumed)
+
+
+def test_what_no_family_can_decode_is_named(tmp_path):
+    g = Graph()
+    g.save(tmp_path / "a.onnx", {f"o{i}": g.conv("image", 3, 5 + i) for i in range(5)})
+    with pytest.raises(ModelError, match=r"a: no known family has the outputs o0 .*--family"):
+        recognised(tmp_path / "a.onnx")
+
+
+def test_a_family_that_cannot_decode_it_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="family 'yunet' cannot decode"):
+        recognised(classifier(tmp_path / "a.onnx"), family="yunet")
+    with pytest.raises(ConfigError, match="--family: found 'yollo'; expected one of"):
+        recognised(classifier(tmp_path / "a.onnx"), family="yollo")
+
+
+def test_free_sizes_need_an_input_size(tmp_path):
+    g = Graph()
+    g.save(tmp_path / "a.onnx", {"y": g.conv("image", 3, 4)}, shape=(1, 3, "h", "w"))
+    with pytest.raises(ModelError, match=r"a\.onnx: input 'image' .* has free sizes; expected --input WxH"):
+        recognised(tmp_path / "a.onnx")
+    assert recognised(tmp_path / "a.onnx", input_size=(48, 32)).net.inputs[0].shape == (1, 3, 32, 48)
+
+
+def test_pictures_last_channel_is_taken_too(tmp_path):
+    g = Graph()
+    planes = g.node("Transpose", "image", perm=[0, 3, 1, 2])
+    g.save(tmp_path / "a.onnx", {"y": g.conv(planes, 3, 4)}, shape=(1, 32, 48, 3))
+    original = recognised(tmp_path / "a.onnx")
+    assert original.net.inputs[0].shape == (1, 3, 32, 48)
+    assert [node.op for node in original.net.nodes] == ["Conv"]
+
+
+def test_the_decoder_of_the_family_is_told_what_was_cut(data):
+    assert recognised(data / "version-RFB-320.onnx").options == {"boxes": "deltas"}
+    spec = families.head_spec(recognised(data / "version-RFB-320.onnx").net, "faces", "ultraface", ("face",))
+    assert spec.input_size == (320, 240)

@@ -1,0 +1,101 @@
+"""What is read from the converter's log, and how one that fails is reported. The converter itself: tests/system."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_app.compiler import assemble, npu, origin, rknn
+from edge_app.compiler.origin import Given
+from edge_app.compiler.rknn import Job, Layer
+from edge_app.errors import ConfigError, ModelError
+from edge_app.manifest import Memory
+from tests.compiler.graphs import segmenter
+
+ROWS = (
+    "ID   OpType             DataType Target InputShape      OutputShape     Cycles(DDR/NPU/Total)    RW(KB)  FullName",
+    "0    InputOperator      INT8     CPU    \\               (1,3,64,64)     0/0/0          0     InputOperator:image",
+    "1    ConvRelu           INT8     NPU    (1,3,64,64),(8,3,3,3),(8)  (1,8,32,32)  309200/7/7  507  Conv:Conv_0",
+    "2    ArgMax             INT8     CPU    (1,8,32,32)     (1,1,32,32)     0/0/0          8     ArgMax:best/channel",
+    "3    OutputOperator     INT8     CPU    (1,1,32,32)     \\               0/0/0          8     OutputOperator:y",
+    "3    OutputOperator y   INT8     NC1HWC2 (1,1,32,32)   (1,1,32,32,16)  | 0x00305bc0 0x00309c40 0x00004080",
+    "Total Internal Memory Size: 1859KB",
+    "Total Weight Memory Size: 2004.06KB",
+)
+LOG = "".join(f"D RKNN: [04:42:14.023] {row}\n" for row in ROWS)
+
+
+def test_the_layer_table_is_read():
+    layers = rknn.table(LOG)
+    assert [layer.target for layer in layers] == ["CPU", "NPU", "CPU", "CPU"]
+    assert layers[2] == Layer("ArgMax", "CPU", "best/channel")
+
+
+def test_the_memory_totals_are_read():
+    assert rknn.memory(LOG) == Memory(weights=round(2004.06 * 1024), internal=1859 * 1024)
+    with pytest.raises(ModelError, match="no total of internal memory"):
+        rknn.memory("nothing")
+
+
+def converter(folder: Path, script: str) -> Path:
+    """A stand-in for the environment's Python: a shell script that gets the worker's arguments."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def job(target: str = "rv1106") -> Job:
+    feature = np.zeros((2, 4, 8, 8), np.float32)
+    return Job("backbone", b"graph", target, None, None, {"c8": feature}, {})
+
+
+def test_a_layer_on_the_cpu_is_an_error_for_rv1106_with_a_way_round(tmp_path):
+    python = converter(tmp_path, f"cat <<'E'\n{LOG}E\nexit 0")
+    with pytest.raises(
+        ModelError, match=r"layer 'best/channel' \(ArgMax\) would run on the CPU.*leave it to the head's decoder"
+    ):
+        rknn.convert(job(), python, tmp_path)
+
+
+def test_an_aborted_converter_is_named(tmp_path):
+    python = converter(tmp_path, "kill -ABRT $$")
+    with pytest.raises(
+        ModelError, match=r"backbone for rv1106: the RKNN converter failed: it was aborted \(signal 6\)"
+    ):
+        rknn.convert(job(), python, tmp_path)
+
+
+def test_what_the_converter_says_is_passed_on(tmp_path):
+    result = tmp_path / "backbone.rv1106.result"
+    python = converter(tmp_path, f'echo \'{{"problem": "build failed"}}\' > {result}; exit 1')
+    with pytest.raises(ModelError, match="failed: build failed"):
+        rknn.convert(job(), python, tmp_path)
+
+
+def test_a_missing_converter_says_how_to_get_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"is not there; expected it made by: edge-app compile --setup-rknn"):
+        rknn.environment(tmp_path / "absent")
+
+
+def test_npus_need_calibration(tmp_path):
+    with pytest.raises(ConfigError, match="--target rv1106: NPUs compute in int8; expected --calibrate"):
+        npu.check_targets(("onnx", "rv1106"), False, None)
+
+
+def test_calibration_files_are_written_a_sample_a_line(tmp_path):
+    images = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+    described = Job("backbone", b"", "rv1106", (0, 0, 0), (1, 1, 1), {"image": images}, {})
+    lines = rknn._dataset(described, tmp_path / "x").splitlines()
+    assert len(lines) == 2
+    np.testing.assert_array_equal(np.load(lines[1]), images[1:].transpose(0, 3, 1, 2))
+
+
+def test_the_npu_gets_planes_and_its_own_normalisation(tmp_path):
+    assembly = assemble.assemble(origin.read([segmenter(tmp_path / "a.onnx")], Given()), None, ())
+    (value,) = assembly.segments[0].inputs
+    assert (value.shape, value.dtype) == ((1, 3, 64, 64), "float32")
+    assert assembly.mean == (103.53, 116.28, 123.675)  # BGR: ImageNet's, which is RGB, turned round

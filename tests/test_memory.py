@@ -1,0 +1,86 @@
+"""The memory contract: what is counted, what is refused, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_app import memory
+from edge_app.errors import ConfigError
+from edge_app.manifest import Backbone, HeadSpec, Input, Manifest, Memory
+from edge_app.memory import MIB
+
+GRAPHS = {"rv1106": "backbone.rv1106.rknn"}
+
+
+def manifest(**changes) -> Manifest:
+    heads = {"a": HeadSpec("a", "classify", (), (320, 320), ("c8",), {"rv1106": "a.rv1106.rknn"})}
+    figures = {"backbone.rv1106.rknn": Memory(2 * MIB, 3 * MIB), "a.rv1106.rknn": Memory(MIB, MIB)}
+    backbone = Backbone((GRAPHS,), ("c8",))
+    return replace(Manifest(Path("m"), "m", Input(320, 320), heads, backbone, {}, {}, figures), **changes)
+
+
+def planned(board="rv1106g3", size=(1920, 1080), process=30 * MIB, **changes) -> memory.Budget:
+    return memory.plan(manifest(**changes), memory.board(board), size, process)
+
+
+def test_every_part_is_counted_once():
+    budget = planned()
+    frames = memory.FRAMES * 1920 * 1080 * 3 // 2
+    assert budget.need("cma") == 7 * MIB + 320 * 320 * 3 + frames
+    assert budget.need("ram") == 24 * MIB + 30 * MIB + 1920 * 1080 * 3
+    assert budget.fits
+    assert budget.unknown == ()
+
+
+def test_npu_memory_is_ordinary_memory_where_nothing_is_carved_out():
+    budget = planned("rk3588")
+    assert budget.pools() == ("ram",)
+    assert "no graph for rk3588" in budget.unknown[0]
+
+
+def test_a_model_that_is_too_large_for_cma_does_not_fit():
+    budget = planned(memory={"backbone.rv1106.rknn": Memory(60 * MIB, 3 * MIB), "a.rv1106.rknn": Memory(MIB, MIB)})
+    assert not budget.fits
+    assert budget.margin("cma") < 0 < budget.margin("ram")
+    assert any("MISSING of 66.0 on rv1106g3" in line for line in budget.lines())
+    assert any("60.0 MiB cma  backbone.rv1106.rknn: weights" in line for line in budget.lines())
+
+
+def test_a_process_that_is_too_large_does_not_fit():
+    assert not planned("rv1103", process=40 * MIB).fits
+
+
+def test_what_other_parts_state_is_added():
+    extra = (memory.Item("cache of reuse", 5 * MIB, "ram"),)
+    budget = memory.plan(manifest(), memory.board("rv1106g3"), (640, 480), 30 * MIB, extra)
+    assert budget.items[-1] == extra[0]
+
+
+def test_what_is_not_known_is_said():
+    assert any(
+        "backbone.rv1106.rknn: its NPU memory is not in the manifest" in text for text in planned(memory={}).unknown
+    )
+    assert any("could not be started" in text for text in planned(process=None).unknown)
+
+
+def test_unknown_boards_are_named():
+    with pytest.raises(ConfigError, match="--board: found 'rv1107'; expected one of rv1103, rv1106g2"):
+        memory.board("rv1107")
+
+
+def test_the_process_is_measured():
+    found = memory.process()
+    assert found is not None
+    assert 8 * MIB < found < 120 * MIB
+
+
+def test_the_board_that_this_runs_on_says_what_it_has(tmp_path):
+    path = tmp_path / "meminfo"
+    path.write_text("MemTotal:         186384 kB\nMemAvailable:     150000 kB\nCmaTotal:          67584 kB\n")
+    found = memory.this_board("rv1106", path)
+    assert (found.usable, found.cma, found.system) == (186384 * 1024, 66 * MIB, 36384 * 1024)
+    path.write_text("nothing\n")
+    assert memory.this_board("rv1106", path) is None
