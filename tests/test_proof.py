@@ -38,7 +38,7 @@ def report(path):
 
 def test_a_release_that_sees_is_healthy(write, tmp_path):
     health = tmp_path / "health.json"
-    daemon.run(write(), max_frames=60, health_file=health)
+    daemon.run(write, max_frames=60, health_file=health)
     assert report(health)["verdict"] == "healthy"
 
 
@@ -66,7 +66,7 @@ def test_a_model_that_computes_something_else_has_failed(write, tmp_path):
     end = next(i for i, line in enumerate(lines) if line.startswith("  panel.onnx:"))
     (model / "model.yaml").write_text("\n".join(lines[:end]))
     health = tmp_path / "health.json"
-    daemon.run(write(model), max_frames=60, health_file=health)
+    daemon.run(lambda: write(model), max_frames=60, health_file=health)
     assert report(health)["verdict"] == "failed"
     assert "golden" in report(health)["reason"]
 
@@ -84,7 +84,7 @@ def test_the_sink_that_is_named_must_exist(write):
 
 
 def test_without_an_updater_nothing_is_written(write, tmp_path):
-    daemon.run(write(), max_frames=3)
+    daemon.run(write, max_frames=3)
     assert not list(tmp_path.glob("*.json*"))
 
 
