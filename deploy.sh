@@ -103,7 +103,7 @@ ask_board() {
         echo "$found" | grep -o -E 'rv110[36]|rk35(62|66|68|76|88)' | tail -n 1
         ;;
     *x86_64*) echo amd64 ;;
-    *aarch64* | *arm,*) echo arm64 ;;
+    *aarch64*) echo arm64 ;;
     *) fail "$target: found '$found'; expected --board NAME" ;;
     esac
 }
