@@ -100,17 +100,18 @@ def test_attackers_do_not_slow_a_camera(config_file, port):
     with Running(config_file(TEXT.replace("WEB", str(port)))) as running:
         running.wait_for("READY=1")
         folder = running.folder / "state"
+        time.sleep(SLICE_S)  # what it fell behind while it started
         alone = frames_a_second(folder)
         done = threading.Event()
         attackers = [threading.Thread(target=attack, args=(port, done, kind)) for kind in range(3)]
         for attacker in attackers:
             attacker.start()
         meanwhile = frames_a_second(folder)
-        dropped = control.ask(folder)["latency_s"]
+        latency_s = control.ask(folder)["latency_s"]
         done.set()
         for attacker in attackers:
             attacker.join()
-        print(f"\nunder attack {meanwhile:.2f} frames/s, without {alone:.2f}; latency {dropped} s")
+        print(f"\nunder attack {meanwhile:.2f} frames/s, without {alone:.2f}; latency {latency_s} s")
         assert meanwhile >= 0.95 * alone
         running.until(lambda: control.ask(folder)["stuck"] is None)
         assert "Traceback" not in running.errors()
