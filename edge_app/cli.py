@@ -259,9 +259,9 @@ def _outbox_stats(arguments: argparse.Namespace) -> int:
     """Count what is kept on disk; a running daemon is not disturbed."""
     from dataclasses import asdict
 
-    from edge_app import outbox_view
+    from edge_app.outbox import view
 
-    found = asdict(outbox_view.stats(_load(arguments).device.state_dir))
+    found = asdict(view.stats(_load(arguments).device.state_dir))
     if arguments.json:
         print(json.dumps(found, default=str))
     else:
@@ -271,18 +271,18 @@ def _outbox_stats(arguments: argparse.Namespace) -> int:
 
 def _outbox_list(arguments: argparse.Namespace) -> int:
     """Print what is kept on disk, oldest first; a running daemon is not disturbed."""
-    from edge_app import outbox_view
+    from edge_app.outbox import view
 
-    for line in outbox_view.messages(_load(arguments).device.state_dir, refused=arguments.refused):
+    for line in view.messages(_load(arguments).device.state_dir, refused=arguments.refused):
         print(line)
     return 0
 
 
 def _outbox_drop(arguments: argparse.Namespace) -> int:
     """Delete what waits for delivery. The daemon must not be running."""
-    from edge_app import outbox_view
+    from edge_app.outbox import view
 
-    print(f"{outbox_view.drop(_load(arguments).device.state_dir)} messages dropped")
+    print(f"{view.drop(_load(arguments).device.state_dir)} messages dropped")
     return 0
 
 

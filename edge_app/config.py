@@ -127,7 +127,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What is kept for sinks that are away (outbox.py), on disk and, where the disk refuses, in memory.
+    """What is kept for sinks that are away (outbox/), on disk and, where the disk refuses, in memory.
 
     max_message_kb: a message above it is not accepted, only counted.
     """

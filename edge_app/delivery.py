@@ -1,6 +1,6 @@
 """One sink's worker: takes from the outbox, sends, waits as the other side needs it, and never disturbs another sink.
 
-Not here: what a destination is (sinks/), what is kept meanwhile (outbox.py).
+Not here: what a destination is (sinks/), what is kept meanwhile (outbox/).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edge_app.clock import Clock
 from edge_app.errors import SinkError
 from edge_app.messages import Message, rfc3339
 from edge_app.outbox import Outbox
-from edge_app.pending import Item
+from edge_app.outbox.pending import Item
 from edge_app.sinks import Sink
 
 log = logging.getLogger(__name__)
@@ -161,10 +161,10 @@ def corrected(message: Message, clock: Clock) -> Message:
         return message  # nobody knows any more how long ago that was
     utc_ns = clock.utc_ns() - (clock.monotonic_ns() - message.monotonic_ns)
     shift_ns = utc_ns - message.utc_ns
-    for name in ("start", "end"):
+    for name in ("utc", "start", "end"):
         if isinstance(body.get(name), str):
             body[name] = rfc3339(_utc_ns(body[name]) + shift_ns)
-    body.update(utc=rfc3339(utc_ns), clock_synced=True, utc_corrected=True)
+    body.update(clock_synced=True, utc_corrected=True)
     payload = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     return replace(message, utc_ns=utc_ns, clock_synced=True, payload=payload)
 

@@ -199,7 +199,7 @@ class Manifest:
 
     def files(self) -> list[str]:
         """Every file that the manifest names, in its order."""
-        return list(dict.fromkeys(name for graph in self._graphs() for name in graph.values()))
+        return list(dict.fromkeys(name for graph in (*self._graphs(), self.fused) for name in graph.values()))
 
     def _graphs(self) -> list[Mapping[str, str]]:
         return [*(self.backbone.graphs if self.backbone else ()), *(h.graph for h in self.heads.values() if h.graph)]
@@ -308,7 +308,7 @@ def _check_files(file: _File, root: yaml.MappingNode, problems: Problems) -> Non
     for name in [name for graph in (*graphs, file.fused) for name in graph.values()] + list(file.sha256):
         if not _inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
-    named = {name for graph in graphs for name in graph.values()}
+    named = {name for graph in (*graphs, file.fused) for name in graph.values()}
     if file.sha256:
         for name in sorted(named - set(file.sha256)):
             problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")

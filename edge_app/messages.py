@@ -1,6 +1,6 @@
 """What is published: one JSON object a message, and the JSON Schema of it (`edge-app schema`).
 
-Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox.py).
+Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox/).
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Encoder:
         self._device = device
         self._boot_id = boot_id
         self._labels = labels
+        self._second, self._second_text = -1, ""  # the last that was written out: frames come many to the second
         self._json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 
     def result(self, seq: int, frame: Frame, *, clock_synced: bool) -> Message:
@@ -120,13 +121,20 @@ class Encoder:
             "device": self._device,
             "boot_id": self._boot_id,
             "seq": seq,
-            "utc": rfc3339(stamp.utc_ns),
+            "utc": self._utc(stamp.utc_ns),
             "monotonic_ns": stamp.monotonic_ns,
             "clock_synced": stamp.clock_synced,
             **body,
         }
         payload = self._json.encode(envelope).encode()
         return Message(id_, seq, kind, stamp.monotonic_ns, stamp.utc_ns, stamp.clock_synced, payload)
+
+    def _utc(self, utc_ns: int) -> str:
+        """As rfc3339, without writing out the same second again."""
+        second, rest_ns = divmod(utc_ns, 1_000_000_000)
+        if second != self._second:
+            self._second, self._second_text = second, rfc3339(utc_ns)[: -len(".000Z")]
+        return f"{self._second_text}.{rest_ns // 1_000_000:03d}Z"
 
 
 def decode(payload: bytes) -> Message:

@@ -1,7 +1,7 @@
 """Fan-out: what of a frame is published, and to whom.
 
 `run` publishes through the durable outbox, with one cursor and one worker a sink; `replay` sends at once, in order.
-Not here: how messages look (messages.py), what is kept (outbox.py), how a destination is spoken to (sinks/).
+Not here: how messages look (messages.py), what is kept (outbox/), how a destination is spoken to (sinks/).
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from edge_app.errors import ConfigError, SinkError
 from edge_app.frame import Event, Frame, HeadOutput, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
 from edge_app.outbox import Outbox
+from edge_app.outbox.store import Tally
 from edge_app.sinks import Sink, SinkContext
-from edge_app.store import Tally
+
+_SYNCED_FOR_NS = 1_000_000_000  # asking the kernel costs as much as handing the message over
 
 _OVERDUE_S = 30.0  # a slow card may take seconds for a commit
 
@@ -79,6 +81,7 @@ class Publisher:
         self._encoder = Encoder(device_id, clock.boot_id, labels)
         self._published: Mapping[str, HeadOutput] | None = None
         self._next_result_ns = 0
+        self._synced, self._synced_at_ns = clock.synced(), 0
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
         self._unchanged = 0
         self._deliveries: list[Delivery] = []
@@ -95,7 +98,9 @@ class Publisher:
 
     def publish_frame(self, frame: Frame) -> None:
         """Publish a frame's results, as configured, then its events, all of them."""
-        synced = self._clock.synced()
+        if abs(frame.captured_ns - self._synced_at_ns) > _SYNCED_FOR_NS:
+            self._synced, self._synced_at_ns = self._clock.synced(), frame.captured_ns
+        synced = self._synced
         if self._is_due(frame):
             self._put("result", lambda seq: self._encoder.result(seq, frame, clock_synced=synced))
         self.publish_events(frame.events, Stamp(frame.captured_ns, frame.utc_ns, synced), frame.source)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_app.changes import differ
-from edge_app.frame import Classification, Detections, Embedding, HeadOutput, Segmentation
+from edge_app.frame import Classification, Crops, Detections, Embedding, HeadOutput, Segmentation
 
 
 def boxes(*rows, track=None):
@@ -20,7 +20,10 @@ def seen(result, age_ns=0):
 
 A = (100, 100, 200, 180, 0, 0.9)
 B = (300, 100, 340, 120, 1, 0.8)
+READ_7 = Classification(np.array([7], np.int32), np.array([0.9], np.float32))
+READ_8 = Classification(np.array([8], np.int32), np.array([0.9], np.float32))
 SAME = {
+    "what is read in a box": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_7,))),
     "a score": (boxes(A, B), boxes((*A[:5], 0.5), B)),
     "the order": (boxes(A, B), boxes(B, A)),
     "a small shift": (boxes(A), boxes((103, 103, 203, 182, 0, 0.9))),
@@ -37,6 +40,8 @@ SAME = {
     ),
 }
 DIFFERENT = {
+    "what is read in a box": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_8,))),
+    "how many boxes are read": (Crops("head", (0,), (READ_7,)), Crops("head", (0, 1), (READ_7, READ_7))),
     "a label": (boxes(A), boxes((*A[:4], 1, 0.9))),
     "a count": (boxes(A), boxes(A, B)),
     "a count down to none": (boxes(A), boxes()),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import memory
+from edge_app import cli, memory
 from edge_app.errors import ConfigError
 from edge_app.manifest import Backbone, HeadSpec, Input, Manifest, Memory
 from edge_app.memory import MIB
+from tests.compiler.graphs import classifier
 
 GRAPHS = {"rv1106": "backbone.rv1106.rknn"}
 
@@ -84,3 +85,21 @@ def test_the_board_that_this_runs_on_says_what_it_has(tmp_path):
     assert (found.usable, found.cma, found.system) == (186384 * 1024, 66 * MIB, 36384 * 1024)
     path.write_text("nothing\n")
     assert memory.this_board("rv1106", path) is None
+
+
+def test_check_refuses_a_model_that_cannot_fit_with_its_line_items(tmp_path, config_file, capsys):
+    model = tmp_path / "m"
+    model.mkdir()
+    classifier(model / "a.onnx")
+    (model / "a.rknn").write_bytes(b"RKNN")
+    (model / "model.yaml").write_text(
+        "format: 1\nname: m\ninput: {width: 64, height: 64}\n"
+        "heads: {a: {family: classify, graph: {onnx: a.onnx, rv1103: a.rknn}}}\n"
+        "memory: {a.rknn: {weights: 30000000, internal: 1000000}}\n"
+    )
+    config = config_file(f"source: {{type: synthetic}}\nmodel: {{path: {model}, backend: onnx}}\n")
+    assert cli.main(["check", "-c", str(config), "--board", "rv1103"]) == 2
+    table = capsys.readouterr().out
+    assert "28.6 MiB cma  a.rknn: weights" in table
+    assert "MISSING of 24.0 on rv1103" in table
+    assert cli.main(["check", "-c", str(config)]) == 0

@@ -23,8 +23,8 @@ TEXT = """
 device: {id: cam, state_dir: state}
 source: {type: synthetic, width: 320, height: 240, frames: 40, pace: fast}
 model: {path: PROJECT/models/digits, backend: onnx}
-heads: {digits: {score: 0.01}}
-track: {head: digits, low: 0.01, high: 0.01, start: 0.01, mix_classes: true}
+heads: {digits: {score: 0.0}}
+track: {head: digits, low: 0, high: 0, start: 0, mix_classes: true}
 rules:
   - {name: all, type: count, head: digits, stable_s: 0}
 publish: {results: none, status_every_s: 0}
@@ -138,11 +138,9 @@ def test_a_configuration_that_does_not_fit_changes_nothing(config_file):
 
 def test_events_are_published_as_the_schema_says_and_end_with_the_clip(config_file):
     loaded = config.load(config_file(TEXT))
-    for _ in range(2):
-        with pipeline.build(loaded, replay=True) as running:
-            run_out(running)
-    path = loaded.path.parent / "results.jsonl"
-    events = events_of(path)
+    with pipeline.build(loaded, replay=True) as running:
+        run_out(running)
+    events = events_of(loaded.path.parent / "results.jsonl")
     schema = json.loads(SCHEMA_FILE.read_text())
     for event in events:
         jsonschema.validate(event, schema)
@@ -150,8 +148,6 @@ def test_events_are_published_as_the_schema_says_and_end_with_the_clip(config_fi
     assert events[-1]["type"] == "end"
     assert events[-1]["value"]["reason"] == "end_of_clip"
     assert events[-1]["rule"] == "all"
-    half = len(events) // 2
-    assert events[:half] == events[half:] or path.read_text().count('"new"') == 1
 
 
 def test_closing_before_the_end_is_a_shutdown(config_file):

@@ -14,7 +14,7 @@ from edge_app.frame import Detections, Float32, Frame
 from edge_app.shapes import Float64, inside_any, polygon_of
 
 _ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
-_UNLIKE = 1.6  # a digit of a row is at most so many times as high or low as its median
+_UNLIKE = 1.45  # a digit of a row is at most so many times as high or low as its median, or it is partly hidden
 _FAINT = 0.5  # of the row's median score: what is less sure is a stain, or a digit that is about to change
 _GAP = 1.7  # of the narrowest gap between digits of a row: from here on one is missing; numbers are evenly spaced
 _RIM = 0.06  # of the panel's height: a digit may reach so far over the outline, whose corners are only so exact
@@ -49,6 +49,12 @@ class Glyphs:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def sizes(self) -> Float64:
+        """Width and height (N, 2) of each, in the median's height: the same wherever the camera looks from."""
+        size = self.boxes[:, 2:] - self.boxes[:, :2]
+        sizes: Float64 = size / max(_middle(size[:, 1]), 1e-9) if len(size) else size
+        return sizes
 
     def extent(self) -> Float64 | None:
         """The box (4,) round all of them; None where there are none."""

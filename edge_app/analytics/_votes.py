@@ -15,6 +15,8 @@ from edge_app.shapes import Float64
 _SPARE = 2  # frames of the window that may say something else
 _MOST = 600  # frames that are remembered, however long `length_s`
 _MAJORITY = 0.8  # of the frames of `length_s`
+_STEADY = np.array([1.3, 1.13])  # widest to narrowest, highest to lowest: more is a digit that something moves across
+_LOW, _MORE = 0.85, 1  # a digit lower than this, of its row's median, may be half hidden: it needs one more frame
 _THERE = 0.3  # of the smaller of two boxes: what they share when they are one place
 
 
@@ -44,6 +46,7 @@ class Stable:
 class _Ballot:
     text: str
     score: Float64
+    size: Float64
     look: Look
     at: Moment
 
@@ -57,7 +60,7 @@ class Votes:
 
     def __init__(self, needed: int, length_ns: int) -> None:
         self._needed, self._length_ns = needed, length_ns
-        self._window: deque[_Ballot] = deque(maxlen=needed + _SPARE)
+        self._window: deque[_Ballot] = deque(maxlen=needed + _MORE + _SPARE)
         self._looks: deque[tuple[int, Look]] = deque(maxlen=_MOST)  # since when a frame looked how
         self._usual: Look | None = None
         self.place: Float64 | None = None  # the box of the last stable number, (4,) 0..1
@@ -72,18 +75,30 @@ class Votes:
         box = glyphs.extent()
         there = box is not None and (self.place is None or _share(box, self.place) >= _THERE)
         look = Look(tuple(len(row) for row in glyphs.rows), glyphs.whole, there)
-        self._window.append(_Ballot("".join(glyphs.rows), glyphs.score, look, now))
+        self._window.append(_Ballot("".join(glyphs.rows), glyphs.score, glyphs.sizes(), look, now))
         self._remember(look, now)
         if box is None or not self._is_usual(look, now):
             return None
-        voters = [b for b in self._window if (b.look.lengths, b.look.there) == (look.lengths, look.there)]
-        votes = [Counter(signs).most_common(1)[0] for signs in zip(*(b.text for b in voters))]
-        if min(count for _, count in votes) < self._needed:
+        signs = [self._elected(place, look, low) for place, low in enumerate(glyphs.sizes()[:, 1] < _LOW)]
+        if None in signs:
             return None
         if self._usual is None or look.whole or not self._fits(look):
             self._usual = Look(look.lengths, look.whole, True)
         self.place = box
-        return _stable("".join(sign for sign, _ in votes), voters, box)
+        return _stable("".join(sign for sign in signs if sign), self._voters(look, self._needed), box)
+
+    def _elected(self, place: int, look: Look, low: bool) -> str | None:
+        """The digit that enough of the last frames see at a place, of the same size; None where there is none."""
+        needed = self._needed + (_MORE if low else 0)
+        voters = self._voters(look, needed)
+        sign, count = Counter(ballot.text[place] for ballot in voters).most_common(1)[0]
+        sizes = [ballot.size[place] for ballot in voters if ballot.text[place] == sign]
+        return sign if count >= needed and _steady(np.array(sizes[-needed:])) else None
+
+    def _voters(self, look: Look, needed: int) -> list[_Ballot]:
+        """Of the last frames those that show as many digits at this place, and as completely."""
+        recent = list(self._window)[-(needed + _SPARE) :]
+        return [b for b in recent if b.look == look or (b.look.lengths == look.lengths and self._fits(b.look))]
 
     def _remember(self, look: Look, now: Moment) -> None:
         looks = self._looks
@@ -105,6 +120,11 @@ class Votes:
         if self._usual is None:
             return look.whole
         return look.there and look.lengths == self._usual.lengths and (look.whole or not self._usual.whole)
+
+
+def _steady(sizes: Float64) -> bool:
+    """Whether sizes (N, 2) of a digit are the same in all frames."""
+    return bool((sizes.max(axis=0) <= _STEADY * sizes.min(axis=0)).all())
 
 
 def _stable(text: str, voters: list[_Ballot], box: Float64) -> Stable:

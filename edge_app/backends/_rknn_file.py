@@ -8,6 +8,7 @@ vendor's.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,20 @@ def parse(data: bytes, path: Path) -> Header:
         return _header(format_, json.loads(text.rstrip(b"\0")))
     except (struct.error, ValueError, KeyError, TypeError, IndexError) as exc:
         raise ModelError(f"{path}: damaged: {exc}; expected a whole .rknn file of {len(data)} bytes or more") from exc
+
+
+def version_notes(path: Path, converter: str, runtime: str) -> list[str]:
+    """A line where the runtime is older than the converter that made the file: major and minor versions count."""
+    made, runs = _number(converter), _number(runtime)
+    if not made or not runs or runs >= made:
+        return []
+    return [f"{path}: converted by {converter}, run by {runtime}; expected a runtime as new as the converter"]
+
+
+def _number(text: str) -> tuple[int, ...]:
+    """The first version number in a text; of several after the last `rknnrt:`, which is the library's own."""
+    found = re.search(r"(\d+)\.(\d+)", text.rpartition("rknnrt:")[2])
+    return (int(found[1]), int(found[2])) if found else ()
 
 
 def _header(format_: int, info: Any) -> Header:

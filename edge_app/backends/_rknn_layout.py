@@ -18,6 +18,7 @@ from edge_app.errors import BackendError
 _DTYPES = {abi.FLOAT32: np.float32, abi.FLOAT16: np.float16, abi.INT8: np.int8,
            abi.UINT8: np.uint8, abi.INT16: np.int16}  # fmt: skip
 _SPATIAL = {(abi.NHWC, 4): (1, 2), (abi.NC1HWC2, 5): (2, 3), (abi.NCHW, 4): (2, 3)}  # the axes that have strides
+_SAME_SCALE = 1e-3  # two conversions round the same range differently; 127 steps of this are an eighth of a step
 Bytes = NDArray[np.uint8]
 
 
@@ -79,8 +80,9 @@ def reader(
 
 def same(a: abi.TensorAttr, b: abi.TensorAttr) -> bool:
     """Whether one graph's output buffer can be another's input as it lies: layout, strides, type and quantisation."""
-    fields = ("fmt", "type", "qnt_type", "fl", "zp", "scale", "w_stride", "h_stride", "size_with_stride")
-    return shape_of(a) == shape_of(b) and all(getattr(a, f) == getattr(b, f) for f in fields)
+    fields = ("fmt", "type", "qnt_type", "fl", "zp", "w_stride", "h_stride", "size_with_stride")
+    alike = shape_of(a) == shape_of(b) and all(getattr(a, f) == getattr(b, f) for f in fields)
+    return alike and abs(a.scale - b.scale) <= _SAME_SCALE * abs(a.scale)
 
 
 def _pairs(

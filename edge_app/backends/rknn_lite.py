@@ -46,6 +46,7 @@ class Backend:
         self._lite = RKNNLite
         self._runtime = ""
         self._sessions: list[Session] = []
+        self.notes: list[str] = []
 
     @staticmethod
     def available(targets: Collection[str]) -> bool:
@@ -68,6 +69,7 @@ class Backend:
         session = Session(self._lite, graph, header, masks)
         self._sessions.append(session)
         self._runtime = session.runtime
+        self.notes += _rknn_file.version_notes(graph.path, header.version, session.runtime)
         return session
 
     def close(self) -> None:
@@ -94,7 +96,7 @@ class Session:
         self._calls = 0
         with ExitStack() as stack:
             self._instances = [self._start(lite, graph, mask, stack) for mask in masks]
-            self.runtime = " ".join(str(self._instances[0].get_sdk_version() or "").split())
+            self.runtime = _words(self._instances[0].get_sdk_version())
             self._stack = stack.pop_all()
         self._locks = [threading.Lock() for _ in masks]
         self._free = threading.Semaphore(len(masks))
@@ -167,3 +169,8 @@ def _input_spec(name: str, shape: tuple[int, ...], image: bool) -> TensorSpec:
         return TensorSpec(name, shape, "float32")
     n, c, h, w = shape
     return TensorSpec(name, (n, h, w, c), "uint8")
+
+
+def _words(text: object) -> str:
+    """The library's block of versions on one line, without its rules of `=`."""
+    return " ".join(word for word in str(text or "").split() if word.strip("="))

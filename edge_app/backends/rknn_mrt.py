@@ -61,10 +61,7 @@ class Backend:
         session = Session(self._library, context, str(graph.path), header, frozenset(keep))
         self._sessions.append(session)
         self._runtime = session.runtime
-        if _older(session.runtime, header.version):
-            self.notes.append(
-                f"{graph.path}: converted by {header.version}, run by {session.runtime}; expected a runtime as new"
-            )
+        self.notes += _rknn_file.version_notes(graph.path, header.version, session.runtime)
         return session
 
     def close(self) -> None:
@@ -242,13 +239,3 @@ class _Output:
     def check_open(self) -> None:
         if not self._session.is_open:
             raise BackendError(f"the tensor '{self.spec.name}' is gone: the session that made it is closed")
-
-
-def _older(runtime: str, converter: str) -> bool:
-    """Whether the runtime's major.minor is below the converter's."""
-    return _number(runtime) < _number(converter)
-
-
-def _number(version: str) -> tuple[int, ...]:
-    parts = version.split(" ", 1)[0].split(".")[:2]
-    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in parts)

@@ -24,9 +24,9 @@ from edge_app.delivery import Backoff, Delivery
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import Encoder, Message, Stamp
 from edge_app.outbox import Outbox
+from edge_app.outbox.store import Tally
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
-from edge_app.store import Tally
 
 _WINDOW = 100
 _RESULT_BYTES = 300

@@ -153,9 +153,10 @@ def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
     transform = fit((image.shape[1], image.shape[0]), (spec.width, spec.height), spec.resize)
     canvas = cv2.resize(image, transform.fitted)
     if spec.resize == "letterbox":
-        right, below = spec.width - transform.fitted[0] - transform.pad_x, spec.height - transform.fitted[1] - transform.pad_y
+        left, above = transform.pad_x, transform.pad_y
+        right, below = spec.width - transform.fitted[0] - left, spec.height - transform.fitted[1] - above
         grey = (spec.pad,) * 3
-        canvas = cv2.copyMakeBorder(canvas, transform.pad_y, below, transform.pad_x, right, cv2.BORDER_CONSTANT, value=grey)
+        canvas = cv2.copyMakeBorder(canvas, above, below, left, right, cv2.BORDER_CONSTANT, value=grey)
     if spec.color == "rgb":
         canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
     tensor: NDArray[Any] = canvas

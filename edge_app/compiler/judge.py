@@ -70,7 +70,8 @@ def _decoder(original: Original, whole: Net) -> Head:
     outputs = [name for name in whole.outputs if name.startswith(f"{original.name}/")]
     part = whole.copy()
     part.outputs = outputs
-    spec = families.head_spec(part, original.name, original.family.name, ())
+    labels = original.labels if isinstance(original.labels, tuple) else ()
+    spec = families.head_spec(part, original.name, original.family.name, labels)
     spec = spec.with_outputs(tuple(type(o)(o.name.split("/", 1)[1], o.shape, o.dtype) for o in spec.outputs))
     known = {option.name for option in registry.options("heads", original.family.name)}
     options = dict(original.options)

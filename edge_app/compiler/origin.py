@@ -126,6 +126,10 @@ def _folder(folder: Path, given: Given) -> list[Original]:
     given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
     originals = []
     for name, head in manifest.heads.items():
+        if head.crops is not None:
+            raise ConfigError(
+                f"{folder}: heads.{name} takes crops, an input of its own; expected its ONNX file compiled by itself"
+            )
         files = [*given_files, *_graphs(manifest, (head.graph,) if head.graph else ())]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
         whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image's size free

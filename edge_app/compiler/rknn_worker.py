@@ -42,7 +42,9 @@ def convert(job: dict[str, Any]) -> str | None:
             if found is None:
                 return "the simulator gave nothing"
             results.append(found)
-        stacked: dict[str, Any] = {str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))}
+        stacked: dict[str, Any] = {
+            str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))
+        }
         np.savez(job["outputs"], **stacked)
     rknn.release()
     return None

@@ -12,16 +12,24 @@ from edge_app.frame import JsonValue
 from edge_app.sinks import SinkContext
 
 _ON_UNTIL_END = "{{ 'OFF' if value_json.type == 'end' else 'ON' }}"
+_OCCUPIED = (
+    "{{ 'OFF' if value_json.type == 'end' and"
+    " (value_json.value.reason != 'left' or not value_json.value.occupancy) else 'ON' }}"
+)
 _VALUE = "{{ value_json.value.get('%s') }}"
-_EVENT_SENSORS: dict[str, dict[str, JsonValue]] = {  # by rule type; others give the type of their last event
-    "reading": {"platform": "sensor", "value_template": _VALUE % "text"},
-    "zone": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _ON_UNTIL_END},
-    "stationary": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _ON_UNTIL_END},
-    "scene": {"platform": "binary_sensor", "device_class": "problem", "value_template": _ON_UNTIL_END},
-    "count": {"platform": "sensor", "state_class": "measurement", "value_template": _VALUE % "count"},
-    "line": {"platform": "sensor", "value_template": _VALUE % "direction"},
+_Sensor = dict[str, JsonValue]
+_SENSORS: dict[str, dict[str, _Sensor]] = {  # by rule type; each with what is added to the rule's name
+    "reading": {"": {"platform": "sensor", "value_template": _VALUE % "text"}},
+    "zone": {"": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _OCCUPIED}},
+    "stationary": {"": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _ON_UNTIL_END}},
+    "scene": {"": {"platform": "binary_sensor", "device_class": "problem", "value_template": _ON_UNTIL_END}},
+    "count": {"": {"platform": "sensor", "state_class": "measurement", "value_template": _VALUE % "count"}},
+    "line": {
+        " in": {"platform": "sensor", "state_class": "total_increasing", "value_template": _VALUE % "in"},
+        " out": {"platform": "sensor", "state_class": "total_increasing", "value_template": _VALUE % "out"},
+    },
 }
-_OTHER: dict[str, JsonValue] = {"platform": "sensor", "value_template": "{{ value_json.type }}"}
+_OTHER: dict[str, _Sensor] = {"": {"platform": "sensor", "value_template": "{{ value_json.type }}"}}
 _HEAD = (
     "{{% set head = value_json.heads.get('{0}', {{}}) %}}"
     "{{{{ head.detections | count if head.detections is defined"
@@ -32,14 +40,17 @@ _HEAD = (
 def discovery(context: SinkContext, base: str, prefix: str) -> tuple[str, bytes]:
     """The topic and the payload that announce this camera. base: of its topics. prefix: Home Assistant's."""
     device = context.device_id
-    components: dict[str, dict[str, JsonValue]] = {}
+    components: dict[str, _Sensor] = {}
     for rule, type_ in context.rules.items():
-        common: dict[str, JsonValue] = {"name": rule, "state_topic": f"{base}/event/{rule}"}
-        attributes: dict[str, JsonValue] = {
-            "json_attributes_topic": f"{base}/event/{rule}",
-            "json_attributes_template": "{{ value_json.value | tojson }}",
-        }
-        components[f"rule_{rule}"] = {**_EVENT_SENSORS.get(type_, _OTHER), **common, **attributes}
+        topic = f"{base}/event/{rule}"
+        for suffix, sensor in _SENSORS.get(type_, _OTHER).items():
+            components[f"rule_{rule}{suffix.replace(' ', '_')}"] = {
+                **sensor,
+                "name": f"{rule}{suffix}",
+                "state_topic": topic,
+                "json_attributes_topic": topic,
+                "json_attributes_template": "{{ value_json.value | tojson }}",
+            }
     for head in context.heads:
         components[f"head_{head}"] = {
             "platform": "sensor",

@@ -26,8 +26,8 @@ class Camera:
     """How good the camera is: its noise (grey levels) and blur (pixels at 320 x 320), at most; the chance of JPEG."""
 
     scale: float = 1.0  # picture pixels to a pixel of the network's 320 x 320 input
-    noise: float = 9.0
-    blur: float = SHARP_SIGMA
+    noise: float = 6.0
+    blur: float = 1.1
     compressed: float = 0.4
 
     def see(self, rng: Rng, picture: Picture, kind: int, doubtful: bool) -> tuple[Picture, int]:
@@ -58,7 +58,7 @@ class Camera:
         picture = picture + rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(sigma)
         image = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
         if rng.random() < self.compressed:
-            quality = int(rng.integers(25, 95))
+            quality = int(rng.integers(35, 95))
             packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
             image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
         return image

@@ -17,7 +17,7 @@ from glyphs import Ink
 
 SLENDER = 0.4  # a digit's box is at least this share of its height wide: the ink of a 1 has hardly any width
 SEEN = 0.5  # a digit or panel counts from this visible share on
-FAINT = 6.0  # grey levels between a digit's ink and its box's mean, under which nobody need read it
+FAINT = 8.0  # grey levels between a digit's ink and its box's mean, under which nobody need read it
 NOT_JUDGED = 0.4  # the visible share given to digits that are neither asked for nor forbidden
 
 

@@ -32,9 +32,15 @@ SCORE, IOU, WIDTH, HEIGHT, ROW = 0.4, 0.5, 640, 480, 4
 CONTRAST = 40.0  # the clip's digits have 52 at the least, 172 in the middle
 # Like the sample clip: label rows and loose digits, 36 to 96 pixels high in a 640 x 480 frame, written as they are.
 CLIP_LIKE = scenes.Style(
-    digit=(18.0, 48.0), tilt=5.0, perspective=0.05, occluded=0.0, bad=0.0, loose=0.35,
-    camera=Camera(scale=2.0, noise=4.0, blur=0.8), hand=glyphs.Hand(threshold=0.45, softness=0.2),
-)  # fmt: skip
+    digit=(18.0, 48.0),
+    tilt=5.0,
+    perspective=0.05,
+    occluded=0.0,
+    bad=0.0,
+    loose=0.35,
+    hand=glyphs.Hand(threshold=0.45, softness=0.2),
+    camera=Camera(scale=2.0, noise=4.0, blur=0.8),
+)
 
 
 @dataclass(frozen=True, slots=True)

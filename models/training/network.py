@@ -36,21 +36,20 @@ class Residual(nn.Module):
 
 
 class Backbone(nn.Module):
-    """image (N, 3, H, W) float32 0..1 -> c8 (N, 56, H/8, W/8), c16 (N, 112, H/16, W/16)."""
+    """image (N, 3, H, W) float32 0..1 -> c8 (N, 72, H/8, W/8), c16 (N, 144, H/16, W/16)."""
 
-    C8, C16 = 56, 112
+    C8, C16 = 72, 144
 
     def __init__(self) -> None:
         super().__init__()
         self.to_c8 = nn.Sequential(
             conv(3, 16, stride=2),
-            conv(16, 28, stride=2),
-            Residual(28),
-            conv(28, self.C8, stride=2),
-            Residual(self.C8),
-            Residual(self.C8),
+            conv(16, 32, stride=2),
+            Residual(32),
+            conv(32, self.C8, stride=2),
+            *(Residual(self.C8) for _ in range(3)),
         )
-        self.to_c16 = nn.Sequential(conv(self.C8, self.C16, stride=2), *(Residual(self.C16, 5) for _ in range(3)))
+        self.to_c16 = nn.Sequential(conv(self.C8, self.C16, stride=2), *(Residual(self.C16, 5) for _ in range(4)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         c8 = self.to_c8(image)
@@ -76,9 +75,9 @@ class DigitsHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fused = Fused(56, 2)
-        self.scores = nn.Conv2d(56, CLASSES, 1)
-        self.boxes = nn.Conv2d(56, 4, 1)
+        self.fused = Fused(72, 2)
+        self.scores = nn.Conv2d(72, CLASSES, 1)
+        self.boxes = nn.Conv2d(72, 4, 1)
         nn.init.constant_(self.scores.bias, -4.6)  # one cell in a hundred holds a digit: start there
         nn.init.constant_(self.boxes.bias, 1.5)  # above zero, where the ReLU passes a gradient
 

@@ -6,7 +6,7 @@ Coordinates are pixels of the composed picture, (0, 0) the upper left corner of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,30 +32,21 @@ class Style:
     """How hard the scenes are."""
 
     digit: tuple[float, float] = (13.0, 82.0)  # heights, pixels of the network's 320 x 320 input
-    tilt: float = 14.0  # degrees, deviation
-    perspective: float = 0.10  # share of the plate's size that a corner moves
-    occluded: float = 0.3  # probabilities
-    bad: float = 0.22
+    tilt: float = 9.0  # degrees, deviation
+    perspective: float = 0.07  # share of the plate's size that a corner moves
+    occluded: float = 0.2  # probabilities
+    bad: float = 0.16
     loose: float = 0.3
     sheets: float = 0.5
-    camera: Camera = ANY_CAMERA
-    housed: float = 0.0
+    housed: float = 0.4
     decoys: int = 0  # at most
-    wild: float = 1.0  # how far glyphs.any_hand goes
+    wild: float = 0.7  # how far glyphs.any_hand goes
     hand: glyphs.Hand | None = None  # instead of any
+    camera: Camera = ANY_CAMERA
 
 
-WILD = Style()
-CALM = Style(
-    digit=(13.0, 64.0),
-    tilt=9.0,
-    perspective=0.07,
-    occluded=0.2,
-    housed=0.4,
-    wild=0.7,
-    camera=Camera(noise=6.0, blur=1.1),
-)
-BUSY = replace(CALM, decoys=9)
+PLAIN = Style()
+BUSY = Style(decoys=9, wild=0.55)
 
 
 @dataclass(slots=True)
@@ -75,7 +66,7 @@ class Scene:
 class Composer:
     """Scenes without end from one set of glyphs; every random choice comes from the generator passed in."""
 
-    def __init__(self, digits: Glyphs, rng: Rng, style: Style = WILD, walls: int = 48) -> None:
+    def __init__(self, digits: Glyphs, rng: Rng, style: Style = PLAIN, walls: int = 48) -> None:
         self.digits, self.style, self.rng = digits, style, rng
         self.side = round(400 * style.camera.scale)
         self.signs = [glyphs.ink(sign, -1, glyphs.any_hand(rng), rng) for sign in glyphs.letters().crops]
@@ -91,8 +82,7 @@ class Composer:
         """One scene; `wanted` names the crops to show in it (all of them), else they are drawn at random."""
         rng, style = self.rng, self.style
         canvas = Canvas(self._backdrop(height, width))
-        if style.decoys:
-            backdrops.decoys(rng, canvas.picture, int(rng.integers(style.decoys + 1)), style.camera.scale)
+        backdrops.decoys(rng, canvas.picture, int(rng.integers(style.decoys + 1)), style.camera.scale)
         panel = np.zeros((height, width), np.uint8)
         on_plate = rng.random() >= style.loose
         left = list(wanted) if wanted is not None else None
@@ -108,7 +98,7 @@ class Composer:
             self._occlude(canvas, cover)
         kind = OK if rng.random() >= style.bad else int(rng.choice([DARK, BLURRED, COVERED], p=[0.35, 0.35, 0.3]))
         picture, kind = style.camera.see(rng, canvas.picture, kind, doubtful=style.bad > 0)
-        boxes, labels, visible = truth(canvas.ink, cover, picture)
+        boxes, labels, visible = truth(canvas.ink, cover, np.clip(picture, 0, 255))
         if kind == UNSURE:
             visible = np.full_like(visible, NOT_JUDGED)
             panel[panel == PANEL_IN] = PANEL_UNSURE

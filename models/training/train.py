@@ -65,13 +65,11 @@ class Cycle:
 
 
 def cycles(epochs: int) -> tuple[Cycle, ...]:
-    """Wild scenes first, then calmer ones, then with more that looks like digits, at last whole inputs."""
-    first, second = Schedule(192, 16, 350 * epochs), Schedule(192, 16, 300 * epochs)
-    last = Schedule(192, 16, 400 * epochs), Schedule(320, 16, 60 * epochs)
+    """Plain scenes first, then ones with much that looks like digits, at last whole inputs."""
+    busy = Schedule(192, 16, 700 * epochs), Schedule(320, 16, 20 * epochs)
     return (
-        Cycle(scenes.WILD, 2e-3, 1.5, (first,), 864 * epochs),
-        Cycle(scenes.CALM, 1.6e-3, 0.75, (second,), 630 * epochs),
-        Cycle(scenes.BUSY, 1.4e-3, 0.75, last, 460 * epochs),
+        Cycle(scenes.PLAIN, 2e-3, 1.5, (Schedule(192, 16, 400 * epochs),), 1200 * epochs),
+        Cycle(scenes.BUSY, 1.5e-3, 0.75, busy, 720 * epochs),
     )
 
 
@@ -255,13 +253,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
     parser.add_argument("--out", type=Path, default=Path("models/digits"))
-    parser.add_argument("--epochs", type=int, default=10, help="of 1050 steps at 192 px and 60 at 320 px")
+    parser.add_argument("--epochs", type=int, default=10, help="of 1100 steps at 192 px and 20 at 320 px")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"), help="torch weights, for export.py")
     parser.add_argument("--resume", type=Path, help="weights to start from, where earlier cycles have been run")
-    parser.add_argument("--first", type=int, default=0, help="the cycle to begin with; 0 to 2")
+    parser.add_argument("--first", type=int, default=0, help="the cycle to begin with; 0 or 1")
     args = parser.parse_args()
     keep_memory()
     torch.manual_seed(args.seed)

@@ -126,6 +126,14 @@ def test_a_file_for_another_npu_is_refused(lite, tmp_path, changes, message):
         rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
 
 
+def test_a_runtime_older_than_the_converter_is_noted(lite, tmp_path):
+    backend = rknn_lite.Backend(soc="rk3588")
+    backend.load(rk3588(tmp_path / "same.rknn", [IMAGE], [C8], version="2.3.0"))
+    assert backend.notes == []
+    backend.load(rk3588(tmp_path / "newer.rknn", [IMAGE], [C8], version="2.5.0"))
+    assert "converted by 2.5.0, run by API: 2.3.2" in backend.notes[0]
+
+
 def test_a_missing_library_names_the_extra():
     with pytest.raises(ConfigError, match=r"pip install 'edge-app\[rknn\]'"):
         registry.build("backends", "rknn_lite")

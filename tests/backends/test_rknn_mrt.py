@@ -104,6 +104,16 @@ def test_a_kept_feature_is_bound_and_not_copied(backend, fake, tmp_path):
     assert fake.fake_syncs() == syncs + 2  # the picture in, y out: no feature passed through the CPU
 
 
+def test_a_scale_that_differs_by_rounding_is_bound_all_the_same(backend, fake, tmp_path):
+    made = case(backend, tmp_path)
+    near = (Feature("c8", 20, 6, 10, -20, 0.0100001), HEAD[1])
+    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(write(tmp_path / "near.rknn", near, [Y]))
+    second.run(first.run({"image": PICTURE}))
+    syncs = fake.fake_syncs()
+    np.testing.assert_allclose(second.run(first.run({"image": PICTURE}))["y"], made.y, atol=3 * made.tolerance)
+    assert fake.fake_syncs() == syncs + 2
+
+
 def test_a_feature_of_another_scale_is_requantised(backend, tmp_path):
     made = case(backend, tmp_path)
     coarse = (Feature("c8", 20, 6, 10, 5, 0.011), HEAD[1])

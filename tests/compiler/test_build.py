@@ -162,6 +162,9 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, pictures):
     assert "--input: found '0x3'" in refused(capsys, tmp_path, good, "--input", "0x3")
     assert "--mean: found 'a,b'" in refused(capsys, tmp_path, good, "--mean", "a,b")
     assert "cannot be read as text" in refused(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("one\ntwo\n")
+    assert "labels: found 2, the graph has 5 classes" in refused(capsys, tmp_path, good, "--labels", labels)
     assert "two models of this name" in refused(capsys, tmp_path, good, good)
 
 

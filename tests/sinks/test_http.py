@@ -1,6 +1,7 @@
 """The HTTP sink against a real server that behaves, refuses, hangs and lies."""
 
 import json
+import random
 import ssl
 import subprocess
 import threading
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.config import Outbox as Limits
+from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
+from edge_app.messages import Encoder, Stamp
+from edge_app.outbox import Outbox, view
 from edge_app.secret import Secret
 from edge_app.sinks.http import Sink
 
@@ -361,3 +366,45 @@ def test_tls_files_that_do_not_fit(context, certificates):
         Sink(context, url=url, ca=Path("/none.pem"))
     with pytest.raises(ConfigError, match="expected both or neither"):
         Sink(context, url=url, cert=certificates / "client.pem")
+
+
+def test_what_the_server_answers_decides_what_happens_to_a_message(server, context, tmp_path):
+    """503, 429 with a time, 400 for one message, a hang: through the outbox and its worker."""
+    clock = context.clock
+    encoder = Encoder("cam-1", clock.boot_id, {})
+
+    def status(seq, n):
+        return encoder.status(seq, Stamp(n, n, True), {"n": n})
+
+    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    for n in range(60):
+        box.put(lambda seq, n=n: status(seq, n))
+    stored = []
+
+    def take(handler):
+        body = [message["status"]["n"] for message in json.loads(server.requests[-1][2])]
+        code = 400 if 17 in body else 204
+        if code == 204:
+            stored.extend(body)
+        handler.send_response(code)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.answers = [503, (429, {"Retry-After": "1"}), lambda handler: time.sleep(0.6), *[take] * 100]
+    sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", timeout_s=0.3, batch=20)
+    delivery = Delivery("http", sink, box, clock, backoff=Backoff(0.01, 0.05), rng=random.Random(1))
+    started = time.monotonic()
+    delivery.start()
+    while box.stats().queued["http"]:
+        assert time.monotonic() - started < 20
+        time.sleep(0.02)
+    assert time.monotonic() - started > 1.3, "Retry-After and the timeout were waited for"
+    assert stored == [n for n in range(60) if n != 17]
+    assert delivery.refused == 1
+    delivery.stop()
+    box.drain()
+    delivery.join(5)
+    box.close()
+    (refused,) = [json.loads(line) for line in view.messages(tmp_path, refused=True)]
+    assert refused["message"]["status"]["n"] == 17
+    assert refused["reason"].endswith("400 Bad Request")

@@ -1,6 +1,7 @@
 """The MQTT sink: against a broker that misbehaves, and (system) against a real Mosquitto."""
 
 import json
+import random
 import subprocess
 import time
 
@@ -8,7 +9,11 @@ import paho.mqtt.client as paho
 import pytest
 
 from edge_app.clock import SystemClock
+from edge_app.config import Outbox as Limits
+from edge_app.delivery import Backoff, Delivery
 from edge_app.errors import ConfigError, SinkError
+from edge_app.messages import Encoder, Stamp
+from edge_app.outbox import Outbox
 from edge_app.secret import Secret
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
@@ -199,7 +204,8 @@ def test_home_assistant_counts_what_a_head_sees():
     jinja2 = pytest.importorskip("jinja2", reason="renders Home Assistant's templates")
     from edge_app.sinks._home_assistant import discovery
 
-    context = SinkContext("cam-1", "sink", SystemClock(), {"gate": "zone"}, {"people": "nanodet", "scene": "classify"})
+    rules = {"yard": "zone", "gate": "line"}
+    context = SinkContext("cam-1", "sink", SystemClock(), rules, {"people": "nanodet", "scene": "classify"})
     _, payload = discovery(context, "edge-app/cam-1", "homeassistant")
     components = json.loads(payload)["components"]
 
@@ -211,8 +217,15 @@ def test_home_assistant_counts_what_a_head_sees():
     assert render("head_people", seen) == "2"
     assert render("head_scene", seen) == "dark"
     assert render("head_people", {"heads": {}}) == "before"
-    assert render("rule_gate", {"type": "update"}) == "ON"
-    assert render("rule_gate", {"type": "end"}) == "OFF"
+    crossed = {"type": "new", "value": {"direction": "in", "in": 4, "out": 2}}
+    assert (render("rule_gate_in", crossed), render("rule_gate_out", crossed)) == ("4", "2")
+    for type_, reason, occupancy, expected in [
+        ("new", None, 1, "ON"),
+        ("end", "left", 1, "ON"),  # another is still inside
+        ("end", "left", 0, "OFF"),
+        ("end", "shutdown", 2, "OFF"),
+    ]:
+        assert render("rule_yard", {"type": type_, "value": {"reason": reason, "occupancy": occupancy}}) == expected
 
 
 @pytest.mark.system
@@ -318,3 +331,33 @@ def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
     sink.close()
     with pytest.raises(SinkError):
         sink_on(broker, context, tls=True, ca=tmp_path / "ca.pem", ack_timeout_s=5).send([message(1)])
+
+
+def test_a_broker_that_never_acknowledges_costs_no_memory(context, fake, tmp_path):
+    clock = context.clock
+    encoder = Encoder("cam-1", clock.boot_id, {})
+
+    def status(seq, n):
+        return encoder.status(seq, Stamp(n, n, True), {"n": n, "pad": "x" * 300})
+
+    broker = fake(acks=1)  # of `available`
+    box = Outbox(tmp_path, ["mqtt"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    sink = sink_on(broker, context, window=20)
+    delivery = Delivery("mqtt", sink, box, clock, backoff=Backoff(0.05, 0.1), rng=random.Random(1))
+    delivery.start()
+    for n in range(4000):
+        box.put(lambda seq, n=n: status(seq, n))
+        if n % 50 == 49:
+            time.sleep(0.002)
+    until(lambda: delivery.failed >= 2)
+    until(lambda: box.stats().in_memory == 0)
+    assert box.stats().queued["mqtt"] == box.stats().stored == 4000
+    assert "no acknowledgement" in delivery.last_error
+    broker.acks = 1 << 30
+    until(lambda: box.stats().queued["mqtt"] == 0, 20)
+    delivery.stop()
+    box.drain()
+    delivery.join(5)
+    box.close()
+    numbers = [json.loads(p)["status"]["n"] for topic, p in broker.published if topic.endswith("/status")]
+    assert list(dict.fromkeys(numbers)) == list(range(4000))

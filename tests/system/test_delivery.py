@@ -173,6 +173,8 @@ def test_what_it_costs():
     """`bench outbox`, short. Wider bounds than are claimed: this machine may be busy."""
     report = outbox.bench(outbox.Plan(seconds=15, messages=5000, rounds=1))
     print(outbox.as_table(report))
+    promised = {"messages_per_s", "ratio", "handover_us", "bytes_per_message", "syncs_per_s"}
+    assert promised <= json.loads(outbox.as_json(report)).keys()
     assert report.bytes_per_message <= 2000
     assert report.healthy_bytes_per_message <= 100
     assert report.syncs_per_s is None or report.syncs_per_s <= 1.2

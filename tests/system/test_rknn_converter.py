@@ -9,16 +9,16 @@ import json
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_app import cli, manifest
 from edge_app.backends import _rknn_file
 from edge_app.compiler import rknn
+from tests.compiler.graphs import Graph, segmenter, trunk
 
 pytestmark = pytest.mark.system
-from tests.compiler.graphs import Graph, segmenter, trunk  # noqa: E402  (shared with the compiler's tests)
-
 PROJECT = Path(__file__).parent.parent.parent
 
 
@@ -55,8 +55,6 @@ def test_a_layer_that_falls_to_the_cpu_is_refused_for_rv1106(converter, tmp_path
     path = g.save(tmp_path / "a.onnx", {"best": g.node("Log", g.node("Exp", x))})
     images = tmp_path / "images"
     images.mkdir()
-    import cv2
-
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         cv2.imwrite(str(images / f"{i}.png"), noise)

@@ -1,6 +1,6 @@
 """The outbox's folder, as far as the disk lets us: locked, opened when it can be, a broken file set aside, retried.
 
-Not here: what is in the file (store.py), what to do while it is refused (outbox.py).
+Not here: what is in the file (store.py), what to do while it is refused (queue.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TypeVar
 
 from edge_app.errors import ConfigError
-from edge_app.store import Store
+from edge_app.outbox.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -123,5 +123,7 @@ def _make_folder(folder: Path) -> None:
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
     """Whether the file itself is broken, rather than the disk full or refusing for now."""
     if isinstance(error, sqlite3.OperationalError):
+        if "decode" in str(error):  # noise where text should be
+            return True
         return reading and "I/O" in str(error)  # a bad sector: waiting does not mend it
-    return True
+    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no class of their own

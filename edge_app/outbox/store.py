@@ -1,7 +1,7 @@
 """The outbox on disk: one SQLite file (WAL, every commit synced) of messages in order, cursors, and what was refused.
 
 Small pages keep the bytes written a group commit low. Every method may raise sqlite3.Error.
-Not here: what then (disk.py), when to commit (outbox.py).
+Not here: what then (disk.py), when to commit (queue.py).
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Store:
                 query = "DELETE FROM messages WHERE position <= ?"
                 deleted = self._db.execute(query, (changes.delete_through,)).rowcount
             rows = ((position, priority, zlib.crc32(payload), payload) for position, priority, payload in changes.rows)
-            self._db.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+            # or replace: a commit that was reported as failed may be there all the same
+            self._db.executemany("INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)", rows)
             self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", changes.cursors.items())
             if changes.refused:
                 self._db.executemany("INSERT INTO refused (sink, reason, payload) VALUES (?, ?, ?)", changes.refused)
@@ -186,7 +187,10 @@ class Store:
     def gap(self) -> Tally:
         """The tally of lost messages that was not reported yet; empty for none."""
         tally = self._value("SELECT tally FROM gap")
-        return dict(json.loads(str(tally))) if tally else {}
+        try:
+            return dict(json.loads(str(tally))) if tally else {}
+        except ValueError as exc:
+            raise sqlite3.DatabaseError("the tally of losses is not readable") from exc
 
     def clear(self) -> int:
         """Delete every message. Returns how many."""

@@ -12,8 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_app.disk import FILE, Disk, DiskRefused, FileDamaged
 from edge_app.errors import ConfigError
+from edge_app.outbox.disk import FILE, Disk, DiskRefused, FileDamaged
 
 _KINDS = ("events", "statuses", "results")  # by priority
 

@@ -3,19 +3,23 @@
 import json
 import os
 import random
+import shutil
 import sqlite3
 import time
+from datetime import datetime
 
+import jsonschema
 import pytest
 
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
 from edge_app.delivery import Backoff, Delivery, corrected
 from edge_app.errors import ConfigError, SinkError
-from edge_app.messages import Encoder, Stamp, decode
+from edge_app.frame import Event
+from edge_app.messages import SCHEMA_FILE, Encoder, Stamp, decode
 from edge_app.outbox import Outbox
-from edge_app.sequence import BLOCK, Sequence
-from edge_app.store import Store
+from edge_app.outbox.sequence import BLOCK, Sequence
+from edge_app.outbox.store import Store
 
 DEVICE = "cam-1"
 
@@ -271,6 +275,39 @@ def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, maker, tmp_pat
     assert fresh[0] > last, "no number is used again"
 
 
+def damaged(data, rng):
+    """Some of the bytes of a file replaced by noise or zeros, or its end cut off."""
+    data = bytearray(data)
+    for _ in range(rng.choice([1, 1, 3, 20])):
+        at, size = rng.randrange(len(data)), rng.choice([1, 4, 50, 1024, 5000])
+        data[at : at + size] = (rng.randbytes if rng.random() < 0.7 else bytes)(min(size, len(data) - at))
+    return data[: rng.randrange(len(data))] if rng.random() < 0.2 else data
+
+
+def test_no_damage_stops_it_or_makes_messages_up(open_box, maker, tmp_path):
+    box = open_box("a", "b", folder=tmp_path / "whole")
+    for n in range(400):
+        box.put(maker.status(n=n))
+    take_all(box, "a", limit=90)
+    until(lambda: box.stats().in_memory == 0)
+    shutil.copytree(tmp_path / "whole", tmp_path / "running")  # with what the log holds
+    box.close()
+    for seed in range(40):
+        rng = random.Random(seed)
+        folder = tmp_path / f"damaged-{seed}"
+        shutil.copytree(tmp_path / rng.choice(["whole", "running"]), folder)
+        (folder / "outbox.db-shm").unlink(missing_ok=True)
+        victim = rng.choice([part for part in folder.glob("outbox.db*") if part.stat().st_size])
+        victim.write_bytes(damaged(victim.read_bytes(), rng))
+        again = open_box("a", "b", folder=folder)
+        again.put(maker.status(n=999))
+        for sink in ("a", "b"):
+            got = numbers(take_all(again, sink))
+            assert 999 in got, f"seed {seed}"
+            assert set(got) <= {*range(400), 999, None}
+        again.close()
+
+
 def test_a_file_that_breaks_while_running_is_replaced(open_box, maker, tmp_path):
     box = open_box("a", "b")
     for n in range(2000):
@@ -375,6 +412,7 @@ def test_time_is_corrected_once_the_clock_is_set():
     assert body["clock_synced"] is True
     assert abs(decode(fixed.payload).utc_ns - true_utc_ns) < 50_000_000
     assert fixed.id == message.id
+    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
 
 
 def test_time_of_another_boot_is_left_alone():
@@ -526,3 +564,17 @@ def test_asked_for_time_is_waited(open_box, maker, deliver):
     box.put(maker.status())
     until(lambda: sink.got)
     assert 0.5 <= time.monotonic() - started < 1.5
+
+
+def test_an_event_is_corrected_with_its_start():
+    clock = Unsynced()
+    encoder = Encoder(DEVICE, clock.boot_id, {})
+    stamp = Stamp(clock.monotonic_ns(), clock.utc_ns(), False)
+    event = Event("end", "e1", "door", "zone", stamp.monotonic_ns, stamp.utc_ns - 5 * 10**9, 0, stamp.utc_ns)
+    message = encoder.event(3, event, stamp, "camera")
+    clock.offset_ns, clock.is_synced = 0, True
+    body = json.loads(corrected(message, clock).payload)
+    assert body["end"] == body["utc"]
+    assert body["start"] < body["end"]
+    assert abs(datetime.fromisoformat(body["start"].replace("Z", "+00:00")).timestamp() + 5 - time.time()) < 1
+    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))

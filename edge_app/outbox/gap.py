@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from edge_app.messages import Kind
-from edge_app.store import Tally
+from edge_app.outbox.store import Tally
 
 
 @dataclass(slots=True)

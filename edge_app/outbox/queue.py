@@ -20,12 +20,12 @@ from typing import TypeVar
 
 from edge_app.clock import Clock
 from edge_app.config import Outbox as Limits
-from edge_app.disk import Disk, DiskRefused, FileDamaged
-from edge_app.gap import Gap
 from edge_app.messages import Message, decode
-from edge_app.pending import KINDS, Item, Pending
-from edge_app.sequence import Sequence as Numbers
-from edge_app.store import Changes, Row, Store, Tally
+from edge_app.outbox.disk import Disk, DiskRefused, FileDamaged
+from edge_app.outbox.gap import Gap
+from edge_app.outbox.pending import KINDS, Item, Pending
+from edge_app.outbox.sequence import Sequence as Numbers
+from edge_app.outbox.store import Changes, Row, Store, Tally
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
