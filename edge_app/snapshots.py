@@ -63,9 +63,10 @@ class Snapshots:
 
     def close(self) -> None:
         """Write what waits. Safe to call twice."""
-        with contextlib.suppress(Full):
-            self._queue.put_nowait(None)
-        self._thread.join(_CLOSE_S)
+        if self._thread.is_alive():
+            with contextlib.suppress(Full):
+                self._queue.put(None, timeout=_CLOSE_S)
+            self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):

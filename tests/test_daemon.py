@@ -18,14 +18,16 @@ from edge_app.notify import Notifier
 from edge_app.sensors import Reading
 from tests.running import Running, unended
 
-TEXT = """
-device: {id: cam, state_dir: state}
-source: {type: synthetic, width: 320, height: 240, fps: 20}
-model: {path: PROJECT/models/digits, backend: mischief, deadline_s: 0.5}
-heads: {scene: {}, panel: {}}
-rules: [{name: camera, type: scene, head: scene, ok: covered, after_s: 0, min_score: 0}]
-publish: {results: none, status_every_s: 0}
-sinks: [{type: jsonl, path: out.jsonl}]
+BLACK = "mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"  # so that the scene is always the same, whatever the model learnt
+SOURCE = f"{{type: synthetic, {BLACK}, width: 320, height: 240, fps: 20}}"
+TEXT = f"""
+device: {{id: cam, state_dir: state}}
+source: {SOURCE}
+model: {{path: PROJECT/models/digits, backend: mischief, deadline_s: 0.5}}
+heads: {{scene: {{}}, panel: {{}}}}
+rules: [{{name: camera, type: scene, head: scene, ok: ok, after_s: 0, min_score: 0}}]
+publish: {{results: none, status_every_s: 0}}
+sinks: [{{type: jsonl, path: out.jsonl}}]
 """
 
 
@@ -85,7 +87,7 @@ def test_it_stops_in_time_while_inference_hangs_and_at_once_when_asked_twice(wri
 
 
 def test_without_a_camera_it_is_not_ready_and_asks_for_more_time(written):
-    rewrite(written, "{type: synthetic, width: 320, height: 240, fps: 20}",
+    rewrite(written, SOURCE,
             "{type: v4l2, device: /dev/video99, connect: retry}")  # fmt: skip
     with Running(written, WATCHDOG_USEC="1000000") as running:
         running.wait_for("EXTEND_TIMEOUT_USEC=")
@@ -139,7 +141,7 @@ def test_a_changed_file_and_sighup_reload(written):
 REFUSED = (
     ("type: jsonl", "type: jsnl", "did you mean 'jsonl'"),
     ("path: out.jsonl", "path: /nonexistent/x.jsonl", "/nonexistent"),
-    ("{type: synthetic, width: 320, height: 240, fps: 20}", "{type: video, path: nowhere.mp4}", "nowhere.mp4"),
+    (SOURCE, "{type: video, path: nowhere.mp4}", "nowhere.mp4"),
     ("models/digits", "models/nothing", "models/nothing"),
 )
 
@@ -218,7 +220,9 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
 
     plugins.install()
     degrade = "degrade: {temperature_c: 80, step_s: 0, climb_s: 0}\n"
-    path = config_file(TEXT.replace("status_every_s: 0", "status_every_s: 0.2").replace("fps: 20", "fps: 50") + degrade)
+    path = config_file(
+        TEXT.replace("status_every_s: 0", "status_every_s: 0.2").replace("fps: 20", "fps: 20, live: true") + degrade
+    )
     settings = config.load(path)
     sensors = Simulated(Reading(temperature_c=90))
     running = pipeline.build(settings)

@@ -30,10 +30,10 @@ ExecReload=/bin/kill -HUP $MAINPID
 """
 CONFIG = """
 device: {id: cam, state_dir: state}
-source: {type: synthetic, width: 320, height: 240, fps: 20}
+source: {type: synthetic, mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]], width: 320, height: 240, fps: 20}
 model: {path: PROJECT/models/digits, backend: mischief, deadline_s: 4}
 heads: {scene: {}}
-rules: [{name: camera, type: scene, head: scene, ok: covered, after_s: 0, min_score: 0}]
+rules: [{name: camera, type: scene, head: scene, ok: ok, after_s: 0, min_score: 0}]
 publish: {results: none, status_every_s: 1}
 sinks:
   - {type: jsonl, path: out.jsonl}
