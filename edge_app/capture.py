@@ -28,7 +28,7 @@ from edge_app.sources import Live, Source
 from edge_app.stillness import Stillness
 
 _SLICE_S = 0.1  # of waiting inside a source, so that closing and silence are noticed
-_CLOSE_S = 2.0  # what close() waits for the thread before it leaves it behind
+_CLOSE_S = 2.0  # what close() waits for the thread, unless told, before it leaves it behind
 _MAX_HANGING = 4  # threads left behind and still hanging; beyond, only a new process helps
 _SETTLED_S = 10.0  # a camera that was back for so long starts the backoff anew
 _LOG = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class Capture:
                 last_frame_ns=self._last_frame_ns,
             )
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Stop reading and release the source. A reader that hangs is left behind; it cannot be ended."""
         with self._changed:
             self._stop.set()
@@ -206,7 +206,7 @@ class Capture:
             self._changed.notify_all()
         if reader is None or reader.thread is None:
             return
-        reader.thread.join(_CLOSE_S)
+        reader.thread.join(timeout_s)
         with self._changed:
             self._abandoned += reader.thread.is_alive()
 

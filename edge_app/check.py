@@ -49,7 +49,7 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     soc = detect()
     known = memory.board(board) if board else memory.this_board(soc) if soc else None
     findings = [Finding("config", "ok", str(config.path))]
-    for what, look in (("files", _files), ("model", _model), ("source", _source)):
+    for what, look in (("files", _files), ("model", model), ("source", _source)):
         try:
             findings.extend(look(config))
         except EdgeError as exc:
@@ -83,7 +83,8 @@ def _files(config: Config) -> Iterator[Finding]:
         yield Finding("files", "ok", f"{path}: {size:,} bytes{', sha256 as listed' if manifest.sha256 else ''}")
 
 
-def _model(config: Config) -> Iterator[Finding]:
+def model(config: Config) -> Iterator[Finding]:
+    """Load the model as `run` does and replay its golden vectors. Raises EdgeError where it cannot be loaded."""
     backend = open_backend(config.manifest, config.model.backend, config.model.threads)
     with closing(Inference(config.manifest, backend, config.heads)) as inference:
         yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")

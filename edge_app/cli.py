@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_compile(commands)
     _add_outbox(commands)
+    _add_status(commands)
+    _add_doctor(commands)
     _add_bench(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of what is published")
     schema.set_defaults(command=_schema)
@@ -69,6 +71,11 @@ def _add_run(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--source", metavar="X", help="a path, rtsp://…, /dev/videoN or synthetic: instead of the config's"
     )
     run.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    run.add_argument("--health-file", type=Path, metavar="FILE", help="tell the updater here whether all is well")
+    run.add_argument("--release-file", type=Path, metavar="FILE", help="the updater's state.json: told upstream")
+    run.add_argument(
+        "--log", choices=("auto", "journal", "json", "text"), default="auto", help="default: journal under systemd"
+    )
     run.set_defaults(command=_run)
 
 
@@ -141,6 +148,21 @@ def _add_outbox(commands: _Commands[argparse.ArgumentParser]) -> None:
         _add_config(action)
 
 
+def _add_status(commands: _Commands[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="the running daemon's state", description=_status.__doc__)
+    status.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="the daemon's, default: ./config.yaml"
+    )
+    status.add_argument("--json", action="store_true", help="print one object")
+    status.set_defaults(command=_status)
+
+
+def _add_doctor(commands: _Commands[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser("doctor", help="what this board has, and what it lacks", description=_doctor.__doc__)
+    doctor.add_argument("--json", action="store_true", help="print one object")
+    doctor.set_defaults(command=_doctor)
+
+
 def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     bench = commands.add_parser("bench", help="side-by-side measurements")
     benches = bench.add_subparsers(title="benchmarks", metavar="WHAT", required=True)
@@ -198,9 +220,17 @@ def _load(arguments: argparse.Namespace, source: str | None = None) -> Config:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Capture, infer and publish until the clip ends or a signal comes (SIGTERM, SIGINT)."""
-    from edge_app import daemon
+    from edge_app import daemon, logs
 
-    daemon.run(_load(arguments, arguments.source), max_frames=arguments.max_frames)
+    logs.configure(arguments.log, sys.stderr, os.environ)
+    outcome = daemon.run(
+        lambda: _load(arguments, arguments.source),
+        max_frames=arguments.max_frames,
+        health_file=arguments.health_file,
+        release_file=arguments.release_file,
+    )
+    if outcome == "restart":  # in place: the service manager goes on watching this process
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return 0
 
 
@@ -260,6 +290,26 @@ def _outbox_drop(arguments: argparse.Namespace) -> int:
     from edge_app.outbox import view
 
     print(f"{view.drop(_load(arguments).device.state_dir)} messages dropped")
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    """Ask the daemon that runs with this configuration's state_dir how it is."""
+    import json
+
+    from edge_app import config, control
+
+    state = control.ask(config.load_device(arguments.config).state_dir)
+    print(json.dumps(state, ensure_ascii=False) if arguments.json else control.as_table(state))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    """Look at SoC, NPU driver and runtime, cameras, memory, heat, clock and flash; what is absent is said."""
+    from edge_app import doctor
+
+    findings = doctor.examine()
+    print(doctor.as_json(findings) if arguments.json else doctor.as_table(findings))
     return 0
 
 

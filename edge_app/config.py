@@ -32,15 +32,20 @@ from edge_app.options import (
     read_options,
 )
 from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_track, watched
+from edge_app.service_blocks import Degrade, Snapshots, Web, check_web
 from edge_app.shapes import polygon_of
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address."""
+    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address.
+
+    commit_sink: the sink that must have acknowledged before the updater keeps a new release; "": none must.
+    """
 
     id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
     state_dir: Path = Path("state")
+    commit_sink: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model folder and the engine. threads: of onnxruntime; NPUs have none."""
+    """The model folder and the engine. threads: of onnxruntime; NPUs have none.
+
+    deadline_s: what one inference may take; one that takes longer hangs, and its backend is built anew.
+    """
 
     path: Path
     backend: str = "auto"
     threads: Positive = 1
+    deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +104,13 @@ class HeadCommon:
     """When a head runs. every_s: at most this often; between, its last result stands, with its age.
 
     ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
+    priority: where less must be done, heads of a lower one are left out first.
     """
 
     enabled: bool = True
     every_s: Seconds = 0.0
     ignore: tuple[tuple[Point, ...], ...] = ()
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +156,29 @@ class Config:
     outbox: Outbox = field(default_factory=Outbox)
     track: Track | None = None
     rules: tuple[Rule, ...] = ()
+    degrade: Degrade = field(default_factory=Degrade)
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    web: Web = field(default_factory=Web)
 
     def replaced(self, **changes: Any) -> Config:
         """The same configuration with some blocks exchanged."""
         return replace(self, **changes)
 
 
-BLOCKS = ("device", "source", "model", "heads", "track", "rules", "publish", "outbox", "sinks")
+BLOCKS = (
+    "device",
+    "source",
+    "model",
+    "heads",
+    "track",
+    "rules",
+    "publish",
+    "outbox",
+    "sinks",
+    "degrade",
+    "snapshots",
+    "web",
+)
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -185,12 +212,45 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
     publish = read_dataclass(blocks.get("publish"), Publish, "publish", problems)
     outbox = read_dataclass(blocks.get("outbox"), Outbox, "outbox", problems)
     sinks = _read_sinks(blocks.get("sinks"), problems)
+    if device is not WRONG and device.commit_sink not in ("", *(sink.name for sink in sinks)):
+        found = f"device.commit_sink: there is no sink '{device.commit_sink}'"
+        problems.add(
+            entries(blocks["device"])["commit_sink"], found + nearest(device.commit_sink, [s.name for s in sinks])
+        )
+    degrade, snapshots, web = (
+        read_dataclass(blocks.get(name), schema, name, problems)
+        for name, schema in (("degrade", Degrade), ("snapshots", Snapshots), ("web", Web))
+    )
+    if web is not WRONG:
+        check_web(web, entries(blocks.get("web")), problems)
     problems.raise_if_any()
     assert source_block is not None
     assert manifest is not None
     return Config(
-        path, device, source_block, model_block, manifest, heads, publish, sinks, outbox, track=track, rules=rules
+        path,
+        device,
+        source_block,
+        model_block,
+        manifest,
+        heads,
+        publish,
+        sinks,
+        outbox,
+        track=track,
+        rules=rules,
+        degrade=degrade,
+        snapshots=snapshots,
+        web=web,
     )
+
+
+def load_device(path: Path) -> Device:
+    """Read the block `device` alone, whatever is wrong with the others. Raises ConfigError."""
+    problems = Problems(path)
+    device = read_dataclass(entries(load_yaml(path, problems)).get("device"), Device, "device", problems)
+    problems.raise_if_any()
+    assert isinstance(device, Device)
+    return device
 
 
 def from_url(text: str) -> Source:

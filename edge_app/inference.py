@@ -5,7 +5,8 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_app import registry
 from edge_app.backends import Array, Backend, Session, Tensor
+from edge_app.boxes import Transform
 from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.errors import BackendError, ModelError
@@ -22,6 +24,9 @@ from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
 from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
+
+_FAILURES = 3
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -56,10 +61,15 @@ def open_backend(manifest: Manifest, name: str, threads: int) -> Backend:
 class Inference:
     """A model on a backend, which it owns: the stage that fills `Frame.heads`.
 
-    Raises ModelError at construction where graphs, manifest and families do not fit together.
+    tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
+    others go on; else every failure is raised. Raises ModelError at construction where graphs, manifest and families do
+    not fit together.
     """
 
-    def __init__(self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig]) -> None:
+    def __init__(
+        self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig], *, tolerant: bool = False
+    ) -> None:
+        self._tolerant = tolerant
         self.backend = backend.version
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
@@ -80,6 +90,8 @@ class Inference:
                 for name, head in heads.items()
                 if name not in first
             }
+            self._failures = dict.fromkeys(heads, 0)  # in a row
+            self._failed: dict[str, str] = {}  # why a head was switched off
             self._stack = self._stack.pop_all()
 
     def __call__(self, frame: Frame) -> Frame:
@@ -87,9 +99,11 @@ class Inference:
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
         if due:
             tensor, transform = self._preprocess(frame)
-            outputs = self._run(tensor, due)
+            outputs_of = self._run(tensor)
+            errors = [error for branch in due if (error := self._decode(branch, outputs_of, transform))]
+            if len(errors) == len(due) and isinstance(errors[0], BackendError):
+                raise errors[0]  # not one head's fault
             for branch in due:
-                branch.last = HeadOutput(branch.head.decode(outputs[branch.spec.name], transform))
                 branch.last_ns = frame.captured_ns
         frame.heads = {
             name: branch.last
@@ -99,18 +113,30 @@ class Inference:
             if branch.enabled and branch.last is not None
         }
         for name, cascade in self._cascades.items():
-            output = cascade(frame)
-            if output is not None:
-                frame.heads[name] = output
+            try:
+                output = cascade(frame)
+            except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
+                if self._note_failure(name, exc):
+                    cascade.enabled = False
+            else:
+                self._failures[name] = 0
+                if output is not None:
+                    frame.heads[name] = output
         return frame
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
-        found = self._run(tensor, self._branches.values())
-        return {name: {key: np.array(value) for key, value in outputs.items()} for name, outputs in found.items()}
+        outputs_of = self._run(tensor)
+        return {
+            name: {key: np.array(value) for key, value in outputs_of(branch).items()}
+            for name, branch in self._branches.items()
+        }
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        if enabled:
+            self._failures[name] = 0
+            self._failed.pop(name, None)
         if name in self._cascades:
             self._cascades[name].enabled = enabled
             return
@@ -118,6 +144,10 @@ class Inference:
         branch.enabled = enabled
         if not enabled:
             branch.last = None
+
+    def failed(self) -> dict[str, str]:
+        """The heads that were switched off because they failed, and why."""
+        return dict(self._failed)
 
     def enabled(self) -> dict[str, bool]:
         first = {name: branch.enabled for name, branch in self._branches.items()}
@@ -189,16 +219,16 @@ class Inference:
         head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
         return Cascade(spec, config, session, head)
 
-    def _run(self, tensor: NDArray[Any], branches: Collection[_Branch]) -> dict[str, dict[str, Array]]:
-        """The outputs of some heads, by head and name; valid until the next run."""
+    def _run(self, tensor: NDArray[Any]) -> Callable[[_Branch], dict[str, Array]]:
+        """Run what the heads share. Returns what gives one head's outputs; valid until the next run."""
         if self._fused is None:
             tensors = self._run_backbone(tensor)
-            return {branch.spec.name: self._run_head(branch, tensor, tensors) for branch in branches}
+            return lambda branch: self._run_head(branch, tensor, tensors)
         found: dict[str, dict[str, Array]] = {}
         for key, value in self._fused.run(_image(self._fused, tensor)).items():
             head, _, output = key.partition("/")
             found.setdefault(head, {})[output] = _array(value)
-        return found
+        return lambda branch: found[branch.spec.name]
 
     def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -206,6 +236,34 @@ class Inference:
             feeds = {spec.name: tensors[spec.name] for spec in session.inputs} if position else _image(session, tensor)
             tensors.update(session.run(feeds))
         return tensors
+
+    def _decode(
+        self, branch: _Branch, outputs_of: Callable[[_Branch], dict[str, Array]], transform: Transform
+    ) -> Exception | None:
+        """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
+        try:
+            branch.last = HeadOutput(branch.head.decode(outputs_of(branch), transform))
+        except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
+            branch.last = None
+            branch.enabled = not self._note_failure(branch.spec.name, exc)
+            return exc
+        self._failures[branch.spec.name] = 0
+        return None
+
+    def _note_failure(self, name: str, error: Exception) -> bool:
+        """Count a head's failure, or raise it where none is tolerated. Returns whether the head is to be switched off.
+
+        It is where it failed often enough, in decoding or while another head did not: else it may be the engine.
+        """
+        if not self._tolerant:
+            raise error
+        self._failures[name] += 1
+        others = (count for other, count in self._failures.items() if other != name and self.enabled()[other])
+        if self._failures[name] < _FAILURES or (isinstance(error, BackendError) and all(others)):
+            return False
+        self._failed[name] = f"{type(error).__name__}: {error}"
+        _LOG.error("head '%s' failed %d times in a row and is switched off", name, _FAILURES, exc_info=error)
+        return True
 
     def _run_head(self, branch: _Branch, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
         inputs = {name: tensors[name] for name in branch.spec.inputs}

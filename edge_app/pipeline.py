@@ -4,37 +4,51 @@
     (thread)    (thread)      (the caller's thread; a worker a sink behind it)
 
 While a frame goes through rules and is published, the next one is already in inference, and the one after it is being
-decoded. Stages run in frame order. Not here: signals, watchdog, reload on a changed file (daemon.py).
+decoded. Stages run in frame order. A lost camera, backend or head is an event, and the rest goes on.
+Not here: signals, watchdog, reload on a changed file (daemon.py), how a backend is built anew (engine.py).
 """
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 
 import cv2
 
-from edge_app.analytics import Overlay
+from edge_app.analytics import Moment, Overlay
 from edge_app.capture import Capture, CaptureStats
 from edge_app.clock import ClipClock, Clock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
+from edge_app.engine import Engine
 from edge_app.errors import EdgeError, EndOfClip
+from edge_app.faults import Faults
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.inference import Inference, open_backend
+from edge_app.ladder import FULL, Rung
 from edge_app.messages import Stamp
 from edge_app.publish import Publisher, PublishStats
 from edge_app.rules import Rules
 from edge_app.timing import StageStats, StageTimer
-from edge_app.worker import Worker
+
+_RECENT_EVENTS = 200
+_RELOAD_DRAIN_S = 0.5
+_LOST = ("lost", "frozen")
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What happened so far. stages: by name, in pipeline order."""
+    """What happened so far. stages: by name, in pipeline order. skipped: frames left out to do less.
+
+    rebuilt: times that the backend was built anew.
+    """
 
     frames: int
+    skipped: int
+    rebuilt: int
     capture: CaptureStats
     stages: Mapping[str, StageStats]
     publish: PublishStats
@@ -42,13 +56,18 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether the camera sees and the model runs. heads, rules: by name, whether it is switched on."""
+    """Whether the camera sees and the model runs. heads, rules: by name, whether it is switched on.
+
+    faults: what is wrong now (faults.py). rung: how much is done (ladder.py).
+    """
 
     source: str
     backend: str
     heads: Mapping[str, bool]
     rules: Mapping[str, bool]
     last_frame_ns: int | None
+    faults: Mapping[str, Mapping[str, JsonValue]]
+    rung: str
 
 
 def build(config: Config, *, replay: bool = False) -> Pipeline:
@@ -61,7 +80,10 @@ def build(config: Config, *, replay: bool = False) -> Pipeline:
 
 
 class Pipeline:
-    """The running whole. `step` until EndOfClip; `close` releases everything, in reverse order."""
+    """The running whole. `step` until EndOfClip; `close` releases everything, in reverse order.
+
+    about: what the heartbeat tells besides, of the release that runs.
+    """
 
     def __init__(self, config: Config, clock: Clock, *, replay: bool = False) -> None:
         self.config = config
@@ -70,16 +92,23 @@ class Pipeline:
         self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
+        self.about: Mapping[str, JsonValue] = {}
         self._told_lost = False
         self._next_status_ns = 0
         self._ended: Exception | None = None
+        self._rung = FULL
+        self._offered = self._skipped = 0
+        self._faults = Faults()
+        self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._rules = Rules(config)
         with ExitStack() as stack:
-            self._inference = stack.enter_context(closing(self._open_model(config)))
+            deadline_s = None if replay else config.model.deadline_s
+            self._engine = stack.enter_context(
+                closing(Engine(lambda: self._open_model(config), self._timers["inference"], deadline_s))
+            )
             self._publisher = stack.enter_context(closing(self._open_publisher(config)))
             self._capture = stack.enter_context(Capture(config.source, clock, prefetch=1))
-            self._worker: Worker[Frame, Frame] = Worker(self._infer, "inference")
             stack.pop_all()  # all is open: from here on close() releases it
 
     def __enter__(self) -> Pipeline:
@@ -93,13 +122,13 @@ class Pipeline:
 
         Raises EndOfClip behind a clip's last frame, EdgeError where a stage cannot go on.
         """
-        if not self._worker.busy:
+        if not self._engine.busy:
             self._timers["wait"].timed(self._read_ahead, timeout_s)
-        if not self._worker.busy:
-            self._notice_loss()
+        frame = self._engine.result(timeout_s) if self._engine.busy else None
+        self._note_faults()
+        if frame is None:
             self._heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
             return None
-        frame = self._worker.result()
         self._read_ahead(0)  # the next inference runs beside this frame's publishing
         return self._finish(frame)
 
@@ -108,35 +137,48 @@ class Pipeline:
 
         Raises EdgeError where the new one cannot be built; the old one then runs on.
         """
-        if self._worker.busy:
-            self._finish(self._worker.result())
+        frame = self._engine.settle()
+        if frame is not None:
+            self._finish(frame)
         old = self.config
         Rules(config)  # raises here, where nothing has changed yet
         model_changed = (old.model, old.manifest, old.heads) != (config.model, config.manifest, config.heads)
-        inference = self._open_model(config) if model_changed else self._inference
-        try:
-            if model_changed or (old.device, old.publish, old.sinks) != (config.device, config.publish, config.sinks):
-                self._reopen_publisher(config)
-        except EdgeError:
+        with ExitStack() as undo:
             if model_changed:
-                inference.close()
-            raise
+                inference = undo.enter_context(closing(self._open_model(config)))
+            if model_changed or _upstream(old) != _upstream(config):
+                self._reopen_publisher(config)
+                undo.callback(self._reopen_publisher, old)
+            if old.source != config.source:
+                self._reopen_source(config)
+            undo.pop_all()
         if model_changed:
-            self._inference.close()
-            self._inference = inference
+            deadline_s = None if self._replay else config.model.deadline_s
+            self._engine.replace(lambda: self._open_model(config), inference, deadline_s)
+            self._engine.shed(self._rung.without)
         self._publish_events(self._rules.apply(config))
-        if old.source != config.source:
-            self._capture.close()  # before the new one: a camera opens once
-            self._capture, self._ended = Capture(config.source, self._clock, prefetch=1), None
-            self._capture.start()
         self.config = config
+
+    def shed(self, rung: Rung, reason: str) -> None:
+        """Do as much as a rung of the ladder says, from the next frame on, and tell of it as an event."""
+        self._rung = rung
+        self._engine.shed(rung.without)
+        self.report("load", None if rung == FULL else {"does": rung.name, "reason": reason})
+
+    def report(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
+        """Publish how a fault of the runtime stands now, where that is new; None: there is none."""
+        self._publish_events(self._faults.note(fault, value, Moment(self._clock.monotonic_ns(), self._clock.utc_ns())))
+
+    def stuck(self) -> str | None:
+        """What has made no progress for too long, or None. A lost camera or upstream is none: it is retried."""
+        return self._engine.stuck() or self._publisher.stuck()
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head or a rule on or off from the next frame on. Raises KeyError where there is none so named."""
         if name in self._rules.enabled():
             self._publish_events(self._rules.set_enabled(name, enabled))
         else:
-            self._inference.set_enabled(name, enabled)
+            self._engine.set_enabled(name, enabled)
 
     def overlay(self) -> Sequence[Overlay]:
         """What the rules want drawn onto the frame that `step` returned last."""
@@ -144,59 +186,92 @@ class Pipeline:
 
     def stats(self) -> Stats:
         stages = {name: timer.stats() for name, timer in self._timers.items()}
-        return Stats(self._frames, self._capture.stats(), stages, self._publisher.stats())
+        capture, publish = self._capture.stats(), self._publisher.stats()
+        return Stats(self._frames, self._skipped, self._engine.rebuilt, capture, stages, publish)
 
     def health(self) -> Health:
-        heads, rules = self._inference.enabled(), self._rules.enabled()
-        return Health(self._capture.stats().state, self._inference.backend, heads, rules, self._last_frame_ns)
+        return Health(
+            self._capture.stats().state,
+            self._engine.backend,
+            self._engine.heads(),
+            self._rules.enabled(),
+            self._last_frame_ns,
+            self._faults.open(),
+            self._rung.name,
+        )
 
-    def close(self) -> None:
-        """Deliver what can be delivered, release everything. The frame in flight is dropped. Safe to call twice."""
+    def close(self, drain_s: float = 3.0) -> None:
+        """End all open events, deliver what can be delivered in drain_s, release everything. Safe to call twice.
+
+        The frame in flight is dropped.
+        """
         with ExitStack() as stack:  # runs them all, in reverse, whatever one of them raises
-            stack.callback(self._inference.close)
-            stack.callback(self._publisher.close)
+            stack.callback(self._capture.close, drain_s / 3)
+            stack.callback(self._publisher.close, drain_s)
             stack.callback(self._end_events)
-            stack.callback(self._worker.close)
-            stack.callback(self._capture.close)
+            stack.callback(self._engine.close, drain_s / 3)
 
     def _read_ahead(self, timeout_s: float) -> None:
         """Hand the next frame, if there is one, to the inference thread; an end is kept until its turn comes."""
+        wait_s = self._engine.wait_s()
+        if wait_s > 0:  # behind a failure: frames are left to the camera meanwhile
+            time.sleep(min(wait_s, timeout_s))
+            return
         if self._ended is None:
             try:
                 frame = self._capture.read(timeout_s)
             except (EndOfClip, EdgeError) as exc:
                 self._ended = exc
             else:
-                if frame is not None:
-                    self._worker.submit(frame)
+                if frame is not None and self._is_wanted():
+                    self._engine.submit(frame)
                 return
         if timeout_s:
             raise self._ended
 
-    def _infer(self, frame: Frame) -> Frame:
-        return self._timers["inference"].timed(self._inference, frame)
+    def _is_wanted(self) -> bool:
+        """Whether this frame is one of those that the rung lets through."""
+        self._offered += 1
+        wanted = self._rung.every > 0 and self._offered % self._rung.every == 0
+        self._skipped += not wanted
+        return wanted
 
     def _finish(self, frame: Frame) -> Frame:
         self._timers["rules"].timed(self._rules, frame)
         self._timers["publish"].timed(self._publisher.publish_frame, frame)
+        self.recent_events.extend(frame.events)
         self._frames += 1
         self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
-        self._told_lost = False
         self._heartbeat(frame.captured_ns, frame.utc_ns)
         return frame
 
-    def _notice_loss(self) -> None:
-        """End what was going on before the camera was lost, once; what it sees when it is back is new."""
-        if not self._told_lost and self._capture.stats().state in ("lost", "frozen"):
-            self._told_lost = True
+    def _note_faults(self) -> None:
+        """Tell of a camera, backend or head that is lost, and of its return."""
+        capture = self._capture.stats()
+        lost = capture.state in _LOST
+        if lost and not self._told_lost:  # end what was going on, once; what is seen when it is back is new
             self._publish_events(self._rules.finish("source_lost"))
+        self._told_lost = lost
+        self.report("camera", {"state": capture.state, "error": capture.last_error or ""} if lost else None)
+        problem = self._engine.problem
+        self.report("backend", None if problem is None else {"error": problem})
+        failed = self._engine.failed_heads()
+        told = {name.partition(":")[2] for name in self._faults.open() if name.startswith("head:")}
+        for name in told | set(failed):
+            self.report(f"head:{name}", {"head": name, "error": failed[name]} if name in failed else None)
 
     def _end_events(self) -> None:
         reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(self._ended), "source_lost")
         self._publish_events(self._rules.finish(reason))
+        now = Moment(self._clock.monotonic_ns(), self._clock.utc_ns())
+        self._publish_events(self._faults.finish(reason, now))
 
     def _publish_events(self, events: Iterable[Event]) -> None:
         """Publish what came about between frames: a replay's clock stands still there."""
+        events = list(events)
+        if not events:
+            return
+        self.recent_events.extend(events)
         now = (self._last_frame_ns or 0, self._last_utc_ns)
         if not self._replay:
             now = (self._clock.monotonic_ns(), self._clock.utc_ns())
@@ -212,7 +287,7 @@ class Pipeline:
     def _open_model(self, config: Config) -> Inference:
         backend = open_backend(config.manifest, config.model.backend, config.model.threads)
         try:
-            return Inference(config.manifest, backend, config.heads)
+            return Inference(config.manifest, backend, config.heads, tolerant=not self._replay)
         except BaseException:
             backend.close()
             raise
@@ -223,12 +298,29 @@ class Pipeline:
         return Publisher(config, self._clock, device, labels, durable=not self._replay)
 
     def _reopen_publisher(self, config: Config) -> None:
-        self._publisher.close()  # before the new one: both would write the same outbox
+        self._publisher.close(_RELOAD_DRAIN_S)  # before the new one: both would write the same outbox
         try:
             self._publisher = self._open_publisher(config)
         except EdgeError:
             self._publisher = self._open_publisher(self.config)
             raise
+
+    def _reopen_source(self, config: Config) -> None:
+        self._capture.close()  # before the new one: a camera opens once
+        try:
+            self._capture = Capture(config.source, self._clock, prefetch=1)
+            self._capture.start()
+        except EdgeError:
+            self._capture = Capture(self.config.source, self._clock, prefetch=1)
+            self._capture.start()
+            raise
+        self._ended = None
+
+
+def _upstream(config: Config) -> object:
+    """What the publisher is built from."""
+    rules = [(rule.name, rule.type) for rule in config.rules]
+    return config.device, config.publish, config.outbox, config.sinks, rules
 
 
 def status(pipeline: Pipeline) -> dict[str, JsonValue]:
@@ -236,10 +328,15 @@ def status(pipeline: Pipeline) -> dict[str, JsonValue]:
     stats, health = pipeline.stats(), pipeline.health()
     return {
         "frames": stats.frames,
+        "skipped": stats.skipped,
+        "rebuilt": stats.rebuilt,
+        "rung": health.rung,
+        "faults": {name: dict(value) for name, value in health.faults.items()},
         "source": asdict(stats.capture),
         "backend": health.backend,
         "heads": dict(health.heads),
         "rules": dict(health.rules),
         "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
         "publish": asdict(stats.publish),
+        **pipeline.about,
     }

@@ -26,6 +26,8 @@ from edge_app.sinks import Sink, SinkContext
 
 _SYNCED_FOR_NS = 1_000_000_000  # asking the kernel costs as much as handing the message over
 
+_OVERDUE_S = 30.0  # a slow card may take seconds for a commit
+
 
 @dataclass(frozen=True, slots=True)
 class SinkStats:
@@ -128,6 +130,11 @@ class Publisher:
         return PublishStats(
             counts["result"], counts["event"], counts["status"], self._unchanged, lost, stored, problem, sinks
         )
+
+    def stuck(self) -> str | None:
+        """What has made no progress for too long, or None: a refusing disk or a sink that is away is no such thing."""
+        overdue_s = 0.0 if self._outbox is None else self._outbox.stats().overdue_s
+        return f"outbox: nothing committed for {overdue_s:.0f} s" if overdue_s > _OVERDUE_S else None
 
     def close(self, drain_s: float = 3.0) -> None:
         """Deliver what can be delivered in `drain_s`, keep the rest, release everything. Safe to call twice."""

@@ -21,6 +21,7 @@ from edge_app.options import Fraction, Positive, Range, Seconds
 Labels = Mapping[str, tuple[str, ...]]
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADS = ("head", "heads")
+RUNTIME = "runtime"  # the name under which the runtime tells of its own faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ def check_rules(
             problems.add(given["name"], f"rules: a second rule '{rule.name}'; give each a name of its own")
         if rule.name in heads:
             problems.add(given["name"], f"rules: found the name '{rule.name}', which is a head's; give it another")
+        if rule.name == RUNTIME:
+            problems.add(given["name"], f"rules: found the name '{RUNTIME}', which is the runtime's own")
         names.add(rule.name)
         try:
             build(rule, heads, tracked)

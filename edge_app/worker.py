@@ -12,15 +12,24 @@ Out = TypeVar("Out")
 
 
 class Worker(Generic[In, Out]):
-    """`submit` one item, `result` of it; never two in flight. An exception of the stage is raised by `result`."""
+    """`submit` one item, `result` of it; never two in flight. An exception of the stage is raised by `result`.
 
-    def __init__(self, stage: Callable[[In], Out], name: str) -> None:
+    finish: called on the thread when it ends.
+    """
+
+    def __init__(self, stage: Callable[[In], Out], name: str, finish: Callable[[], None] | None = None) -> None:
         self._stage = stage
+        self._finish = finish
         self._items: SimpleQueue[In | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
         self.busy = False
         self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung engine must not hold the exit
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs, be it behind `close`."""
+        return self._thread.is_alive()
 
     def submit(self, item: In) -> None:
         assert not self.busy
@@ -49,3 +58,5 @@ class Worker(Generic[In, Out]):
                 self._results.put((self._stage(item), None))
             except BaseException as exc:  # noqa: BLE001  handed to the caller's thread whole
                 self._results.put((None, exc))
+        if self._finish is not None:
+            self._finish()

@@ -109,9 +109,9 @@ def test_another_sink_is_applied_without_losing_a_frame(settings):
 def test_only_what_changed_is_built_anew(settings):
     with pipeline.build(settings, replay=True) as running:
         running.step()
-        model, source = running._inference, running._capture
+        model, source = running._engine._inference, running._capture
         running.apply(settings.replaced(publish=replace(settings.publish, results="none")))
-        assert running._inference is model
+        assert running._engine._inference is model
         assert running._capture is source
 
 
@@ -190,6 +190,6 @@ def test_inference_overlaps_with_publishing(settings):
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             running.step()
-            if running._worker.busy:
+            if running._engine.busy:
                 return
     pytest.fail("no frame was ever in inference when a step returned")

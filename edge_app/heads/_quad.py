@@ -75,9 +75,7 @@ def _side(outline: Float32, start: Float32, end: Float32) -> tuple[Float32, Floa
     return np.array([x, y], np.float32), np.array([vx, vy], np.float32)
 
 
-def _cross(
-    before: tuple[Float32, Float32], after: tuple[Float32, Float32], corner: Float32, limit: float
-) -> Float32:
+def _cross(before: tuple[Float32, Float32], after: tuple[Float32, Float32], corner: Float32, limit: float) -> Float32:
     """Where two sides cross; the corner itself where they hardly do, or do so far from it."""
     (p, u), (q, v) = before, after
     sine = float(u[0] * v[1] - u[1] * v[0])

@@ -67,9 +67,7 @@ class Selection:
         return Detections(mapped[whole], score, classes[whole], keypoints=_keypoints(points, kept, score, transform))
 
 
-def _keypoints(
-    points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform
-) -> Float32 | None:
+def _keypoints(points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform) -> Float32 | None:
     if points is None:
         return None
     near = np.nan_to_num(np.clip(points[kept], -_FAR_PX, _FAR_PX))

@@ -152,9 +152,7 @@ def _tables(name: str, shape: tuple[int, ...], input_size: tuple[int, int]) -> I
         yield Format("v10", "corners", UNKNOWN, (boxes,), (scores,))
 
 
-def _two_tables(
-    named: list[tuple[str, tuple[int, ...]]], input_size: tuple[int, int], labels: int
-) -> Iterator[Format]:
+def _two_tables(named: list[tuple[str, tuple[int, ...]]], input_size: tuple[int, int], labels: int) -> Iterator[Format]:
     """Boxes of all cells in one output, classes in another, channels first."""
     (_, (first, cells)), (_, (second, others)) = named
     (boxes, box), (scores, score) = named if _boxes_come_first(first, second, labels) else named[::-1]
@@ -164,9 +162,7 @@ def _two_tables(
         yield Format("v8", "pixels", score[0], parts[:1], parts[1:])
 
 
-def _single_maps(
-    named: list[tuple[str, tuple[int, ...]]], grids: tuple[Grid, ...], anchors: int
-) -> Iterator[Format]:
+def _single_maps(named: list[tuple[str, tuple[int, ...]]], grids: tuple[Grid, ...], anchors: int) -> Iterator[Format]:
     """One output for each grid."""
     kinds = {(len(shape), shape[0], shape[3:]) for _, shape in named}
     if len(kinds) != 1:
@@ -190,9 +186,7 @@ def _single_maps(
             yield _map("v8", "edges", channels - 4 * _BINS, cut, grids)
 
 
-def _split_maps(
-    named: list[dict[str, tuple[int, ...]]], grids: tuple[Grid, ...], labels: int
-) -> Iterator[Format]:
+def _split_maps(named: list[dict[str, tuple[int, ...]]], grids: tuple[Grid, ...], labels: int) -> Iterator[Format]:
     """Boxes and classes for each grid, perhaps with the sum of the classes, which is of no use here."""
     cut = []
     widths = set()
@@ -229,8 +223,6 @@ def _cut(
     return Part(name, shape, slice(0, at), turned, index), Part(name, shape, slice(at, None), turned, index)
 
 
-def _map(
-    version: Version, box: Box, classes: int, cut: list[tuple[Part, Part]], grids: tuple[Grid, ...]
-) -> Format:
+def _map(version: Version, box: Box, classes: int, cut: list[tuple[Part, Part]], grids: tuple[Grid, ...]) -> Format:
     boxes, scores = zip(*cut)
     return Format(version, box, classes, boxes, scores, version in ("v5", "x"), grids, maps=True)

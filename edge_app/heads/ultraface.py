@@ -63,7 +63,6 @@ class Head:
             xyxy = float32(outputs[boxes_name][0][rows]) * self._size
         return self._selection.detections(xyxy, best[rows], scores[rows].argmax(axis=1), transform)
 
-
     def _from_deltas(self, logits: Float32, deltas: Float32, transform: Transform) -> Detections:
         """logits: (N, 1 + C); deltas: (N, 4). What is decoded is only what passes."""
         assert self._priors is not None

@@ -45,7 +45,10 @@ _UNREAD = -(1 << 40)  # first position while the file has not been read yet: bef
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """queued: by sink. stored: messages on disk. lost: given up. problem: why the disk is not used now, or None."""
+    """queued: by sink. stored: messages on disk. lost: given up. problem: why the disk is not used now, or None.
+
+    overdue_s: how long a commit has been due that neither happened nor was refused.
+    """
 
     queued: Mapping[str, int]
     stored: int
@@ -53,6 +56,7 @@ class OutboxStats:
     lost: int
     commits: int
     problem: str | None
+    overdue_s: float = 0.0
 
 
 class Outbox:
@@ -174,7 +178,11 @@ class Outbox:
     def stats(self) -> OutboxStats:
         with self._lock:
             queued = dict(self._queued)
-            return OutboxStats(queued, self._stored, len(self._pending), self._lost, self._commits, self._problem)
+            due_ns = self._pending.due_ns() if self._problem is None else None
+            overdue_s = 0.0 if due_ns is None else max(0, self._clock.monotonic_ns() - due_ns) / 1e9
+            return OutboxStats(
+                queued, self._stored, len(self._pending), self._lost, self._commits, self._problem, overdue_s
+            )
 
     def drain(self) -> None:
         """From now on `take` never waits."""

@@ -15,7 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __arm__
+typedef uint32_t rknn_context;
+#else
 typedef uint64_t rknn_context;
+#endif
 typedef struct { uint32_t n_input, n_output; } io_num;
 typedef struct {
     uint32_t index, n_dims, dims[16]; char name[256]; uint32_t n_elems, size; int32_t fmt, type, qnt_type; int8_t fl;

@@ -1,0 +1,191 @@
+#!/bin/sh
+# Put this checkout onto a camera, watch it work, and take it back if it does not. firmware_bundle/README.md tells the whole.
+set -eu
+
+usage() {
+    cat <<'TEXT'
+usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0 when the camera sees, 3 when it was taken back
+       ./deploy.sh --status root@CAMERA      which release runs, and how
+       ./deploy.sh --rollback root@CAMERA    go back to the release before
+       ./deploy.sh --bundle-only FILE        build a signed bundle, no more
+       ./deploy.sh --local DIR               install into a root directory: tests, factories
+       ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
+                                             userdata: installed; oem: a seed, installed whenever userdata is empty
+
+  --board NAME     default: asked of the camera; needed without one (build.py --help lists them)
+  --model DIR      the model folder, default: models/digits
+  --config FILE    the camera's own configuration, kept beside the releases
+  --key FILE       private signing key, PEM; default: ~/.config/edge-app/signing.pem, made where it is missing
+  --wheels DIR     what `build.py wheels` fetched; default: fetched for the board
+  --no-wheels      the board has every library
+  --version V      default: the package's
+  --port N         of ssh
+TEXT
+}
+
+fail() {
+    echo "deploy.sh: $1" >&2
+    exit 2
+}
+
+here=$(cd "$(dirname "$0")" && pwd)
+firmware=$here/firmware_bundle
+python=${PYTHON:-python3}
+action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size=''
+key=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/edge-app/signing.pem
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    --status | --rollback) action=${1#--} ;;
+    --no-wheels) wheels=none ;;
+    --bundle-only | --local | --image | --partition | --size | --out | --board | --model | --config | --key | --wheels | --version | --port)
+        [ $# -ge 2 ] || fail "$1: found nothing behind it; expected a value"
+        case "$1" in
+        --bundle-only) action=bundle out=$2 ;;
+        --local) action=local root=$2 ;;
+        --image) action=image kind=$2 ;;
+        --partition) partition=$2 ;;
+        --size) size=$2 ;;
+        --out) out=$2 ;;
+        --board) board=$2 ;;
+        --model) model=$2 ;;
+        --config) config=$2 ;;
+        --key) key=$2 ;;
+        --wheels) wheels=$2 ;;
+        --version) version=$2 ;;
+        --port) port=$2 ;;
+        esac
+        shift
+        ;;
+    -*) fail "unknown option $1; expected one of: $(usage | grep -o -e '--[a-z-]*' | sort -u | tr '\n' ' ')" ;;
+    *)
+        [ -z "$target" ] || fail "found a second camera, $1; expected one"
+        target=$1
+        ;;
+    esac
+    shift
+done
+case "$action" in
+deploy | status | rollback) [ -n "$target" ] || fail "no camera named; expected root@CAMERA (--help)" ;;
+*) [ -n "$board" ] || fail "expected --board NAME: there is no camera to ask" ;;
+esac
+
+work=$(mktemp -d)
+cleanup() {
+    [ ! -S "$work/ssh" ] || ssh -o ControlPath="$work/ssh" -O exit "$target" 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# One connection for everything, so that a password is asked for once. EDGE_APP_SSH_OPTIONS: split at spaces, on purpose.
+remote() {
+    # shellcheck disable=SC2086,SC2029
+    ssh -p "$port" -o ControlMaster=auto -o ControlPath="$work/ssh" -o ControlPersist=60 ${EDGE_APP_SSH_OPTIONS:-} \
+        "$target" "$@"
+}
+
+# What the device is: sent as text, since a device has none of this checkout.
+# shellcheck disable=SC2016  # it expands there
+where='root=/opt/edge-app; [ -e $root/device.json ] || root=/userdata/edge-app; slots="python3 -sE $root/updater/slots.py"
+init=/etc/init.d/S99edge-app; restart() { if [ -d /run/systemd/system ]; then systemctl daemon-reload
+udevadm control --reload 2>/dev/null; systemctl --no-block restart edge-app; else $init restart; fi; }'
+
+ask_board() {
+    found=$(remote 'cat /proc/device-tree/compatible 2>/dev/null | tr "\0" "\n"; uname -m') || fail "$target: cannot be reached"
+    case "$found" in
+    *rv1126b*) echo rv1126b ;;
+    *rv110[36]* | *rk3562* | *rk3566* | *rk3568* | *rk3576* | *rk3588*)
+        echo "$found" | grep -o -E 'rv110[36]|rk35(62|66|68|76|88)' | tail -n 1
+        ;;
+    *x86_64*) echo amd64 ;;
+    *aarch64*) echo arm64 ;;
+    *) fail "$target: found '$found'; expected --board NAME" ;;
+    esac
+}
+
+# Build $work/release.bundle, with a development key where none is there.
+build() {
+    if [ ! -f "$key" ]; then
+        "$python" "$firmware/build.py" key "$key" >/dev/null
+        echo "made a development key: $key (keep it; cameras trust ${key%.pem}.pub.pem)"
+    fi
+    if [ -z "$wheels" ]; then
+        wheels=$work/wheels
+        "$python" "$firmware/build.py" wheels --board "$board" --python "${1:-3.11}" --out "$wheels"
+    fi
+    set -- --board "$board" --model "$model" --key "$key"
+    [ "$wheels" = none ] || set -- "$@" --wheels "$wheels"
+    [ -z "$version" ] || set -- "$@" --version "$version"
+    "$python" "$firmware/build.py" bundle "$@" --out "$work/release.bundle"
+}
+
+# Lay out what goes to the device: setup.sh with all that it puts in place.
+stage() {
+    mkdir -p "$work/stage/keys" "$work/stage/updater"
+    cp "$firmware"/updater/*.py "$work/stage/updater"
+    cp "$firmware/setup.sh" "$firmware/edge-app.service" "$firmware/S99edge-app" "$firmware/99-edge-app.rules" "$work/stage"
+    cp "${key%.pem}.pub.pem" "$work/stage/keys/$(basename "${key%.pem}").pem"
+    cp "$work/release.bundle" "$work/stage"
+    [ -z "$config" ] || cp "$config" "$work/stage/config.yaml"
+}
+
+case "$action" in
+bundle)
+    build
+    cp "$work/release.bundle" "$out"
+    ;;
+local)
+    build
+    stage
+    mkdir -p "$root"
+    sh "$work/stage/setup.sh" --prefix "$(cd "$root" && pwd)" --board "$board"
+    ;;
+image)
+    if [ -z "$out" ] || [ -z "$size" ]; then fail "--image: expected --size BYTES and --out FILE"; fi
+    build
+    stage
+    printf '%s\n' "$board" >"$work/stage/board"
+    case "$partition" in
+    userdata)
+        sh "$work/stage/setup.sh" --prefix "$work/root" --board "$board" --init busybox
+        cp "$work/root/etc/init.d/S99edge-app" "$work/root/userdata/edge-app"
+        sh "$firmware/image.sh" "$kind" "$work/root/userdata" "$size" userdata "$out"
+        ;;
+    oem)
+        mkdir -p "$work/oem/edge-app"
+        cp -R "$work/stage" "$work/oem/edge-app/seed"
+        sed "s|@ROOT@|/userdata/edge-app|" "$firmware/S99edge-app" >"$work/oem/edge-app/S99edge-app"
+        chmod 0755 "$work/oem/edge-app/S99edge-app"
+        sh "$firmware/image.sh" "$kind" "$work/oem" "$size" oem "$out"
+        ;;
+    *) fail "--partition: found '$partition'; expected userdata or oem" ;;
+    esac
+    ;;
+status)
+    # shellcheck disable=SC2016  # it expands there
+    remote "$where"'; $slots status; if [ -d /run/systemd/system ]; then systemctl --no-pager --lines 5 status edge-app
+else $init status; fi; true'
+    ;;
+rollback)
+    # shellcheck disable=SC2016  # it expands there
+    remote "$where"'; $slots rollback --reason "asked for by deploy.sh" && restart'
+    ;;
+deploy)
+    [ -n "$board" ] || board=$(ask_board)
+    there=$(remote 'python3 -c "import sys; print(\"%d.%d\" % sys.version_info[:2])"') ||
+        fail "$target: python3 does not run there; expected 3.10 or newer"
+    echo "$target: board $board, Python $there"
+    build "$there"
+    stage
+    release=$("$python" "$firmware/build.py" name "$work/release.bundle")
+    # shellcheck disable=SC2016  # it expands there
+    tar -C "$work/stage" -cf - . | remote 'set -e; d=$(mktemp -d); trap "rm -rf $d" EXIT; tar -C "$d" -xf -
+sh "$d/setup.sh" --board '"$board"
+    remote "$where; restart; \$slots follow $release"
+    ;;
+esac

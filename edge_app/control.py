@@ -1,0 +1,129 @@
+"""The Unix socket through which `edge-app status` asks the running daemon: connect, read one JSON object.
+
+The socket lies in state_dir and is open to the daemon's user and group. Nothing is read from who connects, so nothing
+can be sent. Not here: what the state is (daemon.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from edge_app.errors import ConfigError
+from edge_app.frame import JsonValue
+
+_LOG = logging.getLogger(__name__)
+FILE = "control.sock"
+_MODE = 0o660
+_TIMEOUT_S = 2.0  # for a client that does not read
+_LONGEST_PATH = 107  # bytes, of sun_path
+
+
+class ControlSocket:
+    """Answers each connection with `state()` as JSON, on a thread of its own; where there can be none, it warns."""
+
+    def __init__(self, state_dir: Path, state: Callable[[], Mapping[str, JsonValue]]) -> None:
+        self._state = state
+        self._path = state_dir / FILE
+        self._listening: socket.socket | None = None
+        try:
+            self._listening = _listen(self._path)
+        except OSError as exc:  # a full or read-only disk: the camera runs on
+            _LOG.warning("%s: cannot be made: %s; `edge-app status` will not work", self._path, exc)
+            return
+        self._inode = self._path.stat().st_ino
+        Thread(target=self._serve, args=(self._listening,), name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:  # not the socket of one who came after us
+                self._path.unlink()
+        listening.close()
+
+    def _serve(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(_TIMEOUT_S)
+                connection.sendall(json.dumps(self._state()).encode() + b"\n")
+
+
+def ask(state_dir: Path) -> dict[str, Any]:
+    """The state of the daemon that runs with this state_dir. Raises ConfigError where none answers."""
+    path = state_dir / FILE
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUT_S * 2)
+        try:
+            connection.connect(_short(path))
+            data = b"".join(iter(lambda: connection.recv(65536), b""))
+        except PermissionError as exc:
+            raise ConfigError(f"{path}: may not be opened; expected to be the daemon's user or in its group") from exc
+        except OSError as exc:
+            raise ConfigError(
+                f"{path}: no daemon answers ({exc.strerror or exc}); expected a running edge-app"
+            ) from exc
+    answer: dict[str, Any] = json.loads(data)
+    return answer
+
+
+def as_table(state: Mapping[str, Any]) -> str:
+    """The state for people: a line each, what is nested behind dots."""
+    lines = dict(_flat("", state))
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(f"{prefix}.{name}" if prefix else str(name), inner)
+    elif isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        for i, entry in enumerate(value):
+            yield from _flat(f"{prefix}.{entry.get('name', i)}", {k: v for k, v in entry.items() if k != "name"})
+    elif value is None or isinstance(value, bool):
+        yield prefix, {True: "yes", False: "no", None: "-"}[value]
+    else:
+        yield prefix, f"{value:.3f}" if isinstance(value, float) else str(value) if value or value == 0 else "none"
+
+
+def _listen(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()  # of a process that was killed; the outbox's lock tells of one that runs
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(listening.fileno(), _MODE)  # before it is bound, so that it is never wider open than this
+        listening.bind(_short(path))
+        path.chmod(_MODE)  # and what the umask took away again
+        listening.listen(8)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _short(path: Path) -> str:
+    """The path as it fits into a socket's address: where it is too long, from here on."""
+    text = str(path)
+    if len(os.fsencode(text)) <= _LONGEST_PATH:
+        return text
+    relative = os.path.relpath(path)
+    if len(os.fsencode(relative)) <= _LONGEST_PATH:
+        return relative
+    raise OSError(f"the path has more than {_LONGEST_PATH} bytes")

@@ -1,0 +1,132 @@
+"""Where log lines go and how they look: journald's native protocol, JSON lines or plain text; never in floods.
+
+A line of code that logs more than 5 times a minute is held back and counted. Passwords in URLs are blanked, whoever
+logged them. Not here: what is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal, TextIO
+
+LogFormat = Literal["auto", "journal", "json", "text"]
+
+_JOURNAL = Path("/run/systemd/journal/socket")
+_BURST = 5
+_WINDOW_S = 60.0
+_SITES = 512  # lines of code that are remembered
+_MAX_BYTES = 48 * 1024  # of one entry: a datagram has to fit the socket's buffer
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
+_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def configure(form: LogFormat, stream: TextIO, environ: Mapping[str, str], journal: Path = _JOURNAL) -> None:
+    """Send every log line from INFO on to one place. `auto`: to journald where `stream` leads there, else as text."""
+    if form == "auto":
+        form = "journal" if _leads_to_journal(stream, environ) and journal.exists() else "text"
+    handler: logging.Handler = JournalHandler(journal) if form == "journal" else logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.addFilter(RateLimit())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class RateLimit(logging.Filter):
+    """Lets a line of code log 5 times a minute; the next line after that says how many were left out."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now_s = now_s
+        self._sites: dict[tuple[str, int], tuple[float, int]] = {}  # since when, how many
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        site, now_s = (record.pathname, record.lineno), self._now_s()
+        since_s, count = self._sites.get(site, (now_s, 0))
+        if now_s - since_s >= _WINDOW_S:
+            if count > _BURST:
+                record.msg, record.args = f"{record.getMessage()} ({count - _BURST} like it were left out)", ()
+            since_s, count = now_s, 0
+        if site not in self._sites and len(self._sites) >= _SITES:
+            self._sites.clear()
+        self._sites[site] = since_s, count + 1
+        return count < _BURST
+
+
+class TextFormatter(logging.Formatter):
+    """`WARNING edge_app.capture: camera: no frame for 10.0 s; trying again`, tracebacks behind it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _PASSWORD.sub("…", super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: utc, level, logger, message, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "utc": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return _PASSWORD.sub("…", json.dumps(entry, ensure_ascii=False))
+
+
+class JournalHandler(logging.Handler):
+    """Native entries to journald: level as PRIORITY, logger, file and line as fields of their own."""
+
+    def __init__(self, address: Path) -> None:
+        super().__init__()
+        self._address = str(address)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        fields = {
+            "MESSAGE": _PASSWORD.sub("…", message),
+            "PRIORITY": str(_PRIORITY.get(record.levelno, 6)),
+            "SYSLOG_IDENTIFIER": "edge-app",
+            "LOGGER": record.name,
+            "CODE_FILE": record.pathname,
+            "CODE_LINE": str(record.lineno),
+        }
+        try:
+            self._socket.sendto(b"".join(_field(name, text) for name, text in fields.items()), self._address)
+        except OSError:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
+
+
+def _field(name: str, text: str) -> bytes:
+    """One field of journald's native protocol: a value with newlines goes with its length in front."""
+    value = text.encode("utf-8", "replace")[:_MAX_BYTES]
+    if b"\n" not in value:
+        return name.encode() + b"=" + value + b"\n"
+    return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
+
+
+def _leads_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether systemd connected this stream to the journal: $JOURNAL_STREAM is its device and inode."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

@@ -1,0 +1,370 @@
+// The page: looks at the camera, changes nothing. One live socket while it is visible, and two small requests every 2 s.
+"use strict";
+
+const POLL_MS = 2000;
+const HISTORY = 150; // polls in the plots: five minutes
+const TRAIL = 30; // positions of a track that are drawn
+const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]; // Okabe and Ito
+const $ = (id) => document.getElementById(id);
+
+const hidden = new Set(); // heads and rules that are switched off in this view
+const trails = new Map(); // track id -> its latest positions, 0..1
+const history = [];
+const drawn = []; // corners of the shape that is being drawn, 0..1
+let socket = null;
+let last = null; // the latest {result, overlay}
+let state = null;
+let shown = 0;
+let shownSince = performance.now();
+let seenEvents = "";
+
+// ---- What is asked for
+
+async function ask(path) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(8000) });
+  if (answer.status === 401) {
+    showLogin(true);
+    throw new Error("expected a token");
+  }
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function poll() {
+  if (document.visibilityState === "visible") {
+    try {
+      state = await ask("api/status");
+      const events = await ask("api/events");
+      showLogin(false);
+      showState();
+      showEvents(events);
+      look();
+    } catch (error) {
+      $("headline").textContent = `no answer from the camera (${error.message})`;
+      $("headline").className = "bad";
+    }
+  } else if (socket) {
+    socket.close(); // nobody looks: cost nothing
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+function look() {
+  if (socket) return;
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(`${scheme}//${location.host}${location.pathname}api/live`);
+  socket.binaryType = "arraybuffer";
+  let results = null;
+  socket.onmessage = async ({ data }) => {
+    if (typeof data === "string") {
+      results = JSON.parse(data);
+      return;
+    }
+    const mine = results;
+    const bitmap = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
+    show(bitmap, mine);
+    bitmap.close();
+  };
+  socket.onclose = () => {
+    socket = null;
+    if ($("login").hidden) $("notice").textContent = "the live view was cut off; trying again…";
+  };
+}
+
+function showLogin(wanted) {
+  $("login").hidden = !wanted;
+  $("page").hidden = wanted;
+  $("logout").hidden = wanted || !document.body.dataset.token;
+  if (wanted && socket) socket.close();
+}
+
+$("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await fetch("api/login", { method: "POST", body: $("token").value });
+  $("login-error").textContent = answer.ok ? "" : await answer.text();
+  if (!answer.ok) return;
+  $("token").value = "";
+  document.body.dataset.token = "shown";
+  showLogin(false);
+});
+
+$("logout").addEventListener("click", async () => {
+  await fetch("api/logout", { method: "POST" });
+  delete document.body.dataset.token;
+  showLogin(true);
+});
+
+// ---- The live view
+
+function show(bitmap, results) {
+  for (const id of ["picture", "marks"]) {
+    if ($(id).width !== bitmap.width || $(id).height !== bitmap.height) {
+      $(id).width = bitmap.width;
+      $(id).height = bitmap.height;
+    }
+  }
+  $("picture").getContext("2d").drawImage(bitmap, 0, 0);
+  $("notice").textContent = "";
+  last = results;
+  follow(results.result.heads);
+  mark();
+  showReadings();
+  shown += 1;
+  const now = performance.now();
+  if (now - shownSince > 2000) {
+    $("pace").textContent = `${((shown * 1000) / (now - shownSince)).toFixed(1)} pictures/s, frame ${results.result.frame}`;
+    shown = 0;
+    shownSince = now;
+  }
+}
+
+function follow(heads) {
+  const present = new Set();
+  for (const { detections = [] } of Object.values(heads)) {
+    for (const { track_id: id, box } of detections) {
+      if (!id) continue;
+      present.add(id);
+      const trail = trails.get(id) || [];
+      trail.push([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]);
+      trails.set(id, trail.slice(-TRAIL));
+    }
+  }
+  for (const id of trails.keys()) if (!present.has(id)) trails.delete(id);
+}
+
+function mark() {
+  const canvas = $("marks");
+  const pen = canvas.getContext("2d");
+  const scale = Math.max(1, canvas.width / Math.max(1, canvas.clientWidth)); // so that text keeps its size on a phone
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.lineWidth = 2 * scale;
+  pen.font = `${Math.round(12 * scale)}px system-ui, sans-serif`;
+  if (last) {
+    Object.entries(last.result.heads).forEach(([name, head], position) => {
+      if (!hidden.has(name)) markHead(pen, head, COLORS[position % COLORS.length], scale);
+    });
+    if (!hidden.has("rules")) for (const shape of last.overlay) markShape(pen, shape, scale);
+  }
+  markDrawn(pen, scale);
+}
+
+function markHead(pen, head, color, scale) {
+  const [width, height] = [pen.canvas.width, pen.canvas.height];
+  pen.strokeStyle = color;
+  for (const { label, score, box, track_id: id, keypoints = [] } of head.detections || []) {
+    const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
+    pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+    tag(pen, `${label}${id ? ` #${id}` : ""} ${score.toFixed(2)}`, x1, y1, color, scale);
+    for (const [x, y] of keypoints) pen.fillRect(x * width - 2, y * height - 2, 4, 4);
+    if (id && trails.has(id)) path(pen, trails.get(id), false);
+  }
+  for (const { label, score, polygon } of head.segments || []) {
+    path(pen, polygon, true);
+    pen.fillStyle = `${color}40`;
+    pen.fill();
+    tag(pen, `${label} ${score.toFixed(2)}`, polygon[0][0] * width, polygon[0][1] * height, color, scale);
+  }
+}
+
+function markShape(pen, { points, text, closed, alert }, scale) {
+  if (!points.length) return; // a caption: stands under "Now"
+  const color = alert ? "#ff5050" : "#e0e0e0";
+  pen.strokeStyle = color;
+  path(pen, points, closed);
+  if (text) tag(pen, text, points[0][0] * pen.canvas.width, points[0][1] * pen.canvas.height, color, scale);
+}
+
+function markDrawn(pen, scale) {
+  if (!drawn.length) return;
+  pen.strokeStyle = "#ff00ff";
+  pen.fillStyle = "#ff00ff";
+  path(pen, drawn, $("shape").value !== "line");
+  for (const [x, y] of drawn) {
+    pen.fillRect(x * pen.canvas.width - 3 * scale, y * pen.canvas.height - 3 * scale, 6 * scale, 6 * scale);
+  }
+}
+
+function path(pen, points, closed) {
+  pen.beginPath();
+  for (const [x, y] of points) pen.lineTo(x * pen.canvas.width, y * pen.canvas.height);
+  if (closed) pen.closePath();
+  pen.stroke();
+}
+
+function tag(pen, text, x, y, color, scale) {
+  const height = 15 * scale;
+  const width = pen.measureText(text).width + 4 * scale;
+  const left = Math.max(0, Math.min(x, pen.canvas.width - width));
+  const top = y >= height ? y - height : y;
+  pen.fillStyle = color;
+  pen.fillRect(left, top, width, height);
+  pen.fillStyle = "#000";
+  pen.fillText(text, left + 2 * scale, top + 12 * scale);
+}
+
+// ---- State, readings, events
+
+function showState() {
+  const faults = Object.entries(state.faults).map(([name, value]) => `${name}: ${value.error || value.reason || value.state || ""}`);
+  if (state.stuck) faults.push(state.stuck);
+  if (state.reload_error) faults.push(`new configuration refused: ${state.reload_error}`);
+  $("headline").textContent = faults.length ? faults.join(" · ") : `${state.model}: camera ${state.source.state}, ${state.backend}`;
+  $("headline").className = faults.length ? "bad" : "";
+  const queued = state.publish.sinks.reduce((sum, sink) => sum + sink.queued, 0);
+  history.push(Object.fromEntries(Object.entries(state.stages).map(([name, stage]) => [name, stage.p50_ms])));
+  if (history.length > HISTORY) history.shift();
+  rows($("health"), [
+    ["frames", state.frames],
+    ["dropped / skipped", `${state.source.dropped} / ${state.skipped}`],
+    ["does", state.rung],
+    ["latency", unit(state.latency_s, "s")],
+    ["memory", unit(state.resident_mb, "MB")],
+    ["memory left", unit(state.available_mb, "MB")],
+    ["temperature", unit(state.temperature_c, "°C")],
+    ["messages queued / lost", `${queued} / ${state.publish.lost}`],
+    ...state.publish.sinks.map((sink) => [`sink ${sink.name}`, sink.last_error ? `${sink.sent} sent; ${sink.last_error}` : `${sink.sent} sent`]),
+    ["backend rebuilt", state.rebuilt],
+    ["up", unit(Math.round(state.uptime_s), "s")],
+    ["version", state.version],
+  ]);
+  showToggles();
+  plot();
+}
+
+const unit = (value, name) => (value === null ? "unknown" : `${value} ${name}`);
+
+function rows(table, pairs) {
+  table.tBodies[0].replaceChildren(
+    ...pairs.map(([name, value]) => {
+      const row = document.createElement("tr");
+      for (const text of [name, value]) row.insertCell().textContent = text;
+      return row;
+    }),
+  );
+}
+
+function showToggles() {
+  const names = [...Object.keys(state.heads), "rules"];
+  if ($("toggles").dataset.names === names.join()) return;
+  $("toggles").dataset.names = names.join();
+  $("toggles").replaceChildren(
+    ...names.map((name, position) => {
+      const label = document.createElement("label");
+      const box = document.createElement("input");
+      box.type = "checkbox";
+      box.checked = !hidden.has(name);
+      box.addEventListener("change", () => {
+        if (box.checked) hidden.delete(name);
+        else hidden.add(name);
+        mark();
+      });
+      if (name !== "rules") label.style.setProperty("--color", COLORS[position % COLORS.length]);
+      label.append(box, name);
+      return label;
+    }),
+  );
+  $("shape-head").replaceChildren(...Object.keys(state.heads).map((name) => new Option(name, name, false, name === state.tracked)));
+}
+
+function showReadings() {
+  const pairs = last.overlay.filter(({ text }) => text).map(({ text }) => ["rule", text]);
+  for (const [name, head] of Object.entries(last.result.heads)) {
+    if (head.classification) pairs.push([name, head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-"]);
+    if (head.detections) pairs.push([name, `${head.detections.length} found`]);
+    if (head.segments) pairs.push([name, `${head.segments.length} regions`]);
+  }
+  rows($("readings"), pairs);
+}
+
+function showEvents(events) {
+  const key = JSON.stringify(events);
+  if (key === seenEvents) return;
+  seenEvents = key;
+  const latest = new Map(); // event id -> its last word, in order of their beginnings
+  for (const event of events) latest.set(event.event_id, event);
+  const items = [...latest.values()].reverse().slice(0, 50).map((event) => {
+    const item = document.createElement("li");
+    item.dataset.event = event.event_id;
+    if (!event.end) item.className = "open";
+    if (event.rule_type === "runtime") item.classList.add("fault");
+    const value = Object.entries(event.value).filter(([name]) => name !== "box").map(([name, text]) => `${name} ${typeof text === "object" ? JSON.stringify(text) : text}`);
+    const when = document.createElement("span");
+    when.className = "quiet";
+    when.textContent = ` ${new Date(event.start).toLocaleTimeString()}${event.end ? ` – ${new Date(event.end).toLocaleTimeString()}` : ""}`;
+    item.append(`${event.rule}: ${value.join(", ")}`, when);
+    if (event.snapshot) {
+      const picture = new Image();
+      picture.loading = "lazy";
+      picture.alt = "the moment it began";
+      picture.src = `api/snapshots/${encodeURIComponent(event.event_id)}`;
+      item.append(picture);
+    }
+    return item;
+  });
+  if (items.length) $("events").replaceChildren(...items);
+}
+
+function plot() {
+  const canvas = $("plot");
+  const pen = canvas.getContext("2d");
+  const names = Object.keys(state.stages);
+  const top = Math.max(1, ...history.flatMap((point) => Object.values(point)));
+  const step = canvas.width / (HISTORY - 1);
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.lineWidth = 2;
+  names.forEach((name, position) => {
+    pen.strokeStyle = COLORS[position % COLORS.length];
+    pen.beginPath();
+    history.forEach((point, i) => pen.lineTo(canvas.width - (history.length - 1 - i) * step, canvas.height - 4 - ((point[name] || 0) / top) * (canvas.height - 8)));
+    pen.stroke();
+  });
+  $("legend").replaceChildren(
+    ...names.map((name, position) => {
+      const square = document.createElement("span");
+      square.style.color = COLORS[position % COLORS.length];
+      square.textContent = "■";
+      const label = document.createElement("span");
+      label.append(square, ` ${name} ${state.stages[name].p50_ms.toFixed(1)}  `);
+      return label;
+    }),
+    `top ${top.toFixed(0)} ms`,
+  );
+}
+
+// ---- Drawing
+
+$("marks").addEventListener("pointerdown", (event) => {
+  if (!$("drawing").open) return;
+  event.preventDefault();
+  const frame = $("marks").getBoundingClientRect();
+  const point = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
+  if ($("shape").value === "line" && drawn.length === 2) drawn.length = 0;
+  drawn.push(point.map((value) => Math.round(Math.min(1, Math.max(0, value)) * 1000) / 1000));
+  showDrawn();
+});
+
+$("drawing").addEventListener("toggle", () => document.body.classList.toggle("drawing", $("drawing").open));
+$("undo").addEventListener("click", () => (drawn.pop(), showDrawn()));
+$("clear").addEventListener("click", () => ((drawn.length = 0), showDrawn()));
+$("copy").addEventListener("click", () => {
+  getSelection().selectAllChildren($("yaml")); // all that plain HTTP from another machine allows
+  if (navigator.clipboard) navigator.clipboard.writeText($("yaml").textContent);
+});
+for (const id of ["shape", "shape-name", "shape-head"]) $(id).addEventListener("input", showDrawn);
+
+function showDrawn() {
+  const shape = $("shape").value;
+  const points = `[${drawn.map(([x, y]) => `[${x}, ${y}]`).join(", ")}]`;
+  const rule = `- {name: ${$("shape-name").value || "zone-1"}, type: ${shape}, head: ${$("shape-head").value}`;
+  const enough = shape === "line" ? drawn.length === 2 : drawn.length >= 3;
+  const texts = {
+    zone: `rules:\n  ${rule}, polygon: ${points}}`,
+    line: `rules:\n  ${rule}, line: ${points}}`,
+    mask: `source:\n  mask:\n    - ${points}`,
+  };
+  $("yaml").textContent = enough ? texts[shape] : `${drawn.length} corners; ${shape === "line" ? "a line has 2" : "at least 3"}`;
+  mark();
+}
+
+showDrawn();
+poll();

@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Make a signed bundle of this checkout and a model, for one board: the same input gives the same bytes.
+
+    python3 firmware_bundle/build.py key ~/.config/edge-app/signing.pem
+    python3 firmware_bundle/build.py wheels --board rk3588 --out wheels/
+    python3 firmware_bundle/build.py bundle --board rk3588 --model models/digits --key … --wheels wheels/ --out FILE
+
+Only the signature differs between two builds. Needs python3-yaml and openssl; `wheels` needs python3-pip.
+Not here: the format as a device reads it (updater/bundle.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
+sys.path.insert(0, str(HERE / "updater"))
+
+import bundle as format_  # noqa: E402  (lies beside the updater, which is copied to devices without this file)
+from boards import BOARDS, Board  # noqa: E402
+
+HOST_ONLY = ("compiler", "bench")
+SCHEMAS = {"config": 1, "outbox": 1}
+
+
+class Unbuildable(Exception):
+    """A bundle cannot be made: one line with what was found and what was expected."""
+
+
+def release_files(board: Board, model: Path, wheels: Path | None, config: Path | None) -> dict[str, tuple[bytes, bool]]:
+    """Everything of a release: by path, its bytes and whether it is executable. Raises Unbuildable."""
+    files = {f"lib/{name}": (data, False) for name, data in _package()}
+    files |= {f"models/{model.name}/{name}": ((model / name).read_bytes(), False) for name in model_files(model, board)}
+    for wheel in sorted(wheels.glob("*.whl")) if wheels else ():
+        files |= {f"lib/{name}": (data, False) for name, data in _wheel(wheel)}
+    text = (config or HERE / "release/config.yaml").read_text(encoding="utf-8")
+    for word, value in {"@MODEL@": model.name, "@BACKEND@": board.backend}.items():
+        text = text.replace(word, value)
+    files["config.yaml"] = text.encode(), False
+    for name in ("edge-app", "start"):
+        files[name] = (HERE / "release" / name).read_bytes(), True
+    return files
+
+
+def model_files(model: Path, board: Board) -> list[str]:
+    """The files of a model folder that a board needs: manifest, its own graphs, labels, golden vectors."""
+    try:
+        import yaml
+    except ImportError:
+        raise Unbuildable("the library yaml is not there; expected the Debian package python3-yaml") from None
+    path = model / "model.yaml"
+    try:
+        manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+        heads = manifest["heads"].values()
+        graphs = [*manifest.get("backbone", {}).get("graphs", ()), *(h["graph"] for h in heads if "graph" in h)]
+        names = {graph.get(board.target) for graph in graphs} | {
+            manifest.get("fused", {}).get(board.target, "model.yaml")
+        }
+        labels = {head["labels"] for head in heads if isinstance(head.get("labels"), str)}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
+        raise Unbuildable(f"{path}: cannot be used: {exc}; expected a model folder") from None
+    if None in names:
+        raise Unbuildable(f"{path}: a graph has no file for {board.target}; expected the model compiled for it")
+    names |= {"model.yaml", *(name for name in (*labels, "golden.npz") if (model / name).is_file())}
+    missing = sorted(name for name in names if not (model / name).is_file())
+    if missing:
+        raise Unbuildable(f"{model / missing[0]}: not there; expected what model.yaml names")
+    return sorted(names)
+
+
+def pack(files: Mapping[str, tuple[bytes, bool]], fields: Mapping[str, Any], key: Path) -> bytes:
+    """A signed bundle of these files. fields: version, board and whatever else differs from the defaults."""
+    ordered = sorted(files)
+    deflate = zlib.compressobj(6)  # 9 takes three times as long for 1 % less
+    payload = b"".join(deflate.compress(files[name][0]) for name in ordered) + deflate.flush()
+    manifest = {
+        "format": format_.FORMAT,
+        "product": format_.PRODUCT,
+        "minimum_version": "0.0",
+        "allow_older": False,
+        "schemas": SCHEMAS,
+        **fields,
+        "payload_bytes": len(payload),
+        "payload_sha256": hashlib.sha256(payload).hexdigest(),
+        "files": [_described(name, *files[name]) for name in ordered],
+    }
+    return seal(json.dumps(manifest, indent=0, sort_keys=True).encode(), payload, key)
+
+
+def seal(manifest: bytes, payload: bytes, key: Path) -> bytes:
+    """Put signature and parts together. Raises Unbuildable where the key cannot sign."""
+    command = ["openssl", "dgst", "-sha256", "-sign", str(key)]
+    signed = subprocess.run(command, input=manifest, capture_output=True, check=False)
+    if signed.returncode:
+        raise Unbuildable(f"{key}: cannot sign: {signed.stderr.decode(errors='replace').splitlines()[:1]}")
+    sizes = f"{len(manifest)} {len(signed.stdout)}\n".encode()
+    return format_.MAGIC + sizes + manifest + signed.stdout + payload
+
+
+def manifest_of(data: bytes) -> format_.Manifest:
+    """What a bundle says of itself; its signature is not looked at. Raises Refused."""
+    size = int(data[len(format_.MAGIC) :].split(b" ", 1)[0])
+    start = data.index(b"\n") + 1
+    return format_.parse(data[start : start + size])
+
+
+def make_key(private: Path) -> Path:
+    """Make an ECDSA P-256 key; `private` is readable by its owner only. Returns the public key's file beside it.
+
+    The private key belongs on the machine that makes releases, or in a vault; never in a checkout or on a camera.
+    """
+    public = private.with_suffix(".pub.pem")
+    private.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.close(os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise Unbuildable(f"{private}: is there already; expected a new file: a key is never written over") from None
+    command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(private)]
+    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)], check=True)
+    return public
+
+
+def fetch_wheels(board: Board, python: str, folder: Path) -> None:
+    """Download what wheels/ lists for a board, for its Python (`3.11`)."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    platform = ["--platform", board.platform, "--python-version", python] if board.platform != "any" else []
+    done = subprocess.run([*command, *platform, "-d", folder, "-r", HERE / f"wheels/{board.wheels}.txt"], check=False)
+    if done.returncode:
+        raise Unbuildable(
+            f"wheels/{board.wheels}.txt: pip could not fetch it all for {board.platform}, Python {python}"
+        )
+
+
+def project_version() -> str:
+    text = (PROJECT / "edge_app/__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.*)"$', text, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def _package() -> Iterator[tuple[str, bytes]]:
+    for path in sorted((PROJECT / "edge_app").rglob("*")):
+        name = path.relative_to(PROJECT)
+        hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and name.parts[1] not in HOST_ONLY and path.suffix != ".md":
+            yield name.as_posix(), path.read_bytes()
+
+
+def _wheel(path: Path) -> Iterator[tuple[str, bytes]]:
+    """What importing needs of a wheel: scripts and other data stay behind."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if not name.endswith("/") and ".data/" not in name:
+                yield name, archive.read(name)
+
+
+def _described(path: str, data: bytes, executable: bool) -> dict[str, object]:
+    digest = hashlib.sha256(data).hexdigest()
+    return {"path": path, "bytes": len(data), "sha256": digest, "executable": executable}
+
+
+def _bundle(arguments: argparse.Namespace) -> None:
+    board = BOARDS[arguments.board]
+    files = release_files(board, arguments.model.resolve(), arguments.wheels, arguments.config)
+    fields = {
+        "version": arguments.version or project_version(),
+        "board": arguments.board,
+        "minimum_version": arguments.minimum_version,
+        "allow_older": arguments.allow_older,
+    }
+    data = pack(files, fields, arguments.key)
+    manifest_of(data)  # what a device would refuse is better noticed here
+    arguments.out.write_bytes(data)
+    unpacked = sum(len(content) for content, _ in files.values())
+    print(f"{arguments.out}: {len(data):,} bytes, {len(files)} files, {unpacked:,} bytes unpacked")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 2 the user can fix it (one line on stderr)."""
+    parser = argparse.ArgumentParser(prog="build.py", description="Make keys and signed bundles.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    make = commands.add_parser("bundle", help="a signed bundle of this checkout and a model")
+    make.add_argument("--board", choices=sorted(BOARDS), required=True)
+    make.add_argument("--model", type=Path, default=PROJECT / "models/digits", metavar="DIR")
+    make.add_argument("--key", type=Path, required=True, metavar="FILE", help="private, PEM")
+    make.add_argument("--wheels", type=Path, metavar="DIR", help="what `build.py wheels` fetched")
+    make.add_argument("--config", type=Path, metavar="FILE", help="instead of release/config.yaml")
+    make.add_argument("--version", metavar="V", help="default: the package's")
+    make.add_argument("--minimum-version", default="0.0", metavar="V", help="the oldest release it can follow")
+    make.add_argument("--allow-older", action="store_true", help="let it replace a newer release")
+    make.add_argument("--out", type=Path, required=True, metavar="FILE")
+    key = commands.add_parser("key", help="a new signing key; the public one is written beside it")
+    key.add_argument("private", type=Path)
+    name = commands.add_parser("name", help="the name that a bundle's release will have on the device")
+    name.add_argument("bundle", type=Path)
+    wheels = commands.add_parser("wheels", help="fetch the libraries that a board's distribution does not have")
+    wheels.add_argument("--board", choices=sorted(BOARDS), required=True)
+    wheels.add_argument("--python", default="3.11", metavar="V", help="the board's, default: 3.11")
+    wheels.add_argument("--out", type=Path, required=True, metavar="DIR")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.command == "bundle":
+            _bundle(arguments)
+        elif arguments.command == "name":
+            print(manifest_of(arguments.bundle.read_bytes()).release)
+        elif arguments.command == "key":
+            print(make_key(arguments.private))
+        else:
+            fetch_wheels(BOARDS[arguments.board], arguments.python, arguments.out)
+    except (Unbuildable, format_.Refused, OSError) as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+#!/bin/sh
+# What deploy.sh runs on the device, from the folder that it sent: put updater, key and service in place, and install the
+# bundle beside them. Does not start anything. With --prefix DIR on a root directory instead of this device.
+#
+#   sh setup.sh --board BOARD [--prefix DIR] [--root /opt/edge-app] [--init systemd|busybox|seed]
+#
+# seed: called by the init script itself, which is in place.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd) # may be read-only: a seed in /oem
+prefix='' board='' root='' init='' python=${EDGE_APP_PYTHON:-python3}
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --prefix) prefix=$2 ;;
+    --board) board=$2 ;;
+    --root) root=$2 ;;
+    --init) init=$2 ;;
+    *)
+        echo "setup.sh: unknown option $1" >&2
+        exit 2
+        ;;
+    esac
+    shift 2
+done
+
+if [ -z "$init" ]; then
+    init=busybox
+    for each in "$prefix/run/systemd/system" "$prefix/lib/systemd/systemd" "$prefix/usr/lib/systemd/systemd"; do
+        [ ! -e "$each" ] || init=systemd
+    done
+fi
+if [ -z "$root" ]; then
+    root=/opt/edge-app
+    [ "$init" = systemd ] || root=/userdata/edge-app
+fi
+if [ "$init" = systemd ] && [ "$root" != /opt/edge-app ]; then
+    echo "setup.sh: --root $root: the systemd unit expects /opt/edge-app" >&2
+    exit 2
+fi
+if [ "$init" = systemd ]; then state=/var/lib/edge-app; else state=$root/data; fi
+on=$prefix$root
+
+# Exchange a file at once: an interrupted copy leaves the old one.
+put() {
+    mkdir -p "$(dirname "$2")"
+    cp "$1" "$2.new"
+    chmod "$3" "$2.new"
+    mv "$2.new" "$2"
+}
+
+slots() { "$python" -sE "$here/updater/slots.py" --root "$on" "$@"; }
+
+for program in "$python" openssl; do
+    command -v "$program" >/dev/null 2>&1 || {
+        echo "setup.sh: $program is not there; see firmware_bundle/README.md for what a board needs" >&2
+        exit 2
+    }
+done
+mkdir -p "$on/keys" "$on/config"
+[ -d "$on/credentials" ] || mkdir -m 0700 "$on/credentials"
+[ -f "$on/device.json" ] || {
+    printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$on/device.json.new"
+    mv "$on/device.json.new" "$on/device.json"
+}
+for key in "$here"/keys/*.pem; do
+    [ ! -e "$key" ] || put "$key" "$on/keys/$(basename "$key")" 0644
+done
+slots adopt
+if [ "$init" = systemd ]; then
+    put "$here/edge-app.service" "$prefix/etc/systemd/system/edge-app.service" 0644
+    put "$here/99-edge-app.rules" "$prefix/etc/udev/rules.d/99-edge-app.rules" 0644
+    wants=$prefix/etc/systemd/system/multi-user.target.wants
+    mkdir -p "$wants"
+    ln -sf ../edge-app.service "$wants/edge-app.service"
+    ln -sfn "$state" "$on/data" # where configurations look for it, on every kind of board
+elif [ "$init" = busybox ]; then
+    mkdir -p "$prefix/etc/init.d"
+    sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$prefix/etc/init.d/S99edge-app.new"
+    chmod 0755 "$prefix/etc/init.d/S99edge-app.new"
+    mv "$prefix/etc/init.d/S99edge-app.new" "$prefix/etc/init.d/S99edge-app"
+fi
+[ "$init" = systemd ] || mkdir -p "$on/data"
+[ ! -f "$here/config.yaml" ] || put "$here/config.yaml" "$on/config/config.yaml" 0644
+slots install "$here/release.bundle"
+sync

@@ -1,0 +1,94 @@
+"""state.json and device.json: what a device knows of its releases and of itself.
+
+Not here: what is done with it (slots.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import durable
+from bundle import Refused
+
+TRIES = 3
+_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A release that has not proved itself. boot_id: of the boot that started it first; None: not started yet."""
+
+    release: str
+    tries_left: int = TRIES
+    boot_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a release was taken back."""
+
+    release: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class State:
+    """good: what runs when nothing is on trial. previous: what `rollback` goes back to."""
+
+    good: str | None = None
+    previous: str | None = None
+    trial: Trial | None = None
+    failed: Failure | None = None
+
+    @property
+    def chosen(self) -> str | None:
+        """The release that the next start runs."""
+        return self.trial.release if self.trial else self.good
+
+
+@dataclass(frozen=True)
+class Device:
+    """What this device is. wipe: the folders whose contents are the owner's."""
+
+    board: str
+    wipe: tuple[str, ...]
+
+
+def read(path: Path) -> State:
+    """The state that a file holds. Raises FileNotFoundError, or ValueError where it is not one."""
+    try:
+        with path.open("rb") as file:
+            fields = json.loads(file.read(_MAX_BYTES))
+        trial, failed = fields["trial"], fields["failed"]
+        return State(
+            _name(fields["good"]),
+            _name(fields["previous"]),
+            Trial(**trial) if trial else None,
+            Failure(**failed) if failed else None,
+        )
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise ValueError(f"{path}: cannot be read: {exc}") from exc
+
+
+def write(path: Path, state: State) -> None:
+    """Exchange the state, at once and durably."""
+    durable.replace(path, (json.dumps({"format": 1, **asdict(state)}, indent=1) + "\n").encode())
+
+
+def read_device(path: Path) -> Device:
+    """Raises Refused where the file is not what deploy.sh writes."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return Device(str(fields["board"]), tuple(map(str, fields["wipe"])))
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise Refused(f"{path}: cannot be read: {exc}; expected board and wipe, as deploy.sh writes it") from None
+
+
+def _name(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"found {value!r:.40}; expected the name of a release")
+    return value

@@ -1,0 +1,92 @@
+"""The trial of a new release: follow what it reports of itself, then keep it or take it back.
+
+Not here: whether a camera is healthy; the release says that in its health file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from slots import Slots
+
+TRIAL_S = 30.0
+_MAX_BYTES = 1 << 16
+
+
+def follow(
+    slots: Slots,
+    health: Path,
+    timeout_s: float,
+    clock: Callable[[], float],
+    wait: Callable[[float], None],
+    *,
+    pid: int | None = None,
+) -> tuple[bool, str]:
+    """Follow the health file of the release on trial: keep the release, or take it back.
+
+    Returns whether the running release may go on, and a line for the log. The file is JSON: `verdict` is `healthy`,
+    `failed` or `waiting`, and `reason` says for what. pid: of the release's program; where it ends on its own, the next
+    start counts that, and this is no verdict.
+    """
+    state = slots.state()
+    if state.trial is None:
+        return True, ""
+    release, end = state.trial.release, clock() + timeout_s
+    found, reason = "waiting", "it reported nothing"
+    while clock() < end and found == "waiting":
+        wait(0.25)
+        found, reason = read_health(health) or (found, reason)
+        if found == "waiting" and pid is not None and not alive(pid):
+            return False, f"{release}: ended: {reason}"
+    if found == "healthy":
+        slots.mark_good()
+        return True, f"{release}: healthy; kept"
+    if found == "waiting":
+        reason = f"not healthy within {timeout_s:.0f} s: {reason}"
+    back = slots.rollback(reason)
+    if back is None:
+        return True, f"{release}: {reason}; there is none to go back to"
+    return False, f"{release}: {reason}; going back to {back}"
+
+
+def verdict(
+    slots: Slots, release: str, timeout_s: float, clock: Callable[[], float], wait: Callable[[float], None]
+) -> tuple[bool, str]:
+    """Wait until a release, started by somebody else, is kept or taken back. Returns which, and a line to print."""
+    end = clock() + timeout_s
+    while clock() < end:
+        state = slots.state()
+        if state.failed and state.failed.release == release:
+            return False, f"{release}: taken back: {state.failed.reason}; {state.chosen} runs"
+        if state.good == release and state.trial is None:
+            return True, f"{release}: healthy; kept"
+        wait(0.5)
+    return False, f"{release}: no verdict within {timeout_s:.0f} s"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
+
+
+def read_health(path: Path) -> tuple[str, str] | None:
+    """Verdict and reason; None where there is no whole report. The file is the release's: nothing in it is trusted."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            fields = json.loads(file.read(_MAX_BYTES))
+        found, reason = fields["verdict"], fields["reason"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if found not in ("healthy", "failed", "waiting") or not isinstance(reason, str):
+        return None
+    return found, "".join(c if c.isprintable() else " " for c in reason[:300])

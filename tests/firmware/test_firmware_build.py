@@ -1,0 +1,156 @@
+"""The bundle of this checkout: the same bytes each time, only what the board needs, and small."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import build
+import bundle
+import pytest
+import slots
+from boards import BOARDS
+
+from tests.conftest import PROJECT
+from tests.firmware.device import FIRMWARE
+
+MODEL = PROJECT / "models/digits"
+
+
+@pytest.fixture(scope="module")
+def files():
+    return build.release_files(BOARDS["arm64"], MODEL, None, None)
+
+
+def test_two_builds_differ_in_the_signature_only(keys, files):
+    again = build.release_files(BOARDS["arm64"], MODEL, None, None)
+    fields = {"version": "1.0", "board": "arm64"}
+    one, two = (build.pack(each, fields, keys["ours"]) for each in (files, again))
+
+    def unsigned(data):
+        sizes = [int(n) for n in data.split(b"\n")[0].split()[-2:]]
+        begin = data.index(b"\n") + 1
+        return data[begin : begin + sizes[0]], data[begin + sum(sizes) :]
+
+    assert unsigned(one) == unsigned(two)
+
+
+def test_it_holds_what_a_device_needs_and_nothing_of_the_host(files):
+    assert {"start", "edge-app", "config.yaml", "lib/edge_app/cli.py", "lib/edge_app/messages.schema.json"} <= set(
+        files
+    )
+    assert {"models/digits/model.yaml", "models/digits/golden.npz", "models/digits/backbone.onnx"} <= set(files)
+    for part in ("compiler", "bench", "training", "__pycache__", "sample.mp4", ".md"):
+        assert not [name for name in files if part in name], part
+    assert [name for name, (_, executable) in files.items() if executable] == ["edge-app", "start"]
+
+
+def test_it_is_no_larger_than_three_megabytes_without_wheels(keys, files):
+    assert len(build.pack(files, {"version": "1.0", "board": "arm64"}, keys["ours"])) <= 3e6
+
+
+def test_only_the_boards_own_graphs_are_in_it(tmp_path):
+    (tmp_path / "model.yaml").write_text(
+        "backbone: {graphs: [{onnx: b.onnx, rv1106: b.rv1106.rknn}]}\n"
+        "heads: {h: {graph: {onnx: h.onnx, rv1106: h.rv1106.rknn}, labels: names.txt}}\n"
+    )
+    for name in ("b.onnx", "b.rv1106.rknn", "h.onnx", "h.rv1106.rknn", "names.txt"):
+        (tmp_path / name).write_text(name)
+    expected = ["b.rv1106.rknn", "h.rv1106.rknn", "model.yaml", "names.txt"]
+    assert build.model_files(tmp_path, BOARDS["rv1106"]) == expected
+    with pytest.raises(build.Unbuildable, match="no file for rk3588"):
+        build.model_files(tmp_path, BOARDS["rk3588"])
+    (tmp_path / "b.rv1106.rknn").unlink()
+    with pytest.raises(build.Unbuildable, match="not there"):
+        build.model_files(tmp_path, BOARDS["rv1106"])
+
+
+def test_wheels_are_unpacked_beside_the_package_without_their_scripts(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("library/__init__.py", "x = 1\n")
+        archive.writestr("library-1.0.data/scripts/tool", "#!python\n")
+    (tmp_path / "library-1.0-py3-none-any.whl").write_bytes(packed.getvalue())
+    found = build.release_files(BOARDS["arm64"], MODEL, tmp_path, None)
+    assert found["lib/library/__init__.py"] == (b"x = 1\n", False)
+    assert not [name for name in found if "scripts" in name]
+
+
+def test_an_unpacked_release_starts_from_its_own_folder(camera, files):
+    """Its launcher finds the package and the model, whatever `current` points to."""
+    bundle_ = camera.write(build.pack(files, {"version": "1.0", "board": "amd64"}, camera.keys["ours"]))
+    camera.slots.install(bundle_)
+    camera.slots.boot()
+    environment = {"EDGE_APP_PYTHON": sys.executable, "PATH": os.environ["PATH"]}
+    command = [camera.root / "current/edge-app", "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
+    assert done.stdout.strip() == f"edge-app {build.project_version()}"
+    assert bundle.damage(camera.root / "current") is None  # it has written nothing into its own folder
+
+
+def test_the_default_configuration_of_every_board_names_what_is_in_the_release():
+    for board in ("amd64", "arm64"):
+        files = build.release_files(BOARDS[board], MODEL, None, None)
+        text = files["config.yaml"][0].decode()
+        assert "@" not in text
+        assert "path: models/digits" in text
+        assert f"backend: {BOARDS[board].backend}" in text
+
+
+def test_a_key_is_never_written_over_and_is_the_owners_alone(tmp_path):
+    build.make_key(tmp_path / "k.pem")
+    assert (tmp_path / "k.pem").stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in (tmp_path / "k.pub.pem").read_text()
+    with pytest.raises(build.Unbuildable, match="there already"):
+        build.make_key(tmp_path / "k.pem")
+
+
+def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
+    command = [
+        PROJECT / "deploy.sh",
+        "--local",
+        tmp_path / "root",
+        "--board",
+        "amd64",
+        "--no-wheels",
+        "--key",
+        tmp_path / "key.pem",
+    ]
+    environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "development key" in done.stdout
+    root = tmp_path / "root/userdata/edge-app"
+    assert json.loads((root / "device.json").read_text())["board"] == "amd64"
+    release, _ = slots.Slots(root, "boot-1").boot()
+    assert bundle.damage(root / "releases" / release) is None
+    assert (root / "updater/slots.py").is_file()
+    assert (root / "credentials").stat().st_mode & 0o777 == 0o700
+    text = (tmp_path / "root/etc/init.d/S99edge-app").read_text()
+    assert "ROOT=${EDGE_APP_ROOT:-/userdata/edge-app}" in text
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert release in again.stdout
+    assert slots.Slots(root, "boot-1").state().trial is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "no camera named"), (["--speed", "root@x"], "unknown option --speed"), (["a", "b"], "second camera"),
+     (["--local"], "expected a value"), (["--bundle-only", "x"], "expected --board")],
+)  # fmt: skip
+def test_deploy_says_what_is_wrong_with_its_arguments(arguments, message):
+    done = subprocess.run([PROJECT / "deploy.sh", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_every_board_has_its_list_of_wheels():
+    for board in BOARDS.values():
+        lines = (FIRMWARE / f"wheels/{board.wheels}.txt").read_text().splitlines()
+        pins = [line for line in lines if not line.startswith("#")]
+        assert pins
+        assert all("==" in pin for pin in pins)

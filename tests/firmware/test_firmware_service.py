@@ -1,0 +1,38 @@
+"""The service files: a sandbox that systemd itself finds tight, and shell that shellcheck finds nothing in."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import PROJECT
+from tests.firmware.device import FIRMWARE
+
+SCRIPTS = [
+    PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "S99edge-app", FIRMWARE / "release/start",
+    FIRMWARE / "release/edge-app",
+]  # fmt: skip
+
+
+def test_the_sandbox_is_tight():
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", FIRMWARE / "edge-app.service"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-400:] + done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("no shellcheck here: apt-get install shellcheck")
+    done = subprocess.run(["shellcheck", "--shell=sh", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_can_be_run(script):
+    assert script.stat().st_mode & 0o111 or script.name == "setup.sh"
+    assert script.read_text().startswith("#!/bin/sh\n")

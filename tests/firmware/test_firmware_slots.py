@@ -1,0 +1,318 @@
+"""A camera runs the old or the new release, whole; a new one stays only when it has been seen to see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import bundle
+import pytest
+import slots
+import trial
+from bundle import Refused
+
+SLOTS = Path(trial.__file__).with_name("slots.py")
+
+
+def current(camera):
+    return (camera.root / "current").readlink().name
+
+
+def test_the_first_release_is_on_trial_and_then_good(camera):
+    release, told = camera.slots.install(camera.bundle("1.0"))
+    assert "next start" in told
+    assert not (camera.root / "current").exists()
+    assert camera.slots.boot() == (release, f"starting {release} on trial, 2 more starts allowed")
+    assert current(camera) == release
+    assert bundle.damage(camera.root / "current") is None
+    camera.slots.mark_good()
+    assert camera.slots.boot() == (release, f"starting {release}")
+
+
+def test_a_running_release_keeps_its_files_until_the_next_start(camera):
+    old = camera.run("1.0")
+    camera.slots.install(camera.bundle("2.0"))
+    assert current(camera) == old
+    assert bundle.damage(camera.root / "releases" / old) is None
+
+
+def test_three_starts_and_then_the_old_one(camera):
+    old = camera.run("1.0")
+    new, _ = camera.slots.install(camera.bundle("2.0"))
+    assert [camera.slots.boot()[0] for _ in range(5)] == [new, new, new, old, old]
+    state = camera.slots.state()
+    assert state.failed.release == new
+    assert "3 starts" in state.failed.reason
+
+
+def test_a_reboot_during_the_trial_goes_back(camera):
+    old = camera.run("1.0")
+    new, _ = camera.slots.install(camera.bundle("2.0"))
+    camera.boot_id = "boot-2"  # before its first start a reboot means nothing
+    assert camera.slots.boot()[0] == new
+    camera.boot_id = "boot-3"
+    assert camera.slots.boot()[0] == old
+    assert "restarted" in camera.slots.state().failed.reason
+
+
+def test_a_reboot_after_the_trial_changes_nothing(camera):
+    camera.run("1.0")
+    new = camera.run("2.0")
+    camera.boot_id = "boot-2"
+    assert camera.slots.boot()[0] == new
+
+
+def test_a_first_release_that_fails_runs_on_for_want_of_another(camera):
+    new, _ = camera.slots.install(camera.bundle("1.0"))
+    assert [camera.slots.boot()[0] for _ in range(6)] == [new] * 6
+    assert camera.slots.rollback("no frames") is None
+    assert camera.slots.boot()[0] == new
+
+
+def test_rollback_by_hand_goes_to_the_release_before(camera):
+    old, new = camera.run("1.0"), camera.run("2.0")
+    assert camera.slots.rollback("asked for") == old
+    assert current(camera) == new
+    assert camera.slots.boot()[0] == old
+    assert camera.slots.rollback("again") is None
+    assert camera.slots.boot()[0] == old
+
+
+def test_rollback_ends_a_trial(camera):
+    old = camera.run("1.0")
+    camera.slots.install(camera.bundle("2.0"))
+    camera.slots.boot()
+    assert camera.slots.rollback("golden vectors fail") == old
+    assert camera.slots.boot()[0] == old
+    assert camera.slots.state().failed.reason == "golden vectors fail"
+
+
+def test_the_release_that_is_good_can_be_installed_again(camera):
+    old = camera.run("1.0")
+    camera.slots.install(camera.bundle("2.0"))
+    assert "good" in camera.slots.install(camera.bundle("1.0"))[1]
+    assert camera.slots.boot()[0] == old
+
+
+def test_only_what_a_start_can_choose_is_kept(camera):
+    for version in ("1.0", "2.0", "3.0", "4.0"):
+        camera.run(version)
+    names = sorted(path.name.split("-")[0] for path in (camera.root / "releases").iterdir())
+    assert names == ["3.0", "4.0"]
+
+
+def test_a_release_that_does_not_fit_is_refused_and_the_old_one_stays(camera):
+    old = camera.run("1.0")
+    full = slots.Slots(camera.root, "boot-1", spare_bytes=1 << 60)
+    with pytest.raises(Refused, match=r"needs .* found 0 free"):
+        full.install(camera.bundle("2.0"))
+    assert current(camera) == old
+
+
+def test_mark_good_needs_a_started_trial(camera):
+    with pytest.raises(Refused, match="on trial"):
+        camera.slots.mark_good()
+    camera.slots.install(camera.bundle("1.0"))
+    with pytest.raises(Refused, match="on trial"):
+        camera.slots.mark_good()
+
+
+def test_nothing_installed_is_said(camera):
+    with pytest.raises(Refused, match="install BUNDLE"):
+        camera.slots.boot()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"good": 3}', '{"good": "../../etc"}', "null", "\0" * 400])
+def test_a_state_that_cannot_be_read_leaves_the_running_release(camera, text):
+    release = camera.run("1.0")
+    (camera.root / "state.json").write_text(text)
+    assert camera.slots.boot()[0] == release
+
+
+def test_a_state_that_cannot_be_written_leaves_the_running_release(camera):
+    old = camera.run("1.0")
+    camera.slots.install(camera.bundle("2.0"))
+    (camera.root / "state.json.tmp").mkdir()  # stands in the way of every write, for root too
+    release, told = camera.slots.boot()
+    assert release == old
+    assert "all the same" in told
+
+
+class TestTheTrial:
+    """`trial.follow` on a clock of its own: the health file decides, or the time runs out."""
+
+    @pytest.fixture
+    def started(self, camera):
+        camera.old = camera.run("1.0")
+        camera.new, _ = camera.slots.install(camera.bundle("2.0"))
+        camera.slots.boot()
+        return camera
+
+    def follow(self, camera, reports, timeout=30.0, pid=None):
+        """Each report is what the file holds from that moment, in quarters of a second, on."""
+        now, path = [0.0], camera.root.parent / "health.json"
+
+        def wait(seconds):
+            now[0] += seconds
+            if (text := reports.get(now[0])) is not None:
+                path.write_text(text if isinstance(text, str) else json.dumps(text))
+
+        return *trial.follow(camera.slots, path, timeout, lambda: now[0], wait, pid=pid), now[0]
+
+    def test_healthy_is_kept_at_once(self, started):
+        reports = {1.0: {"verdict": "waiting", "reason": "no frame"}, 3.0: {"verdict": "healthy", "reason": ""}}
+        fine, told, after = self.follow(started, reports)
+        assert fine
+        assert "kept" in told
+        assert after == 3.0
+        assert started.slots.state().good == started.new
+
+    def test_failed_goes_back_at_once_and_says_why(self, started):
+        fine, told, after = self.follow(started, {0.5: {"verdict": "failed", "reason": "golden vectors: off by 3"}})
+        assert not fine
+        assert "golden vectors: off by 3" in told
+        assert after == 0.5
+        assert started.slots.boot()[0] == started.old
+
+    def test_waiting_for_too_long_goes_back_and_says_for_what(self, started):
+        fine, told, after = self.follow(started, {1.0: {"verdict": "waiting", "reason": "no frame yet"}})
+        assert not fine
+        assert "no frame yet" in told
+        assert after == 30.0
+        assert started.slots.boot()[0] == started.old
+
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", "7", '{"verdict": "yes", "reason": ""}', '{"verdict": "healthy"}', "[" * 9999, "\xff"]
+    )
+    def test_a_report_that_is_none_counts_as_silence(self, started, text):
+        fine, told, _ = self.follow(started, {1.0: text})
+        assert not fine
+        assert "reported nothing" in told
+
+    def test_a_link_in_the_place_of_the_report_is_not_followed(self, started):
+        target = started.root.parent / "elsewhere"
+        target.write_text('{"verdict": "healthy", "reason": ""}')
+        (started.root.parent / "health.json").symlink_to(target)
+        assert not self.follow(started, {})[0]
+
+    def test_a_program_that_ends_is_left_to_the_next_start(self, started):
+        ended = subprocess.Popen(["true"])
+        while trial.alive(ended.pid):
+            pass
+        fine, told, _ = self.follow(
+            started, {0.25: {"verdict": "waiting", "reason": "SourceError: busy"}}, pid=ended.pid
+        )
+        ended.wait()
+        assert not fine
+        assert "ended: SourceError: busy" in told
+        assert started.slots.state().trial.release == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.new
+        assert started.slots.boot("SourceError: busy")[0] == started.old
+        assert started.slots.state().failed.reason.endswith("none of them healthy: SourceError: busy")
+
+    def test_nothing_on_trial_is_nothing_to_wait_for(self, camera):
+        camera.run("1.0")
+        assert self.follow(camera, {}) == (True, "", 0.0)
+
+    def test_a_first_release_goes_on_though_it_failed(self, camera):
+        camera.slots.install(camera.bundle("1.0"))
+        camera.slots.boot()
+        fine, told, _ = self.follow(camera, {})
+        assert fine
+        assert "none to go back to" in told
+
+
+class TestConfiguration:
+    """The device's own configuration outlives releases, and is there again after going back."""
+
+    def test_it_is_untouched_between_releases_of_one_schema(self, camera):
+        camera.run("1.0")
+        self.config(camera).write_text("mine")
+        camera.run("2.0")
+        assert [path.name for path in (camera.root / "config").iterdir()] == ["config.yaml"]
+
+    def test_going_back_finds_the_older_one_and_the_newer_one_is_kept(self, camera):
+        old = camera.run("1.0", schemas={"config": 1})
+        self.config(camera).write_text("schema one")
+        camera.slots.install(camera.bundle("2.0", schemas={"config": 2}))
+        camera.slots.boot()
+        assert self.config(camera).read_text() == "schema one"  # the release migrates it
+        self.config(camera).write_text("schema two")
+        camera.slots.rollback("no frames")
+        assert camera.slots.boot()[0] == old
+        assert self.config(camera).read_text() == "schema one"
+        assert (camera.root / "config/config.yaml.schema-2").read_text() == "schema two"
+
+    def config(self, camera):
+        (camera.root / "config").mkdir(exist_ok=True)
+        return camera.root / "config/config.yaml"
+
+
+def test_wipe_removes_what_is_the_owners_and_says_what(camera):
+    release = camera.run("1.0")
+    outside = camera.root.parent / "outside"
+    outside.write_text("stays")
+    for path in (
+        camera.data / "outbox.db",
+        camera.data / "snapshots/1.jpg",
+        camera.root / "credentials/mqtt",
+        camera.root / "config/config.yaml",
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("secret")
+    (camera.data / "link").symlink_to(outside)
+    (camera.data / "snapshots/up").symlink_to("..")
+    removed = {path.name for path, _ in camera.slots.wipe()}
+    assert removed >= {"outbox.db", "1.jpg", "mqtt", "config.yaml", "link"}
+    assert not list(camera.data.iterdir())
+    assert not list((camera.root / "credentials").iterdir())
+    assert outside.read_text() == "stays"
+    assert camera.slots.boot()[0] == release
+
+
+class TestTheCommand:
+    """As a board runs it: isolated from every library but the standard one."""
+
+    def run(self, camera, *arguments):
+        command = [
+            sys.executable,
+            "-I",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(SLOTS.parent)!r}); import slots; sys.exit(slots.main())",
+        ]
+        return subprocess.run(
+            [*command, "--root", camera.root, *arguments], capture_output=True, text=True, check=False
+        )
+
+    def test_a_whole_life(self, camera):
+        assert self.run(camera, "install", camera.bundle("1.0")).returncode == 0
+        assert "on trial" in self.run(camera, "boot").stdout
+        assert self.run(camera, "mark-good").returncode == 0
+        assert self.run(camera, "install", camera.bundle("2.0")).returncode == 0
+        assert self.run(camera, "boot").returncode == 0
+        done = self.run(camera, "trial", camera.root / "none.json", "--timeout", "0.1")
+        assert done.returncode == 3
+        assert "going back to 1.0" in done.stdout
+        status = json.loads(self.run(camera, "status").stdout)
+        assert status["good"].startswith("1.0-")
+        assert status["failed"]["release"].startswith("2.0-")
+        assert "0 files" in self.run(camera, "wipe").stdout
+
+    def test_what_is_refused_is_one_line(self, camera):
+        done = self.run(camera, "install", camera.bundle("1.0", board="rk3588"))
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "this device is amd64" in done.stderr
+        assert self.run(camera, "install", "/nowhere").returncode == 2
+        assert self.run(camera, "rollback").returncode == 2
+
+    def test_it_needs_the_standard_library_only(self):
+        modules = "import bundle, durable, slots, state, trial, sys; print(*sys.modules)"
+        code = f"import sys; sys.path.insert(0, {str(SLOTS.parent)!r}); {modules}"
+        loaded = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        assert "edge_app" not in loaded.split()

@@ -1,0 +1,114 @@
+"""The init script of boards without systemd: starts, judges, starts again, and ends what no longer says anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.firmware.device import FIRMWARE, Camera, make_keys
+
+import build  # isort: skip  (found through tests.firmware.device)
+
+pytestmark = pytest.mark.system
+
+HEALTHY = """
+n=0
+while :; do
+    n=$((n + 1))
+    printf '{"verdict": "healthy", "reason": "", "writes": %s}' $n >"$EDGE_APP_HEALTH"
+    sleep 0.2
+done
+"""
+CRASHES = "exit 7\n"
+SILENT = """
+printf '{"verdict": "healthy", "reason": "", "writes": 1}' >"$EDGE_APP_HEALTH"
+sleep 100
+"""
+SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)][:1]  # the shell of such boards, else the nearest
+
+
+class Board:
+    """A camera in a folder whose init script runs, with short times."""
+
+    def __init__(self, folder, shell):
+        self.camera = Camera(folder, make_keys(folder / "keys"))
+        self.run = folder / "run"
+        self.log = (folder / "log").open("w+")
+        self.camera.slots.adopt(FIRMWARE / "updater")
+        self.script = [shutil.which(shell), *(["sh"] if shell == "busybox" else []), FIRMWARE / "S99edge-app"]
+        self.environment = os.environ | {
+            "EDGE_APP_ROOT": str(self.camera.root), "EDGE_APP_RUN": str(self.run), "EDGE_APP_PYTHON": sys.executable,
+            "EDGE_APP_SILENT_S": "3",
+        }  # fmt: skip
+        self.process = None
+
+    def install(self, version, body):
+        text = f"#!/bin/sh\necho running {version}\n{body}"
+        files = {"start": (text.encode(), True), "version": (version.encode(), False)}
+        path = self.camera.write(build.pack(files, {"version": version, "board": "amd64"}, self.camera.keys["ours"]))
+        return self.camera.slots.install(path)[0]
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [*self.script, "supervise"], env=self.environment, stdout=self.log, stderr=subprocess.STDOUT
+        )
+
+    def stop(self):
+        if self.process is not None:
+            self.process.terminate()
+            assert self.process.wait(15) == 0
+        self.log.close()
+
+    def said(self):
+        return (self.camera.root.parent / "log").read_text()
+
+    def wait(self, wanted, timeout_s=40.0):
+        end = time.monotonic() + timeout_s
+        while not wanted():
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.1)
+
+
+@pytest.fixture(params=SHELLS)
+def board(request, tmp_path):
+    board = Board(tmp_path, request.param)
+    yield board
+    board.stop()
+
+
+def test_a_release_that_crashes_is_taken_back(board):
+    old = board.install("1.0", HEALTHY)
+    board.start()
+    board.wait(lambda: board.camera.slots.state().good == old)
+    new = board.install("2.0", CRASHES)
+    board.process.terminate()
+    assert board.process.wait(15) == 0
+    began = time.monotonic()
+    board.start()
+    board.wait(lambda: board.said().count("running 1.0") == 2)
+    assert board.said().count("running 2.0") == 3
+    assert time.monotonic() - began < 60
+    assert board.camera.slots.state().failed.release == new
+
+
+def test_a_release_that_falls_silent_is_started_again(board):
+    board.install("1.0", SILENT)
+    board.start()
+    board.wait(lambda: board.said().count("running 1.0") == 2)
+    assert "no sign of life for 3 s" in board.said()
+
+
+def test_stopping_ends_the_program_too(board):
+    board.install("1.0", HEALTHY)
+    board.start()
+    board.wait((board.run / "health.json").exists)
+    subprocess.run([*board.script, "stop"], env=board.environment, check=False, timeout=20)
+    board.process.wait(10)
+    before = (board.run / "health.json").read_text()
+    time.sleep(0.6)
+    assert (board.run / "health.json").read_text() == before

@@ -1,0 +1,169 @@
+"""An update that is killed, or loses its power, at any moment: the camera runs the old or the new release, whole.
+
+Each is done to `install` of a second release and to the `boot` that starts it, and judged by the next `boot`. To show
+that a lost sync would be noticed, the power cuts are repeated with the syncs taken out, and must fail.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.firmware.device import Camera, make_keys
+from tests.system.power_cut import CALLS, SYNCS, Disk, record
+
+import bundle  # isort: skip  (found through tests.firmware.device)
+import slots  # isort: skip
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here: apt-get install strace"),
+]
+
+SLOTS = Path(slots.__file__)
+
+
+class Update:
+    """A camera that runs 1.0 and gets 2.0, whose folder can be set back to that moment."""
+
+    def __init__(self, folder, keys):
+        self.camera = Camera(folder, keys)
+        self.camera.run("0.9")  # must go, to make room
+        self.old = self.camera.run("1.0")
+        self.before = folder / "before"
+        shutil.copytree(self.camera.root, self.before, symlinks=True)
+        self.bundle = self.camera.bundle("2.0")
+        with self.bundle.open("rb") as file:
+            self.new = bundle.open_signed(file, [keys["ours"].with_suffix(".pub.pem")]).manifest.release
+
+    def command(self, name):
+        more = [self.bundle] if name == "install" else []
+        return [sys.executable, "-B", SLOTS, "--root", self.camera.root, name, *more]
+
+    def prepare(self, name):
+        """Set the camera back; for `boot` with the new release installed already."""
+        shutil.rmtree(self.camera.root)
+        shutil.copytree(self.before, self.camera.root, symlinks=True)
+        if name == "boot":
+            self.camera.slots.install(self.bundle)
+
+    def problem(self, root):
+        """What is wrong with what the next start would run; None where it is whole, and an update can be done again."""
+        updater = slots.Slots(root, "boot-1")
+        try:
+            release, _ = updater.boot()
+            if release not in (self.old, self.new):
+                return f"runs {release}"
+            if (root / "current").resolve() != (root / "releases" / release).resolve():
+                return "current points elsewhere"
+            found = bundle.damage(root / "current")
+            if found is None and release == self.old:
+                updater.install(self.bundle)
+                release, _ = updater.boot()
+                found = bundle.damage(root / "current") if release == self.new else "a second attempt does not start"
+            return found
+        except bundle.Refused as exc:
+            return str(exc)
+
+
+@pytest.fixture(scope="module")
+def update(tmp_path_factory):
+    return Update(tmp_path_factory.mktemp("update"), make_keys(tmp_path_factory.mktemp("keys")))
+
+
+@pytest.mark.parametrize("name", ["install", "boot"])
+def test_killed_at_every_call_that_writes(update, name):
+    update.prepare(name)
+    root = str(update.camera.root)
+    calls = record(update.camera.root.parent / "trace", update.command(name))
+    seen, points, wrong = {}, 0, []
+    for call in calls:
+        seen[call.name] = seen.get(call.name, 0) + 1
+        inject = ["-e", f"trace={CALLS}", "-e", f"inject={call.name}:signal=KILL:when={seen[call.name]}"]
+        reads_only = call.name == "openat" and "O_CREAT" not in call.arguments
+        if reads_only:
+            continue
+        update.prepare(name)
+        done = subprocess.run(
+            ["strace", "-o", "/dev/null", *inject, *update.command(name)], capture_output=True, check=False, timeout=60
+        )
+        points += done.returncode != 0
+        if (problem := update.problem(update.camera.root)) is not None:
+            wrong.append((call, problem))
+    print(f"{name}: killed at {points} calls")
+    assert points >= 10, root
+    assert wrong == []
+
+
+@pytest.fixture(scope="module", params=["install", "boot"])
+def recording(request, update):
+    update.prepare(request.param)
+    before = update.camera.root.parent / f"before-{request.param}"
+    shutil.copytree(update.camera.root, before, symlinks=True)
+    calls = record(update.camera.root.parent / "trace", update.command(request.param))
+    after = update.camera.root.parent / f"after-{request.param}"
+    shutil.copytree(update.camera.root, after, symlinks=True)
+    return before, calls, after
+
+
+def cuts(update, recording, tmp, without_syncs=False):
+    """Cut before and after every sync, and at 200 moments chosen by chance. Yields what was wrong, or None."""
+    before, calls, _ = recording
+    rng = random.Random(8)
+    disk = Disk(update.camera.root, before)
+    moments = [rng.randrange(len(calls)) for _ in range(200)]
+    for n, call in enumerate(calls):
+        sync = call.name in SYNCS
+        modes = [rng.choice(["torn", "part", "written", "dropped"]) for _ in range(moments.count(n))]
+        modes += ["dropped", "torn"] if sync else []
+        for mode in modes:
+            yield mode, n, cut(update, disk, tmp, rng, mode)
+        if not (sync and without_syncs):
+            disk.apply(call)
+    for mode in ("dropped", "torn", "written"):
+        yield mode, len(calls), cut(update, disk, tmp, rng, mode)
+
+
+def cut(update, disk, tmp, rng, mode):
+    folder = tmp / "disk"
+    disk.cut(folder, rng, mode)
+    problem = update.problem(folder)
+    shutil.rmtree(folder)
+    return problem
+
+
+def test_a_power_cut_at_any_moment(update, recording, tmp_path):
+    found = list(cuts(update, recording, tmp_path))
+    syncs = sum(call.name in SYNCS for call in recording[1])
+    print(f"{len(recording[1])} calls, {syncs} syncs, {len(found)} cuts")
+    assert len(found) >= 200 + 2 * syncs
+    assert [each for each in found if each[2] is not None] == []
+
+
+def test_the_same_without_syncs_is_noticed(update, recording, tmp_path):
+    if recording[0].name == "before-boot":
+        pytest.skip("a state that is lost whole leaves what `current` names: boot survives without its syncs")
+    assert any(problem for *_, problem in cuts(update, recording, tmp_path, without_syncs=True))
+
+
+def test_the_recording_replays_to_the_same_files(update, recording, tmp_path):
+    """Everything written gives what the run itself left: the recording is complete."""
+    before, calls, after = recording
+    disk = Disk(update.camera.root, before)
+    for call in calls:
+        disk.apply(call)
+    disk.cut(tmp_path / "end", random.Random(1), "written")
+    assert contents(tmp_path / "end") == contents(after)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): str(path.readlink()) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }

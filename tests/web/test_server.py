@@ -1,0 +1,325 @@
+"""The page's server over real sockets: what it gives, whom it turns away, and how it bears those who mean harm."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_app import config
+from edge_app.analytics import Overlay
+from edge_app.errors import ConfigError
+from edge_app.frame import Detections, Event, Frame, HeadOutput
+from edge_app.secret import Secret
+from edge_app.service_blocks import Web
+
+aiohttp = pytest.importorskip("aiohttp", reason="needs the extra web")
+pytest.importorskip("prometheus_client", reason="needs the extra web")
+from edge_app.web.server import Page, Subject  # noqa: E402
+
+EVENT = Event("new", "door-1-1", "door", "zone", 1, 2, value={"label": "<b>"})
+STATE = {
+    "stuck": None,
+    "uptime_s": 1.0,
+    "frames": 7,
+    "skipped": 0,
+    "rebuilt": 0,
+    "rung": "full",
+    "faults": {},
+    "resident_mb": 50.0,
+    "available_mb": None,
+    "temperature_c": 41.5,
+    "latency_s": 0.1,
+    "source": {"state": "running", "dropped": 2, "failures": 0},
+    "stages": {"inference": {"p50_ms": 5.0}},
+    "publish": {
+        "results": 3,
+        "events": 1,
+        "statuses": 0,
+        "lost": 0,
+        "sinks": [{"name": "mqtt", "queued": 4, "sent": 5}],
+    },
+}
+
+
+def subject(state=STATE) -> Subject:
+    pictures = {"door-1-1": b"\xff\xd8jpeg"}
+    return Subject({"digits": ("0", "1")}, lambda: state, lambda: [EVENT], pictures.keys, pictures.get)
+
+
+@pytest.fixture
+def page():
+    running = Page(Web(enabled=True, port=0, fps=30), subject())
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path):
+    (tmp_path / "token").write_text("a long token", encoding="ascii")
+    running = Page(Web(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
+    yield running
+    running.close()
+
+
+def ask(page: Page, path: str, method: str = "GET", body: str | None = None, **headers: str):
+    """Status, headers and body of one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=20)
+    connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    found = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return found
+
+
+def test_page_script_and_style_come_without_anything_from_elsewhere(page):
+    for path, type_ in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+        status, headers, body = ask(page, path)
+        assert status == 200
+        assert headers["Content-Type"].startswith(type_)
+        assert "default-src 'self'" in headers["Content-Security-Policy"]
+        assert b"http://" not in body
+        assert b"https://" not in body.replace(b'"https:"', b"")
+
+
+def test_state_events_snapshots_metrics_and_health(page):
+    assert json.loads(ask(page, "/api/status")[2])["frames"] == 7
+    (event,) = json.loads(ask(page, "/api/events")[2])
+    assert (event["event_id"], event["snapshot"], event["end"]) == ("door-1-1", True, None)
+    assert ask(page, "/api/snapshots/door-1-1")[2] == b"\xff\xd8jpeg"
+    assert ask(page, "/api/snapshots/other")[0] == 404
+    metrics = ask(page, "/metrics")[2].decode()
+    assert 'edge_app_stage_seconds{stage="inference"} 0.005' in metrics
+    assert 'edge_app_sink_queued{sink="mqtt"} 4.0' in metrics
+    assert "edge_app_temperature_celsius 41.5" in metrics
+    assert "edge_app_available_megabytes " not in metrics, "what is unknown is left out"
+    assert ask(page, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "change", [{"stuck": "x"}, {"faults": {"head:a": {}}}, {"source": {**STATE["source"], "state": "lost"}}]
+)
+def test_health_is_bad_where_something_is(change):
+    running = Page(Web(enabled=True, port=0), subject({**STATE, **change}))
+    assert ask(running, "/healthz")[0] == 503
+    running.close()
+
+
+def frame(number: int, width: int = 1280) -> Frame:
+    rng = np.random.default_rng(number)
+    made = Frame("camera", number, number * 10**8, 0, rng.integers(0, 255, (720, width, 3), np.uint8))
+    box = np.array([[128, 72, 256, 144]], np.float32)
+    found = Detections(box, np.array([0.5], np.float32), np.array([1], np.int32))
+    made.heads = {"digits": HeadOutput(found)}
+    return made
+
+
+async def look(page: Page, pictures: int) -> list[tuple[dict, bytes]]:
+    seen = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{page.port}/api/live") as ws:
+        while len(seen) < pictures:
+            seen.append((json.loads(await ws.receive_str()), await ws.receive_bytes()))
+    return seen
+
+
+def feed(page: Page, until: threading.Event) -> None:
+    number = 0
+    while not until.wait(0.02):
+        number += 1
+        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2")])
+
+
+def test_a_viewer_gets_each_picture_with_its_results(page):
+    import cv2
+
+    done = threading.Event()
+    feeder = threading.Thread(target=feed, args=(page, done))
+    feeder.start()
+    seen = asyncio.run(look(page, 5))
+    done.set()
+    feeder.join()
+    numbers = [results["result"]["frame"] for results, _ in seen]
+    assert numbers == sorted(set(numbers))
+    results, jpeg = seen[-1]
+    assert results["result"]["heads"]["digits"]["detections"] == [
+        {"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}
+    ]
+    assert results["overlay"] == [
+        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False}
+    ]
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
+
+
+def test_nothing_is_kept_or_asked_for_where_nobody_looks(page):
+    page.offer(frame(1), lambda: pytest.fail("nobody looks"))
+    assert page._live._latest is None
+
+
+def test_no_more_viewers_than_configured(page):
+    async def crowd() -> int:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{page.port}/api/live") as plain:
+                assert plain.status == 400  # no upgrade
+            sockets = [await session.ws_connect(f"http://127.0.0.1:{page.port}/api/live") for _ in range(4)]
+            try:
+                await session.ws_connect(f"http://127.0.0.1:{page.port}/api/live")
+            except aiohttp.WSServerHandshakeError as exc:
+                return exc.status
+            finally:
+                for ws in sockets:
+                    await ws.close()
+        return 0
+
+    assert asyncio.run(crowd()) == 503
+
+
+# Who may look.
+
+
+def test_an_address_that_others_reach_needs_a_token(config_file):
+    text = "source: {type: synthetic}\nmodel: {path: PROJECT/models/digits}\nweb: {enabled: true, host: 0.0.0.0}\n"
+    with pytest.raises(ConfigError, match=r":3: web\.host: found '0\.0\.0\.0', which others can reach"):
+        config.load(config_file(text))
+    config.load(config_file(text.replace("0.0.0.0", "0.0.0.0, token: 'file:t'")))
+    config.load(config_file(text.replace("0.0.0.0", "'::1'")))
+
+
+def test_a_short_token_or_a_taken_port_is_one_clear_line(tmp_path: Path, page):
+    (tmp_path / "token").write_text("short", encoding="ascii")
+    with pytest.raises(ConfigError, match="fewer than 8 characters"):
+        Page(Web(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
+    with pytest.raises(ConfigError, match="cannot be listened on"):
+        Page(Web(enabled=True, port=page.port), subject())
+
+
+def test_with_a_token_only_who_shows_it_gets_anything(guarded):
+    for path in ("/api/status", "/api/events", "/api/snapshots/door-1-1", "/metrics", "/api/live"):
+        assert ask(guarded, path)[0] == 401, path
+    assert ask(guarded, "/metrics", Authorization="Bearer a long token")[0] == 200
+    status, headers, _ = ask(guarded, "/api/login", "POST", "a long token")
+    assert status == 200
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    session = cookie.partition(";")[0]
+    assert ask(guarded, "/api/status", Cookie=session)[0] == 200
+    assert ask(guarded, "/api/logout", "POST", Cookie=session)[0] == 200
+    assert ask(guarded, "/api/status", Cookie=session)[0] == 401
+    assert ask(guarded, "/")[0] == 200, "the page itself, which asks for the token"
+    assert ask(guarded, "/healthz")[0] == 200
+
+
+def test_guessing_is_limited(guarded):
+    answers = [ask(guarded, "/api/login", "POST", f"guess {number}")[0] for number in range(4)]
+    answers += [ask(guarded, "/api/status", Authorization="Bearer guess")[0] for _ in range(3)]
+    assert answers == [401] * 5 + [429] * 2
+    status, headers, _ = ask(guarded, "/api/login", "POST", "a long token")
+    assert status == 429
+    assert 0 < int(headers["Retry-After"]) <= 60
+
+
+def test_other_sites_and_other_names_are_turned_away(page, guarded):
+    assert ask(page, "/api/status", Origin="http://evil.example")[0] == 403
+    assert ask(page, "/api/status", Host="evil.example")[0] == 403
+    assert ask(page, "/api/status", Host="localhost:99")[0] == 200
+    assert ask(guarded, "/api/login", "POST", "a long token", Origin="http://evil.example")[0] == 403
+
+
+# Who means harm.
+
+ODD = [
+    "/../../../etc/passwd",
+    "/..%2f..%2fetc/passwd",
+    "/api/snapshots/..%2f..%2foutbox.db",
+    "/api/snapshots/%2e%2e",
+    "/static/page.js",
+    "//etc/passwd",
+    "/api/status/../../etc",
+    "/\x7f",
+]
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_paths_lead_nowhere(page, path):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as connection:
+        connection.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split()[1] in (b"400", b"404"), answer
+    assert b"root:" not in answer
+
+
+def test_large_and_malformed_requests_are_refused(page):
+    def raw(request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=15) as connection:
+            try:
+                connection.sendall(request)
+                return b"".join(iter(lambda: connection.recv(65536), b""))
+            except ConnectionError:
+                return b""
+
+    assert raw(
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100_000
+    ).split()[1:2] in ([b"413"], [])
+    assert raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100_000 + b"\r\n\r\n").split()[1:2] in (
+        [b"400"],
+        [],
+    )
+    assert raw(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 100_000).split()[1:2] in ([b"400"], [])
+    assert raw(b"\x16\x03\x01\x02\x00 no http\r\n\r\n").split()[1:2] == [b"400"]
+    assert ask(page, "/api/status", "DELETE")[0] == 405
+    assert ask(page, "/healthz")[0] == 200
+
+
+def test_two_hundred_slow_connections_are_shown_out(page):
+    """Slow-loris: they are refused beyond 64, the rest is cut off after 5 s, and then the page answers again."""
+    with ExitStack() as stack:
+        began = time.monotonic()
+        crowd = []
+        for _ in range(200):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=10))
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            crowd.append(connection)
+        cut_off = 0
+        for connection in crowd:
+            try:
+                cut_off += connection.recv(1) == b""
+            except ConnectionResetError:
+                cut_off += 1
+        assert cut_off == 200
+        assert time.monotonic() - began < 25
+    assert ask(page, "/healthz")[0] == 200
+
+
+def test_a_body_that_never_comes_is_not_waited_for(page):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as connection:
+        connection.sendall(b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        began = time.monotonic()
+        connection.recv(65536)
+        assert time.monotonic() - began < 12
+
+
+def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
+    before = threading.active_count()
+    running = Page(Web(enabled=True, port=0), subject())
+
+    async def closed() -> bool:
+        async with aiohttp.ClientSession() as session:
+            ws = await session.ws_connect(f"http://127.0.0.1:{running.port}/api/live")
+            await asyncio.get_running_loop().run_in_executor(None, running.close)
+            message = await asyncio.wait_for(ws.receive(), 5)
+            return message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+
+    assert asyncio.run(closed())
+    running.close()
+    end_s = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert threading.active_count() == before
