@@ -9,12 +9,12 @@ import subprocess
 import sys
 import zipfile
 
+import pytest
+
 import build
 import bundle
-import pytest
 import slots
 from boards import BOARDS
-
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 

@@ -6,8 +6,9 @@ import hashlib
 import json
 import zlib
 
-import bundle
 import pytest
+
+import bundle
 from bundle import Refused
 
 BODY = b"print('hello')\n"

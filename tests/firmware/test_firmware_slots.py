@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bundle
 import pytest
+
+import bundle
 import slots
 import trial
 from bundle import Refused
