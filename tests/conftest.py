@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from edge_app.sources._opencv import silence
 
 # The same examples at every run: a property that fails, fails for everybody; and no stopwatch on a loaded machine.
-settings.register_profile("edge_app", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("edge_app", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge_app")
 silence()  # before any test opens a clip of its own: FFmpeg takes its log level once
 

@@ -173,7 +173,7 @@ class Calm:
         return Reading(temperature_c=40.0)
 
 
-@pytest.mark.xfail(reason="grows by 2.8 to 5.0 MB from frame 3,000 on; 3 are allowed", strict=False)
+@pytest.mark.xfail(reason="grows by 2.8 to 5.0 MB, 3 are allowed; the camera is lost 4 times, not 5", strict=False)
 def test_nothing_grows_in_thirty_thousand_frames_of_faults(tmp_path: Path, small_disk: Path, monkeypatch):
     plugins.install()
     mischief, path = tmp_path / "mischief", tmp_path / "config.yaml"
@@ -207,7 +207,7 @@ def test_nothing_grows_in_thirty_thousand_frames_of_faults(tmp_path: Path, small
     events = [message for line in lines if (message := json.loads(line))["kind"] == "event"]
     first, last = measured[marks[0]], measured[max(measured)]
     print(f"\nfaults {faults.counts}, camera lost {stats.capture.failures}, rebuilt {stats.rebuilt}; {measured}")
-    assert stats.capture.failures >= 3  # one every 9,000 frames of the camera, not all of which the loop sees
+    assert stats.capture.failures >= FRAMES // 6000
     assert stats.rebuilt >= FRAMES // 6000
     assert min(faults.counts.values()) >= FRAMES // 6000
     assert last["resident_mb"] - first["resident_mb"] <= 3

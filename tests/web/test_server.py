@@ -294,7 +294,7 @@ def test_two_hundred_slow_connections_are_shown_out(page):
             except ConnectionResetError:
                 cut_off += 1
         assert cut_off == 200
-        assert time.monotonic() - began < 25
+        assert time.monotonic() - began < 9
     assert ask(page, "/healthz")[0] == 200
 
 
