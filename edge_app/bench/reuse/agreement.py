@@ -1,0 +1,155 @@
+"""How well what one method saw on a clip agrees with a reference: all objects, moving ones, new ones, by age.
+
+An object is there from its head's `score` on, and where the other side sees it surely, a little below that already
+suffices (hysteresis): a score that trembles about its threshold is no disagreement. Not here: making the reference
+(measure.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.assignment import assign
+from edge_app.bench.reuse.objects import Objects
+from edge_app.bench.reuse.paths import Path as ObjectPath
+from edge_app.boxes import iou
+from edge_app.frame import Float32
+
+Bools = NDArray[np.bool_]
+LEAST_IOU = 0.5
+_NEAR = 0.1  # IoU: from there on a box that agrees with nothing belongs to the object under it
+_AGES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What is compared with, a frame an element. moving: of each frame's objects, which ones are on the move.
+
+    new: objects that appear after the first frame, with where they are from then on.
+    """
+
+    seen: Sequence[Objects]
+    moving: Sequence[Bools]
+    new: Sequence[ObjectPath]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """F1 at IoU 0.5 over the clip; of moving objects alone; the mean IoU of pairs; frames: F1 of each.
+
+    delays: frames until each new object is seen. by_age: F1 by the results' age in seconds, `0.5`: from 0.5 on.
+    """
+
+    overall: float
+    moving: float
+    mean_iou: float
+    frames: Float32
+    delays: NDArray[np.int64]
+    by_age: Mapping[str, float]
+
+    @property
+    def worst_frame(self) -> float:
+        return float(self.frames.min(initial=1))
+
+    @property
+    def first_percentile(self) -> float:
+        """The F1 that 99 of 100 frames reach."""
+        return float(np.percentile(self.frames, 1)) if len(self.frames) else 1.0
+
+
+def score(reference: Reference, found: Sequence[Objects], ages_ns: Sequence[int] | None = None) -> Agreement:
+    """Compare what was found in every frame with the reference. ages_ns: of the results, by frame; None: all fresh."""
+    pairs = [_pair(true, seen) for true, seen in zip(reference.seen, found)]
+    counts = np.array([pair.counts for pair in pairs], np.float64).reshape(-1, 2)
+    moving = np.array(
+        [_moving(true, seen, pair, on) for true, seen, pair, on in zip(reference.seen, found, pairs, reference.moving)],
+        np.float64,
+    ).reshape(-1, 2)
+    overlaps = np.concatenate([pair.iou for pair in pairs]) if pairs else np.empty(0)
+    ages_s = np.zeros(len(pairs)) if ages_ns is None else np.array(ages_ns) / 1e9
+    bins = np.searchsorted(_AGES_S, ages_s + 1e-6, side="right") - 1
+    return Agreement(
+        overall=_f1(counts),
+        moving=_f1(moving),
+        mean_iou=float(overlaps.mean()) if len(overlaps) else 1.0,
+        frames=np.array([_f1(row[None]) for row in counts], np.float32),
+        delays=np.array([_delay(path, reference.seen, found) for path in reference.new], np.int64),
+        by_age={f"{_AGES_S[b]:g}": _f1(counts[bins == b]) for b in sorted(set(bins.tolist()))},
+    )
+
+
+def dwell_p99(method: Agreement, without: Agreement) -> float:
+    """How many frames later than `without` reuse a new object is seen, the 99th percentile over the objects."""
+    later = np.maximum(method.delays - without.delays, 0)
+    return float(np.percentile(later, 99, method="higher")) if len(later) else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """rows of the reference and columns of what was found that are the same object, with their IoU.
+
+    agreed_true, agreed_found: masks over the sure ones of each side that the other side has too.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    iou: Float32
+    agreed_true: int
+    agreed_found: int
+    sure: int
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Sure objects that agree, and all sure objects, of both sides together."""
+        return self.agreed_true + self.agreed_found, self.sure
+
+
+def _pair(true: Objects, found: Objects) -> _Pairs:
+    overlap = iou(true.xyxy, found.xyxy) * (true.class_id[:, None] == found.class_id)
+    rows, columns = assign(overlap, LEAST_IOU) if overlap.size else (np.empty(0, np.intp), np.empty(0, np.intp))
+    return _Pairs(
+        rows,
+        columns,
+        overlap[rows, columns],
+        int(true.sure[rows].sum()),
+        int(found.sure[columns].sum()),
+        int(true.sure.sum() + found.sure.sum()),
+    )
+
+
+def _moving(true: Objects, found: Objects, pair: _Pairs, on_the_move: Bools) -> tuple[int, int]:
+    """As `_Pairs.counts`, of moving objects alone.
+
+    What was found and agrees with nothing counts as well, unless it lies over an object that stands still: a box left
+    behind by an object that went on is what is looked for.
+    """
+    here = true.sure & on_the_move
+    moves = on_the_move[pair.rows]
+    agreed = int(here[pair.rows].sum() + (found.sure[pair.columns] & moves).sum())
+    alone = found.sure.copy()
+    alone[pair.columns] = False
+    overlap = iou(true.xyxy, found.xyxy[alone])
+    still = overlap[~on_the_move].max(axis=0, initial=0)
+    stale = (still < _NEAR) | (overlap[on_the_move].max(axis=0, initial=0) > still)
+    paired = int((found.sure[pair.columns] & moves).sum())
+    return agreed, int(here.sum()) + paired + int(stale.sum())
+
+
+def _delay(path: ObjectPath, reference: Sequence[Objects], found: Sequence[Objects]) -> int:
+    """Frames from when an object is there until it is found; its whole path where it never is."""
+    for frame, row in zip(path.frames, path.rows):
+        there, seen = reference[frame], found[frame]
+        same = seen.class_id == there.class_id[row]
+        if same.any() and iou(there.xyxy[row : row + 1], seen.xyxy[same]).max() >= LEAST_IOU:
+            return frame - path.frames[0]
+    return path.frames[-1] - path.frames[0] + 1
+
+
+def _f1(counts: NDArray[np.float64]) -> float:
+    """Of counts (N, 2): agreeing and all, of both sides. 1 where there is nothing to see."""
+    agreed, total = counts.sum(axis=0)
+    return float(agreed / total) if total else 1.0

@@ -1,0 +1,107 @@
+"""bench reuse: what reuse gains and what it costs in agreement, beside what else the same time could buy.
+
+Not here: how clips are made (stress.py), looked at (watch.py), compared (agreement.py) or reported (report.py).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from edge_app import manifest as manifests
+from edge_app.bench.reuse import controls, scene, stress
+from edge_app.bench.reuse.clips import Clip, recorded
+from edge_app.bench.reuse.objects import Reader
+from edge_app.bench.reuse.report import ClipReport, method
+from edge_app.bench.reuse.watch import OFF, Eye, watch
+from edge_app.document import nearest
+from edge_app.errors import ConfigError
+from edge_app.reuse.settings import Reuse
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured. only: of the clips' names, behind the colon for those that are made; empty: all of them.
+
+    max_frames: of each clip. state_dir: where `tune` kept what it found; None: nothing was tuned.
+    """
+
+    clips: Sequence[str]
+    model: Path
+    reuse: Reuse
+    stress: bool = False
+    only: Sequence[str] = ()
+    max_frames: int | None = None
+    threads: int = 1
+    state_dir: Path | None = None
+    controls: bool = True
+
+
+def bench(plan: Plan) -> list[ClipReport]:
+    """Measure, a report a clip. Raises EdgeError where a clip or the model cannot be used."""
+    from tqdm import tqdm
+
+    if plan.reuse == OFF:
+        raise ConfigError("bench reuse: found mode off; expected gate or auto")
+    cv2.setNumThreads(1)  # as the pipeline does: the engine's core is measured, not the machine
+    manifest = manifests.load(plan.model)
+    clips = [clip.first(plan.max_frames) for clip in _clips(plan)]
+    passes = 2 if plan.controls else 1
+    reports = []
+    for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):
+        length = None if clip.length is None else passes * clip.length
+        with tqdm(total=length, unit=" frames", desc=clip.name, disable=None, leave=False) as bar:
+            reports.append(_report(plan, manifest, clip, bar.update))
+    return reports
+
+
+def _report(plan: Plan, manifest: manifests.Manifest, clip: Clip, progress: Callable[[], object]) -> ClipReport:
+    reader = Reader(manifest)
+    with (
+        tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
+        Eye(manifest, reader, OFF, threads=plan.threads) as off,
+        Eye(manifest, reader, plan.reuse, threads=plan.threads, state_dir=plan.state_dir) as reusing,
+    ):
+        watched = watch(clip, off, {"reuse": reusing}, progress)
+        full, reuse = watched.looks["off"], watched.looks["reuse"]
+        others = {}
+        if plan.controls:
+            share = float(reuse.costs_ms.mean() / full.costs_ms.mean())
+            others = {
+                "skip_frames": controls.skipping(watched, share),
+                "skip_and_track": controls.tracking(watched, share),
+            }
+            beside = controls.Bench(manifest, reader, off, Path(folder), progress, plan.threads)
+            others |= controls.with_models(beside, clip, watched, share)
+        reference = watched.reference
+        return ClipReport(
+            clip=clip.name,
+            model=manifest.name,
+            mode=plan.reuse.mode,
+            frames=len(watched.stamps_ns),
+            new_objects=len(reference.new),
+            full=method(reference, full, full),
+            reuse=method(reference, reuse, full),
+            controls={name: method(reference, looks, full) for name, looks in others.items()},
+            reuse_stats=reusing.inference.reuse_stats(),
+        )
+
+
+def _clips(plan: Plan) -> list[Clip]:
+    """The clips themselves, and with `stress` those that are made of each. Raises ConfigError for unknown names."""
+    clips = []
+    for path in plan.clips:
+        clip = recorded(path)
+        clips.append(clip)
+        if plan.stress:
+            found = scene.find(clip)
+            clips += stress.still_scenes(found, Path(path).stem) + stress.stress(found, clip, Path(path).stem)
+    known = {clip.name.rpartition(":")[2] for clip in clips}
+    for name in plan.only:
+        if name not in known:
+            raise ConfigError(f"--only: there is no clip '{name}'{nearest(name, known)}")
+    return [clip for clip in clips if not plan.only or clip.name.rpartition(":")[2] in plan.only]

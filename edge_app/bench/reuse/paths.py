@@ -1,0 +1,79 @@
+"""The reference's objects followed through a clip: which of them move, and which are new.
+
+Not here: comparing with them (agreement.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bench.reuse.objects import Objects
+from edge_app.frame import Detections
+from edge_app.rule_blocks import Track
+from edge_app.tracking import UNTRACKED, Tracker
+
+_AROUND = 5  # frames before and after one between which an object must have moved
+_MOVED = 0.15  # of its longer side
+_PROVEN = 3  # sightings that make a thing an object
+_FOLLOW = Track(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One object: the frames that show it, ascending, and its row among the objects of each."""
+
+    frames: Sequence[int]
+    rows: Sequence[int]
+
+
+def follow(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Path]:
+    """Every object that was seen surely in three frames or more."""
+    tracker = Tracker(_FOLLOW)
+    found: dict[int, list[tuple[int, int]]] = {}
+    for frame, (objects, now_ns) in enumerate(zip(seen, stamps_ns)):
+        boxes = Detections(objects.xyxy, objects.score, objects.class_id.astype(np.int32))
+        ids = tracker.update(boxes, now_ns).track_id
+        assert ids is not None
+        for row in np.flatnonzero(ids != UNTRACKED).tolist():
+            id_ = int(ids[row])
+            if id_ not in found:
+                found[id_] = _first_sighting(seen, frame, row)
+            found[id_].append((frame, row))
+    surely = {id_: [(f, r) for f, r in path] for id_, path in found.items() if _sure(seen, path) >= _PROVEN}
+    return [Path(*zip(*path)) for path in surely.values()]
+
+
+def moving(seen: Sequence[Objects], paths: Sequence[Path]) -> list[NDArray[np.bool_]]:
+    """Of every frame's objects, which ones go somewhere: a mask a frame."""
+    masks = [np.zeros(len(objects), bool) for objects in seen]
+    for path in paths:
+        xyxy = np.array([seen[frame].xyxy[row] for frame, row in zip(path.frames, path.rows)], np.float64)
+        centre, side = (xyxy[:, :2] + xyxy[:, 2:]) / 2, (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1)
+        frames = np.array(path.frames)
+        first = np.searchsorted(frames, frames - _AROUND)
+        last = np.searchsorted(frames, frames + _AROUND, side="right") - 1
+        went = np.linalg.norm(centre[last] - centre[first], axis=1) > _MOVED * side
+        for frame, row, is_moving in zip(path.frames, path.rows, went):
+            masks[frame][row] = is_moving
+    return masks
+
+
+def _first_sighting(seen: Sequence[Objects], frame: int, row: int) -> list[tuple[int, int]]:
+    """The tracker names an object when it sees it again: where it was in the frame before, if it can be told."""
+    now = seen[frame]
+    if frame == 0 or not len(seen[frame - 1]):
+        return []
+    before = seen[frame - 1]
+    box = now.xyxy[row]
+    distance = np.linalg.norm((before.xyxy[:, :2] + before.xyxy[:, 2:] - box[:2] - box[2:]) / 2, axis=1)
+    distance[before.class_id != now.class_id[row]] = np.inf
+    nearest = int(distance.argmin())
+    return [(frame - 1, nearest)] if distance[nearest] < (box[2:] - box[:2]).max() else []
+
+
+def _sure(seen: Sequence[Objects], path: Sequence[tuple[int, int]]) -> int:
+    return sum(bool(seen[frame].sure[row]) for frame, row in path)

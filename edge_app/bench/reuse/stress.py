@@ -1,0 +1,206 @@
+"""Clips made from a clip: still scenes with one object, and what breaks reuse, each exact for its base and seed.
+
+Every frame is computed from its number alone, when it is asked for. Camera noise lies on all of them. Not here: finding
+background and object (scene.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from edge_app.bench.reuse.clips import Clip, Noise, shown
+from edge_app.bench.reuse.scene import Scene
+from edge_app.frame import Float32, Frame, UInt8
+
+FRAMES = 300
+CAMERA_SIGMA = 2.0  # grey levels
+_SEED = 7
+_TILE = 32  # pixels: whatever a tile's size is, its borders lie on some of these
+
+Painter = Callable[[UInt8, int], UInt8]
+
+
+def idle(_: Scene) -> Painter:
+    """The still scene."""
+    return lambda image, _: image
+
+
+def sparse(scene: Scene) -> Painter:
+    """One object that crosses the scene at 20 pixels a frame, there and back, in view in every frame."""
+    return _walk(scene, 20)
+
+
+def still_scenes(scene: Scene, stem: str, frames: int = FRAMES) -> list[Clip]:
+    """The idle and the sparse clip."""
+    return [_on_background(f"{stem}:{make.__name__}", scene, make(scene), frames) for make in (idle, sparse)]
+
+
+def stress(scene: Scene, base: Clip, stem: str, frames: int = FRAMES) -> list[Clip]:
+    """What facts say breaks reuse: camera, light and weather over the clip itself, objects over its still scene."""
+    over_clip: dict[str, Painter] = {
+        "pan_1": _pan(1),
+        "pan_3": _pan(3),
+        "pan_32": _pan(32),
+        "exposure_ramp": _exposure(frames),
+        "flicker": _flicker,
+        "noise_low": lambda image, _: image,
+        "noise_high": lambda image, _: image,
+        "fog": _fog(frames),
+        "shadow": _shadow(frames),
+        "rain": _rain,
+        "hard_cut": _cut(max(2, frames // 6)),
+    }
+    over_scene: dict[str, Painter] = {
+        "small_fast": _small_fast(scene),
+        "faint": _walk(scene, 4, strength=0.3),
+        "stop_then_leave": _stop_then_leave(scene, frames),
+        "tile_borders": _tile_borders(scene),
+    }
+    sigma = {"noise_low": 4.0, "noise_high": 10.0}
+    clips = [
+        _on_clip(f"{stem}:{name}", base, paint, frames, sigma.get(name, CAMERA_SIGMA))
+        for name, paint in over_clip.items()
+    ]
+    return clips + [_on_background(f"{stem}:{name}", scene, paint, frames) for name, paint in over_scene.items()]
+
+
+def _on_background(name: str, scene: Scene, paint: Painter, frames: int) -> Clip:
+    noise = Noise.gaussian(CAMERA_SIGMA, _SEED)
+
+    def made() -> Iterator[Frame]:
+        for number in range(frames):
+            at_ns = number * scene.period_ns
+            yield Frame(name, number, at_ns, at_ns, noise.added(paint(scene.background, number), number))
+
+    return Clip(name, made, frames)
+
+
+def _on_clip(name: str, base: Clip, paint: Painter, frames: int, sigma: float) -> Clip:
+    noise = Noise.gaussian(sigma, _SEED)
+
+    def made() -> Iterator[Frame]:
+        for number, frame in enumerate(base.first(frames).frames()):
+            yield shown(frame, noise.added(paint(frame.image, number), number))
+
+    return Clip(name, made, frames if base.length is None else min(frames, base.length))
+
+
+def _walk(scene: Scene, step: int, strength: float = 1.0) -> Painter:
+    """The object walks to and fro at its own height in the picture, facing where it goes."""
+    object_, mirrored = scene.object, scene.object.mirrored()
+    way = scene.background.shape[1] - object_.size[0]
+
+    def paint(image: UInt8, number: int) -> UInt8:
+        turn, x = divmod(object_.x + number * step, max(way, 1))
+        back = turn % 2 == 1
+        return (mirrored if back else object_).pasted(image, way - x if back else x, object_.y, strength)
+
+    return paint
+
+
+def _pan(step: int) -> Painter:
+    """The camera turns: the picture moves by whole pixels over a canvas that its mirror image continues."""
+
+    def paint(image: UInt8, number: int) -> UInt8:
+        canvas = np.concatenate([image, image[:, ::-1], image], axis=1)
+        x = number * step % (2 * image.shape[1])
+        return np.ascontiguousarray(canvas[:, x : x + image.shape[1]])
+
+    return paint
+
+
+def _exposure(frames: int) -> Painter:
+    """The gain goes to a half, then to one and a half, then back."""
+    return lambda image, number: _gained(image, 1 - 0.5 * math.sin(2 * math.pi * number / frames))
+
+
+def _flicker(image: UInt8, number: int) -> UInt8:
+    """Mains light on a rolling shutter: bands of ±6 % that wander by a third of their height a frame."""
+    rows = np.arange(image.shape[0], dtype=np.float32) / image.shape[0]
+    gain = 1 + 0.06 * np.sin(2 * np.pi * (1.5 * rows + 0.37 * number))
+    return _blended(image, 0, 1 - gain[:, None, None].astype(np.float32))
+
+
+def _fog(frames: int) -> Painter:
+    """Half of the light is grey in the end."""
+    return lambda image, number: _blended(image, 190, np.float32(0.5 * number / frames))
+
+
+def _shadow(frames: int) -> Painter:
+    """The soft edge of a shadow creeps over half of the picture."""
+
+    def paint(image: UInt8, number: int) -> UInt8:
+        height, width = image.shape[:2]
+        edge = width * (0.1 + 0.5 * number / frames)
+        columns = np.arange(width, dtype=np.float32)[None, :] + np.arange(height, dtype=np.float32)[:, None] * 0.3
+        depth = 0.225 * (1 - np.tanh((columns - edge) / (width / 50)))
+        return _blended(image, 0, depth[..., None])
+
+    return paint
+
+
+def _rain(image: UInt8, number: int) -> UInt8:
+    """Streaks, other ones in every frame."""
+    height, width = image.shape[:2]
+    raw = np.random.PCG64([_SEED, number]).random_raw(400).view(np.uint32).reshape(-1, 2)
+    streaks = np.zeros((height, width), np.uint8)
+    for x, y in (raw % (width, height)).tolist():
+        cv2.line(streaks, (x, y), (x + height // 96, y + height // 20), 110, 1)
+    return _blended(image, 220, (streaks / 255).astype(np.float32)[..., None])
+
+
+def _cut(every: int) -> Painter:
+    """The picture jumps to another one and back: mirrored, and of another light."""
+    return lambda image, number: image if number // every % 2 == 0 else _gained(image[:, ::-1], 0.8)
+
+
+def _small_fast(scene: Scene) -> Painter:
+    """The object 16 pixels high, 24 pixels a frame."""
+    return _walk(replace(scene, object=scene.object.scaled(16)), 24)
+
+
+def _stop_then_leave(scene: Scene, frames: int) -> Painter:
+    """The object walks in, stands for a third of the clip, and walks out."""
+    width, step = scene.background.shape[1], 8
+    middle = width // 2
+    inward, third = (middle + scene.object.size[0]) // step, frames // 3
+
+    def paint(image: UInt8, number: int) -> UInt8:
+        walked = min(number, inward) + max(0, number - inward - third)
+        return scene.object.pasted(image, walked * step - scene.object.size[0], scene.object.y)
+
+    return paint
+
+
+def _tile_borders(scene: Scene) -> Painter:
+    """The object moves 5 pixels a frame around tile corners, and is put into each corner of the picture in turn."""
+    height, width = scene.background.shape[:2]
+    w, h = scene.object.size
+    corners = [(-w // 3, -h // 3), (width - 2 * w // 3, -h // 3), (-w // 3, height - 2 * h // 3)]
+    corners += [(width - 2 * w // 3, height - 2 * h // 3)]
+
+    def paint(image: UInt8, number: int) -> UInt8:
+        stay, at = divmod(number, 20)
+        if stay % 2:
+            x, y = corners[stay // 2 % 4]
+            return scene.object.pasted(image, x + at % 4, y + at % 3)
+        x = (2 + 3 * (stay // 2)) * _TILE % max(width - w, 1)
+        y = (2 + stay // 2) * _TILE % max(height - h, 1)
+        return scene.object.pasted(image, x - 50 + 5 * at, y - 2 + at % 5)
+
+    return paint
+
+
+def _gained(image: UInt8, gain: float) -> UInt8:
+    return np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
+
+
+def _blended(image: UInt8, grey: int, alpha: Float32 | np.float32) -> UInt8:
+    """Mix in grey: image * (1 - alpha) + grey * alpha, rounded; alpha: a number or (H or 1, W or 1, 1)."""
+    mixed = image + (np.float32(grey) - image) * alpha
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)

@@ -1,0 +1,107 @@
+"""Look at every frame of a clip in several ways, in turns, and at a noised copy of it for the reference.
+
+Frame by frame in one run, first one way and then another, so that a busy machine favours none. Not here: what times
+and objects mean (agreement.py, report.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.bench.reuse import paths
+from edge_app.bench.reuse.agreement import Reference
+from edge_app.bench.reuse.clips import Clip, Noise, shown
+from edge_app.bench.reuse.objects import Objects, Reader, age_ns
+from edge_app.errors import ClipError
+from edge_app.frame import Frame
+from edge_app.inference import Inference, open_backend
+from edge_app.manifest import Manifest
+from edge_app.reuse.settings import Reuse
+
+OFF = Reuse(mode="off")
+REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # of the noise on the reference's copy, grey levels
+
+
+@dataclass(slots=True)
+class Looks:
+    """What one method saw of a clip, a frame an element. cost_ns: everything after decoding and resizing."""
+
+    objects: list[Objects] = field(default_factory=list)
+    cost_ns: list[int] = field(default_factory=list)
+    age_ns: list[int] = field(default_factory=list)
+
+    def note(self, objects: Objects, cost_ns: int, age: int = 0) -> None:
+        self.objects.append(objects)
+        self.cost_ns.append(cost_ns)
+        self.age_ns.append(age)
+
+    @property
+    def costs_ms(self) -> NDArray[np.float64]:
+        """Of all frames but the first, which every method must look at and on which engines allocate."""
+        return np.array(self.cost_ns[1:] or self.cost_ns, np.float64) / 1e6
+
+
+class Eye:
+    """A model that looks at frames in one way. Use as a context manager."""
+
+    def __init__(
+        self, manifest: Manifest, reader: Reader, reuse: Reuse = OFF, *, threads: int = 1, state_dir: Path | None = None
+    ) -> None:
+        self._reader = reader
+        backend = open_backend(manifest, "auto", threads)
+        self.inference = Inference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
+
+    def __enter__(self) -> Eye:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.inference.close()
+
+    def look(self, frame: Frame) -> tuple[Objects, int, int]:
+        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
+        seen = self.inference(shown(frame, frame.image))
+        return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A clip as it was seen. looks: by the method's name."""
+
+    stamps_ns: Sequence[int]
+    reference: Reference
+    looks: Mapping[str, Looks]
+
+
+def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[], object]) -> Watched:
+    """Look at a whole clip, with full inference (`off`) and in other ways. progress: called after each frame.
+
+    Raises ClipError where the clip has no frame.
+    """
+    noise = Noise.uniform(REFERENCE_LEVELS, REFERENCE_SEED)
+    eyes = {"off": off, **others}
+    looks = {name: Looks() for name in eyes}
+    reference: list[Objects] = []
+    stamps_ns: list[int] = []
+    for number, frame in enumerate(clip.frames()):
+        reference.append(off.look(noise.on(frame))[0])
+        stamps_ns.append(frame.captured_ns)
+        names = list(eyes)
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            looks[name].note(*eyes[name].look(frame))
+        progress()
+    if not reference:
+        raise ClipError(f"{clip.name}: found no frame; expected a clip")
+    return Watched(stamps_ns, referred(reference, stamps_ns), looks)
+
+
+def referred(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
+    """A reference of what was seen: with what moves in it, and what is new."""
+    followed = paths.follow(seen, stamps_ns)
+    new = [path for path in followed if path.frames[0] > 0]
+    return Reference(seen, paths.moving(seen, followed), new)
