@@ -26,7 +26,11 @@ from edge_app.frame import Frame, HeadOutput, Reused
 from edge_app.heads import Head
 from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
+from edge_app.reuse import tuned
+from edge_app.reuse.cost import Costs
 from edge_app.reuse.frames import FrameReuse, OutputsOf
+from edge_app.reuse.opening import effective, open_features
+from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import OFF, Reuse
 
 _FAILURES = 3
@@ -91,7 +95,6 @@ class Inference:
         state_dir: Path | None = None,
     ) -> None:
         self._tolerant = tolerant
-        self._state_dir = state_dir
         self.last_ns = 0
         self.backend = backend.version
         self._manifest = manifest
@@ -113,7 +116,7 @@ class Inference:
                 for name, head in heads.items()
                 if name not in first
             }
-            self._reuse = None if reuse.mode == "off" else self._open_reuse(reuse)
+            self._reuse = self._open_reuse(reuse, backend, state_dir)
             self._failures = dict.fromkeys(heads, 0)  # in a row
             self._failed: dict[str, str] = {}  # why a head was switched off
             self._stack = self._stack.pop_all()
@@ -166,6 +169,13 @@ class Inference:
     def reuse_stats(self) -> dict[str, Any]:
         """What was reused so far (reuse/frames.py); empty where nothing ever is."""
         return {} if self._reuse is None else self._reuse.stats()
+
+    def measure(self) -> Costs | None:
+        """Measure what reuse decides by, on this machine, in about 20 inferences; None where it has no use for it."""
+        if self._reuse is None:
+            return None
+        spec = self._manifest.input
+        return self._reuse.measure(np.zeros(spec.shape, spec.dtype))
 
     def refresh(self) -> None:
         """Reuse nothing for the next frame: it comes from elsewhere."""
@@ -264,9 +274,20 @@ class Inference:
         head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
         return Cascade(spec, config, session, head)
 
-    def _open_reuse(self, settings: Reuse) -> FrameReuse:
+    def _open_reuse(self, wanted: Reuse, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
+        if wanted.mode == "off":
+            return None
+        known = Tuned() if state_dir is None else tuned.load(tuned.path(state_dir, self._manifest))
+        settings = effective(wanted, known)
+        if settings.mode == "off":
+            return None
+        features = None
+        if settings.mode == "auto":
+            features = open_features(self._manifest, backend, self._branches, settings, known)
+        if features is not None:
+            self._stack.callback(features.close)
         size = (self._manifest.input.width, self._manifest.input.height)
-        return FrameReuse(settings, size, self._branches, self._run)
+        return FrameReuse(settings, size, self._branches, self._run, features)
 
     def _run(self, tensor: NDArray[Any]) -> OutputsOf:
         """Run what the heads share. Returns what gives one head's outputs, by name; valid until the next run."""

@@ -15,6 +15,8 @@ from edge_app.errors import OptionError
 from edge_app.options import WRONG, Point, Range, read_dataclass
 from edge_app.shapes import polygon_of
 
+Mode = Literal["off", "gate", "auto"]
+
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
@@ -29,7 +31,7 @@ class Reuse:
     budget_ms: inference a frame may take on average; frames beyond it are answered by the tracker.
     """
 
-    mode: Literal["off", "gate", "auto"] = "auto"
+    mode: Mode = "auto"
     max_age_s: Annotated[float, Range(0.1, 86_400)] = 30.0
     tolerance: Annotated[float, Range(0, 255)] | None = None
     feature_share: Annotated[float, Range(0, 1)] | None = None

@@ -92,6 +92,14 @@ class ChangeDetector:
         blocks: UInt8 = cv2.resize(beyond, self.grid, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         return self._judged(blocks)
 
+    def take(self, picture: UInt8) -> None:
+        """Make a picture the reference, without a look at what changed."""
+        if self._tolerance == 0:
+            self._exact_now = picture
+        else:
+            self._reduce(picture)
+        self.anchor(None)
+
     def anchor(self, boxes: Sequence[Box] | None) -> None:
         """The picture of the last look is the reference in `boxes`, input pixels, or everywhere.
 
