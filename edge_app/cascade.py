@@ -43,7 +43,7 @@ class Cascade:
     def __call__(self, frame: Frame) -> HeadOutput | None:
         """What the head says of the surest detections of this frame; None where it is not due or they are not fresh."""
         output = (frame.heads or {}).get(self._crops.of)
-        if not self.enabled or output is None or output.age_ns or not isinstance(output.result, Detections):
+        if not self.enabled or output is None or not output.fresh or not isinstance(output.result, Detections):
             return None
         if self._last_ns is not None and 0 <= frame.captured_ns - self._last_ns < self._every_ns:
             return None

@@ -31,6 +31,7 @@ from edge_app.options import (
     read_dataclass,
     read_options,
 )
+from edge_app.reuse_block import OFF, Reuse, read_reuse
 from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_track, watched
 from edge_app.service_blocks import Degrade, Snapshots, Web, check_web
 from edge_app.shapes import polygon_of
@@ -159,6 +160,7 @@ class Config:
     degrade: Degrade = field(default_factory=Degrade)
     snapshots: Snapshots = field(default_factory=Snapshots)
     web: Web = field(default_factory=Web)
+    reuse: Reuse = OFF
 
     def replaced(self, **changes: Any) -> Config:
         """The same configuration with some blocks exchanged."""
@@ -170,6 +172,7 @@ BLOCKS = (
     "source",
     "model",
     "heads",
+    "reuse",
     "track",
     "rules",
     "publish",
@@ -217,6 +220,7 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
         problems.add(
             entries(blocks["device"])["commit_sink"], found + nearest(device.commit_sink, [s.name for s in sinks])
         )
+    reuse = read_reuse(blocks.get("reuse"), problems)
     degrade, snapshots, web = (
         read_dataclass(blocks.get(name), schema, name, problems)
         for name, schema in (("degrade", Degrade), ("snapshots", Snapshots), ("web", Web))
@@ -241,6 +245,7 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
         degrade=degrade,
         snapshots=snapshots,
         web=web,
+        reuse=reuse,
     )
 
 

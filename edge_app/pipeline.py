@@ -142,7 +142,7 @@ class Pipeline:
             self._finish(frame)
         old = self.config
         Rules(config)  # raises here, where nothing has changed yet
-        model_changed = (old.model, old.manifest, old.heads) != (config.model, config.manifest, config.heads)
+        model_changed = _model(old) != _model(config)
         with ExitStack() as undo:
             if model_changed:
                 inference = undo.enter_context(closing(self._open_model(config)))
@@ -287,7 +287,14 @@ class Pipeline:
     def _open_model(self, config: Config) -> Inference:
         backend = open_backend(config.manifest, config.model.backend, config.model.threads)
         try:
-            return Inference(config.manifest, backend, config.heads, tolerant=not self._replay)
+            return Inference(
+                config.manifest,
+                backend,
+                config.heads,
+                tolerant=not self._replay,
+                reuse=config.reuse,
+                state_dir=config.device.state_dir,
+            )
         except BaseException:
             backend.close()
             raise
@@ -315,6 +322,11 @@ class Pipeline:
             self._capture.start()
             raise
         self._ended = None
+
+
+def _model(config: Config) -> object:
+    """What inference is built from."""
+    return config.model, config.manifest, config.heads, config.reuse
 
 
 def _upstream(config: Config) -> object:

@@ -52,7 +52,7 @@ class Tracker:
         output = None if frame.heads is None else frame.heads.get(self._settings.head)
         if output is not None and isinstance(output.result, Detections):
             assert frame.heads is not None
-            tracked = self.update(output.result, frame.captured_ns - output.age_ns)
+            tracked = self.update(output.result, frame.captured_ns - (0 if output.fresh else output.age_ns))
             frame.heads[self._settings.head] = replace(output, result=tracked)
         return frame
 
