@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_outbox(commands)
     _add_status(commands)
     _add_doctor(commands)
+    _add_tune(commands)
     _add_bench(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of what is published")
     schema.set_defaults(command=_schema)
@@ -184,6 +185,7 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     track.add_argument("--seeds", type=_positive, default=6, metavar="N", help="scenes a row, default: 6")
     track.add_argument("--json", action="store_true", help="print one object")
     track.set_defaults(command=_bench_track)
+    _add_bench_reuse(benches)
     outbox = benches.add_parser(
         "outbox",
         help="writes, syncs and speed of the durable queue beside persist-queue",
@@ -197,6 +199,36 @@ def _add_bench(commands: _Commands[argparse.ArgumentParser]) -> None:
     )
     outbox.add_argument("--json", action="store_true", help="print one object")
     outbox.set_defaults(command=_bench_outbox)
+
+
+def _add_bench_reuse(benches: _Commands[argparse.ArgumentParser]) -> None:
+    reuse = benches.add_parser(
+        "reuse",
+        help="speed and agreement of reuse, beside what else the time could buy",
+        description=_bench_reuse.__doc__,
+    )
+    reuse.add_argument("clips", nargs="+", metavar="CLIP", help="a video, or a folder of images")
+    reuse.add_argument("--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help="default: models/digits")
+    reuse.add_argument("--stress", action="store_true", help="also clips made of each: idle, sparse, and what is hard")
+    reuse.add_argument("--only", metavar="NAME,…", default="", help="of the clips: idle,sparse,pan_1,clip.mp4")
+    reuse.add_argument("--mode", choices=("gate", "auto"), default="auto", help="default: auto")
+    reuse.add_argument("--tolerance", type=float, metavar="GREY", help="instead of the tuned or learned one")
+    reuse.add_argument("--no-controls", action="store_true", help="only reuse and full inference")
+    reuse.add_argument("--max-frames", type=_positive, metavar="N", help="of each clip")
+    reuse.add_argument("--threads", type=_positive, default=1, metavar="N", help="of onnxruntime, on both sides")
+    reuse.add_argument("--state", type=Path, metavar="DIR", help="a state_dir, for what `tune` found; default: nothing")
+    reuse.add_argument("--json", action="store_true", help="print an array, an object a clip")
+    reuse.add_argument("--plot", type=Path, metavar="FILE.png", help="draw cost and agreement of every method")
+    reuse.set_defaults(command=_bench_reuse)
+
+
+def _add_tune(commands: _Commands[argparse.ArgumentParser]) -> None:
+    tune = commands.add_parser("tune", help="what reuse may do on this camera, measured", description=_tune.__doc__)
+    tune.add_argument("clip", metavar="CLIP", help="of this camera: a video, or a folder of images")
+    _add_config(tune)
+    tune.add_argument("--max-frames", type=_positive, default=300, metavar="N", help="of the clip, default: 300")
+    tune.add_argument("--json", action="store_true", help="print one object")
+    tune.set_defaults(command=_tune)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -336,6 +368,39 @@ def _bench_track(arguments: argparse.Namespace) -> int:
 
     report = track.bench(track.Plan(seeds=arguments.seeds, boxes=arguments.boxes, head=arguments.head))
     print(track.as_json(report) if arguments.json else track.as_table(report))
+    return 0
+
+
+def _bench_reuse(arguments: argparse.Namespace) -> int:
+    """Look at clips with and without reuse, frame by frame in turns, and at equal cost in other ways."""
+    from edge_app.bench.reuse import command, plot, report
+    from edge_app.reuse_block import Reuse
+
+    reports = command.bench(
+        command.Plan(
+            arguments.clips,
+            arguments.model,
+            Reuse(mode=arguments.mode, tolerance=arguments.tolerance),
+            stress=arguments.stress,
+            only=tuple(name for name in arguments.only.split(",") if name),
+            max_frames=arguments.max_frames,
+            threads=arguments.threads,
+            state_dir=arguments.state,
+            controls=not arguments.no_controls,
+        )
+    )
+    print(report.as_json(reports) if arguments.json else report.as_table(reports))
+    if arguments.plot is not None:
+        plot.plot(reports, arguments.plot)
+    return 0
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    """Measure noise, costs and agreement on a clip of this camera, and keep the tolerance that may be used."""
+    from edge_app.bench import tune
+
+    found = tune.tune(_load(arguments, arguments.clip), arguments.clip, arguments.max_frames)
+    print(tune.as_json(found) if arguments.json else tune.as_table(found))
     return 0
 
 

@@ -26,6 +26,11 @@ _SCALE = 2
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 26, 38  # pixels around the axes
 _RADIUS = 5
+_CORNERS: dict[str, list[tuple[float, float]]] = {  # of a mark, in radii
+    "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    "triangle": [(0, -1.2), (1.1, 0.9), (-1.1, 0.9)],
+    "diamond": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
+}
 
 
 class Canvas:
@@ -65,12 +70,7 @@ class Canvas:
             for dx in (-r, r):
                 cv2.line(self._image, (x - dx, y - r), (x + dx, y + r), color, 2 * _SCALE, cv2.LINE_AA)
             return
-        corners: Sequence[tuple[float, float]] = {
-            "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
-            "triangle": [(0, -1.2), (1.1, 0.9), (-1.1, 0.9)],
-            "diamond": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
-        }[kind]
-        points = np.array([(x + dx * r, y + dy * r) for dx, dy in corners], np.int32)
+        points = np.array([(x + dx * r, y + dy * r) for dx, dy in _CORNERS[kind]], np.int32)
         cv2.fillConvexPoly(self._image, points, color, cv2.LINE_AA)
 
     def save(self, path: Path) -> None:

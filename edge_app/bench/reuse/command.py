@@ -17,10 +17,10 @@ from edge_app.bench.reuse import controls, scene, stress
 from edge_app.bench.reuse.clips import Clip, recorded
 from edge_app.bench.reuse.objects import Reader
 from edge_app.bench.reuse.report import ClipReport, method
-from edge_app.bench.reuse.watch import OFF, Eye, watch
+from edge_app.bench.reuse.watch import Eye, watch
 from edge_app.document import nearest
 from edge_app.errors import ConfigError
-from edge_app.reuse.settings import Reuse
+from edge_app.reuse_block import OFF, Reuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def _report(plan: Plan, manifest: manifests.Manifest, clip: Clip, progress: Call
         Eye(manifest, reader, OFF, threads=plan.threads) as off,
         Eye(manifest, reader, plan.reuse, threads=plan.threads, state_dir=plan.state_dir) as reusing,
     ):
+        if plan.state_dir is None:
+            reusing.inference.measure()  # what `tune` has kept otherwise
         watched = watch(clip, off, {"reuse": reusing}, progress)
         full, reuse = watched.looks["off"], watched.looks["reuse"]
         others = {}
@@ -73,7 +75,7 @@ def _report(plan: Plan, manifest: manifests.Manifest, clip: Clip, progress: Call
             share = float(reuse.costs_ms.mean() / full.costs_ms.mean())
             others = {
                 "skip_frames": controls.skipping(watched, share),
-                "skip_and_track": controls.tracking(watched, share),
+                "skip_and_track": controls.tracking(watched, share, off.stopwatch),
             }
             beside = controls.Bench(manifest, reader, off, Path(folder), progress, plan.threads)
             others |= controls.with_models(beside, clip, watched, share)

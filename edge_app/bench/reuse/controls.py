@@ -6,7 +6,6 @@ only where something moves (crops.py), nor how well any of it does (agreement.py
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ _SKEWED = 1.15  # how much wider or higher a smaller input may be in proportion,
 _TRIES, _LOOKS = 4, 8  # to find the size of a price, and to measure a price
 _EVERY = 10  # frames: how often full inference runs beside the controls, to know the machine's speed then
 _FOLLOW = Track(head="", high=0.5, low=0.1, start=0.5)
+Stopwatch = Callable[[], int]
 _SURE, _UNSURE = 0.9, 0.3  # scores that tell the tracker which boxes are sure
 
 
@@ -53,17 +53,17 @@ def skipping(watched: Watched, share: float) -> Looks:
     return looks
 
 
-def tracking(watched: Watched, share: float) -> Looks:
+def tracking(watched: Watched, share: float, stopwatch: Stopwatch) -> Looks:
     """Full inference on a share of the frames; between, the last boxes where a tracker expects them.
 
     The tracker's own time is a part of the share.
     """
     full_ns = float(np.mean(watched.looks["off"].cost_ns))
-    _, spent_ns = _tracked(watched, share)
-    return _tracked(watched, share - spent_ns / full_ns)[0]
+    _, spent_ns = _tracked(watched, share, stopwatch)
+    return _tracked(watched, share - spent_ns / full_ns, stopwatch)[0]
 
 
-def _tracked(watched: Watched, share: float) -> tuple[Looks, float]:
+def _tracked(watched: Watched, share: float, stopwatch: Stopwatch) -> tuple[Looks, float]:
     """share: of inference alone. Returns the looks, and the tracker's mean nanoseconds a frame."""
     full, looks = watched.looks["off"], Looks()
     tracker, budget = Tracker(_FOLLOW), Budget(min(max(share, 0.0), 1.0))
@@ -72,12 +72,12 @@ def _tracked(watched: Watched, share: float) -> tuple[Looks, float]:
     for number, now_ns in enumerate(watched.stamps_ns):
         budget.earn()
         run = number == 0 or budget.pay(1.0)
-        begin = time.perf_counter_ns()
+        begin = stopwatch()
         if run:
             last, last_ns = full.objects[number], now_ns
             ids = _identities(tracker, last, now_ns)
         there = last if run else _carried(last, ids, tracker.predict(now_ns))
-        spent_ns = time.perf_counter_ns() - begin
+        spent_ns = stopwatch() - begin
         tracker_ns += spent_ns
         looks.note(there, spent_ns + (full.cost_ns[number] if run else 0), now_ns - last_ns)
     return looks, tracker_ns / len(watched.stamps_ns)
@@ -174,9 +174,9 @@ def _watching(bench: Bench, clip: Clip) -> float:
     """What looking for motion costs, in shares of full inference."""
     motion, pairs = Motion(), []
     for frame in clip.first(_LOOKS).frames():
-        begin = time.perf_counter_ns()
+        begin = bench.off.stopwatch()
         motion.boxes(frame.image)
-        pairs.append((time.perf_counter_ns() - begin, bench.off.look(frame)[1]))
+        pairs.append((bench.off.stopwatch() - begin, bench.off.look(frame)[1]))
     part, full = np.median(pairs, axis=0)
     return float(part / full)
 

@@ -6,7 +6,6 @@ Not here: finding what moves (motion.py).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -52,9 +51,9 @@ class Crops:
 
     def look(self, frame: Frame) -> tuple[Objects, int, int]:
         """What is known after a frame, nanoseconds that it took (less resizing), and the age of the last whole look."""
-        begin = time.perf_counter_ns()
+        begin = self._full.stopwatch()
         boxes = self._motion.boxes(frame.image)
-        spent_ns = time.perf_counter_ns() - begin
+        spent_ns = self._full.stopwatch() - begin
         self._budget.earn()
         self._number += 1
         if self._number == 1 or self._budget.pay(1.0):
@@ -76,10 +75,10 @@ class Crops:
             if not self._budget.pay(lens.price):
                 break
             found, cost_ns = _look_at(lens, frame, window)
-            begin = time.perf_counter_ns()
+            begin = self._full.stopwatch()
             self._objects = merged(self._objects, found, window, (frame.width, frame.height))
             self._looked[_cells(window)] = self._number
-            spent_ns += cost_ns + time.perf_counter_ns() - begin
+            spent_ns += cost_ns + self._full.stopwatch() - begin
         return spent_ns
 
     def _last_look(self, window: motion.Box) -> float:

@@ -48,13 +48,17 @@ class Objects:
 
 
 class Reader:
-    """Reads frames of one model. `heads`: the configuration that it must run with, which shows what is just below."""
+    """Reads frames of one model. heads: as configured; None: all of them, as the model has them.
 
-    def __init__(self, manifest: Manifest, options: Mapping[str, Mapping[str, object]] | None = None) -> None:
+    The attribute `heads` is the configuration that the model must run with, so that it shows what is just below.
+    """
+
+    def __init__(self, manifest: Manifest, heads: Mapping[str, Head] | None = None) -> None:
         self._thresholds: dict[str, float] = {}
         self.heads: dict[str, Head] = {}
-        for name, spec in manifest.heads.items():
-            given = {**spec.options, **(options or {}).get(name, {})}
+        for name in manifest.heads if heads is None else heads:
+            spec = manifest.heads[name]
+            given = dict(spec.options if heads is None else heads[name].options)
             defaults = {option.name: option.default for option in registry.options("heads", spec.family)}
             if "score" in defaults and spec.family not in ("classify", "embed"):
                 high = float(given.get("score", defaults["score"]))

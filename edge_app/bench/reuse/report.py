@@ -6,6 +6,7 @@ Not here: how it was measured (command.py), nor the picture (plot.py).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,11 +47,11 @@ class ClipReport:
     @property
     def speedup(self) -> float:
         """Mean compute time without reuse by that with it."""
-        return self.full.cost_ms / self.reuse.cost_ms
+        return _times(self.full.cost_ms, self.reuse.cost_ms)
 
     @property
     def median_speedup(self) -> float:
-        return self.full.median_ms / self.reuse.median_ms
+        return _times(self.full.median_ms, self.reuse.median_ms)
 
     @property
     def share(self) -> dict[str, float]:
@@ -95,8 +96,8 @@ def as_table(reports: Sequence[ClipReport]) -> str:
 
 _LEGEND = (
     "ms: mean compute time a frame, after decoding and resizing. cost: of full inference. F1: against full inference\n"
-    "on an independently noised copy; full inference itself reaches what its own row shows: the ceiling. dwell: frames\n"
-    "until a new object is seen, later than by full inference, 99th percentile. Each control spends what reuse spends."
+    "on an independently noised copy; what full inference itself reaches is the ceiling. dwell: frames until a new\n"
+    "object is seen, later than by full inference, 99th percentile. Each control spends about what reuse spends."
 )
 
 
@@ -104,7 +105,7 @@ def _row(name: str, each: Method, full: Method) -> str:
     found = each.agreement
     return (
         f"{name.replace('_', ' '):18}{each.cost_ms:8.2f}{each.median_ms:8.2f}{each.cost_ms / full.cost_ms:7.3f}"
-        f"{full.cost_ms / each.cost_ms:7.2f}x{found.overall:8.4f}{found.moving:8.4f}{found.mean_iou:7.3f}"
+        f"{_times(full.cost_ms, each.cost_ms):7.2f}x{found.overall:8.4f}{found.moving:8.4f}{found.mean_iou:7.3f}"
         f"{found.worst_frame:7.3f}{found.first_percentile:7.3f}{each.dwell_p99:7.0f}"
     )
 
@@ -151,6 +152,10 @@ def _figures(each: Method) -> dict[str, float]:
         "first_percentile": _rounded(each.agreement.first_percentile),
         "dwell_p99": _rounded(each.dwell_p99),
     }
+
+
+def _times(full_ms: float, ms: float) -> float:
+    return full_ms / ms if ms else math.inf
 
 
 def _rounded(value: float) -> float:

@@ -44,7 +44,7 @@ class Cutout:
 
         strength: 1 is the object as it was, 0 nothing of it.
         """
-        out = image.copy()
+        out: UInt8 = image.copy()
         (height, width), (w, h) = image.shape[:2], self.size
         x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
         if x1 < x2 and y1 < y2:

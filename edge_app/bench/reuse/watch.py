@@ -6,6 +6,7 @@ and objects mean (agreement.py, report.py).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,8 @@ from edge_app.errors import ClipError
 from edge_app.frame import Frame
 from edge_app.inference import Inference, open_backend
 from edge_app.manifest import Manifest
-from edge_app.reuse.settings import Reuse
+from edge_app.reuse_block import OFF, Reuse
 
-OFF = Reuse(mode="off")
 REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # of the noise on the reference's copy, grey levels
 
 
@@ -47,14 +47,19 @@ class Looks:
 
 
 class Eye:
-    """A model that looks at frames in one way. Use as a context manager."""
+    """A model that looks at frames in one way. Use as a context manager. stopwatch: what costs are counted with."""
 
     def __init__(
         self, manifest: Manifest, reader: Reader, reuse: Reuse = OFF, *, threads: int = 1, state_dir: Path | None = None
     ) -> None:
         self._reader = reader
         backend = open_backend(manifest, "auto", threads)
-        self.inference = Inference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
+        # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
+        alone = threads == 1 and backend.target == "onnx"
+        self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
+        self.inference = Inference(
+            manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir, stopwatch=self.stopwatch
+        )
 
     def __enter__(self) -> Eye:
         return self
