@@ -14,9 +14,17 @@ class Budget:
         """A frame has come."""
         self._saved += self._share
 
-    def pay(self, price: float) -> bool:
-        """Whether there is enough; then it is taken. What is a hair's breadth short is enough."""
-        if self._saved < price * (1 - 1e-9):
-            return False
+    def affords(self, price: float) -> bool:
+        """Whether there is enough. What is a hair's breadth short is enough."""
+        return self._saved >= price * (1 - 1e-9)
+
+    def spend(self, price: float) -> None:
+        """Take what something has cost, also where that is more than there was."""
         self._saved -= price
+
+    def pay(self, price: float) -> bool:
+        """Whether there is enough; then it is taken."""
+        if not self.affords(price):
+            return False
+        self.spend(price)
         return True

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from edge_app.bench.reuse.budget import Budget
 from edge_app.bench.reuse.clips import Clip
 from edge_app.bench.reuse.crops import Crops, Lens
-from edge_app.bench.reuse.motion import Motion
 from edge_app.bench.reuse.objects import Objects, Reader
 from edge_app.bench.reuse.resized import resized
 from edge_app.bench.reuse.watch import Eye, Looks, Watched
@@ -31,6 +30,7 @@ _STEP = 32  # pixels: the sides of detectors' inputs are multiples of their last
 _LEAST = 64
 _SKEWED = 1.15  # how much wider or higher a smaller input may be in proportion, to meet the cost more closely
 _TRIES, _LOOKS = 4, 8  # to find the size of a price, and to measure a price
+_ENOUGH = 0.98  # of the share: so close to it is not less
 _EVERY = 10  # frames: how often full inference runs beside the controls, to know the machine's speed then
 _FOLLOW = Track(head="", high=0.5, low=0.1, start=0.5)
 Stopwatch = Callable[[], int]
@@ -112,8 +112,8 @@ def with_models(bench: Bench, clip: Clip, watched: Watched, share: float) -> dic
             methods["lower_resolution"] = low.look
         lenses = [Lens(bench.off, 1.0)]  # each crop is one more full inference: what every model can do
         if near is not None:
-            lenses.append(Lens(near, _price(bench, clip, near)))
-        methods["motion_crops"] = Crops(bench.off, lenses, share, _watching(bench, clip)).look
+            lenses.append(Lens(near, _price(bench, clip, near)[0]))
+        methods["motion_crops"] = Crops(bench.off, lenses, share, _price(bench, clip, bench.off)[1]).look
         return _in_turns(bench, clip, watched, methods)
 
 
@@ -145,7 +145,7 @@ def _in_turns(
 
 
 def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> Eye | None:
-    """The model for the input size that costs nearest to `share`, as measured; None where no other size works."""
+    """The model for the least input size that does not cost less than `share`, as measured; None where none works."""
     full = bench.manifest.input
     tried: dict[tuple[int, int], tuple[float, Eye]] = {}
     area = min(share, 1.0)
@@ -156,29 +156,25 @@ def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> Eye |
         eye = _opened(bench, f"lower{len(tried)}", size, stack)
         if eye is None:
             break
-        price = _price(bench, clip, eye)
-        tried[size] = abs(price - share), eye
-        area = min(1.0, size[0] * size[1] / full.width / full.height * share / price)
-    return min(tried.values(), key=lambda found: found[0])[1] if tried else None
+        price, _ = _price(bench, clip, eye)
+        tried[size] = price, eye
+        area = min(1.0, 1.02 * size[0] * size[1] / full.width / full.height * share / price)
+    if not tried:
+        return None
+    enough = [found for found in tried.values() if found[0] >= _ENOUGH * share] or [max(tried.values(), key=_first)]
+    return min(enough, key=_first)[1]
 
 
-def _price(bench: Bench, clip: Clip, eye: Eye) -> float:
-    """What a look costs, in shares of full inference: medians of looks in turns."""
+def _first(found: tuple[float, Eye]) -> float:
+    return found[0]
+
+
+def _price(bench: Bench, clip: Clip, eye: Eye) -> tuple[float, float]:
+    """What a look costs in shares of full inference, and nanoseconds of that: medians of looks in turns."""
     frame = next(clip.frames())
     pairs = [(eye.look(frame)[1], bench.off.look(frame)[1]) for _ in range(_LOOKS)]
     part, full = np.median(pairs[1:], axis=0)  # engines allocate at the first
-    return float(part / full)
-
-
-def _watching(bench: Bench, clip: Clip) -> float:
-    """What looking for motion costs, in shares of full inference."""
-    motion, pairs = Motion(), []
-    for frame in clip.first(_LOOKS).frames():
-        begin = bench.off.stopwatch()
-        motion.boxes(frame.image)
-        pairs.append((bench.off.stopwatch() - begin, bench.off.look(frame)[1]))
-    part, full = np.median(pairs, axis=0)
-    return float(part / full)
+    return float(part / full), float(full)
 
 
 def _opened(bench: Bench, name: str, size: tuple[int, int], stack: ExitStack) -> Eye | None:

@@ -36,12 +36,12 @@ class Lens:
 class Crops:
     """Looks at windows of half the picture's width and height. lenses: the one that suits the model is found out.
 
-    share: what may be spent; watching: what looking for motion takes of it, both in shares of full inference.
+    share: what may be spent, of full inference, which takes full_ns. What is spent is what things have really taken.
     """
 
-    def __init__(self, full: Eye, lenses: Sequence[Lens], share: float, watching: float) -> None:
-        self._full, self._lenses = full, lenses
-        self._budget = Budget(min(max(share - watching, 0.0), 1.0))
+    def __init__(self, full: Eye, lenses: Sequence[Lens], share: float, full_ns: float) -> None:
+        self._full, self._lenses, self._full_ns = full, lenses, full_ns
+        self._budget = Budget(share)
         self._motion = motion.Motion()
         self._objects = Objects.joined([])
         self._lens: Lens | None = None
@@ -55,12 +55,15 @@ class Crops:
         boxes = self._motion.boxes(frame.image)
         spent_ns = self._full.stopwatch() - begin
         self._budget.earn()
+        self._budget.spend(spent_ns / self._full_ns)
         self._number += 1
-        if self._number == 1 or self._budget.pay(1.0):
+        first = self._number == 1
+        if first or self._budget.affords(1.0):
             self._objects, cost_ns, _ = self._full.look(frame)
             self._whole_ns = frame.captured_ns
             self._looked = np.full((frame.height // _CELL + 1, frame.width // _CELL + 1), self._number)
             spent_ns += cost_ns
+            self._budget.spend(0 if first else cost_ns / self._full_ns)
             if self._lens is None and len(self._objects):
                 self._lens = self._suited(frame)
         else:
@@ -72,13 +75,15 @@ class Crops:
         laid = motion.windows(boxes, _window(frame), (frame.width, frame.height))
         spent_ns = 0
         for window in sorted(laid, key=self._last_look):
-            if not self._budget.pay(lens.price):
+            if not self._budget.affords(lens.price):
                 break
             found, cost_ns = _look_at(lens, frame, window)
             begin = self._full.stopwatch()
             self._objects = merged(self._objects, found, window, (frame.width, frame.height))
             self._looked[_cells(window)] = self._number
-            spent_ns += cost_ns + self._full.stopwatch() - begin
+            cost_ns += self._full.stopwatch() - begin
+            self._budget.spend(cost_ns / self._full_ns)
+            spent_ns += cost_ns
         return spent_ns
 
     def _last_look(self, window: motion.Box) -> float:
