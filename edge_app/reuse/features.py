@@ -62,11 +62,20 @@ class Features:
         self.spent_ms = 0.0  # by the cost model, since the last `fill` or `update`
         self.area = 0.0  # share of the work that was done again
 
+    @property
+    def units(self) -> list[Unit]:
+        """The steps in order."""
+        return [*self._backbone, *self._heads.values()]
+
+    def maps(self, unit: Unit) -> Mapping[str, Array]:
+        """What a step takes: the present maps, which must not be changed."""
+        return {name: self._maps[name] for name in unit.inputs}
+
     def predict_ms(self, boxes: Sequence[Box]) -> float:
         """What an update would take at most, by the cost model, were every change followed as far as it may reach."""
         dirty: Dirty = {self._image: list(boxes)}
         total = 0.0
-        for unit in (*self._backbone, *self._heads.values()):
+        for unit in self.units:
             found, cost = self._plan(unit, dirty)
             total += cost
             if found:
@@ -130,7 +139,7 @@ class Features:
         """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost."""
         self.fill(tensor)
         units = {}
-        for unit in (*self._backbone, *self._heads.values()):
+        for unit in self.units:
             whole_ms = timed_ms(partial(self._run_all, unit), _ROUNDS)
             units[unit.name] = Cost(whole_ms, 0.0)
             if unit.free:
