@@ -22,6 +22,7 @@ from edge_app.frame import Float32
 Bools = NDArray[np.bool_]
 LEAST_IOU = 0.5
 _NEAR = 0.1  # IoU: from there on a box that agrees with nothing belongs to the object under it
+_AROUND = 30  # frames before and after, in which a box that agrees with nothing may belong to what moves
 _AGES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -66,9 +67,9 @@ def score(reference: Reference, found: Sequence[Objects], ages_ns: Sequence[int]
     pairs = [_pair(true, seen) for true, seen in zip(reference.seen, found)]
     counts = np.array([pair.counts for pair in pairs], np.float64).reshape(-1, 2)
     moving = np.array(
-        [_moving(true, seen, pair, on) for true, seen, pair, on in zip(reference.seen, found, pairs, reference.moving)],
-        np.float64,
-    ).reshape(-1, 2)
+        [_moving(reference, i, seen, pair) for i, (seen, pair) in enumerate(zip(found, pairs))], np.float64
+    )
+    moving = moving.reshape(-1, 2)
     overlaps = np.concatenate([pair.iou for pair in pairs]) if pairs else np.empty(0)
     ages_s = np.zeros(len(pairs)) if ages_ns is None else np.array(ages_ns) / 1e9
     bins = np.searchsorted(_AGES_S, ages_s + 1e-6, side="right") - 1
@@ -121,22 +122,27 @@ def _pair(true: Objects, found: Objects) -> _Pairs:
     )
 
 
-def _moving(true: Objects, found: Objects, pair: _Pairs, on_the_move: Bools) -> tuple[int, int]:
+def _moving(reference: Reference, frame: int, found: Objects, pair: _Pairs) -> tuple[int, int]:
     """As `_Pairs.counts`, of moving objects alone.
 
-    What was found and agrees with nothing counts as well, unless it lies over an object that stands still: a box left
-    behind by an object that went on is what is looked for.
+    What was found and agrees with nothing counts as well where something moves or has moved, unless it lies over an
+    object that stands still: a box left behind by an object that went on is what is looked for.
     """
+    true, on_the_move = reference.seen[frame], reference.moving[frame]
     here = true.sure & on_the_move
     moves = on_the_move[pair.rows]
     agreed = int(here[pair.rows].sum() + (found.sure[pair.columns] & moves).sum())
     alone = found.sure.copy()
     alone[pair.columns] = False
-    overlap = iou(true.xyxy, found.xyxy[alone])
-    still = overlap[~on_the_move].max(axis=0, initial=0)
-    stale = (still < _NEAR) | (overlap[on_the_move].max(axis=0, initial=0) > still)
+    stale = 0
+    if alone.any():
+        around = range(max(0, frame - _AROUND), min(len(reference.seen), frame + _AROUND + 1))
+        ways = np.concatenate([reference.seen[i].xyxy[reference.moving[i]] for i in around])
+        on_a_way = iou(ways, found.xyxy[alone]).max(axis=0, initial=0)
+        still = iou(true.xyxy[~on_the_move], found.xyxy[alone]).max(axis=0, initial=0)
+        stale = int(((on_a_way >= _NEAR) & (on_a_way > still)).sum())
     paired = int((found.sure[pair.columns] & moves).sum())
-    return agreed, int(here.sum()) + paired + int(stale.sum())
+    return agreed, int(here.sum()) + paired + stale
 
 
 def _delay(path: ObjectPath, reference: Sequence[Objects], found: Sequence[Objects]) -> int:

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edge_app import manifest as manifests
-from edge_app.bench.reuse import controls, scene, stress
+from edge_app.bench.reuse import controls, scene, stress, truth
+from edge_app.bench.reuse.agreement import score
 from edge_app.bench.reuse.clips import Clip, recorded
-from edge_app.bench.reuse.objects import Reader
+from edge_app.bench.reuse.objects import Reader, head_of
+from edge_app.bench.reuse.readings import compared
 from edge_app.bench.reuse.report import ClipReport, method
-from edge_app.bench.reuse.watch import Eye, watch
+from edge_app.bench.reuse.watch import Eye, Watched, referred, watch
 from edge_app.document import nearest
 from edge_app.errors import ConfigError
+from edge_app.manifest import Manifest
 from edge_app.reuse_block import OFF, Reuse
 
 
@@ -55,11 +59,14 @@ def bench(plan: Plan) -> list[ClipReport]:
     for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):
         length = None if clip.length is None else passes * clip.length
         with tqdm(total=length, unit=" frames", desc=clip.name, disable=None, leave=False) as bar:
-            reports.append(_report(plan, manifest, clip, bar.update))
+            true = next((truth.beside(Path(path)) for path in plan.clips if Path(path).name == clip.name), None)
+            reports.append(_report(plan, manifest, clip, true, bar.update))
     return reports
 
 
-def _report(plan: Plan, manifest: manifests.Manifest, clip: Clip, progress: Callable[[], object]) -> ClipReport:
+def _report(
+    plan: Plan, manifest: Manifest, clip: Clip, true: Path | None, progress: Callable[[], object]
+) -> ClipReport:
     reader = Reader(manifest)
     with (
         tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
@@ -90,7 +97,22 @@ def _report(plan: Plan, manifest: manifests.Manifest, clip: Clip, progress: Call
             reuse=method(reference, reuse, full),
             controls={name: method(reference, looks, full) for name, looks in others.items()},
             reuse_stats=reusing.inference.reuse_stats(),
+            truth=_against_truth(true, manifest, watched),
+            readings=compared(watched.readings["off"], watched.readings["reuse"]) if reusing.readings else None,
         )
+
+
+def _against_truth(path: Path | None, manifest: Manifest, watched: Watched) -> dict[str, float]:
+    """F1 of full inference and of reuse against a truth file, over the heads that it tells of."""
+    if path is None:
+        return {}
+    frames, told = truth.read(path, manifest, watched.size)
+    reference = referred(frames[: len(watched.stamps_ns)], watched.stamps_ns)
+    found = {}
+    for name, looks in watched.looks.items():
+        seen = [each[np.isin(head_of(each), list(told))] for each in looks.objects]
+        found["full inference" if name == "off" else name] = score(reference, seen).overall
+    return found
 
 
 def _clips(plan: Plan) -> list[Clip]:

@@ -66,6 +66,10 @@ class Reader:
                 given["score"] = max(high - _BELOW, high / 2)
             self.heads[name] = Head(HeadCommon(), given)
 
+    def threshold(self, head: str) -> float:
+        """The score from which on an object of a head is sure; 0 where the head has no such thing."""
+        return self._thresholds.get(head, 0.0)
+
     def objects(self, frame: Frame) -> Objects:
         """What the heads saw in a frame that went through inference. Embeddings and crops are left out."""
         parts = []
@@ -73,9 +77,20 @@ class Reader:
             output = (frame.heads or {}).get(name)
             found = None if output is None else _boxes(output.result, frame.width, frame.height)
             if found is not None:
-                sure = found.score >= np.float32(self._thresholds.get(name, 0.0))
-                parts.append(Objects(found.xyxy, found.class_id + np.int64(number * _APART), found.score, sure))
+                sure = found.score >= np.float32(self.threshold(name))
+                classes = found.class_id.astype(np.int64) + class_of(number, 0)
+                parts.append(Objects(found.xyxy, classes, found.score, sure))
         return Objects.joined(parts)
+
+
+def class_of(head: int, class_id: int) -> int:
+    """The number under which a class of the model's so-many-th head is compared."""
+    return head * _APART + class_id
+
+
+def head_of(objects: Objects) -> NDArray[np.int64]:
+    """Which head each object is of."""
+    return objects.class_id // _APART
 
 
 def age_ns(frame: Frame) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edge_app.bench.reuse.agreement import Agreement, Reference, dwell_p99, score
+from edge_app.bench.reuse.readings import Compared
 from edge_app.bench.reuse.watch import Looks
 
 ANSWERS = ("gate", "heads", "partial", "dense")
@@ -31,7 +32,10 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class ClipReport:
-    """One clip. reuse_stats: the counters of reuse. truth: F1 against a truth file, of full inference and of reuse."""
+    """One clip. reuse_stats: the counters of reuse. truth: F1 against a truth file, of full inference and of reuse.
+
+    readings: of a model that reads numbers.
+    """
 
     clip: str
     model: str
@@ -43,6 +47,7 @@ class ClipReport:
     controls: Mapping[str, Method]
     reuse_stats: Mapping[str, Any]
     truth: Mapping[str, float] = field(default_factory=dict)
+    readings: Compared | None = None
 
     @property
     def speedup(self) -> float:
@@ -91,6 +96,9 @@ def as_table(reports: Sequence[ClipReport]) -> str:
         lines.append(f"F1 by age of the results: {ages}")
         if report.truth:
             lines.append("F1 against the truth: " + ", ".join(f"{k} {v:.4f}" for k, v in report.truth.items()))
+        if report.readings is not None:
+            read = report.readings
+            lines.append(f"numbers read: {read.readings}; {read.lost} lost, at most {read.late_frames} frame(s) late")
     return "\n".join([*lines, "", _LEGEND])
 
 
@@ -139,6 +147,7 @@ def _object(report: ClipReport) -> dict[str, Any]:
         },
         "reuse_stats": dict(report.reuse_stats),
         "truth": {name: _rounded(f1) for name, f1 in report.truth.items()},
+        "readings": None if report.readings is None else asdict(report.readings),
     }
 
 

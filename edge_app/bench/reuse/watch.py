@@ -18,6 +18,7 @@ from edge_app.bench.reuse import paths
 from edge_app.bench.reuse.agreement import Reference
 from edge_app.bench.reuse.clips import Clip, Noise, shown
 from edge_app.bench.reuse.objects import Objects, Reader, age_ns
+from edge_app.bench.reuse.readings import Readings
 from edge_app.errors import ClipError
 from edge_app.frame import Frame
 from edge_app.inference import Inference, open_backend
@@ -54,6 +55,8 @@ class Eye:
     ) -> None:
         self._reader = reader
         backend = open_backend(manifest, "auto", threads)
+        digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
+        self.readings = [Readings(manifest, name, reader.threshold(name)) for name in digits]
         # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
         alone = threads == 1 and backend.target == "onnx"
         self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
@@ -67,19 +70,26 @@ class Eye:
     def __exit__(self, *exc: object) -> None:
         self.inference.close()
 
-    def look(self, frame: Frame) -> tuple[Objects, int, int]:
-        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
+    def look(self, frame: Frame, *, aside: bool = False) -> tuple[Objects, int, int]:
+        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age.
+
+        aside: it is no frame of the clip; readings leave it out.
+        """
         seen = self.inference(shown(frame, frame.image))
+        for readings in () if aside else self.readings:
+            readings.note(seen)
         return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A clip as it was seen. looks: by the method's name."""
+    """A clip as it was seen. size: width and height. looks, readings: by the method's name."""
 
+    size: tuple[int, int]
     stamps_ns: Sequence[int]
     reference: Reference
     looks: Mapping[str, Looks]
+    readings: Mapping[str, Sequence[tuple[str, int]]]
 
 
 def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[], object]) -> Watched:
@@ -92,9 +102,11 @@ def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[]
     looks = {name: Looks() for name in eyes}
     reference: list[Objects] = []
     stamps_ns: list[int] = []
+    size = (0, 0)
     for number, frame in enumerate(clip.frames()):
-        reference.append(off.look(noise.on(frame))[0])
+        reference.append(off.look(noise.on(frame), aside=True)[0])
         stamps_ns.append(frame.captured_ns)
+        size = frame.width, frame.height
         names = list(eyes)
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
@@ -102,7 +114,8 @@ def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[]
         progress()
     if not reference:
         raise ClipError(f"{clip.name}: found no frame; expected a clip")
-    return Watched(stamps_ns, referred(reference, stamps_ns), looks)
+    told = {name: [each for readings in eye.readings for each in readings.told] for name, eye in eyes.items()}
+    return Watched(size, stamps_ns, referred(reference, stamps_ns), looks, told)
 
 
 def referred(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
