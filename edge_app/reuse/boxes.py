@@ -6,7 +6,7 @@ Boxes are plain tuples: a frame makes dozens of them, and building objects would
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 UInt8 = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2: input pixels, x2 and y2 exclusive
-MOST = 12  # boxes a frame: beyond, what lies near is taken together
+MOST = 10  # boxes a frame: beyond, what lies near is taken together
 _NEAR = np.ones((5, 5), np.uint8)
 
 
@@ -43,23 +43,25 @@ def union(a: Box, b: Box) -> Box:
     return (min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3]))
 
 
-def area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
+def merged(found: Sequence[Box], halo: int, call: float) -> list[Box]:
+    """Join boxes as long as computing their union costs no more than computing each; those within another go.
 
-
-def merged(found: Sequence[Box], cost: Callable[[Box], float]) -> list[Box]:
-    """Join boxes as long as one call on their union costs less than a call on each; those within another go."""
-    boxes = list(dict.fromkeys(found))
-    costs = [cost(box) for box in boxes]
+    halo: pixels that a computation needs beyond a box, both sides together. call: what a call costs, as an area in
+    pixels. Plain arithmetic in one loop: this runs for every step of every frame.
+    """
+    boxes = [(*box, (box[2] - box[0] + halo) * (box[3] - box[1] + halo) + call) for box in found]
     i = 0
     while i < len(boxes):
+        x1, y1, x2, y2, own = boxes[i]
         for j in range(i + 1, len(boxes)):
-            both = union(boxes[i], boxes[j])
-            together = cost(both)
-            if together <= costs[i] + costs[j]:
-                del boxes[j], costs[j]
-                boxes[i], costs[i] = both, together
+            left, top, right, bottom, other = boxes[j]
+            left, top = min(left, x1), min(top, y1)
+            right, bottom = max(right, x2), max(bottom, y2)
+            both = (right - left + halo) * (bottom - top + halo) + call
+            if both <= own + other:
+                del boxes[j]
+                boxes[i] = (left, top, right, bottom, both)
                 i = -1  # the larger box may now swallow one that was passed
                 break
         i += 1
-    return boxes
+    return [box[:4] for box in boxes]

@@ -7,7 +7,7 @@ Not here: which steps there are (units.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -24,11 +24,15 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """dense: everything at once, the fastest way. units: by name. look: change detection, a frame."""
+    """dense: everything at once, the fastest way. units: by name.
+
+    factor: what an update with several boxes takes, to the sum of its steps. look: change detection and decision.
+    """
 
     dense: float
     units: Mapping[str, Cost]
-    look: float = 0.2
+    factor: float = 1.1
+    look: float = 0.3
 
     @property
     def apart(self) -> float:
@@ -51,11 +55,25 @@ def fitted(small: tuple[float, float], whole: float) -> Cost:
 
 
 def timed_ms(call: Callable[[], object], rounds: int) -> float:
-    """The shortest of some runs, milliseconds; the first one, which allocates, does not count."""
+    """The least CPU time of this thread over some runs, milliseconds; the first one, which allocates, does not count.
+
+    Not the clock on the wall: another program on the same core would make a step look expensive for ever.
+    """
     call()
     best = float("inf")
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.thread_time()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.thread_time() - start)
     return best * 1e3
+
+
+def in_turns_ms(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """The median CPU time of each call, milliseconds, taken in turns: what one leaves in the caches helps no other."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, each in zip(calls, taken):
+            start = time.thread_time()
+            call()
+            each.append(time.thread_time() - start)
+    return [sorted(each)[len(each) // 2] * 1e3 for each in taken]

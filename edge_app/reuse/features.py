@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -18,10 +18,10 @@ import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.boxes import MOST, Box, merged, union
-from edge_app.reuse.cost import Cost, Costs, fitted, timed_ms
+from edge_app.reuse.cost import Cost, Costs, fitted, in_turns_ms, timed_ms
 from edge_app.reuse.units import Unit
 
-_ROUNDS = 5  # of each measurement
+_ROUNDS, _TURNS, _PART = 5, 12, 0.7  # of each measurement; a larger part tells nothing of the area's price
 SHALLOW = 8  # the stride to which tiles are renewed one by one
 Dirty = dict[str, list[Box]]
 
@@ -54,13 +54,20 @@ class Features:
         self._heads = {unit.head: unit for unit in units if unit.head}
         self._shallow = [u for u in self._backbone if u.free and max(u.strides.values()) <= SHALLOW]
         self._image = image
-        self.costs, self.following = costs, following
+        self.costs = costs
+        self.follow(following)
         self._maps: dict[str, Array] = {}
         self._scales: dict[str, float] = {}
         self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # None: all of it
         self.valid = False
         self.spent_ms = 0.0  # by the cost model, since the last `fill` or `update`
         self.area = 0.0  # share of the work that was done again
+
+    def follow(self, following: Following) -> None:
+        """From now on follow changes so far."""
+        self.following = following
+        for unit in self.units:
+            unit.limit(following.share)
 
     @property
     def units(self) -> list[Unit]:
@@ -143,15 +150,26 @@ class Features:
             whole_ms = timed_ms(partial(self._run_all, unit), _ROUNDS)
             units[unit.name] = Cost(whole_ms, 0.0)
             if unit.free:
-                width, height = (max(1, side // (4 * unit.align)) * unit.align for side in unit.whole[2:])
+                width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
                 part_ms = timed_ms(partial(self._run_part, unit, (0, 0, width, height)), _ROUNDS)
-                units[unit.name] = fitted((unit.part((0, 0, width, height)), part_ms), whole_ms)
+                share = unit.part(unit.needed((0, 0, width, height)))
+                units[unit.name] = fitted((share, part_ms), whole_ms) if share < _PART else Cost(0.0, whole_ms)
+        self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
+        boxes = _scattered(self._backbone[0].whole)
+        dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
+        factor = update_ms / max(self.spent_ms, 1e-3) * self.costs.dense / dense_ms
         self.valid = False
-        return Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
+        return replace(self.costs, factor=max(1.0, factor))
+
+    def _update_all(self, tensor: Array, boxes: list[Box]) -> None:
+        self.update(tensor, boxes)
+        for head in self._heads:
+            self._pending[head] = dict.fromkeys(self._heads[head].inputs, boxes)
+            self.outputs_of(head)
 
     def _run_part(self, unit: Unit, box: Box) -> None:
         prefix = f"{unit.head}/" if unit.head else ""
-        for name, where, values in unit.run(self._maps, box, 0.0):
+        for name, where, values in unit.run(self._maps, box):
             if name in unit.rows:
                 self._paste_rows(unit, prefix + name, where, values)
             else:
@@ -180,20 +198,16 @@ class Features:
 
     def _plan(self, unit: Unit, dirty: Mapping[str, Sequence[Box]]) -> tuple[list[Box], float]:
         """The boxes of a step's outputs to compute, and what that takes."""
-        share, cost = self.following.share, self.costs.units[unit.name]
-        boxes = (
-            [unit.touched(name, box, share) for name in unit.inputs for box in dirty.get(name, ())] if unit.free else []
-        )
-        if not unit.free and any(dirty.get(name) for name in unit.inputs):
-            return [unit.whole], cost(1.0)
+        cost = self.costs.units[unit.name]
+        if not unit.free:
+            return ([unit.whole], cost(1.0)) if any(dirty.get(name) for name in unit.inputs) else ([], 0.0)
+        boxes = [unit.touched(name, box) for name in unit.inputs for box in dirty.get(name, ())]
         if not boxes:
             return [], 0.0
-
-        def of(box: Box) -> float:
-            return cost(unit.part(unit.needed(box, share)))
-
-        boxes = merged(boxes, of)
-        total = sum(of(box) for box in boxes)
+        if len(boxes) > 1:
+            call = cost.a / max(cost.b, 1e-9) * unit.whole[2] * unit.whole[3]
+            boxes = merged(boxes, sum(unit.halo), call)
+        total = sum(cost(unit.part(unit.needed(box))) for box in boxes)
         if total >= cost(1.0):
             return [unit.whole], cost(1.0)
         return boxes, total
@@ -210,7 +224,7 @@ class Features:
         self.spent_ms += cost
         prefix = f"{unit.head}/" if unit.head else ""
         for box in boxes:
-            for name, where, values in unit.run(self._maps, box, self.following.share):
+            for name, where, values in unit.run(self._maps, box):
                 if name in unit.rows:
                     self._paste_rows(unit, prefix + name, where, values)
                 else:
@@ -249,3 +263,13 @@ class Features:
     def _paste_rows(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array) -> None:
         rows, columns = unit.cells(name.rpartition("/")[2], unit.whole)
         self._maps[name].reshape(rows.stop, columns.stop, -1)[where] = values
+
+
+def _scattered(whole: Box) -> list[Box]:
+    """A few boxes, as several small objects make them: what an update takes besides its steps is measured with."""
+    width, height = whole[2], whole[3]
+    side = max(16, height // 12)
+    return [
+        (x, y, min(width, x + side), min(height, y + 2 * side))
+        for x, y in ((0, 0), (width // 2, height // 3), (width * 3 // 4, height * 2 // 3), (width // 8, height // 2))
+    ]

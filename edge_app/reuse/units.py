@@ -59,19 +59,21 @@ class Unit:
         self._size = size
         self._reach = dict(reach)
         self._layouts = {spec.name: _is_nhwc(spec) for spec in session.inputs}
-        self._halo = (
-            max((r.halo[0] for r in reach.values()), default=0),
-            max((r.halo[1] for r in reach.values()), default=0),
-        )
+        self.limit(1.0)
 
-    def touched(self, name: str, box: Box, share: float = 1.0) -> Box:
-        """The outputs that may change where an input changes in `box`. share: of how far it may reach."""
-        before, behind = self._reach[name].spread
-        return self._aligned(box, before * share, behind * share)
+    def limit(self, share: float) -> None:
+        """Follow changes only a share of how far they may reach, 0..1; 1 is exact."""
+        self.spread = {name: (_ints(reach.spread, share)) for name, reach in self._reach.items()}
+        halos = [_ints(reach.halo, share) for reach in self._reach.values()]
+        self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
 
-    def needed(self, box: Box, share: float = 1.0) -> Box:
+    def touched(self, name: str, box: Box) -> Box:
+        """The outputs that may change where an input changes in `box`."""
+        return self._aligned(box, *self.spread[name])
+
+    def needed(self, box: Box) -> Box:
         """The inputs that the outputs in `box` depend on."""
-        return self._aligned(box, self._halo[0] * share, self._halo[1] * share)
+        return self._aligned(box, *self.halo)
 
     def part(self, box: Box) -> float:
         """The share of the whole that a box is, 0..1."""
@@ -82,14 +84,12 @@ class Unit:
         found = self.session.run({name: maps[name] for name in self.inputs})
         return {name: _array(value) for name, value in found.items()}
 
-    def run(
-        self, maps: Mapping[str, Array], box: Box, share: float = 1.0
-    ) -> Iterator[tuple[str, tuple[slice, slice], Array]]:
+    def run(self, maps: Mapping[str, Array], box: Box) -> Iterator[tuple[str, tuple[slice, slice], Array]]:
         """Compute the outputs in an aligned `box`: name, rows and columns of the map, values (channels, rows, columns).
 
         Of those that list cells row by row: values (rows, columns, n * channels).
         """
-        needed = self.needed(box, share)
+        needed = self.needed(box)
         found = self.session.run({name: self._cut(name, maps[name], needed) for name in self.inputs})
         for name in self.outputs:
             stride, value = self.strides[name], _array(found[name])
@@ -116,13 +116,13 @@ class Unit:
         part = array[:, rows, columns] if self._layouts[name] else array[:, :, rows, columns]
         return np.ascontiguousarray(part)
 
-    def _aligned(self, box: Box, before: float, behind: float) -> Box:
+    def _aligned(self, box: Box, before: int, behind: int) -> Box:
         align, (_, _, width, height) = self.align, self.whole
         return (
-            max(0, math.floor((box[0] - before) / align) * align),
-            max(0, math.floor((box[1] - before) / align) * align),
-            min(width, math.ceil((box[2] + behind) / align) * align),
-            min(height, math.ceil((box[3] + behind) / align) * align),
+            max(0, (box[0] - before) // align * align),
+            max(0, (box[1] - before) // align * align),
+            min(width, -(-(box[2] + behind) // align) * align),
+            min(height, -(-(box[3] + behind) // align) * align),
         )
 
 
@@ -171,6 +171,10 @@ def _reach(stride: int, outputs: list[tuple[int, int, int]]) -> Reach:
         (max(high for _, _, high in outputs), max(own - stride - low for own, low, _ in outputs)),
         (max(-low for _, low, _ in outputs), max(high + stride - own for own, _, high in outputs)),
     )
+
+
+def _ints(pair: tuple[int, int], share: float) -> tuple[int, int]:
+    return math.ceil(pair[0] * share), math.ceil(pair[1] * share)
 
 
 def _is_free(spec: TensorSpec) -> bool:

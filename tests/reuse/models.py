@@ -45,7 +45,7 @@ def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.
     found = open_features(loaded, backend, loaded.heads, Reuse(tolerance=0), Tuned())
     assert found is not None
     stack.callback(found.close)
-    found.following = following
+    found.follow(following)
     return loaded, found
 
 

@@ -58,11 +58,9 @@ class Eye:
         digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
         self.readings = [Readings(manifest, name, reader.threshold(name)) for name in digits]
         # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
-        alone = threads == 1 and backend.target == "onnx"
-        self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
-        self.inference = Inference(
-            manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir, stopwatch=self.stopwatch
-        )
+        self._alone = threads == 1 and backend.target == "onnx"
+        self.stopwatch: Callable[[], int] = time.thread_time_ns if self._alone else time.perf_counter_ns
+        self.inference = Inference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
 
     def __enter__(self) -> Eye:
         return self
@@ -78,7 +76,8 @@ class Eye:
         seen = self.inference(shown(frame, frame.image))
         for readings in () if aside else self.readings:
             readings.note(seen)
-        return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
+        cost_ns = self.inference.last_cpu_ns if self._alone else self.inference.last_ns
+        return self._reader.objects(seen), cost_ns, age_ns(seen)
 
 
 @dataclass(frozen=True, slots=True)
