@@ -16,6 +16,7 @@ from .scenes import film
 
 CLIP = PROJECT / "models/digits/sample.mp4"
 MODEL = PROJECT / "models/digits"
+CONFIG = "device: {{state_dir: {}}}\nsource: {{type: synthetic}}\nmodel: {{path: PROJECT/models/digits}}\n"
 KEYS = {"clip", "speedup", "agreement", "ceiling", "moving_agreement", "worst_frame", "dwell_p99", "share", "controls"}
 
 
@@ -28,7 +29,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def test_the_bench_measures_every_method_and_draws(tmp_path, capsys):
     pytest.importorskip("onnx", reason="lower resolution and crops rewrite graphs: pip install edge-app[compiler]")
     picture = tmp_path / "out" / "reuse.png"
-    code, out, _ = run(capsys, "bench", "reuse", CLIP, "--model", MODEL, "--max-frames", 16, "--json", "--plot", picture)
+    code, out, _ = run(
+        capsys, "bench", "reuse", CLIP, "--model", MODEL, "--max-frames", 16, "--json", "--plot", picture
+    )
     assert code == 0
     (found,) = json.loads(out)
     assert found.keys() >= KEYS
@@ -95,7 +98,12 @@ def trial(name: str, speedup: float, agreement: float = 1.0, moving: float = 1.0
 
 
 def test_the_fastest_that_loses_next_to_nothing_is_chosen():
-    trials = [trial("slow", 1.2), trial("fast", 1.6, 0.998), trial("faster", 2.0, 0.99), trial("fastest", 3, moving=0.9)]
+    trials = [
+        trial("slow", 1.2),
+        trial("fast", 1.6, 0.998),
+        trial("faster", 2.0, 0.99),
+        trial("fastest", 3, moving=0.9),
+    ]
     chosen = choose(trials, 1.0, 1.0)
     assert chosen is not None
     assert chosen.candidate.name == "fast"
@@ -107,9 +115,7 @@ def test_where_nothing_pays_nothing_is_chosen():
 
 
 def test_tune_writes_its_choice_with_its_evidence(config_file, tmp_path, capsys):
-    config = config_file(
-        f"device: {{id: t, state_dir: {tmp_path / 'state'}}}\nsource: {{type: synthetic}}\nmodel: {{path: PROJECT/models/digits}}\n"
-    )
+    config = config_file(CONFIG.format(tmp_path / "state"))
     code, out, _ = run(capsys, "tune", CLIP, "-c", config, "--max-frames", 32, "--json")
     assert code == 0
     found = json.loads(out)
@@ -126,9 +132,7 @@ def test_tune_writes_its_choice_with_its_evidence(config_file, tmp_path, capsys)
 
 
 def test_a_clip_too_short_to_tune_on_is_one_line(config_file, tmp_path, capsys):
-    config = config_file(
-        f"device: {{id: t, state_dir: {tmp_path / 'state'}}}\nsource: {{type: synthetic}}\nmodel: {{path: PROJECT/models/digits}}\n"
-    )
+    config = config_file(CONFIG.format(tmp_path / "state"))
     code, _, err = run(capsys, "tune", film(tmp_path, 6), "-c", config)
     assert code == 2
     assert "found 6 frame(s); expected a clip of at least 30" in err
