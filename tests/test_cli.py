@@ -38,7 +38,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
 def test_help_names_every_command():
     done = edge_app("--help")
     assert done.returncode == 0
-    assert all(command in done.stdout for command in ("run", "replay", "check", "bench", "schema"))
+    assert all(command in done.stdout for command in ("run", "replay", "check", "bench", "tune", "schema"))
 
 
 def test_a_replay_publishes_every_frame_and_every_line_fits_the_schema(tmp_path: Path):
