@@ -30,7 +30,10 @@ def test_every_link_leads_somewhere(target: str):
     assert (PROJECT / target).exists()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`edge-app ([a-z]+(?: pipeline| track| outbox| reuse)?)", TEXT))))
+NAMED = sorted(set(re.findall(r"`edge-app ([a-z]+(?: pipeline| track| outbox| reuse)?)", TEXT)))
+
+
+@pytest.mark.parametrize("command", NAMED)
 def test_every_command_that_is_named_exists(command: str):
     arguments = [sys.executable, "-m", "edge_app.cli", *command.split(), "--help"]
     assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0

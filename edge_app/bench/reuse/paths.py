@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.reuse.objects import Objects
+from edge_app.boxes import iou
 from edge_app.frame import Detections
 from edge_app.rule_blocks import Track
 from edge_app.tracking import UNTRACKED, Tracker
 
 _AROUND = 5  # frames before and after one between which an object must have moved
 _MOVED = 0.15  # of its longer side
+_SAME = 0.5  # IoU
 _PROVEN = 3  # sightings that make a thing an object
 _FOLLOW = Track(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
 
@@ -60,6 +62,33 @@ def moving(seen: Sequence[Objects], paths: Sequence[Path]) -> list[NDArray[np.bo
         for frame, row, is_moving in zip(path.frames, path.rows, went):
             masks[frame][row] = is_moving
     return masks
+
+
+def new(seen: Sequence[Objects], paths: Sequence[Path], masks: Sequence[NDArray[np.bool_]]) -> list[Path]:
+    """The paths of objects that appear behind the first frame, for good. masks: as of `moving`.
+
+    What a detector sees now and then in a still picture, and what it sees again in its old place, is not new.
+    """
+    return [
+        path
+        for path in paths
+        if path.frames[0] > 0
+        and sum(bool(seen[frame].sure[row]) for frame, row in _start(path)) >= _PROVEN
+        and (any(masks[frame][row] for frame, row in _start(path)) or not _was_there(seen, path))
+    ]
+
+
+def _start(path: Path) -> list[tuple[int, int]]:
+    """Frames and rows of the first moments of a path."""
+    return [(frame, row) for frame, row in zip(path.frames, path.rows) if frame < path.frames[0] + _AROUND]
+
+
+def _was_there(seen: Sequence[Objects], path: Path) -> bool:
+    now = seen[path.frames[0]][np.array(path.rows[:1])]
+    return any(
+        (iou(now.xyxy, before.xyxy)[0] * (before.class_id == now.class_id)).max(initial=0) >= _SAME
+        for before in seen[: path.frames[0]]
+    )
 
 
 def _first_sighting(seen: Sequence[Objects], frame: int, row: int) -> list[tuple[int, int]]:

@@ -44,7 +44,8 @@ def _free(source: Path, target: Path) -> None:
         import onnx
     except ImportError as exc:
         raise ConfigError(
-            f"bench reuse: lower resolution and crops need {exc.name}; expected: pip install 'edge-app[compiler]', or --no-controls"
+            f"bench reuse: lower resolution and crops need {exc.name}; expected: pip install 'edge-app[compiler]', "
+            "or --no-controls"
         ) from exc
     model = onnx.load(str(source))
     for value in [*model.graph.input, *model.graph.output]:

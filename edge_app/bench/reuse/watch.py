@@ -120,5 +120,5 @@ def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[]
 def referred(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
     """A reference of what was seen: with what moves in it, and what is new."""
     followed = paths.follow(seen, stamps_ns)
-    new = [path for path in followed if path.frames[0] > 0]
-    return Reference(seen, paths.moving(seen, followed), new)
+    moving = paths.moving(seen, followed)
+    return Reference(seen, moving, paths.new(seen, followed, moving))

@@ -91,6 +91,14 @@ def test_what_was_there_from_the_start_is_not_new():
     assert reference(*[objects((10, 10))] * 10).new == []
 
 
+def test_what_a_detector_sees_now_and_then_in_one_place_is_not_new():
+    there, nothing = objects((10, 10)), objects()
+    again = [there] * 5 + [nothing] * 15 + [there] * 10  # lost for longer than a track lasts
+    assert reference(*again).new == []
+    unsure = [nothing, *[objects((10, 10), sure=False)] * 6, *[there] * 5]
+    assert reference(*unsure).new == []
+
+
 def test_agreement_is_told_by_age():
     true = [objects((10, 10))] * 4
     seen = [true[0], true[0], objects(), objects()]
