@@ -30,6 +30,7 @@ Kind = Literal["gate", "heads", "partial", "dense"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.98, 0.2
 _ROUNDS, _COLD = 20, 2.0  # between inferences the picture is in no cache: a look then takes about twice as long
+_LOOK_SHARE = 0.04  # of a dense frame, where it is not known
 _WORTH = 0.95  # of a dense frame: more is not tried
 OutputsOf = Callable[[str], Mapping[str, Array]]
 
@@ -68,12 +69,13 @@ class FrameReuse:
         self._detector = ChangeDetector(size, settings.tolerance, _counted(settings, size))
         self._dense = dense
         self._features = features
-        self._guard = Guard()
+        self._guard = Guard(_look_share(features))
         self._sweep = Sweep(size, self._max_age_ns, TILE_ALIGN)
         self._outputs_of: OutputsOf | None = None
         self._filled = False  # the features are those of the reference
         self._behind: frozenset[str] = self._heads  # have not seen the present features
         self._since_ns = 0
+        self._looked = True
         self._rest = 0  # frames to compute densely without a look
         self._ratio = _RATIO  # of what partial frames cost to what was predicted
         self._predicted_ms = 0.0
@@ -114,6 +116,7 @@ class FrameReuse:
         picture = np.zeros((height, width, 3), np.uint8)
         detector.take(picture)
         self._features.costs = replace(costs, look=timed_ms(lambda: detector.look(picture), _ROUNDS) * _COLD)
+        self._guard = Guard(_look_share(self._features))
         return self._features.costs
 
     def stats(self) -> dict[str, Any]:
@@ -129,6 +132,7 @@ class FrameReuse:
         }
 
     def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        self._looked = not self._rest
         if self._rest:
             self._rest -= 1
             if not self._rest:
@@ -218,7 +222,7 @@ class FrameReuse:
             if self._last == "partial" and self._predicted_ms:
                 self._ratio += _RATE * (spent_ms / self._predicted_ms - self._ratio)
         self._share += share
-        if not self._rest:
+        if self._looked:
             self._rest = self._guard.note(share, dense=self._last == "dense")
 
     def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -226,6 +230,10 @@ class FrameReuse:
         result = call(*arguments)
         self._engine_ns += time.thread_time_ns() - start
         return result
+
+
+def _look_share(features: Features | None) -> float:
+    return _LOOK_SHARE if features is None else features.costs.look / features.costs.dense
 
 
 def _counted(settings: Reuse, size: tuple[int, int]) -> UInt8 | None:

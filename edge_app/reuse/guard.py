@@ -7,15 +7,19 @@ other, or partial ones save too little, it says for how many frames not even to 
 from __future__ import annotations
 
 _PATIENCE = 3  # dense frames in a row before the first rest
-_LONGEST = 16  # frames without a look
+_AFFORDED = 0.02  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.95  # of a dense frame: reuse must cost less on average
 
 
 class Guard:
-    """Fed with what every frame that was looked at has cost, as a share of a dense one."""
+    """Fed with what every frame that was looked at has cost, as a share of a dense one.
 
-    def __init__(self) -> None:
+    look: what looking costs, as such a share: the rests are as long as that takes to be afforded.
+    """
+
+    def __init__(self, look: float) -> None:
+        self._longest = max(1, round(look / _AFFORDED))
         self._dense = 0  # in a row
         self._mean = 0.0
         self._pause = 1
@@ -28,7 +32,7 @@ class Guard:
             if self._mean < _WORTH / 2:
                 self._pause = 1
             return 0
-        pause, self._pause = self._pause, min(2 * self._pause, _LONGEST)
+        pause, self._pause = self._pause, min(2 * self._pause, self._longest)
         self._mean = _WORTH * 0.9  # another chance behind the rest
         self._dense = _PATIENCE - 1 if dense else 0
         return pause
