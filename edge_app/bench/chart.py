@@ -114,12 +114,12 @@ class Panel:
         canvas.words(x.name, ((left + right) / 2, bottom + 28), size=0.36, align="middle")
         canvas.words(y.name, (left + 4, top + 11), size=0.34)
 
-    def point(self, x: float, y: float, kind: Mark, color: Color, label: str = "") -> None:
-        """A point, at the border where it lies outside of the axes."""
-        at = self._place(x, y)
-        self._canvas.mark(kind, at, color)
+    def point(self, at: tuple[float, float], kind: Mark, color: Color, label: str = "", *, below: bool = False) -> None:
+        """A point (x, y), at the border where it lies outside of the axes; its label to the right, above or below."""
+        x, y = self._place(*at)
+        self._canvas.mark(kind, (x, y), color)
         if label:
-            self._canvas.words(label, (at[0] + 8, at[1] - 6), size=0.36, color=color)
+            self._canvas.words(label, (x + 8, y + 14 if below else y - 6), size=0.36, color=color)
 
     def level(self, y: float, color: Color, label: str = "") -> None:
         """A line across the panel."""

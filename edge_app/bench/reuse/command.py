@@ -123,7 +123,9 @@ def _clips(plan: Plan) -> list[Clip]:
         clips.append(clip)
         if plan.stress:
             found = scene.find(clip)
-            clips += stress.still_scenes(found, Path(path).stem) + stress.stress(found, clip, Path(path).stem)
+            frames = min(plan.max_frames or stress.FRAMES, stress.FRAMES)
+            stem = Path(path).stem
+            clips += stress.still_scenes(found, stem, frames) + stress.stress(found, clip, stem, frames)
     known = {clip.name.rpartition(":")[2] for clip in clips}
     for name in plan.only:
         if name not in known:

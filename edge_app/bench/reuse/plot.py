@@ -59,4 +59,4 @@ def _clip(canvas: Canvas, at: tuple[int, int], report: ClipReport) -> None:
     )
     panel.level(ceiling, tuple(part - 60 for part in FAINT), "ceiling")  # type: ignore[arg-type]  # three numbers
     for name, each in reversed(found.items()):  # reuse last, on top
-        panel.point(each.cost_ms / report.full.cost_ms, each.agreement.moving, *_LOOK[name])
+        panel.point((each.cost_ms / report.full.cost_ms, each.agreement.moving), *_LOOK[name])
