@@ -6,7 +6,7 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -78,10 +78,8 @@ class Inference:
             self._stack.callback(backend.close)
             first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
             self._fused = self._load_fused(backend, first)
-            self._backbone = [] if self._fused else self._load_backbone(backend)
-            features = {spec.name: spec for session in self._backbone for spec in session.outputs}
-            if self._fused is None:
-                self._check_features(features)
+            self._backbone = [] if self._fused else self._load_backbone(backend, self._stack)
+            features = self._features(self._backbone)
             self._branches = {
                 name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
             }
@@ -168,12 +166,22 @@ class Inference:
             or any(h.common.every_s or not h.common.enabled for h in heads.values())
         ):
             return None
+        self._prove_parts(backend, heads)
         session = backend.load(Graph(self._manifest.folder / name, self._manifest.sha256.get(name)))
         self._stack.callback(session.close)
         self._check_input(session, name)
         return session
 
-    def _load_backbone(self, backend: Backend) -> list[Session]:
+    def _prove_parts(self, backend: Backend, heads: Iterable[str]) -> None:
+        """Load and check what the fused graph stands for, then let go of it: a part that is damaged or does not fit
+        must not wait to be noticed until the day that a head gets a clock of its own.
+        """
+        with ExitStack() as stack:
+            features = self._features(self._load_backbone(backend, stack))
+            for name in heads:
+                self._load_head(self._manifest.heads[name], backend, features, stack)
+
+    def _load_backbone(self, backend: Backend, stack: ExitStack) -> list[Session]:
         backbone = self._manifest.backbone
         if backbone is None:
             return []
@@ -181,11 +189,26 @@ class Inference:
         for position, files in enumerate(backbone.graphs):
             graph = self._manifest.graph(files, backend.target)
             session = backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
-            self._stack.callback(session.close)
+            stack.callback(session.close)
             if position == 0:
                 self._check_input(session, graph.path.name)
             sessions.append(session)
         return sessions
+
+    def _load_head(
+        self, spec: HeadSpec, backend: Backend, features: Mapping[str, TensorSpec], stack: ExitStack
+    ) -> Session | None:
+        """A head's graph, checked against what feeds it. None: it has none, it decodes features."""
+        if spec.graph is None:
+            return None
+        graph = self._manifest.graph(spec.graph, backend.target)
+        session = backend.load(graph)
+        stack.callback(session.close)
+        if spec.inputs:
+            self._check_head_inputs(spec, session, features)
+        else:
+            self._check_input(session, graph.path.name)
+        return session
 
     def _branch(
         self, spec: HeadSpec, config: HeadConfig, backend: Backend, features: Mapping[str, TensorSpec]
@@ -195,17 +218,9 @@ class Inference:
         if self._fused is not None:
             parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
             outputs = tuple(replace(each, name=name) for (head_name, _, name), each in parts if head_name == spec.name)
-        elif spec.graph is None:
-            outputs = tuple(features[name] for name in spec.inputs)
         else:
-            graph = self._manifest.graph(spec.graph, backend.target)
-            session = backend.load(graph)
-            self._stack.callback(session.close)
-            outputs = session.outputs
-            if spec.inputs:
-                self._check_head_inputs(spec, session, features)
-            else:
-                self._check_input(session, graph.path.name)
+            session = self._load_head(spec, backend, features, self._stack)
+            outputs = session.outputs if session else tuple(features[name] for name in spec.inputs)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
         return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
 
@@ -287,13 +302,15 @@ class Inference:
                 f"{file} takes '{found.name}' {found.dtype}{_shape(found)}"
             )
 
-    def _check_features(self, found: Mapping[str, TensorSpec]) -> None:
-        backbone = self._manifest.backbone
-        for name in backbone.features if backbone else ():
+    def _features(self, backbone: Sequence[Session]) -> dict[str, TensorSpec]:
+        """What the heads are fed with. Raises ModelError where the manifest lists one that is not there."""
+        found = {spec.name: spec for session in backbone for spec in session.outputs}
+        for name in self._manifest.backbone.features if self._manifest.backbone and backbone else ():
             if name not in found:
                 raise ModelError(
                     f"{self._where()}: backbone.features: no graph gives '{name}'; found {', '.join(found)}"
                 )
+        return found
 
     def _check_head_inputs(self, spec: HeadSpec, session: Session, features: Mapping[str, TensorSpec]) -> None:
         wanted = {tensor.name: tensor for tensor in session.inputs}

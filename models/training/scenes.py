@@ -47,7 +47,7 @@ class Style:
 
 
 PLAIN = Style()
-BUSY = Style(decoys=9, wild=0.55)
+BUSY = Style(digit=(14.0, 68.0), loose=0.3, decoys=7, wild=0.45)
 
 
 @dataclass(slots=True)

@@ -280,7 +280,7 @@ def test_large_and_malformed_requests_are_refused(page):
 
 
 def test_two_hundred_slow_connections_are_shown_out(page):
-    """Slow-loris: they are refused beyond 64, the rest is cut off 5 s after it came, and then the page answers again."""
+    """Slow-loris: they are refused beyond 64, the rest is cut off 5 s after it came; then the page answers."""
     with ExitStack() as stack:
         crowd = []
         for _ in range(200):
