@@ -84,13 +84,19 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def model(config: Config) -> Iterator[Finding]:
-    """Load the model as `run` does and replay its golden vectors. Raises EdgeError where it cannot be loaded."""
-    backend = open_backend(config.manifest, config.model.backend, config.model.threads)
+    """Load the model as `run` does and replay its golden vectors, where it is fused also through its parts: they run as
+    soon as a head has a clock of its own. Raises EdgeError where it cannot be loaded.
+    """
+    backend = open_backend(config.manifest, config.model)
     with closing(Inference(config.manifest, backend, config.heads)) as inference:
         yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")
         for note in getattr(backend, "notes", ()):  # versions of converter, runtime and driver that do not fit
             yield Finding("versions", "warn", note)
-        yield _golden(config, inference, backend.target)
+        yield _golden(config, inference, backend.target, "golden")
+    if config.manifest.fused.get(backend.target):
+        parts = Inference(config.manifest, open_backend(config.manifest, config.model), config.heads, fused=False)
+        with closing(parts):
+            yield _golden(config, parts, backend.target, "golden, in parts")
 
 
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
@@ -117,20 +123,18 @@ def _frame_size(config: Config) -> tuple[int, int]:
     return (frame.width, frame.height) if frame is not None else ASSUMED_FRAME
 
 
-def _golden(config: Config, inference: Inference, target: str) -> Finding:
+def _golden(config: Config, inference: Inference, target: str, what: str) -> Finding:
     """Replay the golden vectors: those of the target where it has its own (an NPU's simulator), else float32's."""
     path = config.manifest.folder / GOLDEN
     if not path.exists():
-        return Finding(
-            "golden", "warn", f"{path}: not there; nothing proves that this machine computes what the host did"
-        )
+        return Finding(what, "warn", f"{path}: not there; nothing proves that this machine computes what the host did")
     try:
         data = Graph(path, config.manifest.sha256.get(GOLDEN)).read()
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             vectors = {name: file[name] for name in file.files}
         images = vectors.pop("image")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-        return Finding("golden", "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
+        return Finding(what, "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
     errors, cosines = [], []
     for i, image in enumerate(images):
         for head, outputs in inference.outputs(image[None]).items():
@@ -138,17 +142,15 @@ def _golden(config: Config, inference: Inference, target: str) -> Finding:
                 own = vectors.get(f"{target}:{head}/{output}")
                 reference = vectors.get(f"{head}/{output}") if own is None else own
                 if reference is None:
-                    return Finding(
-                        "golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's"
-                    )
+                    return Finding(what, "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's")
                 if own is None:
                     errors.append(golden_error(reference[i][None], values))
                 else:
                     cosines.append(_cosine(reference[i], values))
     if cosines:
         least = min(cosines)
-        text = f"{len(images)} inputs replayed; least cosine with the converter's simulator {least:.4f}"
-        return Finding("golden", "ok" if least >= GOLDEN_COSINE else "fail", f"{text}, expected {GOLDEN_COSINE}")
+        text = f"{len(images)} inputs replayed; least cosine with what the host computed {least:.4f}"
+        return Finding(what, "ok" if least >= GOLDEN_COSINE else "fail", f"{text}, expected {GOLDEN_COSINE}")
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
     text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"

@@ -285,7 +285,7 @@ class Pipeline:
         self._publisher.publish_status(Stamp(now_ns, utc_ns, self._clock.synced()), status(self))
 
     def _open_model(self, config: Config) -> Inference:
-        backend = open_backend(config.manifest, config.model.backend, config.model.threads)
+        backend = open_backend(config.manifest, config.model)
         try:
             return Inference(config.manifest, backend, config.heads, tolerant=not self._replay)
         except BaseException:
