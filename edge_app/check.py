@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from edge_app import memory, registry
 from edge_app.backends._soc import detect
-from edge_app.clock import ClipClock
+from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
+from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.inference import Inference, golden_error, open_backend
 from edge_app.manifest import FILE, GOLDEN, Graph
+from edge_app.publish import build_sinks
 
 ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
@@ -49,7 +51,7 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     soc = detect()
     known = memory.board(board) if board else memory.this_board(soc) if soc else None
     findings = [Finding("config", "ok", str(config.path))]
-    for what, look in (("files", _files), ("model", model), ("source", _source)):
+    for what, look in (("files", _files), ("model", model), ("source", _source), ("sinks", _sinks)):
         try:
             findings.extend(look(config))
         except EdgeError as exc:
@@ -177,3 +179,16 @@ def _source(config: Config) -> Iterator[Finding]:
         yield Finding("source", "fail", f"{plugin.type}: gave no frame; expected at least one")
     else:
         yield Finding("source", "ok", f"{plugin.type}: first frame {frame.width}x{frame.height} {frame.format}")
+
+
+def _sinks(config: Config) -> Iterator[Finding]:
+    """Construct every sink, which looks at everything that needs no other side: topics, certificates, secrets."""
+    clock = SystemClock()
+    for plugin in config.sinks:
+        name = plugin.name or plugin.type
+        if getattr(registry.find("sinks", plugin.type), "opens_file", False):
+            yield Finding("sinks", "ok", f"{name}: configured; not opened by check")
+            continue
+        with ExitStack() as stack:
+            build_sinks(config.replaced(sinks=(plugin,)), clock, device_id(config.device.id), stack)
+        yield Finding("sinks", "ok", f"{name}: configured; whether the other side is there shows when it runs")

@@ -50,7 +50,7 @@ def settings(config_file, mischief) -> config.Config:
 def engine(settings: config.Config, deadline_s: float | None = 0.3) -> Engine:
     def open_model() -> Inference:
         backend = open_backend(settings.manifest, settings.model)
-        return Inference(settings.manifest, backend, settings.heads, tolerant=deadline_s is not None)
+        return Inference(settings.manifest, backend, settings.heads, tolerant=deadline_s is not None, fused=False)
 
     return Engine(open_model, StageTimer(), deadline_s, backoff=Backoff(0.01, 0.05))
 
