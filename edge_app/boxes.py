@@ -79,6 +79,7 @@ def iou(a: Float32, b: Float32) -> Float32:
     return ratio
 
 
+_FEW = 24  # boxes
 _FAR_APART = 1 << 20  # px: what moves boxes of one class out of reach of another's
 
 
@@ -94,14 +95,41 @@ def nms(
     xyxy: (N, 4); score: (N,), those of 0 are left out; class_id: (N,), or None to let every box suppress every other.
     Returns the rows kept, best first, at most `limit`. Equal scores keep their order, so that results repeat.
     """
+    if len(score) <= _FEW:
+        kept = _nms_of_few(
+            xyxy.tolist(), score.tolist(), None if class_id is None else class_id.tolist(), iou_threshold
+        )
+        return np.array(kept[:limit], np.intp)
     import cv2  # here, so that importing the geometry stays light
 
     xywh = xyxy.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
     if class_id is not None:
         xywh[:, 0] += class_id * _FAR_APART
-    kept = cv2.dnn.NMSBoxes(xywh, score, 0.0, iou_threshold)  # type: ignore[arg-type]  # arrays do, faster than lists
-    return np.asarray(kept, np.intp)[:limit]
+    found = cv2.dnn.NMSBoxes(xywh, score, 0.0, iou_threshold)  # type: ignore[arg-type]  # arrays do, faster than lists
+    return np.asarray(found, np.intp)[:limit]
+
+
+def _nms_of_few(
+    boxes: list[list[float]], score: list[float], class_id: list[int] | None, iou_threshold: float
+) -> list[int]:
+    """In plain Python: behind a network's run, whose weights fill the caches, a third of the time of array calls."""
+    kept: list[int] = []
+    for i in sorted((i for i, s in enumerate(score) if s > 0), key=lambda i: -score[i]):
+        left, top, right, bottom = boxes[i]
+        area = (right - left) * (bottom - top)
+        for k in kept:
+            if class_id is not None and class_id[k] != class_id[i]:
+                continue
+            x1, y1, x2, y2 = boxes[k]
+            width, height = min(right, x2) - max(left, x1), min(bottom, y2) - max(top, y1)
+            if width > 0 and height > 0:
+                shared = width * height
+                if shared > iou_threshold * (area + (x2 - x1) * (y2 - y1) - shared):
+                    break
+        else:
+            kept.append(i)
+    return kept
 
 
 def _overlap(a: Float32, b: Float32) -> Float32:
