@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from edge_app.backends import Array, Backend, Session, Tensor
 from edge_app.boxes import Transform
 from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
+from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput, Reused
 from edge_app.heads import Head
@@ -63,16 +64,17 @@ class _Branch:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
 
 
-def open_backend(manifest: Manifest, name: str, threads: int) -> Backend:
+def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
     """The named engine, or for `auto` the best that this machine has and the model was made for.
 
     Raises ConfigError where its library is missing.
     """
+    name = model.backend
     if name == "auto":
         engines = [(registry.find("backends", each), each) for each in registry.names("backends")]
         usable = [(cls.preference, each) for cls, each in engines if cls.available(manifest.targets())]
         name = max(usable)[1] if usable else "onnx"
-    backend: Backend = registry.build("backends", name, threads=threads)
+    backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
     return backend
 
 
@@ -80,8 +82,8 @@ class Inference:
     """A model on a backend, which it owns: the stage that fills `Frame.heads`.
 
     tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
-    others go on; else every failure is raised. Raises ModelError at construction where graphs, manifest and families do
-    not fit together.
+    others go on; else every failure is raised. fused: whether one graph may do the work of all of them. Raises
+    ModelError at construction where graphs, manifest and families do not fit together.
 
     reuse: how much of a frame may be answered by what was computed before; state_dir: where what was measured for that
     is kept, None: nowhere. last_ns, last_cpu_ns: what the last frame took behind preprocessing, on the clock and of
@@ -95,6 +97,7 @@ class Inference:
         heads: Mapping[str, HeadConfig],
         *,
         tolerant: bool = False,
+        fused: bool = True,
         reuse: Reuse = OFF,
         state_dir: Path | None = None,
     ) -> None:
@@ -107,11 +110,9 @@ class Inference:
         with self._stack:
             self._stack.callback(backend.close)
             first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
-            self._fused = self._load_fused(backend, first)
-            self._backbone = [] if self._fused else self._load_backbone(backend)
-            features = {spec.name: spec for session in self._backbone for spec in session.outputs}
-            if self._fused is None:
-                self._check_features(features)
+            self._fused = self._load_fused(backend, first) if fused else None
+            self._backbone = [] if self._fused else self._load_backbone(backend, self._stack)
+            features = self._features(self._backbone)
             self._branches = {
                 name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
             }
@@ -227,12 +228,22 @@ class Inference:
             or any(h.common.every_s or not h.common.enabled for h in heads.values())
         ):
             return None
+        self._prove_parts(backend, heads)
         session = backend.load(Graph(self._manifest.folder / name, self._manifest.sha256.get(name)))
         self._stack.callback(session.close)
         self._check_input(session, name)
         return session
 
-    def _load_backbone(self, backend: Backend) -> list[Session]:
+    def _prove_parts(self, backend: Backend, heads: Iterable[str]) -> None:
+        """Load and check what the fused graph stands for, then let go of it: a part that is damaged or does not fit
+        must not wait to be noticed until the day that a head gets a clock of its own.
+        """
+        with ExitStack() as stack:
+            features = self._features(self._load_backbone(backend, stack))
+            for name in heads:
+                self._load_head(self._manifest.heads[name], backend, features, stack)
+
+    def _load_backbone(self, backend: Backend, stack: ExitStack) -> list[Session]:
         backbone = self._manifest.backbone
         if backbone is None:
             return []
@@ -240,11 +251,26 @@ class Inference:
         for position, files in enumerate(backbone.graphs):
             graph = self._manifest.graph(files, backend.target)
             session = backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
-            self._stack.callback(session.close)
+            stack.callback(session.close)
             if position == 0:
                 self._check_input(session, graph.path.name)
             sessions.append(session)
         return sessions
+
+    def _load_head(
+        self, spec: HeadSpec, backend: Backend, features: Mapping[str, TensorSpec], stack: ExitStack
+    ) -> Session | None:
+        """A head's graph, checked against what feeds it. None: it has none, it decodes features."""
+        if spec.graph is None:
+            return None
+        graph = self._manifest.graph(spec.graph, backend.target)
+        session = backend.load(graph)
+        stack.callback(session.close)
+        if spec.inputs:
+            self._check_head_inputs(spec, session, features)
+        else:
+            self._check_input(session, graph.path.name)
+        return session
 
     def _branch(
         self, spec: HeadSpec, config: HeadConfig, backend: Backend, features: Mapping[str, TensorSpec]
@@ -254,17 +280,9 @@ class Inference:
         if self._fused is not None:
             parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
             outputs = tuple(replace(each, name=name) for (head_name, _, name), each in parts if head_name == spec.name)
-        elif spec.graph is None:
-            outputs = tuple(features[name] for name in spec.inputs)
         else:
-            graph = self._manifest.graph(spec.graph, backend.target)
-            session = backend.load(graph)
-            self._stack.callback(session.close)
-            outputs = session.outputs
-            if spec.inputs:
-                self._check_head_inputs(spec, session, features)
-            else:
-                self._check_input(session, graph.path.name)
+            session = self._load_head(spec, backend, features, self._stack)
+            outputs = session.outputs if session else tuple(features[name] for name in spec.inputs)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
         return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
 
@@ -359,13 +377,15 @@ class Inference:
                 f"{file} takes '{found.name}' {found.dtype}{_shape(found)}"
             )
 
-    def _check_features(self, found: Mapping[str, TensorSpec]) -> None:
-        backbone = self._manifest.backbone
-        for name in backbone.features if backbone else ():
+    def _features(self, backbone: Sequence[Session]) -> dict[str, TensorSpec]:
+        """What the heads are fed with. Raises ModelError where the manifest lists one that is not there."""
+        found = {spec.name: spec for session in backbone for spec in session.outputs}
+        for name in self._manifest.backbone.features if self._manifest.backbone and backbone else ():
             if name not in found:
                 raise ModelError(
                     f"{self._where()}: backbone.features: no graph gives '{name}'; found {', '.join(found)}"
                 )
+        return found
 
     def _check_head_inputs(self, spec: HeadSpec, session: Session, features: Mapping[str, TensorSpec]) -> None:
         wanted = {tensor.name: tensor for tensor in session.inputs}

@@ -176,7 +176,7 @@ class Disk:
             folder.change((name, None))
 
     def _write(self, call, marks):
-        fd_path, data, rest = re.match(r'\d+<([^>]*)>, "([^"]*)"(.*)', call.arguments).groups()
+        fd_path, data, rest = re.match(r'\d+<([^>]*)>(?:\(deleted\))?, "([^"]*)"(.*)', call.arguments).groups()
         path, data = _unhex(fd_path), bytes.fromhex(data.replace("\\x", ""))
         if path == str(marks):
             self.marks.append(data.decode().split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
@@ -279,22 +280,17 @@ def test_large_and_malformed_requests_are_refused(page):
 
 
 def test_two_hundred_slow_connections_are_shown_out(page):
-    """Slow-loris: they are refused beyond 64, the rest is cut off after 5 s, and then the page answers again."""
+    """Slow-loris: they are refused beyond 64, the rest is cut off 5 s after it came; then the page answers."""
     with ExitStack() as stack:
-        began = time.monotonic()
         crowd = []
         for _ in range(200):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=10))
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-            crowd.append(connection)
-        cut_off = 0
-        for connection in crowd:
-            try:
-                cut_off += connection.recv(1) == b""
-            except ConnectionResetError:
-                cut_off += 1
-        assert cut_off == 200
-        assert time.monotonic() - began < 9
+            crowd.append((connection, time.monotonic()))
+        for connection, came in crowd:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+            assert time.monotonic() - came < 9
     assert ask(page, "/healthz")[0] == 200
 
 
