@@ -32,15 +32,14 @@ def read(path: Path, manifest: Manifest, size: tuple[int, int]) -> tuple[list[Ob
     frames, told = [], set()
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            said = json.loads(text)
-            parts = [
-                _of_head(number, manifest.heads[name].labels, said[name], size)
-                for number, name in enumerate(manifest.heads)
-                if name in said
-            ]
+            said = dict(json.loads(text))
+            named = [(number, name) for number, name in enumerate(manifest.heads) if name in said]
+            parts = [_of_head(number, manifest.heads[name].labels, said[name], size) for number, name in named]
+            if not parts:
+                raise KeyError("heads")
         except (ValueError, KeyError, TypeError) as exc:
             raise ClipError(f"{path}:{line}: found {text[:60]!r}; expected what each head should see") from exc
-        told |= {number for number, name in enumerate(manifest.heads) if name in said}
+        told |= {number for number, _ in named}
         frames.append(Objects.joined(parts))
     return frames, told
 
