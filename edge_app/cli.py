@@ -216,6 +216,7 @@ def _add_bench_reuse(benches: _Commands[argparse.ArgumentParser]) -> None:
     reuse.add_argument("--no-controls", action="store_true", help="only reuse and full inference")
     reuse.add_argument("--max-frames", type=_positive, metavar="N", help="of each clip")
     reuse.add_argument("--threads", type=_positive, default=1, metavar="N", help="of onnxruntime, on both sides")
+    reuse.add_argument("--precision", choices=("float", "int8"), default="float", help="of onnxruntime, default: float")
     reuse.add_argument("--state", type=Path, metavar="DIR", help="a state_dir, for what `tune` found; default: nothing")
     reuse.add_argument("--json", action="store_true", help="print an array, an object a clip")
     reuse.add_argument("--plot", type=Path, metavar="FILE.png", help="draw cost and agreement of every method")
@@ -374,17 +375,17 @@ def _bench_track(arguments: argparse.Namespace) -> int:
 def _bench_reuse(arguments: argparse.Namespace) -> int:
     """Look at clips with and without reuse, frame by frame in turns, and at equal cost in other ways."""
     from edge_app.bench.reuse import command, plot, report
+    from edge_app.config import Model
     from edge_app.reuse_block import Reuse
 
     reports = command.bench(
         command.Plan(
             arguments.clips,
-            arguments.model,
+            Model(arguments.model, threads=arguments.threads, precision=arguments.precision),
             Reuse(mode=arguments.mode, tolerance=arguments.tolerance),
             stress=arguments.stress,
             only=tuple(name for name in arguments.only.split(",") if name),
             max_frames=arguments.max_frames,
-            threads=arguments.threads,
             state_dir=arguments.state,
             controls=not arguments.no_controls,
         )

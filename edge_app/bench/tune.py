@@ -197,7 +197,7 @@ def draw(report: Report, path: Path) -> None:
 
 def _costs(config: Config, reader: Reader) -> Tuned:
     """What every step costs on this machine, measured alone, before anything else runs."""
-    with Eye(config.manifest, reader, Reuse(mode="auto"), threads=config.model.threads) as eye:
+    with Eye(config.manifest, reader, config.model, Reuse(mode="auto")) as eye:
         costs = eye.inference.measure()
     return Tuned(costs=None if costs is None else tuned.measured(costs))
 
@@ -206,14 +206,14 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
     """Look at the clip with every candidate, each reading its settings as the runtime would read them."""
     from tqdm import tqdm
 
-    manifest, threads = config.manifest, config.model.threads
+    manifest, engine = config.manifest, config.model
     eyes: dict[str, Eye] = {}
     with ExitStack() as stack:
-        off = stack.enter_context(Eye(manifest, reader, threads=threads))
+        off = stack.enter_context(Eye(manifest, reader, engine))
         for number, candidate in enumerate(CANDIDATES):
             state = folder / str(number)
             tuned.save(tuned.path(state, manifest), candidate.tuned(known))
-            eye = Eye(manifest, reader, Reuse(mode="auto"), threads=threads, state_dir=state)
+            eye = Eye(manifest, reader, engine, Reuse(mode="auto"), state)
             eyes[candidate.name] = stack.enter_context(eye)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
             watched = watch(clip, off, eyes, bar.update)

@@ -21,6 +21,7 @@ from edge_app.bench.reuse.objects import Reader, head_of
 from edge_app.bench.reuse.readings import compared
 from edge_app.bench.reuse.report import ClipReport, method
 from edge_app.bench.reuse.watch import Eye, Watched, referred, watch
+from edge_app.config import Model
 from edge_app.document import nearest
 from edge_app.errors import ConfigError
 from edge_app.manifest import Manifest
@@ -35,12 +36,11 @@ class Plan:
     """
 
     clips: Sequence[str]
-    model: Path
+    model: Model
     reuse: Reuse
     stress: bool = False
     only: Sequence[str] = ()
     max_frames: int | None = None
-    threads: int = 1
     state_dir: Path | None = None
     controls: bool = True
 
@@ -52,7 +52,7 @@ def bench(plan: Plan) -> list[ClipReport]:
     if plan.reuse == OFF:
         raise ConfigError("bench reuse: found mode off; expected gate or auto")
     cv2.setNumThreads(1)  # as the pipeline does: the engine's core is measured, not the machine
-    manifest = manifests.load(plan.model)
+    manifest = manifests.load(plan.model.path)
     clips = [clip.first(plan.max_frames) for clip in _clips(plan)]
     passes = 2 if plan.controls else 1
     reports = []
@@ -70,8 +70,8 @@ def _report(
     reader = Reader(manifest)
     with (
         tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
-        Eye(manifest, reader, OFF, threads=plan.threads) as off,
-        Eye(manifest, reader, plan.reuse, threads=plan.threads, state_dir=plan.state_dir) as reusing,
+        Eye(manifest, reader, plan.model) as off,
+        Eye(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
     ):
         if plan.state_dir is None:
             reusing.inference.measure()  # what `tune` has kept otherwise
@@ -84,7 +84,7 @@ def _report(
                 "skip_frames": controls.skipping(watched, share),
                 "skip_and_track": controls.tracking(watched, share, off.stopwatch),
             }
-            beside = controls.Bench(manifest, reader, off, Path(folder), progress, plan.threads)
+            beside = controls.Bench(manifest, reader, off, Path(folder), progress, plan.model)
             others |= controls.with_models(beside, clip, watched, share)
         reference = watched.reference
         return ClipReport(

@@ -20,6 +20,7 @@ from edge_app.bench.reuse.crops import Crops, Lens
 from edge_app.bench.reuse.objects import Objects, Reader
 from edge_app.bench.reuse.resized import resized
 from edge_app.bench.reuse.watch import Eye, Looks, Watched
+from edge_app.config import Model
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Detections, Frame
 from edge_app.manifest import Manifest
@@ -95,7 +96,7 @@ class Bench:
     off: Eye
     folder: Path
     progress: Callable[[], object]
-    threads: int = 1
+    engine: Model
 
 
 def with_models(bench: Bench, clip: Clip, watched: Watched, share: float) -> dict[str, Looks]:
@@ -181,7 +182,7 @@ def _opened(bench: Bench, name: str, size: tuple[int, int], stack: ExitStack) ->
     """The model for another input size, closed by `stack`; None where its graphs cannot be run with it."""
     manifest = resized(bench.manifest, *size, bench.folder / name)
     try:
-        eye = stack.enter_context(Eye(manifest, bench.reader, threads=bench.threads))
+        eye = stack.enter_context(Eye(manifest, bench.reader, bench.engine))
         eye.look(_black(*size))
     except (BackendError, ModelError, ValueError):  # graphs and decoders with the size written into them
         return None

@@ -19,6 +19,7 @@ from edge_app.bench.reuse.agreement import Reference
 from edge_app.bench.reuse.clips import Clip, Noise, shown
 from edge_app.bench.reuse.objects import Objects, Reader, age_ns
 from edge_app.bench.reuse.readings import Readings
+from edge_app.config import Model
 from edge_app.errors import ClipError
 from edge_app.frame import Frame
 from edge_app.inference import Inference, open_backend
@@ -51,14 +52,14 @@ class Eye:
     """A model that looks at frames in one way. Use as a context manager. stopwatch: what costs are counted with."""
 
     def __init__(
-        self, manifest: Manifest, reader: Reader, reuse: Reuse = OFF, *, threads: int = 1, state_dir: Path | None = None
+        self, manifest: Manifest, reader: Reader, engine: Model, reuse: Reuse = OFF, state_dir: Path | None = None
     ) -> None:
         self._reader = reader
-        backend = open_backend(manifest, "auto", threads)
+        backend = open_backend(manifest, engine)
         digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
         self.readings = [Readings(manifest, name, reader.threshold(name)) for name in digits]
         # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
-        self._alone = threads == 1 and backend.target == "onnx"
+        self._alone = engine.threads == 1 and backend.target == "onnx"
         self.stopwatch: Callable[[], int] = time.thread_time_ns if self._alone else time.perf_counter_ns
         self.inference = Inference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
 

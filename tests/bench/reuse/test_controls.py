@@ -9,6 +9,7 @@ from edge_app.bench.reuse.budget import Budget
 from edge_app.bench.reuse.objects import Objects, Reader
 from edge_app.bench.reuse.resized import resized
 from edge_app.bench.reuse.watch import Eye, Looks, Watched, referred
+from edge_app.config import Model
 from edge_app.frame import Frame
 from tests.conftest import PROJECT
 
@@ -119,7 +120,7 @@ def test_a_model_runs_at_another_size(tmp_path):
     model = manifests.load(PROJECT / "models/digits")
     small = resized(model, 256, 192, tmp_path / "small")
     assert (small.input.width, small.input.height) == (256, 192)
-    with Eye(small, Reader(model)) as eye:
+    with Eye(small, Reader(model), Model(model.folder)) as eye:
         objects, cost_ns, age_ns = eye.look(Frame("t", 0, 0, 0, next(crossing().frames()).image))
     assert len(objects) >= 1  # the whole picture has a class
     assert cost_ns > 0
