@@ -106,12 +106,17 @@ class Model:
 class HeadCommon:
     """When a head runs. every_s: at most this often; between, its last result stands, with its age.
 
+    on_change: with `reuse`, not while nothing that it looks at has changed. max_age_s: nothing that its result rests on
+    is older; null: as in `reuse`.
+
     ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
     priority: where less must be done, heads of a lower one are left out first.
     """
 
     enabled: bool = True
     every_s: Seconds = 0.0
+    on_change: bool = True
+    max_age_s: Annotated[float, Range(0.1)] | None = None
     ignore: tuple[tuple[Point, ...], ...] = ()
     priority: int = 0
 

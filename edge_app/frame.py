@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PixelFormat = Literal["bgr", "nv12"]
-Reused = Literal["", "features", "result", "track"]
+Reused = Literal["", "features", "result", "held", "track"]
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
@@ -128,7 +128,8 @@ class HeadOutput:
 
     age_ns: how long before this frame the oldest of what it rests on was computed; 0 is all of it now.
     reused: `features`, part of the maps, where the picture had not changed; `result`, all of it, since nothing had;
-    `track`, nothing was looked at and the boxes are where their tracks are expected; "" otherwise.
+    `held`, the head was not due, or there was no time for it, and its last result is repeated; `track`, the same, but
+    the boxes are where their tracks are expected now; "" otherwise.
     """
 
     result: Result | Crops

@@ -23,13 +23,14 @@ from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError, ModelError
-from edge_app.frame import Frame, HeadOutput, Reused
+from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
 from edge_app.heads import Head
 from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
 from edge_app.reuse import tuned
 from edge_app.reuse.cost import Costs
-from edge_app.reuse.frames import FrameReuse, OutputsOf
+from edge_app.reuse.crops import KeptCrops
+from edge_app.reuse.frames import FrameReuse, HeadClock, OutputsOf
 from edge_app.reuse.opening import effective, open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import OFF, Reuse
@@ -47,6 +48,7 @@ class _Branch:
     head: Head
     every_ns: int
     enabled: bool
+    clock: HeadClock
     last: HeadOutput | None = None
     last_ns: int = 0  # the frame that it was computed for, or found to hold still
     reused: Reused = ""
@@ -57,8 +59,8 @@ class _Branch:
         assert self.last is not None
         if self.since_ns == now_ns:
             return self.last
-        held = self.last_ns != now_ns
-        return HeadOutput(self.last.result, now_ns - self.since_ns, "" if held else self.reused)
+        reused: Reused = self.reused if self.last_ns == now_ns else "held"
+        return HeadOutput(self.last.result, now_ns - self.since_ns, reused)
 
     def due(self, now_ns: int) -> bool:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
@@ -117,11 +119,11 @@ class Inference:
                 name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
             }
             self._cascades = {
-                name: self._cascade(manifest.heads[name], head, backend)
+                name: self._cascade(manifest.heads[name], head, backend, reuse)
                 for name, head in heads.items()
                 if name not in first
             }
-            self._reuse = self._open_reuse(reuse, backend, state_dir)
+            self._reuse = self._open_reuse(_for_heads(reuse, first), backend, state_dir)
             self._failures = dict.fromkeys(heads, 0)  # in a row
             self._failed: dict[str, str] = {}  # why a head was switched off
             self._stack = self._stack.pop_all()
@@ -163,6 +165,7 @@ class Inference:
             step = self._reuse(self._preprocess.picture, tensor, now_ns, names, new)
             run, since_ns = [branch for branch in due if branch.spec.name in step.run], step.since_ns
             outputs_of = step.outputs_of
+            due = [branch for branch in due if branch.spec.name not in step.held]
         errors = [error for branch in run if (error := self._decode(branch, outputs_of, transform))]
         if run and len(errors) == len(run) and isinstance(errors[0], BackendError):
             raise errors[0]  # not one head's fault
@@ -171,16 +174,21 @@ class Inference:
         for branch in run:
             branch.since_ns, branch.reused = since_ns, "features"
 
-    def reuse_stats(self) -> dict[str, Any]:
+    def reuse_stats(self) -> dict[str, JsonValue]:
         """What was reused so far (reuse/frames.py); empty where nothing ever is."""
         return {} if self._reuse is None else self._reuse.stats()
 
     def measure(self) -> Costs | None:
-        """Measure what reuse decides by, on this machine, in about 20 inferences; None where it has no use for it."""
+        """Measure what reuse decides by, on this machine, in about 30 inferences; None where nothing is reused."""
         if self._reuse is None:
             return None
         spec = self._manifest.input
         return self._reuse.measure(np.zeros(spec.shape, spec.dtype))
+
+    def use_costs(self, costs: Costs) -> None:
+        """Decide about reuse by these costs from now on; without reuse, nothing."""
+        if self._reuse is not None:
+            self._reuse.use(costs)
 
     def refresh(self) -> None:
         """Reuse nothing for the next frame: it comes from elsewhere."""
@@ -284,9 +292,10 @@ class Inference:
             session = self._load_head(spec, backend, features, self._stack)
             outputs = session.outputs if session else tuple(features[name] for name in spec.inputs)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
-        return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
+        clock = HeadClock(config.common.on_change, config.common.priority)
+        return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled, clock)
 
-    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend) -> Cascade:
+    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend, reuse: Reuse) -> Cascade:
         assert spec.graph is not None
         assert spec.crops is not None
         graph = self._manifest.graph(spec.graph, backend.target)
@@ -294,7 +303,10 @@ class Inference:
         self._stack.callback(session.close)
         self._check_input(session, graph.path.name, spec.crops.input)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
-        return Cascade(spec, config, session, head)
+        kept = None
+        if reuse.mode != "off" and config.common.on_change:
+            kept = KeptCrops(round(min(reuse.max_age_s, config.common.max_age_s or reuse.max_age_s) * 1e9))
+        return Cascade(spec, config, session, head, kept)
 
     def _open_reuse(self, wanted: Reuse, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
         if wanted.mode == "off":
@@ -309,7 +321,9 @@ class Inference:
         if features is not None:
             self._stack.callback(features.close)
         size = (self._manifest.input.width, self._manifest.input.height)
-        return FrameReuse(settings, size, self._branches, self._run, features)
+        clocks = {name: branch.clock for name, branch in self._branches.items()}
+        costs = known.machine_costs() if features is None else features.costs
+        return FrameReuse(settings, size, clocks, self._run, features=features, costs=costs)
 
     def _run(self, tensor: NDArray[Any]) -> OutputsOf:
         """Run what the heads share. Returns what gives one head's outputs, by name; valid until the next run."""
@@ -403,6 +417,12 @@ class Inference:
 
     def _where(self) -> str:
         return str(self._manifest.folder / FILE)
+
+
+def _for_heads(reuse: Reuse, heads: Mapping[str, HeadConfig]) -> Reuse:
+    """With the age bound that the strictest head asks for."""
+    ages = [head.common.max_age_s for head in heads.values() if head.common.max_age_s is not None]
+    return replace(reuse, max_age_s=min([reuse.max_age_s, *ages]))
 
 
 def golden_error(reference: Array, found: Array) -> float:

@@ -28,7 +28,7 @@ _NOISE_EVERY = 16  # frames between looks at the noise
 _NOISE_RATE = 0.25  # of a new look in the estimate
 _MEAN_TO_SIGMA = 1.2533  # of a normal distribution: from the mean of |x| to its deviation
 _GAIN_NOTED, _GAIN_MOST = 0.004, 0.05  # below: none; above: the picture is taken anew
-_CUT = 0.6  # of the blocks: more is another picture
+_CUT = 0.45  # of the blocks: more is another picture, or too much of it to be computed in parts
 
 Kind = Literal["none", "blocks", "exposure", "cut", "first"]
 

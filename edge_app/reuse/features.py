@@ -155,7 +155,7 @@ class Features:
                 share = unit.part(unit.needed((0, 0, width, height)))
                 units[unit.name] = fitted((share, part_ms), whole_ms) if share < _PART else Cost(0.0, whole_ms)
         self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
-        boxes = _scattered(self._backbone[0].whole)
+        boxes = scattered(self._backbone[0].whole[2:])
         dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
         factor = update_ms / max(self.spent_ms, 1e-3) * self.costs.dense / dense_ms
         self.valid = False
@@ -265,9 +265,9 @@ class Features:
         self._maps[name].reshape(rows.stop, columns.stop, -1)[where] = values
 
 
-def _scattered(whole: Box) -> list[Box]:
+def scattered(size: tuple[int, int]) -> list[Box]:
     """A few boxes, as several small objects make them: what an update takes besides its steps is measured with."""
-    width, height = whole[2], whole[3]
+    width, height = size
     side = max(16, height // 12)
     return [
         (x, y, min(width, x + side), min(height, y + 2 * side))

@@ -7,8 +7,9 @@ with the evidence that they rest on. Not here: measuring (features.py), tuning.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from edge_app.options import WRONG, Range, read_dataclass
 from edge_app.reuse.cost import Cost, Costs
 from edge_app.reuse_block import Mode
 
+_LOG = logging.getLogger(__name__)
 Milliseconds = Annotated[float, Range(0)]
 
 
@@ -85,6 +87,24 @@ def load(file: Path) -> Tuned:
     read = read_dataclass(load_yaml(file, problems), Tuned, "", problems)
     problems.raise_if_any()
     return Tuned() if read is WRONG else read
+
+
+def measure_once(state_dir: Path, manifest: Manifest, measure: Callable[[], Costs | None]) -> None:
+    """At the first start of a model on a device: measure what its steps take, and keep it.
+
+    Raises ConfigError where the file is damaged; one that cannot be written is measured again at the next start.
+    """
+    file = path(state_dir, manifest)
+    known = load(file)
+    if known.costs is not None:
+        return
+    costs = measure()
+    if costs is None:
+        return
+    try:
+        save(file, replace(known, costs=measured(costs)))
+    except OSError as exc:
+        _LOG.warning("%s: cannot be written: %s; costs of reuse are measured again at the next start", file, exc)
 
 
 def save(file: Path, tuned: Tuned) -> None:

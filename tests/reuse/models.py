@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_app import cli, manifest
-from edge_app.config import Head, HeadCommon
+from edge_app.config import Head, HeadCommon, Model
 from edge_app.frame import Frame
 from edge_app.inference import Inference, open_backend
 from edge_app.reuse.features import EXACT, Features
@@ -41,7 +41,7 @@ def compiled(name: str, place: Path, *arguments: str) -> Path:
 def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.Manifest, Features]:
     """A model's features, with costs that make rectangles pay as soon as they are smaller than the whole."""
     loaded = manifest.load(folder)
-    backend = open_backend(loaded, "onnx", 1)
+    backend = open_backend(loaded, Model(folder, "onnx", 1))
     found = open_features(loaded, backend, loaded.heads, Reuse(tolerance=0), Tuned())
     assert found is not None
     stack.callback(found.close)
@@ -52,7 +52,7 @@ def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.
 def inference(folder: Path, **options) -> Inference:
     loaded = manifest.load(folder)
     heads = {name: Head(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
-    return Inference(loaded, open_backend(loaded, "onnx", 1), heads, **options)
+    return Inference(loaded, open_backend(loaded, Model(folder, "onnx", 1)), heads, **options)
 
 
 def as_int8(folder: Path) -> Path:
