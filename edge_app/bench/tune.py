@@ -217,11 +217,11 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
             eyes[candidate.name] = stack.enter_context(eye)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
             watched = watch(clip, off, eyes, bar.update)
-        stats = eyes[CANDIDATES[0].name].inference.reuse_stats()
+        noise = eyes[CANDIDATES[0].name].inference.reuse_stats()["noise"]
     if len(watched.stamps_ns) < _LEAST_FRAMES:
         found = f"found {len(watched.stamps_ns)} frame(s)"
         raise ClipError(f"{clip.name}: {found}; expected a clip of at least {_LEAST_FRAMES} to tune on")
-    return watched, stats["noise"]
+    return watched, noise if isinstance(noise, float) else None
 
 
 def _trial(candidate: Candidate, watched: Watched, full: Method) -> Trial:

@@ -60,10 +60,11 @@ class ClipReport:
 
     @property
     def share(self) -> dict[str, float]:
-        """Of the frames, by answer."""
+        """Of the frames, by answer; all dense where tuning found that reuse is not for this model on this camera."""
         counts = {name: int(self.reuse_stats.get(name, 0)) for name in ANSWERS}
-        total = max(1, sum(counts.values()))
-        return {name: count / total for name, count in counts.items()}
+        if not any(counts.values()):
+            return {**dict.fromkeys(ANSWERS, 0.0), "dense": 1.0}
+        return {name: count / sum(counts.values()) for name, count in counts.items()}
 
 
 def method(reference: Reference, looks: Looks, full: Looks) -> Method:
