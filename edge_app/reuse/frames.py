@@ -157,7 +157,8 @@ class FrameReuse:
             **self._counts,
             "share": self._share / frames,
             "overhead_ms": (self._total_ns - self._engine_ns) / frames / 1e6,
-            "cache_bytes": 0 if self._features is None else self._features.cache_bytes(),
+            "features": self._features is not None,
+            "cache_bytes": self._detector.bytes + (0 if self._features is None else self._features.cache_bytes()),
             "noise": self._detector.noise,
             "tolerance": self._detector.tolerance,
         }
