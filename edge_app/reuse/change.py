@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.manifest import Input
 from edge_app.reuse.boxes import Box
 
 UInt8 = NDArray[np.uint8]
@@ -64,6 +65,12 @@ class ChangeDetector:
         self._frames = 0
         self.noise: float | None = None  # deviation of a reduced pixel's difference between two frames, grey levels
         self.gain = 1.0
+
+    @property
+    def bytes(self) -> int:
+        """What is kept of pictures."""
+        kept = (self._now, self._before, self._anchor, self._exact_anchor)
+        return sum(each.nbytes for each in kept if each is not None)
 
     @property
     def tolerance(self) -> float:
@@ -178,6 +185,12 @@ class ChangeDetector:
         if not changed:
             return Change("none", blocks)
         return Change("cut" if changed > _CUT * blocks.size else "blocks", blocks)
+
+
+def reference_bytes(spec: Input) -> int:
+    """What a detector keeps for pictures of a model's input."""
+    columns, rows = grid((spec.width, spec.height))
+    return 3 * columns * rows * _CELL**2
 
 
 def _up(value: float) -> int:

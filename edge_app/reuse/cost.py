@@ -24,14 +24,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """dense: everything at once, the fastest way. units: by name.
-
-    factor: what an update with several boxes takes, to the sum of its steps. look: change detection and decision.
-    """
+    """dense: everything at once, the fastest way. units: by name. look: change detection and decision."""
 
     dense: float
     units: Mapping[str, Cost]
-    factor: float = 1.1
     look: float = 0.3
 
     @property

@@ -61,7 +61,7 @@ class Features:
         self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # None: all of it
         self.valid = False
         self.spent_ms = 0.0  # by the cost model, since the last `fill` or `update`
-        self.area = 0.0  # share of the work that was done again
+        self.calls = 0  # of steps, since the beginning
 
     def follow(self, following: Following) -> None:
         """From now on follow changes so far."""
@@ -157,9 +157,12 @@ class Features:
         self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
         boxes = scattered(self._backbone[0].whole[2:])
         dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
-        factor = update_ms / max(self.spent_ms, 1e-3) * self.costs.dense / dense_ms
+        calls = self.calls
+        self._update_all(tensor, boxes)
+        beside_ms = (update_ms * self.costs.dense / dense_ms - self.spent_ms) / max(1, self.calls - calls)
         self.valid = False
-        return replace(self.costs, factor=max(1.0, factor))
+        units = {name: Cost(cost.a + max(0.0, beside_ms), cost.b) for name, cost in units.items()}
+        return replace(self.costs, units=units)
 
     def _update_all(self, tensor: Array, boxes: list[Box]) -> None:
         self.update(tensor, boxes)
@@ -222,6 +225,7 @@ class Features:
             dirty.update((name, boxes) for name in unit.outputs)
             return
         self.spent_ms += cost
+        self.calls += len(boxes)
         prefix = f"{unit.head}/" if unit.head else ""
         for box in boxes:
             for name, where, values in unit.run(self._maps, box):
@@ -234,6 +238,7 @@ class Features:
 
     def _run_all(self, unit: Unit) -> None:
         self.spent_ms += self.costs.units[unit.name](1.0)
+        self.calls += 1
         prefix = f"{unit.head}/" if unit.head else ""
         for name, value in unit.run_all(self._maps).items():
             self._maps[prefix + name] = value

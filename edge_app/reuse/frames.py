@@ -157,7 +157,8 @@ class FrameReuse:
             **self._counts,
             "share": self._share / frames,
             "overhead_ms": (self._total_ns - self._engine_ns) / frames / 1e6,
-            "cache_bytes": 0 if self._features is None else self._features.cache_bytes(),
+            "features": self._features is not None,
+            "cache_bytes": self._detector.bytes + (0 if self._features is None else self._features.cache_bytes()),
             "noise": self._detector.noise,
             "tolerance": self._detector.tolerance,
         }
@@ -205,7 +206,7 @@ class FrameReuse:
         assert features is not None
         costs = self._costs
         predicted_ms = features.predict_ms(boxes)
-        pays = predicted_ms * self._ratio * costs.factor + costs.look < _WORTH * costs.dense
+        pays = predicted_ms * self._ratio + costs.look < _WORTH * costs.dense
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         if not pays or not self._filled:
@@ -273,7 +274,7 @@ class FrameReuse:
         share = self._costs.look / self._costs.dense
         if self._features is not None and self._filled and self._last != "carried":
             spent_ms = self._features.spent_ms
-            share += spent_ms * (self._costs.factor if self._last == "partial" else 1.0) / self._costs.dense
+            share += spent_ms / self._costs.dense
             if self._last == "partial" and self._predicted_ms:
                 self._ratio += _RATE * (spent_ms / self._predicted_ms - self._ratio)
         elif self._last == "dense":

@@ -6,8 +6,8 @@ other, or partial ones save too little, it says for how many frames not even to 
 
 from __future__ import annotations
 
-_PATIENCE = 3  # dense frames in a row before the first rest
-_AFFORDED = 0.012  # of a dense frame, that looking may cost on average where it never pays
+_PATIENCE = 8  # dense frames in a row before the first rest
+_AFFORDED = 0.006  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.97  # of a dense frame: reuse must cost less on average
 

@@ -33,7 +33,7 @@ def open_features(
     manifest: Manifest, backend: Backend, heads: Iterable[str], settings: Reuse, known: Tuned
 ) -> Features | None:
     """Load the graphs that can be run on rectangles; None where that is none of them. settings: as `effective`."""
-    if manifest.backbone is None or backend.target != "onnx":
+    if manifest.backbone is None or backend.target not in ("onnx", "int8"):
         return None  # other engines' graphs have one shape
     specs = [manifest.heads[name] for name in heads]
     if any(spec.graph is None for spec in specs):

@@ -38,7 +38,6 @@ class Measured:
     """Costs as the file has them."""
 
     dense: Milliseconds
-    factor: Annotated[float, Range(0.1)]
     look: Milliseconds
     units: dict[str, Unit]
 
@@ -64,13 +63,13 @@ class Tuned:
         if self.costs is None:
             return None
         units = {name: Cost(unit.a, unit.b) for name, unit in self.costs.units.items()}
-        return Costs(self.costs.dense, units, self.costs.factor, self.costs.look)
+        return Costs(self.costs.dense, units, self.costs.look)
 
 
 def measured(costs: Costs) -> Measured:
     """Costs as they are written."""
     units = {name: Unit(round(cost.a, 4), round(cost.b, 4)) for name, cost in costs.units.items()}
-    return Measured(round(costs.dense, 4), round(costs.factor, 4), round(costs.look, 4), units)
+    return Measured(round(costs.dense, 4), round(costs.look, 4), units)
 
 
 def path(state_dir: Path, manifest: Manifest) -> Path:
