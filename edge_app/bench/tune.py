@@ -209,14 +209,14 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
     manifest, engine = config.manifest, config.model
     eyes: dict[str, Eye] = {}
     with ExitStack() as stack:
-        off = stack.enter_context(Eye(manifest, reader, engine))
+        independent, off = (stack.enter_context(Eye(manifest, reader, engine)) for _ in range(2))
         for number, candidate in enumerate(CANDIDATES):
             state = folder / str(number)
             tuned.save(tuned.path(state, manifest), candidate.tuned(known))
             eye = Eye(manifest, reader, engine, Reuse(mode="auto"), state)
             eyes[candidate.name] = stack.enter_context(eye)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
-            watched = watch(clip, off, eyes, bar.update)
+            watched = watch(clip, independent, off, eyes, bar.update)
         noise = eyes[CANDIDATES[0].name].inference.reuse_stats()["noise"]
     if len(watched.stamps_ns) < _LEAST_FRAMES:
         found = f"found {len(watched.stamps_ns)} frame(s)"

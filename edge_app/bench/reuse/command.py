@@ -70,12 +70,13 @@ def _report(
     reader = Reader(manifest)
     with (
         tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
+        Eye(manifest, reader, plan.model) as independent,
         Eye(manifest, reader, plan.model) as off,
         Eye(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
     ):
         if plan.state_dir is None:
             reusing.inference.measure()  # what `tune` has kept otherwise
-        watched = watch(clip, off, {"reuse": reusing}, progress)
+        watched = watch(clip, independent, off, {"reuse": reusing}, progress)
         full, reuse = watched.looks["off"], watched.looks["reuse"]
         others = {}
         if plan.controls:

@@ -69,13 +69,10 @@ class Eye:
     def __exit__(self, *exc: object) -> None:
         self.inference.close()
 
-    def look(self, frame: Frame, *, aside: bool = False) -> tuple[Objects, int, int]:
-        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age.
-
-        aside: it is no frame of the clip; readings leave it out.
-        """
+    def look(self, frame: Frame) -> tuple[Objects, int, int]:
+        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
         seen = self.inference(shown(frame, frame.image))
-        for readings in () if aside else self.readings:
+        for readings in self.readings:
             readings.note(seen)
         cost_ns = self.inference.last_cpu_ns if self._alone else self.inference.last_ns
         return self._reader.objects(seen), cost_ns, age_ns(seen)
@@ -92,9 +89,10 @@ class Watched:
     readings: Mapping[str, Sequence[tuple[str, int]]]
 
 
-def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[], object]) -> Watched:
+def watch(clip: Clip, independent: Eye, off: Eye, others: Mapping[str, Eye], progress: Callable[[], object]) -> Watched:
     """Look at a whole clip, with full inference (`off`) and in other ways. progress: called after each frame.
 
+    independent: full inference for the reference; not `off` itself, which would always find its caches warm.
     Raises ClipError where the clip has no frame.
     """
     noise = Noise.uniform(REFERENCE_LEVELS, REFERENCE_SEED)
@@ -104,7 +102,7 @@ def watch(clip: Clip, off: Eye, others: Mapping[str, Eye], progress: Callable[[]
     stamps_ns: list[int] = []
     size = (0, 0)
     for number, frame in enumerate(clip.frames()):
-        reference.append(off.look(noise.on(frame), aside=True)[0])
+        reference.append(independent.look(noise.on(frame))[0])
         stamps_ns.append(frame.captured_ns)
         size = frame.width, frame.height
         names = list(eyes)
