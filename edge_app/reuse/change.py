@@ -26,6 +26,7 @@ _CELL = 4  # reduced pixels along a block's side
 _LEAST, _MOST = 10.0, 40.0  # grey levels: a learned tolerance lies between
 _SIGMAS = 7.0  # of the noise of a difference, that a still pixel never exceeds
 _NOISE_EVERY = 16  # frames between looks at the noise
+_CALM, _EVEN = 0.1, 0.7  # share of changed blocks; a quieter block's difference to a middling one's
 _NOISE_RATE = 0.25  # of a new look in the estimate
 _MEAN_TO_SIGMA = 1.2533  # of a normal distribution: from the mean of |x| to its deviation
 _GAIN_NOTED, _GAIN_MOST = 0.004, 0.05  # below: none; above: the picture is taken anew
@@ -63,6 +64,7 @@ class ChangeDetector:
         self._exact_anchor: UInt8 | None = None
         self._anchored = False
         self._frames = 0
+        self._changed = 1.0  # share of the blocks, at the last look
         self.noise: float | None = None  # deviation of a reduced pixel's difference between two frames, grey levels
         self.gain = 1.0
 
@@ -138,13 +140,20 @@ class ChangeDetector:
         cv2.cvtColor(small, cv2.COLOR_BGR2GRAY, dst=self._now)
 
     def _learn(self) -> None:
-        """Now and then measure the noise: what two frames differ by in the quieter half of the picture."""
+        """Now and then measure the noise: what two frames differ by in the quieter half of the picture.
+
+        Motion is no noise: unless little changed lately, the difference must be much the same all over the picture.
+        """
         self._frames += 1
         if self._tolerance is not None or self._frames < 2 or (self._frames > 4 and self._frames % _NOISE_EVERY):
             return
         difference = cv2.absdiff(self._now, self._before).astype(np.float32)
         means = cv2.resize(difference, self.grid, interpolation=cv2.INTER_AREA)
-        found = float(np.median(means)) * _MEAN_TO_SIGMA
+        ordered = np.sort(means, axis=None)
+        quieter, middle = float(ordered[len(ordered) // 4]), float(ordered[len(ordered) // 2])
+        if self._changed > _CALM and quieter < _EVEN * middle:
+            return
+        found = middle * _MEAN_TO_SIGMA
         self.noise = found if self.noise is None else self.noise + _NOISE_RATE * (found - self.noise)
 
     def _levelled(self) -> UInt8 | None:
@@ -182,6 +191,7 @@ class ChangeDetector:
         if self._counted is not None:
             blocks = cv2.min(blocks, self._counted).astype(np.uint8, copy=False)
         changed = cv2.countNonZero(blocks)
+        self._changed = changed / blocks.size
         if not changed:
             return Change("none", blocks)
         return Change("cut" if changed > _CUT * blocks.size else "blocks", blocks)

@@ -32,7 +32,7 @@ from edge_app.shapes import inside_any, polygon_of
 UInt8 = NDArray[np.uint8]
 Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
-_RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.98, 0.2
+_RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _ROUNDS, _COLD = 20, 2.0  # between inferences the picture is in no cache: a look then takes about twice as long
 _WORTH = 0.95  # of a dense frame: more is not tried
 OutputsOf = Callable[[str], Mapping[str, Array]]
@@ -276,7 +276,8 @@ class FrameReuse:
             spent_ms = self._features.spent_ms
             share += spent_ms / self._costs.dense
             if self._last == "partial" and self._predicted_ms:
-                self._ratio += _RATE * (spent_ms / self._predicted_ms - self._ratio)
+                found = spent_ms / self._predicted_ms
+                self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
         elif self._last == "dense":
             share += 1.0
         self._share += share

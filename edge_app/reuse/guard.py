@@ -6,7 +6,8 @@ other, or partial ones save too little, it says for how many frames not even to 
 
 from __future__ import annotations
 
-_PATIENCE = 8  # dense frames in a row before the first rest
+_PATIENCE = 6  # dense frames in a row before the first rest
+_SHORTEST = 2  # frames of the first rest
 _AFFORDED = 0.006  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.97  # of a dense frame: reuse must cost less on average
@@ -19,10 +20,10 @@ class Guard:
     """
 
     def __init__(self, look: float) -> None:
-        self._longest = max(1, round(look / _AFFORDED))
+        self._longest = max(_SHORTEST, round(look / _AFFORDED))
         self._dense = 0  # in a row
         self._mean = 0.0
-        self._pause = 1
+        self._pause = _SHORTEST
 
     def note(self, share: float, *, dense: bool) -> int:
         """Note a frame's cost. Returns how many frames to compute densely now without looking."""
@@ -30,7 +31,7 @@ class Guard:
         self._dense = self._dense + 1 if dense else 0
         if self._dense < _PATIENCE and self._mean < _WORTH:
             if self._mean < _WORTH / 2:
-                self._pause = 1
+                self._pause = _SHORTEST
             return 0
         pause, self._pause = self._pause, min(2 * self._pause, self._longest)
         self._mean = _WORTH * 0.9  # another chance behind the rest
