@@ -1,8 +1,8 @@
 """edge-app tune: how much may be reused for this model on this camera, found by measuring, and kept with its evidence.
 
 Noise, costs, and on one clip the speed and the agreement of every candidate, in turns with full inference. What is
-chosen is the fastest that loses next to nothing; where none is faster, or all lose too much, the verdict is `gate`
-or `off`. Not here: how a clip is looked at and scored (bench/reuse).
+chosen is the fastest that loses next to nothing; where none is faster, or all lose too much, the verdict is `gate`,
+or `off`: not for this model on this camera. Not here: how a clip is looked at and scored (bench/reuse).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from edge_app.reuse_block import Mode, Reuse
 # What may be lost: half of what reuse may lose on any clip, since what is tuned on one clip is used on others.
 _LOSS, _MOVING_LOSS, _DWELL = 0.0025, 0.005, 2
 _WORTH = 1.03  # times as fast: less is not worth a difference
+_BEARABLE = 0.95  # times as fast, of the gate on a clip that never rests
 _LEAST_FRAMES = 30
 _MOST_LOST = 2.2  # that the picture shows
 _GREY: Color = (150, 150, 150)
@@ -142,9 +143,15 @@ def tune(config: Config, path: str, max_frames: int) -> Report:
 
 
 def choose(trials: Sequence[Trial], ceiling: float, moving_ceiling: float) -> Trial | None:
-    """The fastest trial that loses next to nothing; None where none of these is faster than full inference."""
-    good = [each for each in trials if each.speedup >= _WORTH and each.loses_little(ceiling, moving_ceiling)]
-    return max(good, key=lambda each: each.speedup, default=None)
+    """The fastest trial that loses next to nothing; None where none of these may be used.
+
+    Where none is faster than full inference, it is the gate, if that costs next to nothing on this clip: there will be
+    quieter hours.
+    """
+    good = [each for each in trials if each.loses_little(ceiling, moving_ceiling)]
+    fast = [each for each in good if each.speedup >= _WORTH]
+    gates = [each for each in good if each.candidate.mode == "gate" and each.speedup >= _BEARABLE]
+    return max(fast or gates, key=lambda each: each.speedup, default=None)
 
 
 def as_json(report: Report) -> str:

@@ -94,7 +94,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
 
 def trial(name: str, speedup: float, agreement: float = 1.0, moving: float = 1.0, dwell: float = 0.0) -> Trial:
-    return Trial(Candidate(name), speedup, agreement, moving, dwell)
+    return Trial(Candidate(name, mode="gate" if name == "gate" else "auto"), speedup, agreement, moving, dwell)
 
 
 def test_the_fastest_that_loses_next_to_nothing_is_chosen():
@@ -112,6 +112,13 @@ def test_the_fastest_that_loses_next_to_nothing_is_chosen():
 def test_where_nothing_pays_nothing_is_chosen():
     assert choose([trial("a", 1.0), trial("b", 0.9)], 1.0, 1.0) is None
     assert choose([trial("a", 2.0, dwell=3)], 1.0, 1.0) is None
+    assert choose([trial("gate", 0.8), trial("gate", 0.99, 0.9)], 1.0, 1.0) is None
+
+
+def test_the_gate_stays_for_quieter_hours_where_it_costs_next_to_nothing():
+    chosen = choose([trial("gate", 0.97), trial("fast", 1.5, 0.9), trial("slow", 1.01)], 1.0, 1.0)
+    assert chosen is not None
+    assert chosen.candidate.name == "gate"
 
 
 def test_tune_writes_its_choice_with_its_evidence(config_file, tmp_path, capsys):
