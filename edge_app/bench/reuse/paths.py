@@ -18,7 +18,7 @@ from edge_app.rule_blocks import Track
 from edge_app.tracking import UNTRACKED, Tracker
 
 _AROUND = 5  # frames before and after one between which an object must have moved
-_MOVED = 0.15  # of its longer side
+_MOVED = 0.3  # of its longer side: boxes of what stands tremble by less
 _SAME = 0.5  # IoU
 _PROVEN = 3  # sightings that make a thing an object
 _FOLLOW = Track(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
