@@ -95,6 +95,7 @@ class FrameReuse:
         self._behind: frozenset[str] = self._heads  # have not seen the present features
         self._since_ns = 0
         self._looked = True
+        self._refresh = False
         self._rest = 0  # frames to compute densely without a look
         self._ratio = _RATIO  # of what partial frames cost to what was predicted
         self._predicted_ms = 0.0
@@ -120,9 +121,8 @@ class FrameReuse:
         return step
 
     def refresh(self) -> None:
-        """Compute everything with the next frame: another camera, another picture."""
-        self._detector.forget()
-        self._rest = 0
+        """Compute everything with the next frame: another camera, another picture. May be called by any thread."""
+        self._refresh = True
 
     def measure(self, tensor: Array) -> Costs:
         """Measure what every step takes on this machine, and decide by that from now on."""
@@ -164,6 +164,9 @@ class FrameReuse:
         }
 
     def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        if self._refresh:
+            self._refresh, self._rest = False, 0
+            self._detector.forget()
         if self._budget is not None:
             self._budget.earn()
         self._looked = not self._rest
