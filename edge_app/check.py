@@ -187,7 +187,7 @@ def _golden(config: Config, inference: Inference, target: str, what: str) -> Fin
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
     text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"
-    return Finding("golden", verdict, text)
+    return Finding(what, verdict, text)
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -155,7 +155,7 @@ class Features:
                 share = unit.part(unit.needed((0, 0, width, height)))
                 units[unit.name] = fitted((share, part_ms), whole_ms) if share < _PART else Cost(0.0, whole_ms)
         self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
-        boxes = scattered(self._backbone[0].whole[2:])
+        boxes = _scattered(self._backbone[0].whole[2:])
         dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
         calls = self.calls
         self._update_all(tensor, boxes)
@@ -270,7 +270,7 @@ class Features:
         self._maps[name].reshape(rows.stop, columns.stop, -1)[where] = values
 
 
-def scattered(size: tuple[int, int]) -> list[Box]:
+def _scattered(size: tuple[int, int]) -> list[Box]:
     """A few boxes, as several small objects make them: what an update takes besides its steps is measured with."""
     width, height = size
     side = max(16, height // 12)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.budget import Budget
 from edge_app.reuse.change import ChangeDetector, grid
 from edge_app.reuse.cost import Costs, assumed, timed_ms
-from edge_app.reuse.features import Features, scattered
+from edge_app.reuse.features import Features
 from edge_app.reuse.guard import Guard
 from edge_app.reuse.sweep import Sweep
 from edge_app.reuse_block import Reuse
@@ -33,7 +32,7 @@ UInt8 = NDArray[np.uint8]
 Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
-_ROUNDS, _COLD = 20, 2.0  # between inferences the picture is in no cache: a look then takes about twice as long
+_ROUNDS, _COLD = 20, 1.5  # between inferences the picture is in no cache: a look then takes half as long again
 _WORTH = 0.95  # of a dense frame: more is not tried
 OutputsOf = Callable[[str], Mapping[str, Array]]
 
@@ -95,6 +94,7 @@ class FrameReuse:
         self._behind: frozenset[str] = self._heads  # have not seen the present features
         self._since_ns = 0
         self._looked = True
+        self._refresh = False
         self._rest = 0  # frames to compute densely without a look
         self._ratio = _RATIO  # of what partial frames cost to what was predicted
         self._predicted_ms = 0.0
@@ -120,9 +120,8 @@ class FrameReuse:
         return step
 
     def refresh(self) -> None:
-        """Compute everything with the next frame: another camera, another picture."""
-        self._detector.forget()
-        self._rest = 0
+        """Compute everything with the next frame: another camera, another picture. May be called by any thread."""
+        self._refresh = True
 
     def measure(self, tensor: Array) -> Costs:
         """Measure what every step takes on this machine, and decide by that from now on."""
@@ -135,12 +134,7 @@ class FrameReuse:
         detector = ChangeDetector(self._size, None)
         picture = np.zeros((height, width, 3), np.uint8)
         detector.take(picture)
-        look_ms = timed_ms(lambda: detector.look(picture), _ROUNDS)
-        if self._features is not None:
-            self._features.costs = costs
-            boxes = scattered(self._size)
-            look_ms += timed_ms(partial(self._features.predict_ms, boxes), _ROUNDS)
-        self.use(replace(costs, look=look_ms * _COLD))
+        self.use(replace(costs, look=timed_ms(lambda: detector.look(picture), _ROUNDS) * _COLD))
         return self._costs
 
     def use(self, costs: Costs) -> None:
@@ -164,6 +158,9 @@ class FrameReuse:
         }
 
     def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        if self._refresh:
+            self._refresh, self._rest = False, 0
+            self._detector.forget()
         if self._budget is not None:
             self._budget.earn()
         self._looked = not self._rest
