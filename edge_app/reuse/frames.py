@@ -138,7 +138,9 @@ class FrameReuse:
         return self._costs
 
     def use(self, costs: Costs) -> None:
-        """Decide by these costs from now on."""
+        """Decide by these costs from now on. Raises ValueError where they are another model's."""
+        if self._features is not None and set(costs.units) != {unit.name for unit in self._features.units}:
+            raise ValueError(f"found costs of {', '.join(costs.units)}; expected those of this model's steps")
         self._costs = costs
         if self._features is not None:
             self._features.costs = costs

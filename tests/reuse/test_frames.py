@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,7 +242,11 @@ def test_where_tuning_said_not_here_nothing_is_reused(folder, tmp_path):
 
 
 def test_a_model_whose_manifest_says_nothing_of_its_maps_is_gated():
-    with closing(opened(models.SHIPPED, costs=Costs(10.0, {}))) as inference:
+    manifest = load(models.SHIPPED)
+    manifest = replace(manifest, backbone=replace(manifest.backbone, extents={}))
+    heads = {name: Head(HeadCommon(), spec.options) for name, spec in manifest.heads.items()}
+    backend = open_backend(manifest, Model(models.SHIPPED, "onnx", 1))
+    with closing(Inference(manifest, backend, heads, reuse=Reuse())) as inference:
         run(inference, [*still(5), *moving(5)])
         counts = answers(inference)
     assert counts["gate"] >= 4
