@@ -198,7 +198,8 @@ class Inference:
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
         outputs_of = self._run(tensor)
-        return {name: {key: np.array(value) for key, value in outputs_of(name).items()} for name in self._branches}
+        found = {name: outputs_of(name) or {} for name in self._branches}
+        return {name: {key: np.array(value) for key, value in outputs.items()} for name, outputs in found.items()}
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
@@ -346,7 +347,11 @@ class Inference:
     def _decode(self, branch: _Branch, outputs_of: OutputsOf, transform: Transform) -> Exception | None:
         """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
         try:
-            branch.last = HeadOutput(branch.head.decode(outputs_of(branch.spec.name), transform))
+            outputs = outputs_of(branch.spec.name)
+            if outputs is None and branch.last is None:
+                raise BackendError(f"head '{branch.spec.name}' has no outputs")
+            if outputs is not None:
+                branch.last = HeadOutput(branch.head.decode(outputs, transform))
         except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
             branch.last = None
             branch.enabled = not self._note_failure(branch.spec.name, exc)

@@ -34,15 +34,15 @@ TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _ROUNDS, _COLD = 20, 1.5  # between inferences the picture is in no cache: a look then takes half as long again
 _WORTH = 0.95  # of a dense frame: more is not tried
-OutputsOf = Callable[[str], Mapping[str, Array]]
+OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The answer for one frame. run: the heads to decode, from `outputs_of` them; the other heads' results stand,
+    """The answer for one frame.
 
-    but for those `held`, which there was no time to look at. since_ns: when the oldest of what the outputs rest on was
-    computed.
+    run: the heads to decode, from `outputs_of` them; where that is None, and of all other heads, results stand, but for
+    those `held`, which there was no time to look at. since_ns: when the oldest of what outputs rest on was computed.
     """
 
     kind: Kind
@@ -107,6 +107,8 @@ class FrameReuse:
         """Answer a frame. picture: as in Preprocess. due: the heads that want a result; new: those that have none."""
         start = time.thread_time_ns()
         self._behind |= frozenset(new)
+        if self._features is not None:
+            self._features.forget(new)
         self._settle()
         try:
             step = self._answer(picture, tensor, now_ns, frozenset(due))
@@ -229,7 +231,7 @@ class FrameReuse:
         self._outputs_of, self._filled = None, False
         if fill and self._features is not None:
             self._timed(self._features.fill, tensor)
-            self._outputs_of, self._filled = self._features.outputs_of, True
+            self._outputs_of, self._filled = self._features.changed_outputs_of, True
         else:
             self._outputs_of = self._timed(self._dense, tensor)
         self._sweep.restart()
