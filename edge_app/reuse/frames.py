@@ -33,6 +33,7 @@ Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _ROUNDS, _COLD = 20, 1.5  # between inferences the picture is in no cache: a look then takes half as long again
+_PLANNING = 3.0  # looks that a partial frame takes: boxes, plan and bookkeeping are two of them
 _WORTH = 0.95  # of a dense frame: more is not tried
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
@@ -207,7 +208,7 @@ class FrameReuse:
         assert features is not None
         costs = self._costs
         predicted_ms = features.predict_ms(boxes)
-        pays = predicted_ms * self._ratio + costs.look < _WORTH * costs.dense
+        pays = predicted_ms * self._ratio + _PLANNING * costs.look < _WORTH * costs.dense
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         if not pays or not self._filled:
@@ -276,6 +277,8 @@ class FrameReuse:
         if self._features is not None and self._filled and self._last != "carried":
             spent_ms = self._features.spent_ms
             share += spent_ms / self._costs.dense
+            if self._last == "partial":
+                share += (_PLANNING - 1) * self._costs.look / self._costs.dense
             if self._last == "partial" and self._predicted_ms:
                 found = spent_ms / self._predicted_ms
                 self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
