@@ -30,12 +30,12 @@ def workshop(tmp_path_factory):
     return folder
 
 
-def image(workshop, kind, partition, size, code=0):
+def image(workshop, kind, partition, size, *more, code=0):
     out = workshop / f"{partition}.{kind}"
     command = [
         PROJECT / "deploy.sh", "--image", kind, "--partition", partition, "--size", str(size), "--out", out,
         "--board", "amd64",
-        "--no-wheels", "--key", workshop / "key.pem",
+        "--no-wheels", "--key", workshop / "key.pem", *more,
     ]  # fmt: skip
     environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -79,8 +79,12 @@ def test_userdata_holds_the_installed_release_and_starts(workshop, kind, tmp_pat
 
 
 def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
-    path, _ = image(workshop, kind, "oem", 30 << 20)
+    drivers = tmp_path / "vendor/usr/ko"
+    drivers.mkdir(parents=True)
+    (drivers / "sensor.ko").write_text("the vendor's driver")
+    path, _ = image(workshop, kind, "oem", 30 << 20, "--base", tmp_path / "vendor")
     oem = read_back(kind, path, tmp_path / "back")
+    assert (oem / "usr/ko/sensor.ko").read_text() == "the vendor's driver"
     root, run = tmp_path / "userdata/edge-app", tmp_path / "run"
     environment = os.environ | {
         "EDGE_APP_ROOT": str(root), "EDGE_APP_RUN": str(run), "EDGE_APP_SEED": str(oem / "edge-app/seed"),
@@ -103,5 +107,7 @@ def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
 
 
 def test_what_does_not_fit_twice_is_refused(workshop, kind):
-    _, said = image(workshop, kind, "userdata", 2 << 20, code=2)
+    """One release does fit: 4 MiB would do until the first update."""
+    _, said = image(workshop, kind, "userdata", 4 << 20, code=2)
+    assert "with an update beside it" in said
     assert "expected at most 90 %" in said
