@@ -247,6 +247,8 @@ class Pipeline:
 
     def _note_faults(self) -> None:
         """Tell of a camera, backend or head that is lost, and of its return."""
+        if self._capture.state == "running" and self._engine.well and not self._faults:
+            return  # as at nearly every frame
         capture = self._capture.stats()
         lost = capture.state in _LOST
         if lost and not self._told_lost:  # end what was going on, once; what is seen when it is back is new

@@ -87,7 +87,7 @@ def test_a_backend_that_hangs_is_built_anew_and_the_frame_is_lost(settings, misc
 
 def test_a_hung_thread_ends_when_it_returns(settings, mischief):
     before = threading.active_count()
-    running = engine(settings)
+    running = engine(settings, deadline_s=1.0)  # the model is loaded anew within it
     mischief("hang")
     assert passes(running, 1) is None
     mischief("good")
