@@ -162,6 +162,26 @@ def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
     assert slots.Slots(root, "boot-1").state().trial is not None
 
 
+def test_deploy_local_lays_out_a_systemd_board_and_bundle_only_the_same_release(tmp_path, keys):
+    (tmp_path / "root/usr/lib/systemd").mkdir(parents=True)
+    (tmp_path / "root/usr/lib/systemd/systemd").touch()
+    config = tmp_path / "mine.yaml"
+    config.write_text("source: {type: synthetic}\n")
+    common = ["--board", "arm64", "--no-wheels", "--key", keys["ours"]]
+    environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
+    for more in (["--local", tmp_path / "root", "--config", config], ["--bundle-only", tmp_path / "file.bundle"]):
+        subprocess.run([PROJECT / "deploy.sh", *more, *common], env=environment, check=True, capture_output=True)
+    root, system = tmp_path / "root/opt/edge-app", tmp_path / "root/etc/systemd/system"
+    (release,) = (root / "releases").iterdir()
+    assert release.name == build.manifest_of((tmp_path / "file.bundle").read_bytes()).release
+    assert (system / "multi-user.target.wants/edge-app.service").resolve() == system / "edge-app.service"
+    assert str((root / "data").readlink()) == "/var/lib/edge-app"
+    assert (tmp_path / "root/etc/udev/rules.d/99-edge-app.rules").is_file()
+    assert json.loads((root / "device.json").read_text())["wipe"] == ["/var/lib/edge-app", "/opt/edge-app/credentials"]
+    slots.Slots(root, "boot-1").boot()
+    assert (root / "config/config.yaml").read_text() == config.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [([], "no camera named"), (["--speed", "root@x"], "unknown option --speed"), (["a", "b"], "second camera"),

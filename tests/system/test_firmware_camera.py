@@ -203,6 +203,25 @@ def test_the_program_is_nobody_and_the_updater_is_not_its_own(good, workshop):
     assert not writable
 
 
+LISTENING = """
+import os
+for pid in [{pid}]:
+    own = {{os.readlink(f"/proc/{{pid}}/fd/{{fd}}") for fd in os.listdir(f"/proc/{{pid}}/fd")}}
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for line in open(f"/proc/{{pid}}/net/{{kind}}").readlines()[1:]:
+            fields = line.split()
+            if fields[3] in ("0A", "07") and f"socket:[{{fields[9]}}]" in own:
+                print(kind, fields[1])
+"""
+
+
+def test_the_program_listens_nowhere(good, workshop):
+    pid = workshop.machine.run("systemctl show --value -p MainPID edge-app").strip()
+    assert workshop.machine.run(f"python3 -c '{LISTENING.format(pid=pid)}'") == ""
+    ssh = workshop.machine.run("systemctl show --value -p MainPID ssh").strip()  # what does listen is found
+    assert "tcp " in workshop.machine.run(f"python3 -c '{LISTENING.format(pid=ssh)}'")
+
+
 def wrong_model(checkout):
     """Weights that are not the golden vectors': file and hash are whole, but it computes something else."""
     import onnx
