@@ -51,8 +51,14 @@ def test_it_holds_what_a_device_needs_and_nothing_of_the_host(files):
     assert [name for name, (_, executable) in files.items() if executable] == ["edge-app", "start"]
 
 
-def test_it_is_no_larger_than_three_megabytes_without_wheels(keys, files):
-    assert len(build.pack(files, {"version": "1.0", "board": "arm64"}, keys["ours"])) <= 3e6
+def test_it_is_no_larger_than_three_megabytes_without_wheels(keys):
+    """On NPUs, where flash is small; of a model that has files for none, with its float graphs."""
+    npus = [name for name in ("rv1106", "rk3588") if name in manifests.load(MODEL).targets()]
+    for name in npus or ["arm64"]:
+        files = build.release_files(BOARDS[name], MODEL, None, None)
+        data = build.pack(files, {"version": "1.0", "board": name}, keys["ours"])
+        print(f"{name}: {len(data):,} bytes, {sum(len(each) for each, _ in files.values()):,} unpacked")
+        assert len(data) <= 3e6
 
 
 def test_only_the_boards_own_graphs_are_in_it(tmp_path):

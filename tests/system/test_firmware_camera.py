@@ -278,8 +278,7 @@ def test_a_bad_release_is_taken_back_and_the_reason_reported(good, workshop, spo
     assert told["status"]["release"]["running"] == good
     since = "systemctl show --value -p ActiveEnterTimestampMonotonic edge-app"
     log = workshop.machine.run("journalctl -o short-monotonic -u edge-app --no-pager")
-    starts = [line for line in log.splitlines() if "starting" in line]
-    first = next(line for line in starts if version in line)
+    first = next(line for line in log.splitlines() if f"starting {version}-" in line)
     seconds = int(workshop.machine.run(since)) / 1e6 - float(first.split("]")[0].strip("[ "))
     print(f"{spoil.__name__}: the release before runs again after {seconds:.0f} s")
     assert 0 < seconds < 60

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from edge_app import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
-import build  # isort: skip  (found through tests.firmware.device)
+import boards  # isort: skip  (found through tests.firmware.device)
+import build  # isort: skip
 import bundle  # isort: skip
 import slots  # isort: skip
 
 pytestmark = pytest.mark.system
 
 NAND_USERDATA = 10 << 20  # the smallest partition that stock boards have
+MODEL = PROJECT / "models/digits"
+BOARD = "rv1106" if "rv1106" in manifests.load(MODEL).targets() else "amd64"
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,7 @@ def image(workshop, kind, partition, size, *more, code=0):
     out = workshop / f"{partition}.{kind}"
     command = [
         PROJECT / "deploy.sh", "--image", kind, "--partition", partition, "--size", str(size), "--out", out,
-        "--board", "amd64",
-        "--no-wheels", "--key", workshop / "key.pem", *more,
+        "--board", BOARD, "--no-wheels", "--key", workshop / "key.pem", *more,
     ]  # fmt: skip
     environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -107,7 +110,8 @@ def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
 
 
 def test_what_does_not_fit_twice_is_refused(workshop, kind):
-    """One release does fit: 4 MiB would do until the first update."""
-    _, said = image(workshop, kind, "userdata", 4 << 20, code=2)
+    """One release does fit: that would do until the first update."""
+    holds = sum(len(data) for data, _ in build.release_files(boards.BOARDS[BOARD], MODEL, None, None).values())
+    _, said = image(workshop, kind, "userdata", holds * 3 // 2, code=2)
     assert "with an update beside it" in said
     assert "expected at most 90 %" in said
