@@ -1,5 +1,7 @@
 """Second-stage heads: each looks at crops of what another head detected in the same frame.
 
+With reuse, what it said of an object stands while the object's crop looks as it did (reuse/crops.py).
+
 Not here: the heads that look at the whole picture (inference.py).
 """
 
@@ -9,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_app.backends import Session
+from edge_app.backends import Array, Session
+from edge_app.boxes import Transform
 from edge_app.config import Head as HeadConfig
 from edge_app.frame import (
     Classification,
@@ -25,35 +28,64 @@ from edge_app.frame import (
 from edge_app.heads import Head
 from edge_app.manifest import HeadSpec
 from edge_app.preprocess import Preprocess
+from edge_app.reuse.crops import KeptCrops
 
 _LEAST_PX = 4  # a crop that is smaller on either side shows nothing
 
 
 class Cascade:
-    """One second-stage head. session: its graph, which takes one crop at a time; it is closed by whoever opened it."""
+    """One second-stage head. session: its graph, which takes one crop at a time; it is closed by whoever opened it.
 
-    def __init__(self, spec: HeadSpec, config: HeadConfig, session: Session, head: Head) -> None:
+    kept: what it has said of objects; None: it looks at every one, every time.
+    """
+
+    def __init__(
+        self, spec: HeadSpec, config: HeadConfig, session: Session, head: Head, kept: KeptCrops | None = None
+    ) -> None:
         assert spec.crops is not None
         self.enabled = config.common.enabled
         self._crops, self._session, self._head = spec.crops, session, head
         self._every_ns = round(config.common.every_s * 1e9)
         self._preprocess = Preprocess(spec.crops.input)
         self._last_ns: int | None = None
+        self._kept = kept
 
     def __call__(self, frame: Frame) -> HeadOutput | None:
         """What the head says of the surest detections of this frame; None where it is not due or they are not fresh."""
         output = (frame.heads or {}).get(self._crops.of)
-        if not self.enabled or output is None or output.age_ns or not isinstance(output.result, Detections):
+        if not self.enabled or output is None or not output.fresh or not isinstance(output.result, Detections):
             return None
         if self._last_ns is not None and 0 <= frame.captured_ns - self._last_ns < self._every_ns:
             return None
         self._last_ns = frame.captured_ns
         rows = np.argsort(-output.result.score, kind="stable")[: self._crops.limit]
-        looks = [(row, self._look(frame, output.result.xyxy[row])) for row in rows.tolist()]
-        seen = [(row, result) for row, result in looks if result is not None]
-        return HeadOutput(Crops(self._crops.of, tuple(row for row, _ in seen), tuple(result for _, result in seen)))
+        since_ns = frame.captured_ns
+        seen: list[tuple[int, Result]] = []
+        for row in rows.tolist():
+            box = output.result.xyxy[row]
+            cut = self._cut(frame, box)
+            if cut is None:
+                continue
+            tensor, transform = self._preprocess(cut[0])
+            known = None
+            if self._kept is not None:
+                known = self._kept.find(box, self._preprocess.picture, frame.captured_ns)
+            if known is None:
+                result = self._look(tensor, transform)
+                if self._kept is not None:
+                    self._kept.add(box, self._preprocess.picture, result, frame.captured_ns)
+            else:
+                result, computed_ns = known
+                since_ns = min(since_ns, computed_ns)
+            seen.append((row, shifted(result, *cut[1])))
+        if self._kept is not None:
+            self._kept.end_frame()
+        crops = Crops(self._crops.of, tuple(row for row, _ in seen), tuple(result for _, result in seen))
+        age_ns = frame.captured_ns - since_ns
+        return HeadOutput(crops, age_ns, "result" if age_ns else "")
 
-    def _look(self, frame: Frame, box: Float32) -> Result | None:
+    def _cut(self, frame: Frame, box: Float32) -> tuple[Frame, tuple[int, int]] | None:
+        """The crop of a box as a frame of its own, and where its corner lies; None where it is too small."""
         corners = box.reshape(2, 2)
         margin = self._crops.margin * (corners[1] - corners[0])
         size = (frame.width, frame.height)
@@ -62,10 +94,12 @@ class Cascade:
         if x2 - x1 < _LEAST_PX or y2 - y1 < _LEAST_PX:
             return None
         cut = Frame(frame.source, frame.sequence, frame.captured_ns, frame.utc_ns, frame.image[y1:y2, x1:x2])
-        tensor, transform = self._preprocess(cut)
+        return cut, (x1, y1)
+
+    def _look(self, tensor: Array, transform: Transform) -> Result:
         outputs = self._session.run({self._session.inputs[0].name: tensor})
         arrays = {name: value if isinstance(value, np.ndarray) else value.array() for name, value in outputs.items()}
-        return shifted(self._head.decode(arrays, transform), x1, y1)
+        return self._head.decode(arrays, transform)
 
 
 def shifted(result: Result, x: int, y: int) -> Result:

@@ -22,9 +22,12 @@ from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
+from edge_app.frame import Frame
 from edge_app.inference import Inference, golden_error, open_backend
 from edge_app.manifest import FILE, GOLDEN, Graph
 from edge_app.publish import build_sinks
+from edge_app.reuse import tuned
+from edge_app.reuse.change import reference_bytes
 
 ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
@@ -51,7 +54,8 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     soc = detect()
     known = memory.board(board) if board else memory.this_board(soc) if soc else None
     findings = [Finding("config", "ok", str(config.path))]
-    for what, look in (("files", _files), ("model", model), ("source", _source), ("sinks", _sinks)):
+    looks = {"files": _files, "model": model, "reuse": _reuse, "source": _source, "sinks": _sinks}
+    for what, look in looks.items():
         try:
             findings.extend(look(config))
         except EdgeError as exc:
@@ -101,10 +105,37 @@ def model(config: Config) -> Iterator[Finding]:
             yield _golden(config, parts, backend.target, "golden, in parts")
 
 
+def _reuse(config: Config) -> Iterator[Finding]:
+    """How far a frame can be answered from the one before, and what keeping that takes: one frame is computed."""
+    if config.reuse.mode == "off":
+        return
+    spec, state_dir = config.manifest.input, config.device.state_dir
+    grey = Frame("check", 0, 0, 0, np.full((spec.height, spec.width, 3), spec.pad, np.uint8))
+    backend = open_backend(config.manifest, config.model)
+    with closing(
+        Inference(config.manifest, backend, config.heads, reuse=config.reuse, state_dir=state_dir)
+    ) as inference:
+        inference(grey)
+        kept = inference.reuse_stats()
+    if not kept:
+        file = tuned.path(state_dir, config.manifest)
+        yield Finding("reuse", "warn", f"{file} says that it does not pay for this model on this camera: off")
+        return
+    how = "whole results and parts of the maps" if kept["features"] else "whole results only"
+    yield Finding("reuse", "ok", f"{how}; keeps {kept['cache_bytes']:,} bytes, for ever the same")
+    if config.reuse.mode == "auto" and not kept["features"]:
+        file = config.manifest.folder / FILE
+        yield Finding("reuse", "warn", f"{file} does not say where the cells of its maps lie: compile it with --cut")
+
+
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     options = config.source.plugin.options
     size = (int(options.get("width") or 0), int(options.get("height") or 0))
-    budget = memory.plan(config.manifest, board, size if all(size) else _frame_size(config), memory.process())
+    size = size if all(size) else _frame_size(config)
+    extra = []
+    if config.reuse.mode != "off":
+        extra.append(memory.Item("pictures that reuse compares with", reference_bytes(config.manifest.input), "ram"))
+    budget = memory.plan(config.manifest, board, size, memory.process(), extra)
     for text in budget.unknown:
         yield Finding("memory", "warn", text)
     verdict: Literal["ok", "fail"] = "ok" if budget.fits else "fail"
@@ -156,7 +187,7 @@ def _golden(config: Config, inference: Inference, target: str, what: str) -> Fin
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
     text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"
-    return Finding("golden", verdict, text)
+    return Finding(what, verdict, text)
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -130,7 +130,7 @@ def _add_compile(commands: _Commands[argparse.ArgumentParser]) -> None:
     add.add_argument("--std", metavar="A,B,C")
     add.add_argument("--color", choices=("rgb", "bgr"), help="the model's colour order")
     add.add_argument("--resize", choices=("letterbox", "stretch"))
-    add.add_argument("--cut", metavar="STRIDES", help="cut the backbone into segments behind these strides: 4,8,16")
+    add.add_argument("--cut", metavar="STRIDES", help="segments of the backbone end at these strides: 4,8,16, or none")
     add.add_argument("--rknn", type=Path, metavar="DIR", help="the RKNN converter's environment")
     add.add_argument("--setup-rknn", type=Path, metavar="DIR", help="make that environment (1.4 GB)")
     add.add_argument("--json", action="store_true", help="print one object")

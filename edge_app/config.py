@@ -31,6 +31,7 @@ from edge_app.options import (
     read_dataclass,
     read_options,
 )
+from edge_app.reuse_block import OFF, Reuse, read_reuse
 from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_track, watched
 from edge_app.service_blocks import Degrade, Snapshots, Web, check_web
 from edge_app.shapes import polygon_of
@@ -105,12 +106,17 @@ class Model:
 class HeadCommon:
     """When a head runs. every_s: at most this often; between, its last result stands, with its age.
 
+    on_change: with `reuse`, not while nothing that it looks at has changed. max_age_s: nothing that its result rests on
+    is older; null: as in `reuse`.
+
     ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
     priority: where less must be done, heads of a lower one are left out first.
     """
 
     enabled: bool = True
     every_s: Seconds = 0.0
+    on_change: bool = True
+    max_age_s: Annotated[float, Range(0.1)] | None = None
     ignore: tuple[tuple[Point, ...], ...] = ()
     priority: int = 0
 
@@ -161,6 +167,7 @@ class Config:
     degrade: Degrade = field(default_factory=Degrade)
     snapshots: Snapshots = field(default_factory=Snapshots)
     web: Web = field(default_factory=Web)
+    reuse: Reuse = OFF
 
     def replaced(self, **changes: Any) -> Config:
         """The same configuration with some blocks exchanged."""
@@ -172,6 +179,7 @@ BLOCKS = (
     "source",
     "model",
     "heads",
+    "reuse",
     "track",
     "rules",
     "publish",
@@ -219,6 +227,7 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
         problems.add(
             entries(blocks["device"])["commit_sink"], found + nearest(device.commit_sink, [s.name for s in sinks])
         )
+    reuse = read_reuse(blocks.get("reuse"), problems)
     degrade, snapshots, web = (
         read_dataclass(blocks.get(name), schema, name, problems)
         for name, schema in (("degrade", Degrade), ("snapshots", Snapshots), ("web", Web))
@@ -243,6 +252,7 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
         degrade=degrade,
         snapshots=snapshots,
         web=web,
+        reuse=reuse,
     )
 
 

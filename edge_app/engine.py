@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from edge_app.capture import Backoff
 from edge_app.errors import BackendError, EdgeError
-from edge_app.frame import Frame
+from edge_app.frame import Frame, JsonValue
 from edge_app.inference import Inference
 from edge_app.timing import StageTimer
 from edge_app.worker import Worker
@@ -147,6 +147,15 @@ class Engine:
     def failed_heads(self) -> dict[str, str]:
         """Heads that were switched off because they failed, and why."""
         return {} if self._inference is None else self._inference.failed()
+
+    def reuse_stats(self) -> Mapping[str, JsonValue]:
+        """What was answered without computing all of it; empty where nothing is reused, or there is no model now."""
+        return {} if self._inference is None else self._inference.reuse_stats()
+
+    def refresh(self) -> None:
+        """Reuse nothing for the next frame."""
+        if self._inference is not None:
+            self._inference.refresh()
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head from the next frame on; it stays so across a rebuild. Raises KeyError where there is none."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PixelFormat = Literal["bgr", "nv12"]
+Reused = Literal["", "features", "result", "held", "track"]
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
@@ -123,10 +124,22 @@ JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[st
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadOutput:
-    """One head's result for a frame. age_ns: how long before this frame it was computed; 0 is fresh."""
+    """One head's result for a frame.
+
+    age_ns: how long before this frame the oldest of what it rests on was computed; 0 is all of it now.
+    reused: `features`, part of the maps, where the picture had not changed; `result`, all of it, since nothing had;
+    `held`, the head was not due, or there was no time for it, and its last result is repeated; `track`, the same, but
+    the boxes are where their tracks are expected now; "" otherwise.
+    """
 
     result: Result | Crops
     age_ns: int = 0
+    reused: Reused = ""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it says something of this very frame, computed now or found to hold still; a held one does not."""
+        return self.age_ns == 0 or self.reused in ("features", "result")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ Not here: which cells of the backbone need computing again (reuse/), what an eng
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,17 @@ from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError, ModelError
-from edge_app.frame import Frame, HeadOutput
+from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
 from edge_app.heads import Head
 from edge_app.manifest import FILE, Graph, HeadSpec, Input, Manifest, TensorSpec
 from edge_app.preprocess import Preprocess
+from edge_app.reuse import tuned
+from edge_app.reuse.cost import Costs
+from edge_app.reuse.crops import KeptCrops
+from edge_app.reuse.frames import FrameReuse, HeadClock, OutputsOf
+from edge_app.reuse.opening import effective, open_features
+from edge_app.reuse.tuned import Tuned
+from edge_app.reuse_block import OFF, Reuse
 
 _FAILURES = 3
 _LOG = logging.getLogger(__name__)
@@ -39,8 +48,19 @@ class _Branch:
     head: Head
     every_ns: int
     enabled: bool
+    clock: HeadClock
     last: HeadOutput | None = None
-    last_ns: int = 0
+    last_ns: int = 0  # the frame that it was computed for, or found to hold still
+    reused: Reused = ""
+    since_ns: int = 0  # when the oldest of what it rests on was computed
+
+    def output(self, now_ns: int) -> HeadOutput:
+        """The result for a frame, with its age."""
+        assert self.last is not None
+        if self.since_ns == now_ns:
+            return self.last
+        reused: Reused = self.reused if self.last_ns == now_ns else "held"
+        return HeadOutput(self.last.result, now_ns - self.since_ns, reused)
 
     def due(self, now_ns: int) -> bool:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
@@ -66,6 +86,10 @@ class Inference:
     tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
     others go on; else every failure is raised. fused: whether one graph may do the work of all of them. Raises
     ModelError at construction where graphs, manifest and families do not fit together.
+
+    reuse: how much of a frame may be answered by what was computed before; state_dir: where what was measured for that
+    is kept, None: nowhere. last_ns, last_cpu_ns: what the last frame took behind preprocessing, on the clock and of
+    this thread's time.
     """
 
     def __init__(
@@ -76,8 +100,11 @@ class Inference:
         *,
         tolerant: bool = False,
         fused: bool = True,
+        reuse: Reuse = OFF,
+        state_dir: Path | None = None,
     ) -> None:
         self._tolerant = tolerant
+        self.last_ns = self.last_cpu_ns = 0
         self.backend = backend.version
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
@@ -92,10 +119,11 @@ class Inference:
                 name: self._branch(manifest.heads[name], head, backend, features) for name, head in first.items()
             }
             self._cascades = {
-                name: self._cascade(manifest.heads[name], head, backend)
+                name: self._cascade(manifest.heads[name], head, backend, reuse)
                 for name, head in heads.items()
                 if name not in first
             }
+            self._reuse = self._open_reuse(_for_heads(reuse, first), backend, state_dir)
             self._failures = dict.fromkeys(heads, 0)  # in a row
             self._failed: dict[str, str] = {}  # why a head was switched off
             self._stack = self._stack.pop_all()
@@ -103,18 +131,14 @@ class Inference:
     def __call__(self, frame: Frame) -> Frame:
         """Fill `frame.heads`: fresh results of the heads that are due, the last ones with their age of the others."""
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
+        self.last_ns = self.last_cpu_ns = 0
         if due:
             tensor, transform = self._preprocess(frame)
-            outputs_of = self._run(tensor)
-            errors = [error for branch in due if (error := self._decode(branch, outputs_of, transform))]
-            if len(errors) == len(due) and isinstance(errors[0], BackendError):
-                raise errors[0]  # not one head's fault
-            for branch in due:
-                branch.last_ns = frame.captured_ns
+            start, cpu_start = time.perf_counter_ns(), time.thread_time_ns()
+            self._compute(due, tensor, transform, frame.captured_ns)
+            self.last_ns, self.last_cpu_ns = time.perf_counter_ns() - start, time.thread_time_ns() - cpu_start
         frame.heads = {
-            name: branch.last
-            if branch.last_ns == frame.captured_ns
-            else HeadOutput(branch.last.result, frame.captured_ns - branch.last_ns)
+            name: branch.output(frame.captured_ns)
             for name, branch in self._branches.items()
             if branch.enabled and branch.last is not None
         }
@@ -130,13 +154,51 @@ class Inference:
                     frame.heads[name] = output
         return frame
 
+    def _compute(self, due: list[_Branch], tensor: NDArray[Any], transform: Transform, now_ns: int) -> None:
+        """Bring the heads that are due up to date: run and decode those whose results do not stand."""
+        run, since_ns = due, now_ns
+        if self._reuse is None:
+            outputs_of = self._run(tensor)
+        else:
+            new = [branch.spec.name for branch in due if branch.last is None]
+            names = [branch.spec.name for branch in due]
+            step = self._reuse(self._preprocess.picture, tensor, now_ns, names, new)
+            run, since_ns = [branch for branch in due if branch.spec.name in step.run], step.since_ns
+            outputs_of = step.outputs_of
+            due = [branch for branch in due if branch.spec.name not in step.held]
+        errors = [error for branch in run if (error := self._decode(branch, outputs_of, transform))]
+        if run and len(errors) == len(run) and isinstance(errors[0], BackendError):
+            raise errors[0]  # not one head's fault
+        for branch in due:
+            branch.last_ns, branch.reused = now_ns, "result"
+        for branch in run:
+            branch.since_ns, branch.reused = since_ns, "features"
+
+    def reuse_stats(self) -> dict[str, JsonValue]:
+        """What was reused so far (reuse/frames.py); empty where nothing ever is."""
+        return {} if self._reuse is None else self._reuse.stats()
+
+    def measure(self) -> Costs | None:
+        """Measure what reuse decides by, on this machine, in about 30 inferences; None where nothing is reused."""
+        if self._reuse is None:
+            return None
+        spec = self._manifest.input
+        return self._reuse.measure(np.zeros(spec.shape, spec.dtype))
+
+    def use_costs(self, costs: Costs) -> None:
+        """Decide about reuse by these costs from now on; without reuse, nothing."""
+        if self._reuse is not None:
+            self._reuse.use(costs)
+
+    def refresh(self) -> None:
+        """Reuse nothing for the next frame: it comes from elsewhere."""
+        if self._reuse is not None:
+            self._reuse.refresh()
+
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
         outputs_of = self._run(tensor)
-        return {
-            name: {key: np.array(value) for key, value in outputs_of(branch).items()}
-            for name, branch in self._branches.items()
-        }
+        return {name: {key: np.array(value) for key, value in outputs_of(name).items()} for name in self._branches}
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
@@ -230,9 +292,10 @@ class Inference:
             session = self._load_head(spec, backend, features, self._stack)
             outputs = session.outputs if session else tuple(features[name] for name in spec.inputs)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(outputs), **config.options)
-        return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled)
+        clock = HeadClock(config.common.on_change, config.common.priority)
+        return _Branch(spec, session, head, round(config.common.every_s * 1e9), config.common.enabled, clock)
 
-    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend) -> Cascade:
+    def _cascade(self, spec: HeadSpec, config: HeadConfig, backend: Backend, reuse: Reuse) -> Cascade:
         assert spec.graph is not None
         assert spec.crops is not None
         graph = self._manifest.graph(spec.graph, backend.target)
@@ -240,18 +303,38 @@ class Inference:
         self._stack.callback(session.close)
         self._check_input(session, graph.path.name, spec.crops.input)
         head: Head = registry.build("heads", spec.family, spec.with_outputs(session.outputs), **config.options)
-        return Cascade(spec, config, session, head)
+        kept = None
+        if reuse.mode != "off" and config.common.on_change:
+            kept = KeptCrops(round(min(reuse.max_age_s, config.common.max_age_s or reuse.max_age_s) * 1e9))
+        return Cascade(spec, config, session, head, kept)
 
-    def _run(self, tensor: NDArray[Any]) -> Callable[[_Branch], dict[str, Array]]:
-        """Run what the heads share. Returns what gives one head's outputs; valid until the next run."""
+    def _open_reuse(self, wanted: Reuse, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
+        if wanted.mode == "off":
+            return None
+        known = Tuned() if state_dir is None else tuned.load(tuned.path(state_dir, self._manifest))
+        settings = effective(wanted, known)
+        if settings.mode == "off":
+            return None
+        features = None
+        if settings.mode == "auto":
+            features = open_features(self._manifest, backend, self._branches, settings, known)
+        if features is not None:
+            self._stack.callback(features.close)
+        size = (self._manifest.input.width, self._manifest.input.height)
+        clocks = {name: branch.clock for name, branch in self._branches.items()}
+        costs = known.machine_costs() if features is None else features.costs
+        return FrameReuse(settings, size, clocks, self._run, features=features, costs=costs)
+
+    def _run(self, tensor: NDArray[Any]) -> OutputsOf:
+        """Run what the heads share. Returns what gives one head's outputs, by name; valid until the next run."""
         if self._fused is None:
             tensors = self._run_backbone(tensor)
-            return lambda branch: self._run_head(branch, tensor, tensors)
+            return lambda name: self._run_head(self._branches[name], tensor, tensors)
         found: dict[str, dict[str, Array]] = {}
         for key, value in self._fused.run(_image(self._fused, tensor)).items():
             head, _, output = key.partition("/")
             found.setdefault(head, {})[output] = _array(value)
-        return lambda branch: found[branch.spec.name]
+        return lambda name: found[name]
 
     def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -260,12 +343,10 @@ class Inference:
             tensors.update(session.run(feeds))
         return tensors
 
-    def _decode(
-        self, branch: _Branch, outputs_of: Callable[[_Branch], dict[str, Array]], transform: Transform
-    ) -> Exception | None:
+    def _decode(self, branch: _Branch, outputs_of: OutputsOf, transform: Transform) -> Exception | None:
         """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
         try:
-            branch.last = HeadOutput(branch.head.decode(outputs_of(branch), transform))
+            branch.last = HeadOutput(branch.head.decode(outputs_of(branch.spec.name), transform))
         except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
             branch.last = None
             branch.enabled = not self._note_failure(branch.spec.name, exc)
@@ -336,6 +417,12 @@ class Inference:
 
     def _where(self) -> str:
         return str(self._manifest.folder / FILE)
+
+
+def _for_heads(reuse: Reuse, heads: Mapping[str, HeadConfig]) -> Reuse:
+    """With the age bound that the strictest head asks for."""
+    ages = [head.common.max_age_s for head in heads.values() if head.common.max_age_s is not None]
+    return replace(reuse, max_age_s=min([reuse.max_age_s, *ages]))
 
 
 def golden_error(reference: Array, found: Array) -> float:

@@ -101,8 +101,22 @@ class CropInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Cells:
+    """Where the cells of a head's output lie, a map's or the rows of one; from the compiler, as `Extent`.
+
+    reach: by input, the first pixels of the cells that a cell needs, at least and at most, relative to its own.
+    """
+
+    stride: Positive
+    reach: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class HeadManifest:
-    """One head as the file gives it. graph None: the head decodes its `inputs` as they are."""
+    """One head as the file gives it. graph None: the head decodes its `inputs` as they are.
+
+    cells: by output, where the head can be run on a part of its inputs; {} where it cannot.
+    """
 
     family: str
     graph: dict[str, str] | None = None
@@ -110,6 +124,7 @@ class HeadManifest:
     labels: tuple[str, ...] | str = ()
     options: dict[str, str] = field(default_factory=dict)  # read again by the family's own schema
     crops: CropInput | None = None
+    cells: dict[str, Cells] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +142,7 @@ class HeadSpec:
 
     input_size: width and height of the head's input. outputs: the tensors that `decode` will get; empty while only
     a configuration is checked. options: the family's options from the manifest, already checked. crops: of a
-    second-stage head.
+    second-stage head. cells: of one that can be run on a part of its inputs.
     """
 
     name: str
@@ -139,6 +154,7 @@ class HeadSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[TensorSpec, ...] = ()
     crops: CropInput | None = None
+    cells: Mapping[str, Cells] = field(default_factory=dict)
 
     def with_outputs(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
         return replace(self, outputs=outputs)
@@ -285,8 +301,9 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     if isinstance(labels, str):
         labels = _label_file(labels, node, where, problems)
     size = spec if head.crops is None else head.crops.input
+    inputs = head.inputs
     return HeadSpec(
-        name, head.family, labels, (size.width, size.height), head.inputs, head.graph, given, crops=head.crops
+        name, head.family, labels, (size.width, size.height), inputs, head.graph, given, (), head.crops, head.cells
     )
 
 

@@ -171,6 +171,8 @@ def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) ->
         body = {"embedding": _rounded(result.vector, 6)}
     if output.age_ns:
         body["age_ms"] = round(output.age_ns / 1e6, 3)
+    if output.reused:
+        body["reused"] = output.reused
     return body
 
 

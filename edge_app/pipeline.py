@@ -31,6 +31,7 @@ from edge_app.inference import Inference, open_backend
 from edge_app.ladder import FULL, Rung
 from edge_app.messages import Stamp
 from edge_app.publish import Publisher, PublishStats
+from edge_app.reuse import tuned
 from edge_app.rules import Rules
 from edge_app.timing import StageStats, StageTimer
 
@@ -142,7 +143,7 @@ class Pipeline:
             self._finish(frame)
         old = self.config
         Rules(config)  # raises here, where nothing has changed yet
-        model_changed = (old.model, old.manifest, old.heads) != (config.model, config.manifest, config.heads)
+        model_changed = _model(old) != _model(config)
         with ExitStack() as undo:
             if model_changed:
                 inference = undo.enter_context(closing(self._open_model(config)))
@@ -188,6 +189,10 @@ class Pipeline:
         stages = {name: timer.stats() for name, timer in self._timers.items()}
         capture, publish = self._capture.stats(), self._publisher.stats()
         return Stats(self._frames, self._skipped, self._engine.rebuilt, capture, stages, publish)
+
+    def reuse_stats(self) -> Mapping[str, JsonValue]:
+        """What was answered without computing all of it (reuse/frames.py); empty where nothing is reused."""
+        return self._engine.reuse_stats()
 
     def health(self) -> Health:
         return Health(
@@ -251,6 +256,8 @@ class Pipeline:
             return  # as at nearly every frame
         capture = self._capture.stats()
         lost = capture.state in _LOST
+        if self._told_lost and not lost:
+            self._engine.refresh()
         if lost and not self._told_lost:  # end what was going on, once; what is seen when it is back is new
             self._publish_events(self._rules.finish("source_lost"))
         self._told_lost = lost
@@ -289,10 +296,20 @@ class Pipeline:
     def _open_model(self, config: Config) -> Inference:
         backend = open_backend(config.manifest, config.model)
         try:
-            return Inference(config.manifest, backend, config.heads, tolerant=not self._replay)
+            inference = Inference(
+                config.manifest,
+                backend,
+                config.heads,
+                tolerant=not self._replay,
+                reuse=config.reuse,
+                state_dir=config.device.state_dir,
+            )
         except BaseException:
             backend.close()
             raise
+        if not self._replay:  # a replay decides by what is stored, or by what is assumed
+            tuned.measure_once(config.device.state_dir, config.manifest, inference.measure)
+        return inference
 
     def _open_publisher(self, config: Config) -> Publisher:
         labels = {name: head.labels for name, head in config.manifest.heads.items()}
@@ -312,11 +329,17 @@ class Pipeline:
         try:
             self._capture = Capture(config.source, self._clock, prefetch=1)
             self._capture.start()
+            self._engine.refresh()
         except EdgeError:
             self._capture = Capture(self.config.source, self._clock, prefetch=1)
             self._capture.start()
             raise
         self._ended = None
+
+
+def _model(config: Config) -> object:
+    """What inference is built from."""
+    return config.model, config.manifest, config.heads, config.reuse
 
 
 def _upstream(config: Config) -> object:
@@ -338,6 +361,7 @@ def status(pipeline: Pipeline) -> dict[str, JsonValue]:
         "backend": health.backend,
         "heads": dict(health.heads),
         "rules": dict(health.rules),
+        "reuse": dict(pipeline.reuse_stats()),
         "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
         "publish": asdict(stats.publish),
         **pipeline.about,

@@ -36,6 +36,11 @@ class Preprocess:
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
 
+    @property
+    def picture(self) -> UInt8:
+        """The last frame as laid into the model's input: (height, width, 3) uint8, in the model's colour order."""
+        return self._canvas
+
     def __call__(self, frame: Frame) -> tuple[NDArray[Any], Transform]:
         """Returns the tensor, valid until the next call, and how the frame was laid into it."""
         transform = self._transform

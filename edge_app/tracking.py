@@ -48,11 +48,18 @@ class Tracker:
         self._last_ids: Int64 = np.empty(0, np.int64)
 
     def __call__(self, frame: Frame) -> Frame:
-        """Put track ids on the detections of the configured head; other heads are not touched."""
+        """Put track ids on the detections of the configured head; other heads are not touched.
+
+        Where it was not looked at, its tracks are carried on to where they are expected now.
+        """
         output = None if frame.heads is None else frame.heads.get(self._settings.head)
         if output is not None and isinstance(output.result, Detections):
             assert frame.heads is not None
-            tracked = self.update(output.result, frame.captured_ns - output.age_ns)
+            if output.reused == "held" and self._at_ns is not None:
+                carried = self.predict(frame.captured_ns)
+                frame.heads[self._settings.head] = replace(output, result=carried, reused="track")
+                return frame
+            tracked = self.update(output.result, frame.captured_ns - (0 if output.fresh else output.age_ns))
             frame.heads[self._settings.head] = replace(output, result=tracked)
         return frame
 

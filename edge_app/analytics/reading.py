@@ -89,7 +89,7 @@ class Rule:
     def _read(self, frame: Frame) -> Glyphs | None:
         """The digits of this frame in reading order; None where nothing new was looked at."""
         output = (frame.heads or {}).get(self._head)
-        if output is None or output.age_ns or not isinstance(output.result, Detections):
+        if output is None or not output.fresh or not isinstance(output.result, Detections):
             return None
         found = self._digits(output.result, frame)
         if self._panel is None:

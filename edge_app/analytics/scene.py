@@ -43,7 +43,7 @@ class Rule:
 
     def step(self, frame: Frame) -> Iterator[Event]:
         output = (frame.heads or {}).get(self._head)
-        if output is None or output.age_ns or not isinstance(output.result, Classification):
+        if output is None or not output.fresh or not isinstance(output.result, Classification):
             return
         found = output.result
         if not len(found.score) or found.score[0] < self._min_score:

@@ -61,6 +61,7 @@ class Backend:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors come as exceptions
         options.enable_cpu_mem_arena = True
+        options.enable_mem_pattern = False  # it keeps a plan for every shape ever seen, and reuse shows it hundreds
         try:
             session = self._ort.InferenceSession(graph.read(), options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no base class

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_app.compiler import canonical, frontend, share, split
+from edge_app.compiler.cells import Cells, cells
 from edge_app.compiler.net import Net, join
 from edge_app.compiler.origin import Original
 from edge_app.compiler.pictures import Pictures
@@ -48,6 +49,16 @@ class Assembly:
     def maps(self) -> tuple[Feature, ...]:
         """Every map that leaves a segment: the features, and where segments were cut at others."""
         return (*self.features, *self.cuts)
+
+    def cells(self) -> dict[str, dict[str, Cells]]:
+        """By head: where the cells of its outputs lie, of the heads that can be run on a rectangle."""
+        strides = {f.name: f.extent.stride for f in self.features if f.extent is not None}
+        found = {
+            name: cells(net, {value.name: strides[value.name] for value in net.inputs if value.name in strides})
+            for name, net in self.heads.items()
+            if self.segments
+        }
+        return {name: each for name, each in found.items() if each is not None}
 
     def whole_on_pixels(self, *, one_pass: bool = True) -> Net:
         return self._on_pixels(self.whole, one_pass)

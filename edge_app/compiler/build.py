@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from edge_app.compiler import assemble, folder, npu, origin, pictures
 from edge_app.compiler.assemble import Assembly, Runner
-from edge_app.compiler.maker import Maker, any_size
+from edge_app.compiler.canonical import any_size
+from edge_app.compiler.maker import Maker
 from edge_app.compiler.origin import Original
 from edge_app.compiler.pictures import Pictures
 from edge_app.compiler.plan import CALIBRATION, HELD_OUT, Plan, Say, Work

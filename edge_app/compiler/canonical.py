@@ -170,3 +170,13 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
     except ModelError as exc:
         raise ModelError(f"{net.name}: cannot take {width}x{height} images: {exc}") from exc
     return net
+
+
+def any_size(net: Net) -> Net:
+    """The same graph for any image size, where nothing in it contradicts."""
+    free = net.copy()
+    free.inputs = [
+        replace(v, shape=(1, None, None, 3) if v.dtype == "uint8" else (1, v.shape[1], None, None)) for v in net.inputs
+    ]
+    values = free.values()
+    return free if all(name in values for name in free.outputs) else net

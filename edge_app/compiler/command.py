@@ -13,6 +13,7 @@ from edge_app.compiler.plan import Plan
 from edge_app.errors import ConfigError
 from edge_app.manifest import LABEL_SETS
 
+_CUTS = (4, 8, 16)
 _STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about: the bar's length, corrected at the end
 
 
@@ -59,7 +60,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         given,
         build.parse_targets(arguments.target),
         tuple(arguments.calibrate),
-        _strides(arguments.cut),
+        _strides(arguments.cut, arguments.target),
         arguments.rknn or arguments.setup_rknn,
     )
 
@@ -102,10 +103,13 @@ def _labels(text: str | None) -> tuple[str, ...] | str:
     return labels
 
 
-def _strides(text: str | None) -> tuple[int, ...]:
+def _strides(text: str | None, target: str) -> tuple[int, ...]:
+    """Where nothing is said, segments for reuse: but not where an NPU would have to run them one by one."""
     if text is None:
+        return _CUTS if build.parse_targets(target) == ("onnx",) else ()
+    if text == "none":
         return ()
     parts = text.split(",")
     if not all(part.strip().isdigit() and int(part) > 1 for part in parts):
-        raise ConfigError(f"--cut: found '{text}'; expected strides, such as 4,8,16")
+        raise ConfigError(f"--cut: found '{text}'; expected strides, such as 4,8,16, or none")
     return tuple(sorted({int(part) for part in parts}))

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge_app import manifest as manifests
 from edge_app.compiler.assemble import Assembly
+from edge_app.compiler.cells import Cells
 from edge_app.compiler.plan import Work
 from edge_app.manifest import Input, Memory
 
@@ -14,6 +15,7 @@ from edge_app.manifest import Input, Memory
 def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping[str, Memory]) -> dict[str, Any]:
     """files: by part (backbone, a head's name, fused), then by target. memory: by file."""
     assembly = work.assembly
+    behind = assembly.cells()
     heads = {}
     for original in work.originals:
         net = assembly.heads[original.name]
@@ -21,6 +23,7 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
             "family": original.family.name,
             **({"inputs": [value.name for value in net.inputs]} if assembly.segments else {}),
             "graph": files[original.name],
+            **({"cells": _cells(behind[original.name])} if original.name in behind else {}),
             **({"labels": _plain(original.labels)} if original.labels else {}),
             **({"options": {k: _plain(v) for k, v in original.options.items()}} if original.options else {}),
         }
@@ -54,6 +57,16 @@ def _extents(assembly: Assembly) -> dict[str, dict[str, int]]:
                 "channels": int(feature.shape[1] or 0),
             }  # fmt: skip
     return found
+
+
+def _cells(found: Mapping[str, Cells]) -> dict[str, Any]:
+    return {
+        output: {
+            "stride": int(each.stride),
+            "reach": {name: [int(low.__floor__()), int(high.__ceil__())] for name, (low, high) in each.reach.items()},
+        }
+        for output, each in found.items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -46,13 +46,13 @@ def extents(net: Net, shapes: dict[str, Shape]) -> dict[str, Extent]:
         before: Extent | None = inputs[0]
         for each in inputs[1:]:
             before = before.joined(each) if before is not None and each is not None else None
-        after = None if before is None else _through(node, before, net, shapes)
+        after = None if before is None else through(node, before, net, shapes)
         if after is not None:
             found.update(dict.fromkeys(node.outputs, after))
     return found
 
 
-def _through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> Extent | None:
+def through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> Extent | None:
     """The extent behind one node."""
     if node.op in _CELLWISE:
         return before

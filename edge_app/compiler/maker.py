@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ import numpy as np
 
 from edge_app import manifest as manifests
 from edge_app.compiler import describe, folder, npu, quantise, ranges
+from edge_app.compiler.canonical import any_size
+from edge_app.compiler.cells import freed
 from edge_app.compiler.judge import Judge, Outputs, by_head
 from edge_app.compiler.net import Net
 from edge_app.compiler.pictures import Pictures
@@ -55,6 +56,8 @@ class Maker:
         """Every graph on pixels or features, by part; the backbone's take any image size."""
         segments, heads = self._work.assembly.on_pixels(one_pass=one_pass)
         named = {self._work.segment(i): net for i, net in enumerate(segments)}
+        behind = self._work.assembly.cells()
+        heads = {name: freed(net) if name in behind else net for name, net in heads.items()}
         parts = {**{name: any_size(net) for name, net in named.items()}, **heads}
         return {**parts, "fused": self._whole} if segments else parts
 
@@ -109,16 +112,6 @@ class Maker:
                 for output in named:
                     arrays[f"{prefix}{head}/{output}"] = np.concatenate([each[head][output] for each in outputs])
         np.savez_compressed(self._place / manifests.GOLDEN, **arrays)
-
-
-def any_size(net: Net) -> Net:
-    """The same graph for any image size, where nothing in it contradicts."""
-    free = net.copy()
-    free.inputs = [
-        replace(v, shape=(1, None, None, 3) if v.dtype == "uint8" else (1, v.shape[1], None, None)) for v in net.inputs
-    ]
-    values = free.values()
-    return free if all(name in values for name in free.outputs) else net
 
 
 def _outputs(data: bytes, names: Sequence[str], seen: Pictures, rows: Sequence[int]) -> list[Outputs]:

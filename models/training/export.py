@@ -1,7 +1,7 @@
 """Write the trained network as ONNX: one backbone and a file a head, BatchNorm folded, operators named one by one.
 
 The graphs are built by hand rather than traced, so that nothing but what the NPU runs can get in, and are then
-compared with torch. `python models/training/export.py digits.pt --out models/digits` does it again from weights.
+compared with torch. `python models/training/export.py digits.pt` does it again from weights.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.fl
 
 
 def write(network: Network, out: Path) -> None:
-    """Write the four graphs into `out`, check them against torch, and pack them up (package.py)."""
+    """Write the four graphs into `out`, check them against torch, and describe them (package.py)."""
     out.mkdir(parents=True, exist_ok=True)
     network = network.eval().to(memory_format=torch.contiguous_format)
     _write_backbone(network.backbone, out / "backbone.onnx")
@@ -137,8 +137,6 @@ def write(network: Network, out: Path) -> None:
     scene.node("Gemm", [flat, *weights], "scene", transB=1)
     scene.save(out / "scene.onnx", HEADS["scene"])
     _compare(network, out)
-    if (out / "sample.mp4").exists():
-        package.write_golden(out, out / "sample.mp4")
     package.write_manifest(out)
 
 
@@ -166,7 +164,7 @@ def _compare(network: Network, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("models/digits"))
+    parser.add_argument("--out", type=Path, default=Path("build/digits"))
     args = parser.parse_args()
     network = Network()
     network.load_state_dict(torch.load(args.checkpoint, weights_only=True))

@@ -1,11 +1,10 @@
-"""What is shipped beside the graphs: golden vectors from the sample clip, and model.yaml with everybody's hashes.
+"""The float graphs as a model folder: how they are wired, and how they run on onnxruntime. Torch is not needed here.
 
-`python models/training/package.py` does both again. Writing the graphs is export.py's work; torch is not needed here.
+Writing the graphs is export.py's work; what is shipped is made of them by `edge-app compile`.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from pathlib import Path
 
@@ -24,7 +23,6 @@ LABELS = {
     "panel": ["panel"],
     "scene": ["ok", "dark", "blurred", "covered"],
 }
-GOLDEN_FRAMES = (20, 97, 203, 358)  # of sample.mp4: a clear view, a hand on the label, the dark, a covered lens
 
 
 def letterbox(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -50,7 +48,7 @@ class Graphs:
         }
 
     def backbone(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Image (1, 320, 320, 3) uint8 RGB -> the maps c8 and c16."""
+        """Image (1, 320, 320, 3) uint8 -> the maps c8 and c16."""
         return dict(zip(MAPS, self.sessions["backbone"].run(list(MAPS), {"image": image})))
 
     def head(self, name: str, maps: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -64,27 +62,9 @@ class Graphs:
         return {key: value for name in HEADS for key, value in self.head(name, maps).items()}
 
 
-def write_golden(folder: Path, clip: Path) -> None:
-    """Write golden.npz: `image` (N, 320, 320, 3) uint8 and each head's outputs `head/output` (N, ...) float32."""
-    capture = cv2.VideoCapture(str(clip))
-    images = []
-    for index in range(max(GOLDEN_FRAMES) + 1):
-        found, frame = capture.read()
-        if not found:
-            raise ValueError(f"{clip}: found {index} frames, expected at least {max(GOLDEN_FRAMES) + 1}")
-        if index in GOLDEN_FRAMES:
-            images.append(letterbox(frame))
-    capture.release()
-    graphs = Graphs(folder)
-    answers = [graphs.run(image) for image in images]
-    stacked = {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
-    np.savez_compressed(folder / "golden.npz", image=np.concatenate(images), **stacked)
-
-
 def write_manifest(folder: Path) -> None:
     """Write model.yaml with the hashes of what lies in `folder` beside it."""
     files = [f"{name}.onnx" for name in ("backbone", *HEADS)]
-    files += ["golden.npz"] if (folder / "golden.npz").exists() else []
     manifest = {
         "format": 1,
         "name": "digits",
@@ -106,16 +86,3 @@ def write_manifest(folder: Path) -> None:
     }  # fmt: skip
     text = yaml.safe_dump(manifest, sort_keys=False, default_flow_style=None, width=120)
     (folder / "model.yaml").write_text("# Written by models/training/package.py.\n" + text)
-
-
-def main() -> None:
-    """Write golden.npz and model.yaml of a model folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=Path("models/digits"))
-    args = parser.parse_args()
-    write_golden(args.model, args.model / "sample.mp4")
-    write_manifest(args.model)
-
-
-if __name__ == "__main__":
-    main()

@@ -122,9 +122,7 @@ def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
 class SceneStream(IterableDataset[tuple[Tensor, ...]]):
     """Batches of composed scenes with their targets, a different endless stream in each worker."""
 
-    def __init__(
-        self, digits: glyphs.Glyphs, styles: tuple[scenes.Style, ...], schedule: Schedule, seed: int
-    ) -> None:
+    def __init__(self, digits: glyphs.Glyphs, styles: tuple[scenes.Style, ...], schedule: Schedule, seed: int) -> None:
         self.digits, self.styles, self.schedule, self.seed = digits, styles, schedule, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -262,7 +260,7 @@ def main() -> None:
     """Train and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
-    parser.add_argument("--out", type=Path, default=Path("models/digits"))
+    parser.add_argument("--out", type=Path, default=Path("build/digits"))
     parser.add_argument("--epochs", type=int, default=9, help="of 2800 steps at 192 px and 15 at 320 px")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)

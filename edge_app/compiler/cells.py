@@ -1,0 +1,145 @@
+"""Heads that can be run on a rectangle: where the cells of each output lie, and which cells of each input they need.
+
+That is so where every output is a map (1, C, H, W), or the rows of one (1, H * W * anchors, C), and no step before it
+looks at a whole map. Such a head is freed of the sizes written into it. Not here: the backbone (split.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from edge_app.compiler.canonical import any_size
+from edge_app.compiler.extent import Extent, through
+from edge_app.compiler.net import Net, Node, Shape
+from edge_app.errors import ModelError
+
+_AFTER_ROWS = frozenset(("Sigmoid", "Identity", "Clip", "Exp", "Relu", "HardSigmoid", "Tanh"))  # element by element
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One output. stride: pixels from cell to cell. reach: by input, the first pixels of the cells that a cell needs,
+
+    at least and at most, relative to its own first pixel.
+    """
+
+    stride: Fraction
+    reach: Mapping[str, tuple[Fraction, Fraction]]
+
+
+def cells(head: Net, strides: Mapping[str, Fraction]) -> dict[str, Cells] | None:
+    """Of every output; None where one of them depends on a whole map. strides: of the inputs, all of them maps."""
+    if not head.inputs or set(strides) != {value.name for value in head.inputs}:
+        return None
+    shapes = head.shapes()
+    ends = {name: _map_behind(head, name, shapes) for name in head.outputs}
+    found: dict[str, Cells] = {}
+    for value in head.inputs:
+        reached = _reached(head, value.name, strides[value.name], shapes)
+        for output, end in ends.items():
+            extent = reached.get(end) if end is not None else None
+            if end is None or (end in reached and extent is None):
+                return None
+            if extent is None:
+                continue  # it does not depend on this input
+            known = found.get(output)
+            if known is not None and known.stride != extent.stride:
+                return None
+            reach = {} if known is None else dict(known.reach)
+            found[output] = Cells(extent.stride, {**reach, value.name: (extent.low, extent.high)})
+    return found if set(found) == set(head.outputs) else None
+
+
+def freed(head: Net) -> Net:
+    """The same head for maps of any size; itself where that cannot be. head: one that has `cells`."""
+    free = head.copy()
+    shapes = head.shapes()
+    for node in free.nodes:
+        if node.op != "Reshape":
+            continue
+        start, target = shapes.get(node.inputs[0], ()), free.weights.get(node.inputs[1])
+        if target is None or len(target) != 3:
+            return head
+        sizes = [int(n) for n in target]
+        sizes[1 if len(start) == 4 and start[3] == _channels(start, free, node) else 2] = -1
+        name = free.fresh(f"{node.outputs[0]}_shape")
+        free.weights[name] = np.array(sizes, np.int64)
+        node.inputs[1] = name
+    free.prune()
+    try:
+        return any_size(free)
+    except ModelError:
+        return head
+
+
+def _channels(start: Shape, net: Net, node: Node) -> int | None:
+    """The last size of (1, H, W, C), where the Reshape's input is one that a Transpose has made; else None."""
+    before = net.producers().get(node.inputs[0])
+    while before is not None and before.op in _AFTER_ROWS:
+        before = net.producers().get(before.inputs[0])
+    turned = before is not None and before.op == "Transpose" and list(before.attrs["perm"]) == [0, 2, 3, 1]
+    return start[3] if turned else None
+
+
+def _map_behind(net: Net, output: str, shapes: Mapping[str, Shape]) -> str | None:
+    """The map whose cells an output lists, row by row; itself where it is a map; None where neither."""
+    producers = net.producers()
+    name = output
+    if len(shapes.get(name, ())) == 4 and not _is_turned(net, name):
+        return name
+    name = _before_rows(net, name)
+    node = producers.get(name)
+    if node is None or len(shapes.get(output, ())) != 3:
+        return None
+    if node.op == "Transpose" and list(node.attrs["perm"]) == [0, 2, 1]:  # (1, C, H * W) -> (1, H * W, C)
+        flat = producers.get(_before_rows(net, node.inputs[0]))
+        return _flattened(flat, shapes)
+    if node.op == "Reshape":  # (1, H, W, A * C) -> (1, H * W * A, C)
+        turn = producers.get(_before_rows(net, node.inputs[0]))
+        if turn is not None and turn.op == "Transpose" and list(turn.attrs["perm"]) == [0, 2, 3, 1]:
+            return turn.inputs[0]
+    return None
+
+
+def _flattened(node: Node | None, shapes: Mapping[str, Shape]) -> str | None:
+    """The map (1, C, H, W) that a Reshape makes (1, C, H * W) of."""
+    if node is None or node.op != "Reshape":
+        return None
+    start, end = shapes.get(node.inputs[0], ()), shapes.get(node.outputs[0], ())
+    same = len(start) == 4 and len(end) == 3 and start[:2] == end[:2]
+    return node.inputs[0] if same else None
+
+
+def _before_rows(net: Net, name: str) -> str:
+    """The tensor before steps that take element by element, or a Softmax over the last axis."""
+    producers = net.producers()
+    while True:
+        node = producers.get(name)
+        last = node is not None and node.op == "Softmax" and node.attrs.get("axis", -1) in (-1, 2)
+        if node is None or not (last or node.op in _AFTER_ROWS):
+            return name
+        name = node.inputs[0]
+
+
+def _is_turned(net: Net, name: str) -> bool:
+    node = net.producers().get(name)
+    return node is not None and node.op in ("Transpose", "Reshape")
+
+
+def _reached(net: Net, given: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, Extent | None]:
+    """The extent, in cells of one input, of every tensor that depends on it; None where it needs the whole map."""
+    found: dict[str, Extent | None] = {given: Extent(stride, Fraction(0), Fraction(0))}
+    for node in net.nodes:
+        touched = [found[name] for name in node.inputs if name in found]
+        if not touched:
+            continue
+        joined = touched[0]
+        for each in touched[1:]:
+            joined = None if joined is None or each is None else joined.joined(each)
+        after = None if joined is None else through(node, joined, net, dict(shapes))
+        found.update(dict.fromkeys(node.outputs, after))
+    return found

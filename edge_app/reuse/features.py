@@ -1,0 +1,280 @@
+"""The cached maps of one model, and their update where something changed.
+
+A change is followed from step to step: the boxes that a step must compute again are those that its changed inputs can
+reach; where its outputs then differ by too little to matter, they keep their old values and the change ends there.
+With a share of 1 and no tolerance the maps equal those of a full run.
+Not here: which boxes of the picture changed (change.py), whether this pays (frames.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+
+import cv2
+import numpy as np
+
+from edge_app.backends import Array
+from edge_app.reuse.boxes import MOST, Box, merged, union
+from edge_app.reuse.cost import Cost, Costs, fitted, in_turns_ms, timed_ms
+from edge_app.reuse.units import Unit
+
+_ROUNDS, _TURNS, _PART = 5, 12, 0.7  # of each measurement; a larger part tells nothing of the area's price
+SHALLOW = 8  # the stride to which tiles are renewed one by one
+Dirty = dict[str, list[Box]]
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How changes are followed. share: how far, of how far they can reach. tolerance: what ends them, in shares of a
+
+    map's root mean square.
+    """
+
+    share: float
+    tolerance: float
+
+
+EXACT = Following(1.0, 0.0)
+
+
+class Features:
+    """The maps that a model's steps have made of the last pictures.
+
+    units: in order, heads last. image: the name of the first one's input. stack: what `close` releases.
+    """
+
+    def __init__(
+        self, units: Sequence[Unit], image: str, costs: Costs, following: Following, stack: ExitStack | None = None
+    ) -> None:
+        self._stack = stack or ExitStack()
+        self._backbone = [unit for unit in units if not unit.head]
+        self._heads = {unit.head: unit for unit in units if unit.head}
+        self._shallow = [u for u in self._backbone if u.free and max(u.strides.values()) <= SHALLOW]
+        self._image = image
+        self.costs = costs
+        self.follow(following)
+        self._maps: dict[str, Array] = {}
+        self._scales: dict[str, float] = {}
+        self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # None: all of it
+        self.valid = False
+        self.spent_ms = 0.0  # by the cost model, since the last `fill` or `update`
+        self.calls = 0  # of steps, since the beginning
+
+    def follow(self, following: Following) -> None:
+        """From now on follow changes so far."""
+        self.following = following
+        for unit in self.units:
+            unit.limit(following.share)
+
+    @property
+    def units(self) -> list[Unit]:
+        """The steps in order."""
+        return [*self._backbone, *self._heads.values()]
+
+    def maps(self, unit: Unit) -> Mapping[str, Array]:
+        """What a step takes: the present maps, which must not be changed."""
+        return {name: self._maps[name] for name in unit.inputs}
+
+    def predict_ms(self, boxes: Sequence[Box]) -> float:
+        """What an update would take at most, by the cost model, were every change followed as far as it may reach."""
+        dirty: Dirty = {self._image: list(boxes)}
+        total = 0.0
+        for unit in self.units:
+            found, cost = self._plan(unit, dirty)
+            total += cost
+            if found:
+                dirty.update((name, found) for name in unit.outputs)
+        return total
+
+    def fill(self, tensor: Array) -> None:
+        """Compute all maps; heads run when they are asked for."""
+        self.valid = False
+        self.spent_ms = 0.0
+        self._maps[self._image] = tensor
+        for unit in self._backbone:
+            self._run_all(unit)
+        self._pending = dict.fromkeys(self._heads)
+        self.valid = True
+
+    def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
+        """Compute maps again where the picture changed. boxes: input pixels."""
+        self.valid = False
+        self.spent_ms = 0.0
+        self._maps[self._image] = tensor
+        dirty: Dirty = {self._image: list(boxes)}
+        for unit in self._backbone:
+            self._follow(unit, dirty)
+        for name, unit in self._heads.items():
+            self._note(name, {each: dirty[each] for each in unit.inputs if dirty.get(each)})
+        self.valid = True
+
+    def renew(self, tensor: Array, tile: Box) -> None:
+        """Compute the shallow maps of a tile again, though nothing changed; what lies deeper follows by `deepen`."""
+        self._maps[self._image] = tensor
+        self.spent_ms = 0.0
+        dirty: Dirty = {self._image: [tile]}
+        for unit in self._shallow:
+            self._follow(unit, dirty, keep=True)
+
+    def deepen(self) -> None:
+        """Compute what lies behind the shallow maps."""
+        self.spent_ms = 0.0
+        for unit in self._backbone:
+            if unit not in self._shallow:
+                self._run_all(unit)
+        self._pending = dict.fromkeys(self._heads)
+
+    def pending(self, head: str) -> bool:
+        """Whether a head has not seen all of the present maps."""
+        return self._pending[head] is None or bool(self._pending[head])
+
+    def outputs_of(self, head: str) -> Mapping[str, Array]:
+        """A head's outputs for the present maps, run where they changed. Valid until the next update."""
+        unit, dirty = self._heads[head], self._pending[head]
+        self._pending[head] = None  # should it fail, all of it is to be done again
+        if dirty is None:
+            self._run_all(unit)
+        elif dirty:
+            self._follow(unit, dirty)
+        self._pending[head] = {}
+        return {name: self._maps[f"{head}/{name}"] for name in unit.outputs}
+
+    def measured(self, tensor: Array, dense: Callable[[Array], object]) -> Costs:
+        """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost."""
+        self.fill(tensor)
+        units = {}
+        for unit in self.units:
+            whole_ms = timed_ms(partial(self._run_all, unit), _ROUNDS)
+            units[unit.name] = Cost(whole_ms, 0.0)
+            if unit.free:
+                width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
+                part_ms = timed_ms(partial(self._run_part, unit, (0, 0, width, height)), _ROUNDS)
+                share = unit.part(unit.needed((0, 0, width, height)))
+                units[unit.name] = fitted((share, part_ms), whole_ms) if share < _PART else Cost(0.0, whole_ms)
+        self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
+        boxes = scattered(self._backbone[0].whole[2:])
+        dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
+        calls = self.calls
+        self._update_all(tensor, boxes)
+        beside_ms = (update_ms * self.costs.dense / dense_ms - self.spent_ms) / max(1, self.calls - calls)
+        self.valid = False
+        units = {name: Cost(cost.a + max(0.0, beside_ms), cost.b) for name, cost in units.items()}
+        return replace(self.costs, units=units)
+
+    def _update_all(self, tensor: Array, boxes: list[Box]) -> None:
+        self.update(tensor, boxes)
+        for head in self._heads:
+            self._pending[head] = dict.fromkeys(self._heads[head].inputs, boxes)
+            self.outputs_of(head)
+
+    def _run_part(self, unit: Unit, box: Box) -> None:
+        prefix = f"{unit.head}/" if unit.head else ""
+        for name, where, values in unit.run(self._maps, box):
+            if name in unit.rows:
+                self._paste_rows(unit, prefix + name, where, values)
+            else:
+                self._paste(unit, prefix + name, where, values, keep=False)
+
+    def cache_bytes(self) -> int:
+        """What the maps take."""
+        return sum(array.nbytes for name, array in self._maps.items() if name != self._image)
+
+    def close(self) -> None:
+        """Free the graphs; safe to call twice."""
+        self._stack.close()
+
+    def _note(self, head: str, dirty: Dirty) -> None:
+        pending = self._pending[head]
+        if pending is None:
+            return
+        for name, boxes in dirty.items():
+            known = pending.setdefault(name, [])
+            known.extend(boxes)
+            if len(known) > MOST:
+                whole = known[0]
+                for box in known[1:]:
+                    whole = union(whole, box)
+                pending[name] = [whole]
+
+    def _plan(self, unit: Unit, dirty: Mapping[str, Sequence[Box]]) -> tuple[list[Box], float]:
+        """The boxes of a step's outputs to compute, and what that takes."""
+        cost = self.costs.units[unit.name]
+        if not unit.free:
+            return ([unit.whole], cost(1.0)) if any(dirty.get(name) for name in unit.inputs) else ([], 0.0)
+        boxes = [unit.touched(name, box) for name in unit.inputs for box in dirty.get(name, ())]
+        if not boxes:
+            return [], 0.0
+        if len(boxes) > 1:
+            call = cost.a / max(cost.b, 1e-9) * unit.whole[2] * unit.whole[3]
+            boxes = merged(boxes, sum(unit.halo), call)
+        total = sum(cost(unit.part(unit.needed(box))) for box in boxes)
+        if total >= cost(1.0):
+            return [unit.whole], cost(1.0)
+        return boxes, total
+
+    def _follow(self, unit: Unit, dirty: Dirty, *, keep: bool = False) -> None:
+        """Run a step where its inputs are dirty, and note which outputs are. keep: every new value, however close."""
+        boxes, cost = self._plan(unit, dirty)
+        if not boxes:
+            return
+        if boxes == [unit.whole]:
+            self._run_all(unit)
+            dirty.update((name, boxes) for name in unit.outputs)
+            return
+        self.spent_ms += cost
+        self.calls += len(boxes)
+        prefix = f"{unit.head}/" if unit.head else ""
+        for box in boxes:
+            for name, where, values in unit.run(self._maps, box):
+                if name in unit.rows:
+                    self._paste_rows(unit, prefix + name, where, values)
+                else:
+                    changed = self._paste(unit, prefix + name, where, values, keep)
+                    if changed is not None:
+                        dirty.setdefault(name, []).append(changed)
+
+    def _run_all(self, unit: Unit) -> None:
+        self.spent_ms += self.costs.units[unit.name](1.0)
+        self.calls += 1
+        prefix = f"{unit.head}/" if unit.head else ""
+        for name, value in unit.run_all(self._maps).items():
+            self._maps[prefix + name] = value
+            if not prefix and name not in self._scales:
+                self._scales[name] = float(cv2.norm(value.reshape(-1))) / value.size**0.5
+
+    def _paste(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array, keep: bool) -> Box | None:
+        """Put new values into a map, as far as they differ. Returns the box in which they did, or None."""
+        rows, columns = where
+        stride = unit.strides[name.rpartition("/")[2]]
+        target = self._maps[name][0]
+        tolerance = 0.0 if keep else self.following.tolerance * self._scales.get(name, 0.0)
+        if tolerance:
+            high, wide = values.shape[1:]
+            new, old = np.ascontiguousarray(values), np.ascontiguousarray(target[:, rows, columns])
+            difference = cv2.absdiff(new.reshape(len(new), -1), old.reshape(len(old), -1))
+            most = cv2.reduce(difference, 0, cv2.REDUCE_MAX).reshape(high, wide)
+            x, y, width, height = cv2.boundingRect((most > tolerance).astype(np.uint8))
+            if not width:
+                return None
+            values = new[:, y : y + height, x : x + width]
+            rows = slice(rows.start + y, rows.start + y + height)
+            columns = slice(columns.start + x, columns.start + x + width)
+        target[:, rows, columns] = values
+        return columns.start * stride, rows.start * stride, columns.stop * stride, rows.stop * stride
+
+    def _paste_rows(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array) -> None:
+        rows, columns = unit.cells(name.rpartition("/")[2], unit.whole)
+        self._maps[name].reshape(rows.stop, columns.stop, -1)[where] = values
+
+
+def scattered(size: tuple[int, int]) -> list[Box]:
+    """A few boxes, as several small objects make them: what an update takes besides its steps is measured with."""
+    width, height = size
+    side = max(16, height // 12)
+    return [
+        (x, y, min(width, x + side), min(height, y + 2 * side))
+        for x, y in ((0, 0), (width // 2, height // 3), (width * 3 // 4, height * 2 // 3), (width // 8, height // 2))
+    ]

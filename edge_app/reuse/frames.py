@@ -1,0 +1,306 @@
+"""The decision, frame by frame: what must be computed, cheapest answer first.
+
+gate: nothing changed, results stand. heads: features stand, and a head that has not seen them yet runs. partial: some
+blocks changed, and features are computed again there. dense: everything. Under a budget there is a fifth,
+carried: there is no time, results are held, and tracking moves their boxes.
+Not here: what a change is (change.py), how features are computed in part (features.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.backends import Array
+from edge_app.frame import JsonValue
+from edge_app.reuse.boxes import Box, of_blocks
+from edge_app.reuse.budget import Budget
+from edge_app.reuse.change import ChangeDetector, grid
+from edge_app.reuse.cost import Costs, assumed, timed_ms
+from edge_app.reuse.features import Features, scattered
+from edge_app.reuse.guard import Guard
+from edge_app.reuse.sweep import Sweep
+from edge_app.reuse_block import Reuse
+from edge_app.shapes import inside_any, polygon_of
+
+UInt8 = NDArray[np.uint8]
+Kind = Literal["gate", "heads", "partial", "dense", "carried"]
+TILE_ALIGN = 32  # pixels
+_RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
+_ROUNDS, _COLD = 20, 2.0  # between inferences the picture is in no cache: a look then takes about twice as long
+_WORTH = 0.95  # of a dense frame: more is not tried
+OutputsOf = Callable[[str], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The answer for one frame. run: the heads to decode, from `outputs_of` them; the other heads' results stand,
+
+    but for those `held`, which there was no time to look at. since_ns: when the oldest of what the outputs rest on was
+    computed.
+    """
+
+    kind: Kind
+    run: frozenset[str]
+    outputs_of: OutputsOf
+    since_ns: int
+    held: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadClock:
+    """on_change: the head does not run while nothing has changed. priority: those of a lower one wait first."""
+
+    on_change: bool = True
+    priority: int = 0
+
+
+class FrameReuse:
+    """Decides for one model and one camera. size: of the model's input. heads: all that look at the whole picture.
+
+    dense: computes everything for an input tensor, the fastest way; what it returns gives a head's outputs until the
+    next call. features: what can be computed in part; None: nothing can. costs: of this machine, where known.
+    """
+
+    def __init__(
+        self,
+        settings: Reuse,
+        size: tuple[int, int],
+        heads: Mapping[str, HeadClock],
+        dense: Callable[[Array], OutputsOf],
+        *,
+        features: Features | None = None,
+        costs: Costs | None = None,
+    ) -> None:
+        self._size = size
+        self._max_age_ns = round(settings.max_age_s * 1e9)
+        self._heads = frozenset(heads)
+        self._always = frozenset(name for name, clock in heads.items() if not clock.on_change)
+        self._first = sorted(heads, key=lambda name: -heads[name].priority)
+        self._budget = None if settings.budget_ms is None else Budget(settings.budget_ms)
+        self._detector = ChangeDetector(size, settings.tolerance, _counted(settings, size))
+        self._dense = dense
+        self._features = features
+        self._costs = costs or assumed({})
+        self._guard = Guard(self._costs.look / self._costs.dense)
+        self._sweep = Sweep(size, self._max_age_ns, TILE_ALIGN)
+        self._outputs_of: OutputsOf | None = None
+        self._filled = False  # the features are those of the reference
+        self._behind: frozenset[str] = self._heads  # have not seen the present features
+        self._since_ns = 0
+        self._looked = True
+        self._refresh = False
+        self._rest = 0  # frames to compute densely without a look
+        self._ratio = _RATIO  # of what partial frames cost to what was predicted
+        self._predicted_ms = 0.0
+        self._last: Kind | None = None
+        self._counts = {"gate": 0, "heads": 0, "partial": 0, "dense": 0, "carried": 0}
+        self._share = 0.0
+        self._total_ns = self._engine_ns = 0
+
+    def __call__(self, picture: UInt8, tensor: Array, now_ns: int, due: Collection[str], new: Collection[str]) -> Step:
+        """Answer a frame. picture: as in Preprocess. due: the heads that want a result; new: those that have none."""
+        start = time.thread_time_ns()
+        self._behind |= frozenset(new)
+        self._settle()
+        try:
+            step = self._answer(picture, tensor, now_ns, frozenset(due))
+        except BaseException:
+            self._outputs_of, self._filled, self._last = None, False, None  # nothing stands
+            raise
+        self._behind -= step.run
+        self._counts[step.kind] += 1
+        self._last = step.kind
+        self._total_ns += time.thread_time_ns() - start
+        return step
+
+    def refresh(self) -> None:
+        """Compute everything with the next frame: another camera, another picture. May be called by any thread."""
+        self._refresh = True
+
+    def measure(self, tensor: Array) -> Costs:
+        """Measure what every step takes on this machine, and decide by that from now on."""
+        self._outputs_of, self._filled, self._last = None, False, None
+        if self._features is not None:
+            costs = self._features.measured(tensor, self._dense)
+        else:
+            costs = Costs(timed_ms(lambda: self._dense(tensor), _ROUNDS), {})
+        width, height = self._size
+        detector = ChangeDetector(self._size, None)
+        picture = np.zeros((height, width, 3), np.uint8)
+        detector.take(picture)
+        look_ms = timed_ms(lambda: detector.look(picture), _ROUNDS)
+        if self._features is not None:
+            self._features.costs = costs
+            boxes = scattered(self._size)
+            look_ms += timed_ms(partial(self._features.predict_ms, boxes), _ROUNDS)
+        self.use(replace(costs, look=look_ms * _COLD))
+        return self._costs
+
+    def use(self, costs: Costs) -> None:
+        """Decide by these costs from now on."""
+        self._costs = costs
+        if self._features is not None:
+            self._features.costs = costs
+        self._guard = Guard(costs.look / costs.dense)
+
+    def stats(self) -> dict[str, JsonValue]:
+        """Counts by answer; the share of the work done again; bytes cached; milliseconds a frame beside inference."""
+        frames = max(1, sum(self._counts.values()))
+        return {
+            **self._counts,
+            "share": self._share / frames,
+            "overhead_ms": (self._total_ns - self._engine_ns) / frames / 1e6,
+            "features": self._features is not None,
+            "cache_bytes": self._detector.bytes + (0 if self._features is None else self._features.cache_bytes()),
+            "noise": self._detector.noise,
+            "tolerance": self._detector.tolerance,
+        }
+
+    def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        if self._refresh:
+            self._refresh, self._rest = False, 0
+            self._detector.forget()
+        if self._budget is not None:
+            self._budget.earn()
+        self._looked = not self._rest
+        if self._rest:
+            self._rest -= 1
+            if not self._rest:
+                self._detector.take(picture)
+            return self._everything(tensor, now_ns, due, fill=False)
+        change = self._detector.look(picture)
+        expired = not 0 <= now_ns - self._since_ns <= self._max_age_ns
+        if self._outputs_of is None or expired or change.kind == "first":
+            step = self._everything(tensor, now_ns, due, fill=True)
+        elif change.kind == "none":
+            return self._standing(tensor, now_ns, due)
+        elif change.kind == "blocks" and self._features is not None:
+            return self._changed(of_blocks(change.blocks, self._size), tensor, now_ns, due)
+        elif not self._afford(self._costs.dense):
+            return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
+        else:
+            step = self._everything(tensor, now_ns, due, fill=False)
+        self._detector.anchor(None)
+        return step
+
+    def _standing(self, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        """Nothing changed: results stand, but for those of heads that have not seen the features yet."""
+        assert self._outputs_of is not None
+        if self._filled:
+            assert self._features is not None
+            self._features.spent_ms = 0.0
+            tile = self._sweep.due(now_ns, self._since_ns)
+            if tile is not None:
+                self._renew(tensor, tile)
+        wanted = self._pending(due) | (due & self._always)
+        run = self._affordable(wanted)
+        return Step("heads" if run else "gate", run, self._outputs_of, self._since_ns, wanted - run)
+
+    def _changed(self, boxes: list[Box], tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
+        """Some of the picture changed: compute again what that reaches, where it costs less than everything."""
+        features = self._features
+        assert features is not None
+        costs = self._costs
+        predicted_ms = features.predict_ms(boxes)
+        pays = predicted_ms * self._ratio + costs.look < _WORTH * costs.dense
+        if not pays:
+            self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
+        if not pays or not self._filled:
+            if self._outputs_of is not None and not self._afford(costs.dense):
+                return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
+            step = self._everything(tensor, now_ns, due, fill=pays)
+            self._detector.anchor(None)
+            return step
+        assert self._outputs_of is not None
+        if not self._afford(predicted_ms * self._ratio - self._heads_ms(due)):
+            return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
+        self._predicted_ms = predicted_ms
+        self._timed(features.update, tensor, boxes)
+        self._detector.anchor(boxes)
+        wanted = self._pending(due)
+        run = self._affordable(wanted)
+        return Step("partial", run, self._outputs_of, self._since_ns, wanted - run)
+
+    def _everything(self, tensor: Array, now_ns: int, due: frozenset[str], *, fill: bool) -> Step:
+        """Compute all of it. fill: the features too, so that the next frame may be computed in part."""
+        self._outputs_of, self._filled = None, False
+        if fill and self._features is not None:
+            self._timed(self._features.fill, tensor)
+            self._outputs_of, self._filled = self._features.outputs_of, True
+        else:
+            self._outputs_of = self._timed(self._dense, tensor)
+        self._sweep.restart()
+        self._behind, self._since_ns = self._heads, now_ns
+        return Step("dense", due, self._outputs_of, now_ns)
+
+    def _renew(self, tensor: Array, tile: Box) -> None:
+        assert self._features is not None
+        self._timed(self._features.renew, tensor, tile)
+        self._detector.anchor([tile])
+        if self._sweep.complete:
+            self._timed(self._features.deepen)
+            self._since_ns = self._sweep.began_ns
+            self._sweep.restart()
+
+    def _pending(self, due: frozenset[str]) -> frozenset[str]:
+        """The heads among `due` that have not seen all of the present features."""
+        if not self._filled:
+            return due & self._behind
+        assert self._features is not None
+        return frozenset(name for name in due if name in self._behind or self._features.pending(name))
+
+    def _affordable(self, wanted: frozenset[str]) -> frozenset[str]:
+        """The heads among `wanted` that there is time for, those of the highest priority first."""
+        if self._budget is None or not wanted:
+            return wanted
+        return frozenset(name for name in self._first if name in wanted and self._afford(self._heads_ms((name,))))
+
+    def _afford(self, cost_ms: float) -> bool:
+        return self._budget is None or self._budget.spend(cost_ms)
+
+    def _heads_ms(self, names: Collection[str]) -> float:
+        """What running heads takes at most."""
+        units = self._costs.units
+        return sum(units[f"head {name}"](1.0) for name in names if f"head {name}" in units) * self._ratio
+
+    def _settle(self) -> None:
+        """Note what the last frame has cost, now that its heads have run."""
+        if self._last is None:
+            return
+        share = self._costs.look / self._costs.dense
+        if self._features is not None and self._filled and self._last != "carried":
+            spent_ms = self._features.spent_ms
+            share += spent_ms / self._costs.dense
+            if self._last == "partial" and self._predicted_ms:
+                found = spent_ms / self._predicted_ms
+                self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
+        elif self._last == "dense":
+            share += 1.0
+        self._share += share
+        if self._looked:
+            self._rest = self._guard.note(share, dense=self._last == "dense")
+
+    def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        start = time.thread_time_ns()
+        result = call(*arguments)
+        self._engine_ns += time.thread_time_ns() - start
+        return result
+
+
+def _counted(settings: Reuse, size: tuple[int, int]) -> UInt8 | None:
+    """Blocks whose changes count, as a mask over the grid; None where all do."""
+    if not settings.ignore:
+        return None
+    columns, rows = grid(size)
+    x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
+    ignored = inside_any(
+        np.stack([x.ravel(), y.ravel()], axis=1), [polygon_of("ignore", each) for each in settings.ignore]
+    )
+    return np.where(ignored, 0, 255).astype(np.uint8).reshape(rows, columns)

@@ -1,0 +1,81 @@
+"""Compiled models to test reuse with: the shipped one, and public ones where their files are."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_app import cli, manifest
+from edge_app.config import Head, HeadCommon, Model
+from edge_app.frame import Frame
+from edge_app.inference import Inference, open_backend
+from edge_app.reuse.features import EXACT, Features
+from edge_app.reuse.opening import open_features
+from edge_app.reuse.tuned import Tuned
+from edge_app.reuse_block import Reuse
+
+SHIPPED = Path(__file__).parent.parent.parent / "models" / "digits"
+DATA = Path(os.environ.get("EDGE_APP_DATA", "/nowhere"))
+PUBLIC = {"fastestdet": ("FastestDet.onnx", None), "nanodet": ("nanodet_m.onnx", "256x192")}
+
+
+def compiled(name: str, place: Path, *arguments: str) -> Path:
+    """A model folder cut into segments; skips where the model's file is absent."""
+    out = place / name
+    if name == "digits":
+        source, size = SHIPPED, None
+    else:
+        file, size = PUBLIC[name]
+        source = DATA / file
+        if not source.exists():
+            pytest.skip(f"{file} is not in $EDGE_APP_DATA")
+    given = ["--input", size] if size else []
+    assert cli.main(["compile", str(source), "--out", str(out), "--cut", "4,8,16", *given, *arguments]) == 0
+    return out
+
+
+def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.Manifest, Features]:
+    """A model's features, with costs that make rectangles pay as soon as they are smaller than the whole."""
+    loaded = manifest.load(folder)
+    backend = open_backend(loaded, Model(folder, "onnx", 1))
+    found = open_features(loaded, backend, loaded.heads, Reuse(tolerance=0), Tuned())
+    assert found is not None
+    stack.callback(found.close)
+    found.follow(following)
+    return loaded, found
+
+
+def inference(folder: Path, **options) -> Inference:
+    loaded = manifest.load(folder)
+    heads = {name: Head(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
+    return Inference(loaded, open_backend(loaded, Model(folder, "onnx", 1)), heads, **options)
+
+
+def as_int8(folder: Path) -> Path:
+    """The folder with its int8 graphs in the place of the float ones."""
+    path = folder / manifest.FILE
+    loaded = manifest.load(folder)
+    for name in loaded.files():
+        if name.endswith(".int8.onnx"):
+            (folder / name.replace(".int8.onnx", ".onnx")).write_bytes((folder / name).read_bytes())
+    path.write_text(path.read_text().split("\nsha256:")[0] + "\n")
+    return folder
+
+
+def picture(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8: smooth shapes with noise, as a camera gives them."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def frames(images, fps: float = 10.0):
+    for i, image in enumerate(images):
+        yield Frame("clip", i, round((i + 1) * 1e9 / fps), 0, image)
