@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import socket
@@ -319,3 +320,22 @@ def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
     while threading.active_count() > before and time.monotonic() < end_s:
         time.sleep(0.02)
     assert threading.active_count() == before
+
+
+def test_closing_with_connections_open_leaves_no_task_behind(caplog):
+    """asyncio complains of one in its log, `Task was destroyed but it is pending!`, once it is collected."""
+    running = Page(Web(enabled=True, port=0), subject())
+    requests = (
+        b"",
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
+    )
+    with ExitStack() as stack:
+        for request in requests * 10:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10))
+            connection.sendall(request)
+        time.sleep(0.3)  # until they are all in
+        running.close()
+        assert not running._thread.is_alive()
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
