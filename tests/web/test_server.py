@@ -41,6 +41,7 @@ STATE = {
     "temperature_c": 41.5,
     "latency_s": 0.1,
     "source": {"state": "running", "dropped": 2, "failures": 0},
+    "reuse": {"gate": 5, "dense": 2, "cache_bytes": 0},
     "stages": {"inference": {"p50_ms": 5.0}},
     "publish": {
         "results": 3,
@@ -101,6 +102,7 @@ def test_state_events_snapshots_metrics_and_health(page):
     metrics = ask(page, "/metrics")[2].decode()
     assert 'edge_app_stage_seconds{stage="inference"} 0.005' in metrics
     assert 'edge_app_sink_queued{sink="mqtt"} 4.0' in metrics
+    assert 'edge_app_answers_total{answer="gate"} 5.0' in metrics
     assert "edge_app_temperature_celsius 41.5" in metrics
     assert "edge_app_available_megabytes " not in metrics, "what is unknown is left out"
     assert ask(page, "/healthz")[0] == 200
@@ -136,7 +138,7 @@ def feed(page: Page, until: threading.Event) -> None:
     number = 0
     while not until.wait(0.02):
         number += 1
-        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2")])
+        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2", rule="door")])
 
 
 def test_a_viewer_gets_each_picture_with_its_results(page):
@@ -155,7 +157,7 @@ def test_a_viewer_gets_each_picture_with_its_results(page):
         {"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}
     ]
     assert results["overlay"] == [
-        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False}
+        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False, "rule": "door"}
     ]
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
 
