@@ -138,7 +138,7 @@ class Daemon:
         self._latency_s: float | None = None
         self._reload_error: str | None = None
         self._reloads = 0
-        self._made = (0, 0, 0)  # anew, when memory was given back last
+        self._made: object = None  # how often what was made, when memory was given back last
         self._stuck: str | None = None
         self._watched_file = _FileWatch(running.config.path)
         self._ladder = self._make_ladder()
@@ -281,9 +281,9 @@ class Daemon:
             self._notifier.extend_start(_START_S)
 
     def _give_memory_back(self) -> None:
-        """Return what a backend, camera or configuration left behind that another one took the place of."""
+        """Return what the start, or a backend, camera or configuration that was exchanged, left behind."""
         stats = self.running.stats()
-        made = stats.rebuilt, stats.capture.reconnects, self._reloads
+        made = self._ready, stats.rebuilt, stats.capture.reconnects, self._reloads
         if made != self._made:
             self._made = made
             heap.give_back()

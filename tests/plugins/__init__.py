@@ -1,4 +1,4 @@
-"""Plug-ins that only tests use. The folders are appended to the packages' search paths, as a plug-in's file would be."""
+"""Plug-ins that only tests use. Their folders are appended to the packages' search paths, as a plug-in would be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run that test_daemon_soak.py judges: a daemon at full speed on a live synthetic camera, and what goes wrong with it.
+"""The run that test_daemon_soak.py judges: a daemon at full speed on a live camera, and all that goes wrong with it.
 
 A process of its own, as a daemon is: what other tests left behind in theirs would be measured with it.
 `python -m tests.system.soak FOLDER FRAMES` finds config.yaml and mischief there, and prints what it saw as JSON.
