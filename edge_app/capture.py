@@ -181,6 +181,10 @@ class Capture:
             self._shape(frame)
         return frame
 
+    @property
+    def state(self) -> State:
+        return self._state
+
     def stats(self) -> CaptureStats:
         with self._changed:
             return CaptureStats(

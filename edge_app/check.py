@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from edge_app import memory, registry
 from edge_app.backends._soc import detect
-from edge_app.clock import ClipClock
+from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
+from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.inference import Inference, golden_error, open_backend
 from edge_app.manifest import FILE, GOLDEN, Graph
+from edge_app.publish import build_sinks
 
 ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
@@ -49,7 +51,7 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     soc = detect()
     known = memory.board(board) if board else memory.this_board(soc) if soc else None
     findings = [Finding("config", "ok", str(config.path))]
-    for what, look in (("files", _files), ("model", model), ("source", _source)):
+    for what, look in (("files", _files), ("model", model), ("source", _source), ("sinks", _sinks)):
         try:
             findings.extend(look(config))
         except EdgeError as exc:
@@ -84,13 +86,19 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def model(config: Config) -> Iterator[Finding]:
-    """Load the model as `run` does and replay its golden vectors. Raises EdgeError where it cannot be loaded."""
-    backend = open_backend(config.manifest, config.model.backend, config.model.threads)
+    """Load the model as `run` does and replay its golden vectors, where it is fused also through its parts: they run as
+    soon as a head has a clock of its own. Raises EdgeError where it cannot be loaded.
+    """
+    backend = open_backend(config.manifest, config.model)
     with closing(Inference(config.manifest, backend, config.heads)) as inference:
         yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {inference.backend}")
         for note in getattr(backend, "notes", ()):  # versions of converter, runtime and driver that do not fit
             yield Finding("versions", "warn", note)
-        yield _golden(config, inference, backend.target)
+        yield _golden(config, inference, backend.target, "golden")
+    if config.manifest.fused.get(backend.target):
+        parts = Inference(config.manifest, open_backend(config.manifest, config.model), config.heads, fused=False)
+        with closing(parts):
+            yield _golden(config, parts, backend.target, "golden, in parts")
 
 
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
@@ -117,20 +125,18 @@ def _frame_size(config: Config) -> tuple[int, int]:
     return (frame.width, frame.height) if frame is not None else ASSUMED_FRAME
 
 
-def _golden(config: Config, inference: Inference, target: str) -> Finding:
+def _golden(config: Config, inference: Inference, target: str, what: str) -> Finding:
     """Replay the golden vectors: those of the target where it has its own (an NPU's simulator), else float32's."""
     path = config.manifest.folder / GOLDEN
     if not path.exists():
-        return Finding(
-            "golden", "warn", f"{path}: not there; nothing proves that this machine computes what the host did"
-        )
+        return Finding(what, "warn", f"{path}: not there; nothing proves that this machine computes what the host did")
     try:
         data = Graph(path, config.manifest.sha256.get(GOLDEN)).read()
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             vectors = {name: file[name] for name in file.files}
         images = vectors.pop("image")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-        return Finding("golden", "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
+        return Finding(what, "fail", f"{path}: cannot be read: {exc}; expected 'image' and 'head/output' arrays")
     errors, cosines = [], []
     for i, image in enumerate(images):
         for head, outputs in inference.outputs(image[None]).items():
@@ -138,17 +144,15 @@ def _golden(config: Config, inference: Inference, target: str) -> Finding:
                 own = vectors.get(f"{target}:{head}/{output}")
                 reference = vectors.get(f"{head}/{output}") if own is None else own
                 if reference is None:
-                    return Finding(
-                        "golden", "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's"
-                    )
+                    return Finding(what, "fail", f"{path}: has nothing for '{head}/{output}'; it is another model's")
                 if own is None:
                     errors.append(golden_error(reference[i][None], values))
                 else:
                     cosines.append(_cosine(reference[i], values))
     if cosines:
         least = min(cosines)
-        text = f"{len(images)} inputs replayed; least cosine with the converter's simulator {least:.4f}"
-        return Finding("golden", "ok" if least >= GOLDEN_COSINE else "fail", f"{text}, expected {GOLDEN_COSINE}")
+        text = f"{len(images)} inputs replayed; least cosine with what the host computed {least:.4f}"
+        return Finding(what, "ok" if least >= GOLDEN_COSINE else "fail", f"{text}, expected {GOLDEN_COSINE}")
     worst = max(errors, default=float("inf"))
     verdict: Literal["ok", "fail"] = "ok" if worst <= GOLDEN_TOLERANCE else "fail"
     text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {GOLDEN_TOLERANCE:.0e}"
@@ -175,3 +179,16 @@ def _source(config: Config) -> Iterator[Finding]:
         yield Finding("source", "fail", f"{plugin.type}: gave no frame; expected at least one")
     else:
         yield Finding("source", "ok", f"{plugin.type}: first frame {frame.width}x{frame.height} {frame.format}")
+
+
+def _sinks(config: Config) -> Iterator[Finding]:
+    """Construct every sink, which looks at everything that needs no other side: topics, certificates, secrets."""
+    clock = SystemClock()
+    for plugin in config.sinks:
+        name = plugin.name or plugin.type
+        if getattr(registry.find("sinks", plugin.type), "opens_file", False):
+            yield Finding("sinks", "ok", f"{name}: configured; not opened by check")
+            continue
+        with ExitStack() as stack:
+            build_sinks(config.replaced(sinks=(plugin,)), clock, device_id(config.device.id), stack)
+        yield Finding("sinks", "ok", f"{name}: configured; whether the other side is there shows when it runs")

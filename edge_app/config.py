@@ -90,12 +90,14 @@ class Source:
 class Model:
     """The model folder and the engine. threads: of onnxruntime; NPUs have none.
 
+    precision: which of the model's files onnxruntime runs; an NPU runs what it was compiled for.
     deadline_s: what one inference may take; one that takes longer hangs, and its backend is built anew.
     """
 
     path: Path
     backend: str = "auto"
     threads: Positive = 1
+    precision: Literal["float", "int8"] = "float"
     deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
 
 

@@ -82,6 +82,11 @@ class Engine:
         """Why there is no backend now, or None."""
         return self._problem
 
+    @property
+    def well(self) -> bool:
+        """Whether there is a backend and no head has failed."""
+        return self._problem is None and not self.failed_heads()
+
     def wait_s(self) -> float:
         """Seconds until a frame may be submitted: more than 0 only behind a failure."""
         return max(0.0, self._retry_s - time.monotonic())

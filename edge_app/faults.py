@@ -38,6 +38,10 @@ class Faults:
         told = {"fault": fault.partition(":")[0], **value}
         return [self._ledger.begin(fault, now, now, told)] if began else self._ledger.update(fault, now, told)
 
+    def __bool__(self) -> bool:
+        """Whether anything is wrong now."""
+        return bool(self._values)
+
     def open(self) -> dict[str, Mapping[str, JsonValue]]:
         """What is wrong now: values by fault."""
         return dict(self._values)

@@ -19,6 +19,7 @@ from edge_app.backends import Array, Backend, Session, Tensor
 from edge_app.boxes import Transform
 from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
+from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Frame, HeadOutput
 from edge_app.heads import Head
@@ -45,16 +46,17 @@ class _Branch:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
 
 
-def open_backend(manifest: Manifest, name: str, threads: int) -> Backend:
+def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
     """The named engine, or for `auto` the best that this machine has and the model was made for.
 
     Raises ConfigError where its library is missing.
     """
+    name = model.backend
     if name == "auto":
         engines = [(registry.find("backends", each), each) for each in registry.names("backends")]
         usable = [(cls.preference, each) for cls, each in engines if cls.available(manifest.targets())]
         name = max(usable)[1] if usable else "onnx"
-    backend: Backend = registry.build("backends", name, threads=threads)
+    backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
     return backend
 
 
@@ -62,12 +64,18 @@ class Inference:
     """A model on a backend, which it owns: the stage that fills `Frame.heads`.
 
     tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
-    others go on; else every failure is raised. Raises ModelError at construction where graphs, manifest and families do
-    not fit together.
+    others go on; else every failure is raised. fused: whether one graph may do the work of all of them. Raises
+    ModelError at construction where graphs, manifest and families do not fit together.
     """
 
     def __init__(
-        self, manifest: Manifest, backend: Backend, heads: Mapping[str, HeadConfig], *, tolerant: bool = False
+        self,
+        manifest: Manifest,
+        backend: Backend,
+        heads: Mapping[str, HeadConfig],
+        *,
+        tolerant: bool = False,
+        fused: bool = True,
     ) -> None:
         self._tolerant = tolerant
         self.backend = backend.version
@@ -77,7 +85,7 @@ class Inference:
         with self._stack:
             self._stack.callback(backend.close)
             first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
-            self._fused = self._load_fused(backend, first)
+            self._fused = self._load_fused(backend, first) if fused else None
             self._backbone = [] if self._fused else self._load_backbone(backend, self._stack)
             features = self._features(self._backbone)
             self._branches = {

@@ -247,6 +247,8 @@ class Pipeline:
 
     def _note_faults(self) -> None:
         """Tell of a camera, backend or head that is lost, and of its return."""
+        if self._capture.state == "running" and self._engine.well and not self._faults:
+            return  # as at nearly every frame
         capture = self._capture.stats()
         lost = capture.state in _LOST
         if lost and not self._told_lost:  # end what was going on, once; what is seen when it is back is new
@@ -285,7 +287,7 @@ class Pipeline:
         self._publisher.publish_status(Stamp(now_ns, utc_ns, self._clock.synced()), status(self))
 
     def _open_model(self, config: Config) -> Inference:
-        backend = open_backend(config.manifest, config.model.backend, config.model.threads)
+        backend = open_backend(config.manifest, config.model)
         try:
             return Inference(config.manifest, backend, config.heads, tolerant=not self._replay)
         except BaseException:

@@ -32,7 +32,7 @@ class Preprocess:
             self._tensor = self._canvas[None]  # the canvas is the tensor
         self._scale = (1 / np.array(spec.std)).astype(np.float32)
         self._offset = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
-        self._planes = [np.empty((spec.height, spec.width), np.uint8) for _ in range(3)]
+        self._planes: UInt8 = np.empty((3, spec.height, spec.width), np.uint8)
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
 
@@ -77,20 +77,18 @@ class Preprocess:
 
     def _lay_out(self) -> None:
         """Canvas (H, W, 3) uint8 -> tensor: channels apart where asked, (x - mean) / std where float."""
-        if self._spec.layout == "nhwc":
-            np.multiply(self._canvas, self._scale, out=self._tensor[0])
-            if self._offset.any():
-                self._tensor += self._offset
+        image: UInt8 = self._canvas
+        scale, offset = self._scale, self._offset
+        if self._spec.layout == "nchw":
+            cv2.split(image, list(self._planes))  # contiguous planes: what follows then runs at memory speed
+            image, scale, offset = self._planes, scale[:, None, None], offset[:, None, None]
+        np.copyto(self._tensor[0], image)
+        if self._spec.dtype == "uint8":
             return
-        cv2.split(self._canvas, self._planes)  # three contiguous planes: the multiply then runs at memory speed
-        for channel, plane in enumerate(self._planes):
-            target = self._tensor[0, channel]
-            if self._spec.dtype == "uint8":
-                target[:] = plane
-                continue
-            np.multiply(plane, self._scale[channel], out=target)
-            if self._offset[channel]:
-                target += self._offset[channel]
+        if (scale != 1).any():
+            self._tensor *= scale
+        if offset.any():
+            self._tensor += offset
 
 
 def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:

@@ -112,7 +112,21 @@ def test_check_finds_a_model_that_computes_something_else(tmp_path: Path):
     assert done.returncode == 2
     report = json.loads(done.stdout)
     assert not report["ok"]
-    assert [f["what"] for f in report["findings"] if f["verdict"] == "fail"] == ["golden"]
+    assert [f["what"] for f in report["findings"] if f["verdict"] == "fail"] == ["golden, in parts"]  # fused is whole
+
+
+def test_check_constructs_the_sinks_and_leaves_files_alone(tmp_path: Path):
+    model, clip = PROJECT / "models/digits", PROJECT / CLIP
+    (tmp_path / "config.yaml").write_text(
+        f"source: {{type: video, path: {clip}}}\nmodel: {{path: {model}}}\n"
+        "sinks:\n  - {type: jsonl, path: results.jsonl, append: false}\n  - {type: http, url: 'ftp://example.org'}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    done = edge_app("check", "-c", tmp_path / "config.yaml")
+    assert done.returncode == 2
+    assert "config.yaml:5: sink 'http': url: expected http://" in done.stdout
+    assert (tmp_path / "results.jsonl").read_text() == "{}\n"
 
 
 # Bad input: one line, the right exit code, no traceback.

@@ -49,8 +49,8 @@ def settings(config_file, mischief) -> config.Config:
 
 def engine(settings: config.Config, deadline_s: float | None = 0.3) -> Engine:
     def open_model() -> Inference:
-        backend = open_backend(settings.manifest, settings.model.backend, 1)
-        return Inference(settings.manifest, backend, settings.heads, tolerant=deadline_s is not None)
+        backend = open_backend(settings.manifest, settings.model)
+        return Inference(settings.manifest, backend, settings.heads, tolerant=deadline_s is not None, fused=False)
 
     return Engine(open_model, StageTimer(), deadline_s, backoff=Backoff(0.01, 0.05))
 
@@ -87,7 +87,7 @@ def test_a_backend_that_hangs_is_built_anew_and_the_frame_is_lost(settings, misc
 
 def test_a_hung_thread_ends_when_it_returns(settings, mischief):
     before = threading.active_count()
-    running = engine(settings)
+    running = engine(settings, deadline_s=1.0)  # the model is loaded anew within it
     mischief("hang")
     assert passes(running, 1) is None
     mischief("good")

@@ -12,7 +12,7 @@ import pytest
 
 from edge_app import manifest
 from edge_app.backends.onnx import Backend
-from edge_app.config import Head, HeadCommon
+from edge_app.config import Head, HeadCommon, Model
 from edge_app.errors import BackendError, ConfigError, ModelError
 from edge_app.frame import Detections, Frame
 from edge_app.inference import Inference, golden_error, open_backend
@@ -94,9 +94,9 @@ def test_a_head_can_be_switched_off_and_on():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("width: 320", "width: 352", r"input says uint8\(1, 320, 352, 3\) .*; backbone.onnx takes .*"),
+        ("width: 320", "width: 352", r"input says uint8\(1, 320, 352, 3\) .*; (backbone|fused).onnx takes .*"),
         ("layout: nhwc", "layout: nchw", r"input says uint8\(1, 3, 320, 320\) \(nchw\)"),
-        ("[c8, c16]\nheads", "[c8, c16, c32]\nheads", r"backbone.features: no graph gives 'c32'; found c8, c16"),
+        ("features: [c8, c16]", "features: [c8, c16, c32]", r"backbone.features: no graph gives 'c32'; found c8, c16"),
         ("digits.onnx", "nowhere.onnx", r"nowhere.onnx: cannot be read: No such file or directory"),
         ("digits.onnx", "golden.npz", r"golden.npz: onnxruntime cannot load it: .*; expected an ONNX graph"),
         ("labels: [panel]", "labels: [panel, other]", r"heads.panel"),
@@ -143,10 +143,10 @@ def test_golden_vectors_of_another_shape_are_told():
 
 
 def test_auto_takes_what_this_machine_and_the_model_have():
-    with closing(open_backend(manifest.load(DIGITS), "auto", 1)) as backend:
+    with closing(open_backend(manifest.load(DIGITS), Model(DIGITS))) as backend:
         assert backend.target == "onnx"
 
 
 def test_an_engine_whose_library_is_missing_names_what_to_install():
     with pytest.raises(ConfigError, match=r"backends 'rknn_lite' needs the library rknnlite; expected: pip install"):
-        open_backend(manifest.load(DIGITS), "rknn_lite", 1)
+        open_backend(manifest.load(DIGITS), Model(DIGITS, "rknn_lite"))

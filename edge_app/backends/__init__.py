@@ -1,8 +1,8 @@
 """Inference engines, one file each. This is the contract; tests/backends/contract.py is the suite that each must pass.
 
-A backend is `Backend(*, threads=1)`; its library is imported there. Its class says whether `backend: auto` may take it:
-`available(targets)` is cheap and true where this machine has the library, the device, and a target of the model's;
-the highest `preference` wins.
+A backend is `Backend(*, threads=1, precision="float")`; its library is imported there. Its class says whether
+`backend: auto` may take it: `available(targets)` is cheap and true where this machine has the library, the device, and
+a target of the model's; the highest `preference` wins.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,15 +34,17 @@ class Backend:
 
     threads: intra-op threads of one inference. One is the default by measurement: a second thread made small networks
     slower beside a busy pipeline (edge_app/bench/README.md), and the other core has decoding to do.
+    precision: `int8` runs the files that the compiler quantised (QDQ).
     """
 
     extra = "onnx"
     preference = 0
     target = "onnx"
 
-    def __init__(self, *, threads: Positive = 1) -> None:
+    def __init__(self, *, threads: Positive = 1, precision: Literal["float", "int8"] = "float") -> None:
         import onnxruntime
 
+        self.target = "onnx" if precision == "float" else precision
         self._ort = onnxruntime
         self._threads = threads
         _share_arena(onnxruntime)

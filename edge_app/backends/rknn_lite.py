@@ -27,17 +27,18 @@ COLLECT_EVERY = 16  # the library leaks 42 kB of reference cycles an inference: 
 class Backend:
     """RKNNLite.
 
-    threads: NPUs have none; taken so that every backend is built alike. cores: instances of each model; 0 is one a
-    core. soc: `auto` reads the device tree. Raises BackendError where the SoC is not one of the library's.
+    threads, precision: an NPU has none and runs what the model was compiled to; taken so that all are built alike.
+    cores: instances of each model; 0 is one a core. soc: `auto` reads the device tree. Raises BackendError where the
+    SoC is not one of the library's.
     """
 
     extra = "rknn"
     preference = 10
 
-    def __init__(self, *, threads: Positive = 1, cores: int = 0, soc: str = "auto") -> None:
+    def __init__(self, *, threads: Positive = 1, precision: str = "float", cores: int = 0, soc: str = "auto") -> None:
         from rknnlite.api import RKNNLite
 
-        del threads
+        del threads, precision
         self.target = _soc.target(soc, _soc.LARGE)
         available = _soc.CORES.get(self.target, 1)
         if not 0 <= cores <= available:

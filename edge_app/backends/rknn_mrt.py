@@ -28,15 +28,18 @@ LIBRARY = "librknnmrt.so"
 class Backend:
     """The RV110x NPU.
 
-    threads: NPUs have none; taken so that every backend is built alike. library: a path, or a name that the dynamic
-    loader finds. soc: `auto` reads the device tree. Raises BackendError where library or SoC are not what they must be.
+    threads, precision: an NPU has none and runs what the model was compiled to; taken so that all are built alike.
+    library: a path, or a name that the dynamic loader finds. soc: `auto` reads the device tree. Raises BackendError
+    where library or SoC are not what they must be.
     """
 
     extra = None
     preference = 10
 
-    def __init__(self, *, threads: Positive = 1, library: str = LIBRARY, soc: str = "auto") -> None:
-        del threads
+    def __init__(
+        self, *, threads: Positive = 1, precision: str = "float", library: str = LIBRARY, soc: str = "auto"
+    ) -> None:
+        del threads, precision
         self.target = _soc.target(soc, _soc.SMALL)
         self._library = abi.Library(library)
         self._runtime = ""

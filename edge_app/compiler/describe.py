@@ -31,12 +31,11 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
             "features": [feature.name for feature in assembly.features],
             "extents": _extents(assembly),
         }
-    written["heads"] = heads
     if "fused" in files:
         written["fused"] = files["fused"]
     if memory:
         written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
-    return written
+    return {**written, "heads": heads}
 
 
 def _input_block(spec: Input) -> dict[str, Any]:

@@ -56,15 +56,18 @@ class Selection:
         xyxy: (N, 4) and points: (N, K, 2), both in input pixels; score, class_id: (N,).
         A point takes the score of its box: the formats give none of its own.
         """
-        kept = np.flatnonzero(np.abs(xyxy).max(axis=1, initial=0) < _FAR_PX)  # false for NaN
-        classes = class_id[kept].astype(np.int32)
-        order = nms(xyxy[kept], score[kept], classes if self.class_aware else None, self.nms_iou, self.max_detections)
-        kept, classes = kept[order], classes[order]
-        mapped = transform.to_image(xyxy[kept])
-        whole = ((mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])).nonzero()[0]
-        kept = kept[whole]
-        score = np.minimum(score[kept], np.float32(1))  # a dequantised probability may lie a step above
-        return Detections(mapped[whole], score, classes[whole], keypoints=_keypoints(points, kept, score, transform))
+        classes = class_id.astype(np.int32, copy=False)
+        kept = np.arange(len(xyxy))
+        if not np.abs(xyxy).max(initial=0) < _FAR_PX:  # seldom, and NaN is not less
+            kept = np.flatnonzero(np.abs(xyxy).max(axis=1) < _FAR_PX)
+            xyxy, score, classes = xyxy[kept], score[kept], classes[kept]
+        order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, self.max_detections)
+        mapped = transform.to_image(xyxy[order])
+        whole = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
+        if not whole.all():
+            mapped, order = mapped[whole], order[whole]
+        best = np.minimum(score[order], np.float32(1))  # a dequantised probability may lie a step above
+        return Detections(mapped, best, classes[order], keypoints=_keypoints(points, kept[order], best, transform))
 
 
 def _keypoints(points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform) -> Float32 | None:

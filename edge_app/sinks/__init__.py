@@ -2,6 +2,7 @@
 
 A sink is `Sink(context, *, options…)`. Constructing it checks what can be checked without the other side being there,
 or raises ConfigError or SinkError saying what is wrong; what is only away for now (a broker, a cable) is for `send`.
+One that makes or changes a file at once says so (`opens_file = True`), so that `edge-app check` leaves it alone.
 """
 
 from __future__ import annotations

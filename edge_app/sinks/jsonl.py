@@ -31,6 +31,7 @@ class Sink:
     """
 
     batch_limit = 500
+    opens_file = True
 
     def __init__(
         self,

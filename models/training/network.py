@@ -47,9 +47,13 @@ class Backbone(nn.Module):
             conv(16, 32, stride=2),
             Residual(32),
             conv(32, self.C8, stride=2),
-            *(Residual(self.C8) for _ in range(3)),
+            *(Residual(self.C8) for _ in range(5)),
         )
-        self.to_c16 = nn.Sequential(conv(self.C8, self.C16, stride=2), *(Residual(self.C16, 5) for _ in range(4)))
+        self.to_c16 = nn.Sequential(
+            conv(self.C8, self.C16, stride=2),
+            *(Residual(self.C16, 5) for _ in range(4)),
+            Residual(self.C16),
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         c8 = self.to_c8(image)
@@ -75,7 +79,7 @@ class DigitsHead(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fused = Fused(72, 2)
+        self.fused = Fused(72, 4)
         self.scores = nn.Conv2d(72, CLASSES, 1)
         self.boxes = nn.Conv2d(72, 4, 1)
         nn.init.constant_(self.scores.bias, -4.6)  # one cell in a hundred holds a digit: start there

@@ -47,7 +47,8 @@ class Style:
 
 
 PLAIN = Style()
-BUSY = Style(digit=(14.0, 68.0), loose=0.3, decoys=7, wild=0.45)
+BUSY = Style(digit=(14.0, 68.0), loose=0.3, decoys=9, wild=0.45)
+CLEAR = Style((16.0, 56.0), tilt=7.0, perspective=0.06, occluded=0.1, bad=0.06, loose=0.4, decoys=8, wild=0.25)
 
 
 @dataclass(slots=True)
