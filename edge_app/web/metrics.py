@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_ANSWERS = ("gate", "heads", "partial", "dense")  # nothing, the heads alone, a part of the backbone too, all
+_ANSWERS = ("gate", "carried", "heads", "partial", "dense")  # nothing, boxes moved on, heads, a part of it, all
 
 
 def render(state: Mapping[str, Any]) -> bytes:

@@ -313,7 +313,7 @@ function showEvents(events) {
 
 // ---- Plots: the last minutes, since this page was opened
 
-const ANSWERS = { gate: "nothing", heads: "heads only", partial: "in part", dense: "all" }; // what a frame costs
+const ANSWERS = { gate: "nothing", carried: "moved on", heads: "heads only", partial: "in part", dense: "all" };
 
 function remember(queued, reuse) {
   const answers = Object.fromEntries(Object.entries(ANSWERS).filter(([name]) => name in reuse).map(([name, text]) => [text, reuse[name]]));
