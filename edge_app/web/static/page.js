@@ -350,7 +350,7 @@ function plot(kind, unitName, stacked = false) {
   const pen = canvas.getContext("2d");
   const top = stacked ? 100 : Math.max(1, ...points.flatMap(Object.values));
   const [bottom, height] = [canvas.height - 3, canvas.height - 6];
-  const x = (i) => canvas.width - (points.length - 1 - i) * (canvas.width / (HISTORY - 1));
+  const x = (i) => canvas.width - (points.length - 1 - i) * (canvas.width / Math.max(30, points.length - 1));
   const y = (value) => bottom - (value / top) * height;
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.lineWidth = 2;
