@@ -50,6 +50,18 @@ def changed(tmp_path: Path):
     return make
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_int8_runs_the_quantised_files(fused):
+    """Its own golden vectors come out, which float32 does not give."""
+    loaded = manifest.load(DIGITS)
+    heads = {name: Head(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
+    backend = open_backend(loaded, Model(DIGITS, "onnx", precision="int8"))
+    with closing(Inference(loaded, backend, heads, fused=fused)) as inference, np.load(DIGITS / "golden.npz") as golden:
+        found = inference.outputs(golden["image"][:1])["digits"]["scores"]
+        own, other = golden["int8:digits/scores"][:1], golden["digits/scores"][:1]
+    assert np.abs(found - own).max() < 0.25 * np.abs(other - own).max()
+
+
 def test_the_shipped_golden_vectors_replay():
     with closing(opened()) as inference, np.load(DIGITS / "golden.npz") as golden:
         for i, image in enumerate(golden["image"]):
