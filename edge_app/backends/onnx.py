@@ -63,7 +63,7 @@ class Backend:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors come as exceptions
-        # It keeps a plan for every shape ever seen, of which reuse shows hundreds, and a block for all of a run at once.
+        # It keeps a plan for every shape ever seen, and reuse shows it hundreds; and a block for all of a run at once.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         try:
