@@ -89,9 +89,13 @@ def booted(root: Path, folder: Path, port: int) -> Iterator[Machine]:
         try:
             _wait_for(machine, process)
             yield machine
-        finally:  # all of it goes with its first process, and is thrown away: nothing to be put in order
-            process.kill()
-            process.wait()
+        finally:
+            machine.run("systemctl poweroff", check=False)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait_for(machine: Machine, process: subprocess.Popen[bytes]) -> None:
