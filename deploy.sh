@@ -14,8 +14,9 @@ usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0
 
   --board NAME     default: asked of the camera; needed without one (build.py --help lists them)
   --model DIR      the model folder, default: models/digits
-  --config FILE    the camera's own configuration, kept beside the releases
+  --config FILE    the camera's own configuration, kept beside the releases; tried, and taken back, with this one
   --key FILE       private signing key, PEM; default: ~/.config/edge-app/signing.pem, made where it is missing
+  --base DIR       what else is in an oem image: the vendor's oem folder, with its drivers and libraries
   --wheels DIR     what `build.py wheels` fetched; default: fetched for the board
   --no-wheels      the board has every library
   --version V      default: the package's
@@ -31,8 +32,8 @@ fail() {
 here=$(cd "$(dirname "$0")" && pwd)
 firmware=$here/firmware_bundle
 python=${PYTHON:-python3}
-action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size=''
-key=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/edge-app/signing.pem
+action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size='' base='' key=''
+own_key=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/edge-app/signing.pem
 
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -42,7 +43,7 @@ while [ $# -gt 0 ]; do
         ;;
     --status | --rollback) action=${1#--} ;;
     --no-wheels) wheels=none ;;
-    --bundle-only | --local | --image | --partition | --size | --out | --board | --model | --config | --key | --wheels | --version | --port)
+    --bundle-only | --local | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port)
         [ $# -ge 2 ] || fail "$1: found nothing behind it; expected a value"
         case "$1" in
         --bundle-only) action=bundle out=$2 ;;
@@ -51,6 +52,7 @@ while [ $# -gt 0 ]; do
         --partition) partition=$2 ;;
         --size) size=$2 ;;
         --out) out=$2 ;;
+        --base) base=$2 ;;
         --board) board=$2 ;;
         --model) model=$2 ;;
         --config) config=$2 ;;
@@ -73,6 +75,11 @@ case "$action" in
 deploy | status | rollback) [ -n "$target" ] || fail "no camera named; expected root@CAMERA (--help)" ;;
 *) [ -n "$board" ] || fail "expected --board NAME: there is no camera to ask" ;;
 esac
+for each in "$key" "$config"; do
+    [ -z "$each" ] || [ -f "$each" ] || fail "$each: there is no such file"
+done
+[ -z "$base" ] || [ -d "$base" ] || fail "--base $base: there is no such folder"
+[ -n "$key" ] || key=$own_key
 
 work=$(mktemp -d)
 cleanup() {
@@ -112,7 +119,7 @@ ask_board() {
 build() {
     if [ ! -f "$key" ]; then
         "$python" "$firmware/build.py" key "$key" >/dev/null
-        echo "made a development key: $key (keep it; cameras trust ${key%.pem}.pub.pem)"
+        echo "made a development key: $key (keep it: the cameras that it is used for trust no other)"
     fi
     if [ -z "$wheels" ]; then
         wheels=$work/wheels
@@ -129,7 +136,7 @@ stage() {
     mkdir -p "$work/stage/keys" "$work/stage/updater"
     cp "$firmware"/updater/*.py "$work/stage/updater"
     cp "$firmware/setup.sh" "$firmware/edge-app.service" "$firmware/S99edge-app" "$firmware/99-edge-app.rules" "$work/stage"
-    cp "${key%.pem}.pub.pem" "$work/stage/keys/$(basename "${key%.pem}").pem"
+    openssl pkey -in "$key" -pubout -out "$work/stage/keys/$(basename "${key%.pem}").pem"
     cp "$work/release.bundle" "$work/stage"
     [ -z "$config" ] || cp "$config" "$work/stage/config.yaml"
 }
@@ -157,6 +164,7 @@ image)
         sh "$firmware/image.sh" "$kind" "$work/root/userdata" "$size" userdata "$out"
         ;;
     oem)
+        [ -z "$base" ] || cp -RP "$base" "$work/oem"
         mkdir -p "$work/oem/edge-app"
         cp -R "$work/stage" "$work/oem/edge-app/seed"
         sed "s|@ROOT@|/userdata/edge-app|" "$firmware/S99edge-app" >"$work/oem/edge-app/S99edge-app"
@@ -179,6 +187,9 @@ deploy)
     [ -n "$board" ] || board=$(ask_board)
     there=$(remote 'python3 -c "import sys; print(\"%d.%d\" % sys.version_info[:2])"') ||
         fail "$target: python3 does not run there; expected 3.10 or newer"
+    case "$there" in
+    2.* | 3.[0-9]) fail "$target: found Python $there; expected 3.10 or newer" ;;
+    esac
     echo "$target: board $board, Python $there"
     build "$there"
     stage

@@ -95,13 +95,13 @@ def nms(
     xyxy: (N, 4); score: (N,), those of 0 are left out; class_id: (N,), or None to let every box suppress every other.
     Returns the rows kept, best first, at most `limit`. Equal scores keep their order, so that results repeat.
     """
-    if len(score) <= _FEW:
+    import cv2  # here, so that importing the geometry stays light
+
+    if len(score) <= _FEW or not hasattr(cv2, "dnn"):  # an OpenCV that was built small for a camera has no dnn
         kept = _nms_of_few(
             xyxy.tolist(), score.tolist(), None if class_id is None else class_id.tolist(), iou_threshold
         )
         return np.array(kept[:limit], np.intp)
-    import cv2  # here, so that importing the geometry stays light
-
     xywh = xyxy.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
     if class_id is not None:

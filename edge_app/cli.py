@@ -19,6 +19,7 @@ from edge_app.errors import ConfigError, EdgeError
 if TYPE_CHECKING:
     from edge_app.config import Config
 
+_HOST_ONLY = ("edge_app.bench", "edge_app.compiler")  # what a camera's release leaves out
 DEFAULT_CONFIG = Path("config.yaml")
 DEFAULT_MODEL = Path("models/digits")
 DEFAULT_CLIP = DEFAULT_MODEL / "sample.mp4"
@@ -32,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code
+    except ModuleNotFoundError as exc:
+        if exc.name not in _HOST_ONLY:
+            raise
+        print(f"{exc.name}: not in this installation; expected a whole one, on a laptop", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # `edge-app replay CLIP | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its exit
         return 0
@@ -290,6 +296,8 @@ def _compile(arguments: argparse.Namespace) -> int:
     try:
         from edge_app.compiler import command
     except ImportError as exc:
+        if exc.name in _HOST_ONLY:
+            raise
         raise ConfigError(f"compile needs the library {exc.name}; expected: pip install 'edge-app[compiler]'") from exc
 
     return command.run(arguments)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
-from edge_app import __version__, ladder, pipeline
+from edge_app import __version__, heap, ladder, pipeline
 from edge_app import proof as proofs
 from edge_app.clock import SystemClock
 from edge_app.config import Config
@@ -85,6 +85,7 @@ def run(
     beyond its limit and a new process is to go on. health_file, release_file: what is said to the updater, and what it
     says (proof.py). Raises EdgeError where it cannot start or go on.
     """
+    heap.share_one_arena()
     with _Signals().caught() as signals, ExitStack() as stack:
         notifier = Notifier(environ)
         stack.callback(notifier.close)
@@ -136,6 +137,8 @@ class Daemon:
         self._ready = False
         self._latency_s: float | None = None
         self._reload_error: str | None = None
+        self._reloads = 0
+        self._made: object = None  # how often what was made, when memory was given back last
         self._stuck: str | None = None
         self._watched_file = _FileWatch(running.config.path)
         self._ladder = self._make_ladder()
@@ -174,6 +177,7 @@ class Daemon:
     def reload(self) -> None:
         """Take the configuration as the file has it now; where it cannot be used the old one runs on."""
         self._notifier.reloading()
+        self._reloads += 1
         old = self.running.config
         try:
             config = self._load()
@@ -268,12 +272,21 @@ class Daemon:
             _log.warning("now doing: %s (%s)", self._ladder.rung.name, self._ladder.reason)
             self.running.shed(self._ladder.rung, self._ladder.reason)
             self._latency_s = None  # what was measured before says nothing of now
+        self._give_memory_back()
         self._mind_memory(now_s)
         if self._ready:
             self._notifier.status(self._status_line())
         else:
             self._notifier.status(f"waiting for the first frame: {self.running.stats().capture.last_error or ''}")
             self._notifier.extend_start(_START_S)
+
+    def _give_memory_back(self) -> None:
+        """Return what the start, or a backend, camera or configuration that was exchanged, left behind."""
+        stats = self.running.stats()
+        made = self._ready, stats.rebuilt, stats.capture.reconnects, self._reloads
+        if made != self._made:
+            self._made = made
+            heap.give_back()
 
     def _mind_memory(self, now_s: float) -> None:
         """Ask for a restart where this process has grown beyond its limit."""

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from edge_app import check
 from edge_app.config import Config
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import Pipeline
@@ -56,6 +55,8 @@ class Proof:
         """Replay the golden vectors on the engine that will run; where they fail, so does the release."""
         if self._path is None:
             return
+        from edge_app import check  # brings archives and subprocesses, which a daemon without an updater needs not
+
         for finding in check.model(config):
             if finding.verdict == "fail":
                 self._verdict, self._reason = "failed", f"{finding.what}: {finding.text}"

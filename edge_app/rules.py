@@ -82,7 +82,8 @@ class Rules:
 
     def overlay(self) -> Sequence[Overlay]:
         """What the rules want drawn onto the frame that came last."""
-        return [shape for r in self._rules.values() if r.enabled for shape in r.rule.overlay()]
+        enabled = ((name, running.rule) for name, running in self._rules.items() if running.enabled)
+        return [replace(shape, rule=name) for name, rule in enabled for shape in rule.overlay()]
 
     def _build(self, block: Rule) -> _Running:
         labels, tracked = self._surroundings

@@ -1,6 +1,6 @@
 """Secrets are referred to, never written, in config.yaml: `credential:NAME`, `file:PATH` or `env:NAME`.
 
-`credential:` is systemd's LoadCredential: a file in $CREDENTIALS_DIRECTORY.
+`credential:` is a file in $CREDENTIALS_DIRECTORY: systemd's LoadCredential.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from edge_app.errors import ConfigError
 
 EXPECTED = "credential:NAME, file:PATH or env:NAME"
 _MAX_BYTES = 64 * 1024
+_FOLDER = "edge-app_"  # before the names of files whose folder is the credential: LoadCredential=edge-app:FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,5 @@ class Secret:
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         if folder is None:
             raise ConfigError(f"{self}: $CREDENTIALS_DIRECTORY is not set; expected a service with LoadCredential=")
-        return Path(folder) / self.name
+        own = Path(folder) / f"{_FOLDER}{self.name}"
+        return own if own.exists() else Path(folder) / self.name

@@ -9,21 +9,28 @@ from dataclasses import dataclass
 class Board:
     """One kind of device. target: whose graphs of a model folder it runs (`onnx`, or a Rockchip SoC).
 
-    wheels: the list in wheels/ of what its distribution does not have. platform: pip's name of it.
+    wheels: the list in wheels/ of what its distribution does not have. machine: as wheels' platforms name it; "" where
+    only pure Python ones exist. also: a target that its configuration can choose, where the model has it.
     """
 
     target: str
     wheels: str
-    platform: str
+    machine: str
     backend: str
+    also: str = ""
+
+    @property
+    def platforms(self) -> list[str]:
+        """The platform as pip names it, for any glibc from 2.28 on."""
+        return [f"{each}_{self.machine}" for each in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")]
 
 
-_LARGE = ("manylinux2014_aarch64", "rknn_lite")
+_LARGE = ("aarch64", "rknn_lite")
 BOARDS = {
-    "amd64": Board("onnx", "onnx", "manylinux2014_x86_64", "onnx"),
-    "arm64": Board("onnx", "onnx", "manylinux2014_aarch64", "onnx"),
-    "rv1103": Board("rv1103", "rv110x", "any", "rknn_mrt"),
-    "rv1106": Board("rv1106", "rv110x", "any", "rknn_mrt"),
+    "amd64": Board("onnx", "onnx", "x86_64", "onnx", also="int8"),
+    "arm64": Board("onnx", "onnx", "aarch64", "onnx", also="int8"),
+    "rv1103": Board("rv1103", "rv110x", "", "rknn_mrt"),
+    "rv1106": Board("rv1106", "rv110x", "", "rknn_mrt"),
     "rv1126b": Board("rv1126b", "rknn", *_LARGE),
     "rk3562": Board("rk3562", "rknn", *_LARGE),
     "rk3566": Board("rk3566", "rknn", *_LARGE),

@@ -55,7 +55,10 @@ def release_files(board: Board, model: Path, wheels: Path | None, config: Path |
 
 
 def model_files(model: Path, board: Board) -> list[str]:
-    """The files of a model folder that a board needs: manifest, its own graphs, labels, golden vectors."""
+    """The files of a model folder that a board needs: manifest, its own graphs, labels, golden vectors.
+
+    Those of a second target (int8) come with them where the model has all of them.
+    """
     try:
         import yaml
     except ImportError:
@@ -65,9 +68,10 @@ def model_files(model: Path, board: Board) -> list[str]:
         manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
         heads = manifest["heads"].values()
         graphs = [*manifest.get("backbone", {}).get("graphs", ()), *(h["graph"] for h in heads if "graph" in h)]
-        names = {graph.get(board.target) for graph in graphs} | {
-            manifest.get("fused", {}).get(board.target, "model.yaml")
-        }
+        fused = manifest.get("fused", {})
+        names = {graph.get(board.target) for graph in graphs} | {fused.get(board.target, "model.yaml")}
+        if all(board.also in graph for graph in graphs):
+            names |= {graph[board.also] for graph in graphs} | {fused.get(board.also, "model.yaml")}
         labels = {head["labels"] for head in heads if isinstance(head.get("labels"), str)}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
         raise Unbuildable(f"{path}: cannot be used: {exc}; expected a model folder") from None
@@ -136,12 +140,12 @@ def make_key(private: Path) -> Path:
 def fetch_wheels(board: Board, python: str, folder: Path) -> None:
     """Download what wheels/ lists for a board, for its Python (`3.11`)."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    platform = ["--platform", board.platform, "--python-version", python] if board.platform != "any" else []
-    done = subprocess.run([*command, *platform, "-d", folder, "-r", HERE / f"wheels/{board.wheels}.txt"], check=False)
+    if board.machine:
+        command += ["--python-version", python, *(f"--platform={each}" for each in board.platforms)]
+    done = subprocess.run([*command, "-d", folder, "-r", HERE / f"wheels/{board.wheels}.txt"], check=False)
     if done.returncode:
-        raise Unbuildable(
-            f"wheels/{board.wheels}.txt: pip could not fetch it all for {board.platform}, Python {python}"
-        )
+        where = board.machine or "any machine"
+        raise Unbuildable(f"wheels/{board.wheels}.txt: pip could not fetch it all for {where}, Python {python}")
 
 
 def project_version() -> str:

@@ -21,8 +21,12 @@ case "$size" in
 esac
 holds=$(du -s -B 4096 --apparent-size "$folder" | cut -f1)
 holds=$((holds * 4096))
-[ $((holds * 10)) -le $((size * 9)) ] ||
-    fail "$folder holds $holds bytes; expected at most 90 % of the partition's $size: an update must fit beside it"
+needs=$holds with=''
+if [ "$label" = userdata ]; then
+    needs=$((2 * holds + 1048576)) with=' with an update beside it and 1 MiB for data'
+fi
+[ $((needs * 10)) -le $((size * 9)) ] ||
+    fail "$folder needs $needs bytes$with; expected at most 90 % of the partition's $size"
 
 rm -f "$out"
 case "$kind" in

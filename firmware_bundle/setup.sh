@@ -6,6 +6,7 @@
 #
 # seed: called by the init script itself, which is in place.
 set -eu
+umask 022 # the program of the camera is not root, and must be able to read what this writes
 here=$(cd "$(dirname "$0")" && pwd) # may be read-only: a seed in /oem
 prefix='' board='' root='' init='' python=${EDGE_APP_PYTHON:-python3}
 while [ $# -gt 0 ]; do
@@ -39,11 +40,15 @@ fi
 if [ "$init" = systemd ]; then state=/var/lib/edge-app; else state=$root/data; fi
 on=$prefix$root
 
+# On the disk before it gets its name: a power cut leaves the old file or the new one, not an empty one.
+settled() { [ -n "$prefix" ] || sync; }
+
 # Exchange a file at once: an interrupted copy leaves the old one.
 put() {
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new"
     chmod "$3" "$2.new"
+    settled
     mv "$2.new" "$2"
 }
 
@@ -55,10 +60,18 @@ for program in "$python" openssl; do
         exit 2
     }
 done
+if [ "$init" = systemd ] && [ -z "$prefix" ]; then
+    found=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    if [ "${found:-0}" -lt 250 ]; then # older ones know no LoadCredential= of a folder
+        echo "setup.sh: found systemd ${found:-of no version}; expected 250 or newer" >&2
+        exit 2
+    fi
+fi
 mkdir -p "$on/keys" "$on/config"
 [ -d "$on/credentials" ] || mkdir -m 0700 "$on/credentials"
 [ -f "$on/device.json" ] || {
     printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$on/device.json.new"
+    settled
     mv "$on/device.json.new" "$on/device.json"
 }
 for key in "$here"/keys/*.pem; do
@@ -76,9 +89,13 @@ elif [ "$init" = busybox ]; then
     mkdir -p "$prefix/etc/init.d"
     sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$prefix/etc/init.d/S99edge-app.new"
     chmod 0755 "$prefix/etc/init.d/S99edge-app.new"
+    settled
     mv "$prefix/etc/init.d/S99edge-app.new" "$prefix/etc/init.d/S99edge-app"
 fi
 [ "$init" = systemd ] || mkdir -p "$on/data"
-[ ! -f "$here/config.yaml" ] || put "$here/config.yaml" "$on/config/config.yaml" 0644
-slots install "$here/release.bundle"
+if [ -f "$here/config.yaml" ]; then
+    slots install "$here/release.bundle" --config "$here/config.yaml"
+else
+    slots install "$here/release.bundle"
+fi
 sync

@@ -22,8 +22,10 @@ def test_references(tmp_path, monkeypatch):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("EDGE_TEST_SECRET", "from the environment")
     (tmp_path / "word").write_text("from a file\n")
+    (tmp_path / "edge-app_other").write_text("from a folder\n")
     for text, expected in [
         ("credential:word", "from a file"),
+        ("credential:other", "from a folder"),  # as systemd names the files of a folder
         ("file:word", "from a file"),
         (f"file:{tmp_path}/word", "from a file"),
         ("env:EDGE_TEST_SECRET", "from the environment"),

@@ -33,12 +33,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What a rule wants drawn: a polygon or line with a text, 0..1 of the picture; without points, a caption."""
+    """What a rule wants drawn: a polygon or line with a text, 0..1 of the picture; without points, a caption.
+
+    rule: the configured name, filled in by rules.py.
+    """
 
     points: tuple[Point, ...]
     text: str = ""
     closed: bool = False
     alert: bool = False
+    rule: str = ""
 
 
 class Rule(Protocol):

@@ -8,7 +8,7 @@ Not here: which boxes of the picture changed (change.py), whether this pays (fra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +22,7 @@ from edge_app.reuse.cost import Cost, Costs, fitted, in_turns_ms, timed_ms
 from edge_app.reuse.units import Unit
 
 _ROUNDS, _TURNS, _PART = 5, 12, 0.7  # of each measurement; a larger part tells nothing of the area's price
+_OUTPUT = 0.05  # of the tolerance of maps: what a head says is held to more
 SHALLOW = 8  # the stride to which tiles are renewed one by one
 Dirty = dict[str, list[Box]]
 
@@ -127,20 +128,30 @@ class Features:
                 self._run_all(unit)
         self._pending = dict.fromkeys(self._heads)
 
+    def forget(self, heads: Iterable[str]) -> None:
+        """Nothing of what these heads have said is known any more."""
+        self._pending.update(dict.fromkeys(heads))
+
     def pending(self, head: str) -> bool:
         """Whether a head has not seen all of the present maps."""
         return self._pending[head] is None or bool(self._pending[head])
 
-    def outputs_of(self, head: str) -> Mapping[str, Array]:
-        """A head's outputs for the present maps, run where they changed. Valid until the next update."""
+    def changed_outputs_of(self, head: str) -> Mapping[str, Array] | None:
+        """As `outputs_of`, or None where the maps changed, but nothing that the head says of them did."""
         unit, dirty = self._heads[head], self._pending[head]
         self._pending[head] = None  # should it fail, all of it is to be done again
+        changed = True
         if dirty is None:
             self._run_all(unit)
         elif dirty:
-            self._follow(unit, dirty)
+            changed = self._follow(unit, dirty)
         self._pending[head] = {}
-        return {name: self._maps[f"{head}/{name}"] for name in unit.outputs}
+        return {name: self._maps[f"{head}/{name}"] for name in unit.outputs} if changed else None
+
+    def outputs_of(self, head: str) -> Mapping[str, Array]:
+        """A head's outputs for the present maps, run where they changed. Valid until the next update."""
+        found = self.changed_outputs_of(head)
+        return found or {name: self._maps[f"{head}/{name}"] for name in self._heads[head].outputs}
 
     def measured(self, tensor: Array, dense: Callable[[Array], object]) -> Costs:
         """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost."""
@@ -215,26 +226,32 @@ class Features:
             return [unit.whole], cost(1.0)
         return boxes, total
 
-    def _follow(self, unit: Unit, dirty: Dirty, *, keep: bool = False) -> None:
-        """Run a step where its inputs are dirty, and note which outputs are. keep: every new value, however close."""
+    def _follow(self, unit: Unit, dirty: Dirty, *, keep: bool = False) -> bool:
+        """Run a step where its inputs are dirty, and note which outputs are. keep: every new value, however close.
+
+        Returns whether any output differs.
+        """
         boxes, cost = self._plan(unit, dirty)
         if not boxes:
-            return
+            return False
         if boxes == [unit.whole]:
             self._run_all(unit)
             dirty.update((name, boxes) for name in unit.outputs)
-            return
+            return True
         self.spent_ms += cost
         self.calls += len(boxes)
         prefix = f"{unit.head}/" if unit.head else ""
+        differs = False
         for box in boxes:
             for name, where, values in unit.run(self._maps, box):
                 if name in unit.rows:
-                    self._paste_rows(unit, prefix + name, where, values)
-                else:
-                    changed = self._paste(unit, prefix + name, where, values, keep)
-                    if changed is not None:
-                        dirty.setdefault(name, []).append(changed)
+                    differs |= self._paste_rows(unit, prefix + name, where, values)
+                    continue
+                changed = self._paste(unit, prefix + name, where, values, keep)
+                if changed is not None:
+                    differs = True
+                    dirty.setdefault(name, []).append(changed)
+        return differs
 
     def _run_all(self, unit: Unit) -> None:
         self.spent_ms += self.costs.units[unit.name](1.0)
@@ -242,8 +259,10 @@ class Features:
         prefix = f"{unit.head}/" if unit.head else ""
         for name, value in unit.run_all(self._maps).items():
             self._maps[prefix + name] = value
-            if not prefix and name not in self._scales:
-                self._scales[name] = float(cv2.norm(value.reshape(-1))) / value.size**0.5
+            if prefix + name not in self._scales:
+                self._scales[prefix + name] = (
+                    (_OUTPUT if prefix else 1.0) * float(cv2.norm(value.reshape(-1))) / value.size**0.5
+                )
 
     def _paste(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array, keep: bool) -> Box | None:
         """Put new values into a map, as far as they differ. Returns the box in which they did, or None."""
@@ -265,9 +284,19 @@ class Features:
         target[:, rows, columns] = values
         return columns.start * stride, rows.start * stride, columns.stop * stride, rows.stop * stride
 
-    def _paste_rows(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array) -> None:
+    def _paste_rows(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array) -> bool:
+        """Put new values into a head's rows, unless they are as good as the old ones. Returns whether they differ."""
         rows, columns = unit.cells(name.rpartition("/")[2], unit.whole)
-        self._maps[name].reshape(rows.stop, columns.stop, -1)[where] = values
+        target = self._maps[name].reshape(rows.stop, columns.stop, -1)
+        tolerance = self.following.tolerance * self._scales.get(name, 0.0)
+        if (
+            tolerance
+            and float(cv2.norm(np.ascontiguousarray(target[where]), np.ascontiguousarray(values), cv2.NORM_INF))
+            <= tolerance
+        ):
+            return False
+        target[where] = values
+        return True
 
 
 def _scattered(size: tuple[int, int]) -> list[Box]:

@@ -33,16 +33,17 @@ Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _ROUNDS, _COLD = 20, 1.5  # between inferences the picture is in no cache: a look then takes half as long again
+_PLANNING = 3.0  # looks that a partial frame takes: boxes, plan and bookkeeping are two of them
 _WORTH = 0.95  # of a dense frame: more is not tried
-OutputsOf = Callable[[str], Mapping[str, Array]]
+OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The answer for one frame. run: the heads to decode, from `outputs_of` them; the other heads' results stand,
+    """The answer for one frame.
 
-    but for those `held`, which there was no time to look at. since_ns: when the oldest of what the outputs rest on was
-    computed.
+    run: the heads to decode, from `outputs_of` them; where that is None, and of all other heads, results stand, but for
+    those `held`, which there was no time to look at. since_ns: when the oldest of what outputs rest on was computed.
     """
 
     kind: Kind
@@ -107,6 +108,8 @@ class FrameReuse:
         """Answer a frame. picture: as in Preprocess. due: the heads that want a result; new: those that have none."""
         start = time.thread_time_ns()
         self._behind |= frozenset(new)
+        if self._features is not None:
+            self._features.forget(new)
         self._settle()
         try:
             step = self._answer(picture, tensor, now_ns, frozenset(due))
@@ -138,7 +141,9 @@ class FrameReuse:
         return self._costs
 
     def use(self, costs: Costs) -> None:
-        """Decide by these costs from now on."""
+        """Decide by these costs from now on. Raises ValueError where they are another model's."""
+        if self._features is not None and set(costs.units) != {unit.name for unit in self._features.units}:
+            raise ValueError(f"found costs of {', '.join(costs.units)}; expected those of this model's steps")
         self._costs = costs
         if self._features is not None:
             self._features.costs = costs
@@ -203,7 +208,7 @@ class FrameReuse:
         assert features is not None
         costs = self._costs
         predicted_ms = features.predict_ms(boxes)
-        pays = predicted_ms * self._ratio + costs.look < _WORTH * costs.dense
+        pays = predicted_ms * self._ratio + _PLANNING * costs.look < _WORTH * costs.dense
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         if not pays or not self._filled:
@@ -227,7 +232,7 @@ class FrameReuse:
         self._outputs_of, self._filled = None, False
         if fill and self._features is not None:
             self._timed(self._features.fill, tensor)
-            self._outputs_of, self._filled = self._features.outputs_of, True
+            self._outputs_of, self._filled = self._features.changed_outputs_of, True
         else:
             self._outputs_of = self._timed(self._dense, tensor)
         self._sweep.restart()
@@ -272,6 +277,8 @@ class FrameReuse:
         if self._features is not None and self._filled and self._last != "carried":
             spent_ms = self._features.spent_ms
             share += spent_ms / self._costs.dense
+            if self._last == "partial":
+                share += (_PLANNING - 1) * self._costs.look / self._costs.dense
             if self._last == "partial" and self._predicted_ms:
                 found = spent_ms / self._predicted_ms
                 self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))

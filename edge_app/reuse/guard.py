@@ -10,7 +10,7 @@ _PATIENCE = 6  # dense frames in a row before the first rest
 _SHORTEST = 2  # frames of the first rest
 _AFFORDED = 0.008  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
-_WORTH = 0.97  # of a dense frame: reuse must cost less on average
+_WORTH = 0.95  # of a dense frame: reuse must cost less on average
 
 
 class Guard:

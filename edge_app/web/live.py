@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
@@ -97,10 +97,7 @@ class Live:
             )
         _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._settings.quality])
         result = self._encoder.result(0, frame, clock_synced=False).payload.decode()
-        shapes = [
-            {"points": shape.points, "text": shape.text, "closed": shape.closed, "alert": shape.alert}
-            for shape in overlay
-        ]
+        shapes = [asdict(shape) for shape in overlay]
         return Picture(f'{{"result":{result},"overlay":{json.dumps(shapes)}}}', jpeg.tobytes())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_ANSWERS = ("gate", "carried", "heads", "partial", "dense")  # nothing, boxes moved on, heads, a part of it, all
+
 
 def render(state: Mapping[str, Any]) -> bytes:
     """The text exposition format, version 0.0.4."""
@@ -57,6 +59,11 @@ class _Collector:
         for name, stage in state["stages"].items():
             stages.add_metric([name], stage["p50_ms"] / 1000)
         yield stages
+        answers = CounterMetricFamily("edge_app_answers", "Frames by what was computed anew", labels=["answer"])
+        for name in _ANSWERS:
+            if name in state.get("reuse", {}):
+                answers.add_metric([name], state["reuse"][name])
+        yield answers
         queued = GaugeMetricFamily("edge_app_sink_queued", "Messages not delivered yet", labels=["sink"])
         sent = CounterMetricFamily("edge_app_sink_sent", "Messages delivered", labels=["sink"])
         for sink in publish["sinks"]:

@@ -88,6 +88,7 @@ class Page:
         self._state: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
         self._loop = asyncio.new_event_loop()
         self._stop: asyncio.Event | None = None
+        self._encoding: asyncio.Task[None] | None = None  # a loop alone keeps no hold of its tasks
         started: Future[int] = Future()
         self._thread = Thread(target=self._run, args=(started,), name="web", daemon=True)
         self._thread.start()
@@ -128,18 +129,16 @@ class Page:
         await runner.setup()
         assert runner.server is not None
         door = Door(runner.server)
-        encoding = self._loop.create_task(self._live.encode_on(self._loop))
+        self._encoding = self._loop.create_task(self._live.encode_on(self._loop))
         try:
             server = await self._loop.create_server(door, self._settings.host, self._settings.port, backlog=32)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stop.wait()
             server.close()
         finally:
-            encoding.cancel()
             for visitor in list(door.opened):
                 visitor.abort()
-            with suppress(asyncio.CancelledError):
-                await encoding
+            await _end_tasks()  # aiohttp's, one a connection, it would wait for
             await runner.cleanup()
 
     def _application(self) -> web.Application:
@@ -268,6 +267,14 @@ class Page:
         if now_s - self._state[0] > _STATE_S:
             self._state = now_s, self._subject.state()
         return self._state[1]
+
+
+async def _end_tasks() -> None:
+    """Cancel everything in this loop but the caller, and wait for its end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _until_closed(socket: web.WebSocketResponse) -> None:

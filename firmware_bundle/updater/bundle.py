@@ -6,7 +6,7 @@ r"""The bundle: one file that carries a release, and how it is verified and unpa
     payload       the files' bytes, one behind the other in the manifest's order, one zlib stream
 
 A link, a device, an owner or a set-uid bit cannot be written down in it. Standard library and the `openssl` program
-only. Not here: making bundles (build.py), what becomes of a release (slots.py).
+only. Not here: making bundles (build.py), what becomes of a release (releases.py).
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """File operations that a power cut cannot leave half done: what has returned is on the disk.
 
-Not here: what the files mean (bundle.py, slots.py).
+Not here: what the files mean (bundle.py, releases.py).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNFINISHED = ".tmp"  # a name that ends so was being made or removed, and counts for nothing
@@ -69,3 +71,14 @@ def remove_tree(folder: Path) -> None:
         folder.rename(doomed)
         sync_folder(folder.parent)
     shutil.rmtree(doomed)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Keep a second updater out for as long as this lasts."""
+    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,6 +1,6 @@
-"""state.json and device.json: what a device knows of its releases and of itself.
+"""state.json: what a device knows of its releases.
 
-Not here: what is done with it (slots.py).
+Not here: what is done with it (releases.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import durable
-from bundle import Refused
 
 TRIES = 3
 _MAX_BYTES = 1 << 16
@@ -48,14 +47,6 @@ class State:
         return self.trial.release if self.trial else self.good
 
 
-@dataclass(frozen=True)
-class Device:
-    """What this device is. wipe: the folders whose contents are the owner's."""
-
-    board: str
-    wipe: tuple[str, ...]
-
-
 def read(path: Path) -> State:
     """The state that a file holds. Raises FileNotFoundError, or ValueError where it is not one."""
     try:
@@ -77,15 +68,6 @@ def read(path: Path) -> State:
 def write(path: Path, state: State) -> None:
     """Exchange the state, at once and durably."""
     durable.replace(path, (json.dumps({"format": 1, **asdict(state)}, indent=1) + "\n").encode())
-
-
-def read_device(path: Path) -> Device:
-    """Raises Refused where the file is not what deploy.sh writes."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Device(str(fields["board"]), tuple(map(str, fields["wipe"])))
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise Refused(f"{path}: cannot be read: {exc}; expected board and wipe, as deploy.sh writes it") from None
 
 
 def _name(value: object) -> str | None:

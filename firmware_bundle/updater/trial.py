@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from slots import Slots
+    from releases import Slots
 
 TRIAL_S = 30.0
 _MAX_BYTES = 1 << 16
@@ -62,6 +62,8 @@ def verdict(
     while clock() < end:
         state = slots.state()
         if state.failed and state.failed.release == release:
+            if state.trial:
+                return False, f"{release}: {state.failed.reason}; it runs on: there is none to go back to"
             return False, f"{release}: taken back: {state.failed.reason}; {state.chosen} runs"
         if state.good == release and state.trial is None:
             return True, f"{release}: healthy; kept"

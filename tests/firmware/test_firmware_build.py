@@ -15,6 +15,7 @@ import build
 import bundle
 import slots
 from boards import BOARDS
+from edge_app import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
@@ -43,14 +44,21 @@ def test_it_holds_what_a_device_needs_and_nothing_of_the_host(files):
     assert {"start", "edge-app", "config.yaml", "lib/edge_app/cli.py", "lib/edge_app/messages.schema.json"} <= set(
         files
     )
-    assert {"models/digits/model.yaml", "models/digits/golden.npz", "models/digits/backbone.onnx"} <= set(files)
+    graphs = manifests.load(MODEL).of_target("onnx")
+    assert {f"models/digits/{name}" for name in ("model.yaml", "golden.npz", *graphs)} <= set(files)
     for part in ("compiler", "bench", "training", "__pycache__", "sample.mp4", ".md"):
         assert not [name for name in files if part in name], part
     assert [name for name, (_, executable) in files.items() if executable] == ["edge-app", "start"]
 
 
-def test_it_is_no_larger_than_three_megabytes_without_wheels(keys, files):
-    assert len(build.pack(files, {"version": "1.0", "board": "arm64"}, keys["ours"])) <= 3e6
+def test_it_is_no_larger_than_three_megabytes_without_wheels(keys):
+    """On NPUs, where flash is small; of a model that has files for none, with its float graphs."""
+    npus = [name for name in ("rv1106", "rk3588") if name in manifests.load(MODEL).targets()]
+    for name in npus or ["arm64"]:
+        files = build.release_files(BOARDS[name], MODEL, None, None)
+        data = build.pack(files, {"version": "1.0", "board": name}, keys["ours"])
+        print(f"{name}: {len(data):,} bytes, {sum(len(each) for each, _ in files.values()):,} unpacked")
+        assert len(data) <= 3e6
 
 
 def test_only_the_boards_own_graphs_are_in_it(tmp_path):
@@ -62,10 +70,26 @@ def test_only_the_boards_own_graphs_are_in_it(tmp_path):
         (tmp_path / name).write_text(name)
     expected = ["b.rv1106.rknn", "h.rv1106.rknn", "model.yaml", "names.txt"]
     assert build.model_files(tmp_path, BOARDS["rv1106"]) == expected
+    assert build.model_files(tmp_path, BOARDS["arm64"]) == ["b.onnx", "h.onnx", "model.yaml", "names.txt"]
     with pytest.raises(build.Unbuildable, match="no file for rk3588"):
         build.model_files(tmp_path, BOARDS["rk3588"])
     (tmp_path / "b.rv1106.rknn").unlink()
     with pytest.raises(build.Unbuildable, match="not there"):
+        build.model_files(tmp_path, BOARDS["rv1106"])
+
+
+def test_of_a_compiled_model_each_board_gets_its_own_graphs_and_their_fused_one(tmp_path):
+    targets = {"onnx": "onnx", "int8": "int8.onnx", "rv1106": "rv1106.rknn", "rk3588": "rk3588.rknn"}
+    block = {part: {target: f"{part}.{end}" for target, end in targets.items()} for part in ("b", "h", "fused")}
+    text = {"backbone": {"graphs": [block["b"]]}, "fused": block["fused"], "heads": {"h": {"graph": block["h"]}}}
+    (tmp_path / "model.yaml").write_text(json.dumps(text))
+    for name in (*(name for each in block.values() for name in each.values()), "golden.npz", "sample.mp4"):
+        (tmp_path / name).write_text(name)
+    for board, ends in {"rv1106": ["rv1106.rknn"], "rk3588": ["rk3588.rknn"], "arm64": ["onnx", "int8.onnx"]}.items():
+        graphs = [f"{part}.{end}" for part in block for end in ends]
+        assert build.model_files(tmp_path, BOARDS[board]) == sorted(["model.yaml", "golden.npz", *graphs])
+    (tmp_path / "fused.rv1106.rknn").unlink()
+    with pytest.raises(build.Unbuildable, match=r"fused\.rv1106\.rknn: not there"):
         build.model_files(tmp_path, BOARDS["rv1106"])
 
 
@@ -89,6 +113,13 @@ def test_an_unpacked_release_starts_from_its_own_folder(camera, files):
     command = [camera.root / "current/edge-app", "--version"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd="/", check=True)
     assert done.stdout.strip() == f"edge-app {build.project_version()}"
+    alone = [sys.executable, "-S", "-B", "-m", "edge_app.cli"]  # without what is installed on this machine
+    lib = {"PYTHONPATH": str(camera.root / "current/lib")}
+    for arguments in (["bench", "pipeline"], ["compile", "m.onnx"]):  # not of a camera
+        done = subprocess.run([*alone, *arguments], env=lib, capture_output=True, text=True, cwd="/", check=False)
+        assert done.returncode == 2
+        assert "not in this installation" in done.stderr
+        assert done.stderr.count("\n") == 1
     assert bundle.damage(camera.root / "current") is None  # it has written nothing into its own folder
 
 
@@ -117,10 +148,10 @@ def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
         "--board",
         "amd64",
         "--no-wheels",
-        "--key",
-        tmp_path / "key.pem",
     ]
-    environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
+    environment = os.environ | {
+        "PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable, "XDG_CONFIG_HOME": str(tmp_path / "home"),
+    }  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "development key" in done.stdout
@@ -137,10 +168,32 @@ def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
     assert slots.Slots(root, "boot-1").state().trial is not None
 
 
+def test_deploy_local_lays_out_a_systemd_board_and_bundle_only_the_same_release(tmp_path, keys):
+    (tmp_path / "root/usr/lib/systemd").mkdir(parents=True)
+    (tmp_path / "root/usr/lib/systemd/systemd").touch()
+    config = tmp_path / "mine.yaml"
+    config.write_text("source: {type: synthetic}\n")
+    common = ["--board", "arm64", "--no-wheels", "--key", keys["ours"]]
+    environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
+    for more in (["--local", tmp_path / "root", "--config", config], ["--bundle-only", tmp_path / "file.bundle"]):
+        subprocess.run([PROJECT / "deploy.sh", *more, *common], env=environment, check=True, capture_output=True)
+    root, system = tmp_path / "root/opt/edge-app", tmp_path / "root/etc/systemd/system"
+    (release,) = (root / "releases").iterdir()
+    assert release.name == build.manifest_of((tmp_path / "file.bundle").read_bytes()).release
+    assert (system / "multi-user.target.wants/edge-app.service").resolve() == system / "edge-app.service"
+    assert str((root / "data").readlink()) == "/var/lib/edge-app"
+    assert (tmp_path / "root/etc/udev/rules.d/99-edge-app.rules").is_file()
+    assert json.loads((root / "device.json").read_text())["wipe"] == ["/var/lib/edge-app", "/opt/edge-app/credentials"]
+    slots.Slots(root, "boot-1").boot()
+    assert (root / "config/config.yaml").read_text() == config.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [([], "no camera named"), (["--speed", "root@x"], "unknown option --speed"), (["a", "b"], "second camera"),
-     (["--local"], "expected a value"), (["--bundle-only", "x"], "expected --board")],
+     (["--local"], "expected a value"), (["--bundle-only", "x"], "expected --board"),
+     (["--key", "/nowhere.pem", "root@x"], "/nowhere.pem: there is no such file"),
+     (["--config", "/nowhere.yaml", "root@x"], "/nowhere.yaml: there is no such file")],
 )  # fmt: skip
 def test_deploy_says_what_is_wrong_with_its_arguments(arguments, message):
     done = subprocess.run([PROJECT / "deploy.sh", *arguments], capture_output=True, text=True, check=False)

@@ -110,8 +110,10 @@ def test_a_hostile_manifest_is_refused_though_signed(running, name):
 def test_a_gigabyte_that_was_not_announced_is_never_in_memory_or_on_disk(running):
     import tracemalloc
 
-    deflate, block = zlib.compressobj(9), bytes(1 << 20)
-    payload = b"".join(deflate.compress(block) for _ in range(1024)) + deflate.flush()
+    deflate, block = zlib.compressobj(9), bytes(1 << 24)
+    first, again = (deflate.compress(block) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    checksum = ((1 << 30) % 65521 << 16 | 1).to_bytes(4, "big")  # Adler-32 of that many zeros
+    payload = first + again * 63 + b"\x03\x00" + checksum
     assert len(payload) < 2 << 20
     sizes = {"payload_bytes": len(payload), "payload_sha256": hashlib.sha256(payload).hexdigest()}
     path = sealed(running, manifest(files=[file(data=bytes(1000))], **sizes), payload)

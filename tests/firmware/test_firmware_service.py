@@ -11,8 +11,8 @@ from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
 SCRIPTS = [
-    PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "S99edge-app", FIRMWARE / "release/start",
-    FIRMWARE / "release/edge-app",
+    PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "image.sh", FIRMWARE / "S99edge-app",
+    FIRMWARE / "release/start", FIRMWARE / "release/edge-app",
 ]  # fmt: skip
 
 
@@ -34,5 +34,5 @@ def test_shellcheck_finds_nothing(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_can_be_run(script):
-    assert script.stat().st_mode & 0o111 or script.name == "setup.sh"
+    assert script.stat().st_mode & 0o111 or script.name in ("setup.sh", "image.sh")
     assert script.read_text().startswith("#!/bin/sh\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import bundle
+import device
 import slots
 import trial
 from bundle import Refused
@@ -90,11 +91,15 @@ def test_rollback_ends_a_trial(camera):
     assert camera.slots.state().failed.reason == "golden vectors fail"
 
 
-def test_the_release_that_is_good_can_be_installed_again(camera):
+def test_the_release_that_is_good_is_tried_again_when_it_is_installed_again(camera):
     old = camera.run("1.0")
     camera.slots.install(camera.bundle("2.0"))
-    assert "good" in camera.slots.install(camera.bundle("1.0"))[1]
+    camera.slots.install(camera.bundle("1.0"))
     assert camera.slots.boot()[0] == old
+    assert camera.slots.state().trial.release == old
+    assert camera.slots.rollback("no frames") == old
+    assert camera.slots.state().failed.reason == "no frames"
+    assert camera.slots.boot() == (old, f"starting {old}")
 
 
 def test_only_what_a_start_can_choose_is_kept(camera):
@@ -102,6 +107,15 @@ def test_only_what_a_start_can_choose_is_kept(camera):
         camera.run(version)
     names = sorted(path.name.split("-")[0] for path in (camera.root / "releases").iterdir())
     assert names == ["3.0", "4.0"]
+
+
+def test_a_release_that_the_disk_lost_files_of_is_installed_again(camera):
+    camera.run("1.0")
+    new, _ = camera.slots.install(camera.bundle("2.0"))
+    (camera.root / "releases" / new / "manifest.json").unlink()
+    assert camera.slots.install(camera.bundle("2.0"))[0] == new
+    assert camera.slots.boot()[0] == new
+    assert bundle.damage(camera.root / "current") is None
 
 
 def test_a_release_that_does_not_fit_is_refused_and_the_old_one_stays(camera):
@@ -247,6 +261,70 @@ class TestConfiguration:
         assert self.config(camera).read_text() == "schema one"
         assert (camera.root / "config/config.yaml.schema-2").read_text() == "schema two"
 
+    def test_one_that_comes_with_a_release_is_taken_back_with_it(self, camera):
+        old = camera.run("1.0")
+        self.config(camera).write_text("mine")
+        new, _ = camera.slots.install(camera.bundle("2.0"), self.offered(camera))
+        assert self.config(camera).read_text() == "mine"  # the old release runs on with it until the next start
+        assert camera.slots.boot()[0] == new
+        assert self.config(camera).read_text() == "offered"
+        camera.slots.rollback("SourceError: no such camera")
+        assert camera.slots.boot()[0] == old
+        assert self.config(camera).read_text() == "mine"
+        assert self.names(camera) == ["config.yaml"]
+
+    def test_one_that_comes_with_a_release_is_kept_with_it(self, camera):
+        camera.run("1.0")
+        new, _ = camera.slots.install(camera.bundle("2.0"), self.offered(camera))
+        camera.slots.boot()
+        camera.slots.mark_good()
+        assert camera.slots.boot()[0] == new
+        assert self.config(camera).read_text() == "offered"
+        assert self.names(camera) == ["config.yaml"]
+
+    def test_a_new_one_for_the_same_release_is_tried_too(self, camera):
+        release = camera.run("1.0")
+        camera.slots.install(camera.bundle("1.0"), self.offered(camera))
+        camera.slots.boot()
+        assert self.config(camera).read_text() == "offered"
+        for _ in range(3):
+            camera.slots.boot("ConfigError: config.yaml:1: wrong")
+        assert camera.slots.state().failed.reason.endswith("config.yaml:1: wrong")
+        assert camera.slots.boot()[0] == release
+        assert self.names(camera) == []  # as before: the release's own is used
+
+    def test_one_that_was_never_started_leaves_nothing_behind(self, camera):
+        camera.run("1.0")
+        camera.slots.install(camera.bundle("2.0"), self.offered(camera))
+        new, _ = camera.slots.install(camera.bundle("3.0"))
+        assert camera.slots.boot()[0] == new
+        assert self.names(camera) == []
+
+    def test_a_release_that_takes_the_place_of_one_on_trial_does_not_get_its_configuration(self, camera):
+        camera.run("1.0")
+        self.config(camera).write_text("mine")
+        camera.slots.install(camera.bundle("2.0"), self.offered(camera))
+        camera.slots.boot()
+        camera.slots.install(camera.bundle("3.0"))
+        camera.slots.boot()
+        assert self.config(camera).read_text() == "mine"
+
+    def test_one_that_cannot_be_read_is_refused(self, camera):
+        camera.run("1.0")
+        before = camera.tree()
+        for config, why in ((camera.root / "none", "cannot be read"), (Path("/dev/null"), "expected a configuration")):
+            with pytest.raises(Refused, match=why):
+                camera.slots.install(camera.bundle("2.0"), config)
+        assert camera.tree() == before
+
+    def offered(self, camera):
+        path = camera.root.parent / "offered.yaml"
+        path.write_text("offered")
+        return path
+
+    def names(self, camera):
+        return sorted(path.name for path in (camera.root / "config").iterdir())
+
     def config(self, camera):
         (camera.root / "config").mkdir(exist_ok=True)
         return camera.root / "config/config.yaml"
@@ -266,7 +344,7 @@ def test_wipe_removes_what_is_the_owners_and_says_what(camera):
         path.write_text("secret")
     (camera.data / "link").symlink_to(outside)
     (camera.data / "snapshots/up").symlink_to("..")
-    removed = {path.name for path, _ in camera.slots.wipe()}
+    removed = {path.name for path, _ in device.wipe(camera.root)}
     assert removed >= {"outbox.db", "1.jpg", "mqtt", "config.yaml", "link"}
     assert not list(camera.data.iterdir())
     assert not list((camera.root / "credentials").iterdir())
@@ -311,8 +389,8 @@ class TestTheCommand:
         assert self.run(camera, "rollback").returncode == 2
 
     def test_it_needs_the_standard_library_only(self):
-        modules = "import bundle, durable, slots, state, trial, sys; print(*sys.modules)"
-        code = f"import sys; sys.path.insert(0, {str(SLOTS.parent)!r}); {modules}"
+        modules = ", ".join(path.stem for path in SLOTS.parent.glob("*.py"))
+        code = f"import sys; sys.path.insert(0, {str(SLOTS.parent)!r}); import {modules}; print(*sys.modules)"
         loaded = subprocess.run(
             [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
         ).stdout

@@ -241,3 +241,25 @@ def test_costs_are_followed_by_the_plan(pairs):
     assert 0 < small < large <= whole <= part.costs.apart
     part.costs = replace(part.costs, units={name: Cost(1.0, 0.0) for name in part.costs.units})
     assert part.predict_ms([(0, 0, 16, 16), (304, 304, 320, 320)]) == pytest.approx(len(part.units))
+
+
+def test_a_head_whose_outputs_come_out_as_they_were_need_not_be_decoded(pairs):
+    (manifest, part), _ = pairs("digits")
+    by_area(part)
+    part.follow(Following(0.4, 1.0))
+    size = (manifest.input.width, manifest.input.height)
+    image = models.picture(1, size)
+    part.fill(image[None])
+    outputs(part, manifest.heads)
+    part.update(image[None], [(96, 96, 128, 128)])  # called changed, though it is not
+    assert not part.pending("digits")
+    other = image.copy()
+    other[0:16, 0:16] = 255 - other[0:16, 0:16]
+    part.update(other[None], [(0, 0, 16, 16)])
+    assert part.changed_outputs_of("digits") is not None
+    part.follow(Following(0.4, 0.0))
+    part.update(image[None], [(0, 0, 16, 16)])
+    part.follow(Following(0.4, 1e6))  # whatever it says now is as good as before
+    assert part.pending("digits")
+    assert part.changed_outputs_of("digits") is None
+    part.follow(EXACT)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 
 import numpy as np
 import pytest
+import yaml
 
 from edge_app.config import Head, HeadCommon, Model
 from edge_app.inference import Inference, open_backend
-from edge_app.manifest import load
+from edge_app.manifest import FILE, load
 from edge_app.reuse import tuned
 from edge_app.reuse.cost import Cost, Costs
 from edge_app.reuse_block import Reuse
@@ -240,8 +242,13 @@ def test_where_tuning_said_not_here_nothing_is_reused(folder, tmp_path):
         assert inference.reuse_stats() == {}
 
 
-def test_a_model_whose_manifest_says_nothing_of_its_maps_is_gated():
-    with closing(opened(models.SHIPPED, costs=Costs(10.0, {}))) as inference:
+def test_a_model_whose_manifest_says_nothing_of_its_maps_is_gated(tmp_path):
+    folder = tmp_path / "digits"
+    shutil.copytree(models.SHIPPED, folder, ignore=shutil.ignore_patterns("sample*"))
+    told = yaml.safe_load((folder / FILE).read_text())
+    del told["backbone"]["extents"]
+    (folder / FILE).write_text(yaml.safe_dump(told))
+    with closing(opened(folder, costs=Costs(10.0, {}))) as inference:
         run(inference, [*still(5), *moving(5)])
         counts = answers(inference)
     assert counts["gate"] >= 4

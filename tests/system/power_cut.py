@@ -121,7 +121,9 @@ class Disk:
         return False
 
     def cut(self, folder: Path, rng: random.Random, mode: str) -> None:
-        """Lay out what a power cut now would leave: `dropped`, `written`, `part` or `torn` of what is not synced."""
+        """Lay out what a power cut now would leave: `dropped`, `written`, `part` or `torn` of what is not synced;
+        `named`: all the names, and part of what was to be in them.
+        """
         _lay_out(self.root, folder, rng, mode)
 
     def _parts(self, path):
@@ -195,7 +197,7 @@ class Disk:
 
 def _lay_out(tree, folder, rng, mode):
     names = dict(tree.synced)
-    kept = {"dropped": 0, "written": len(tree.pending)}.get(mode)
+    kept = {"dropped": 0, "written": len(tree.pending), "named": len(tree.pending)}.get(mode)
     kept = rng.randint(0, len(tree.pending)) if kept is None else kept
     for changes in tree.pending[:kept]:
         _change(names, changes)

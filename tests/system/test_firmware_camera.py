@@ -33,7 +33,7 @@ rules:
   - {{name: meter, type: reading, heads: [digits, panel]}}
 publish: {{results: on_change, status_every_s: 2}}
 sinks:
-  - {{type: mqtt, host: 127.0.0.1, port: {port}}}
+  - {{type: mqtt, host: 127.0.0.1, port: {port}, username: camera, password: "credential:mqtt"}}
 """
 
 
@@ -129,21 +129,23 @@ class Workshop:
         shutil.copy(PROJECT / "deploy.sh", copy)
         return copy
 
-    def deploy(self, checkout: Path, version: str, *, port: int | None = None) -> tuple[int, str, float]:
+    def deploy(
+        self, checkout: Path, version: str, *, port: int | None = None, config: str = "config.yaml"
+    ) -> tuple[int, str, float]:
         """Run deploy.sh. Returns exit code, output, seconds."""
         began = time.monotonic()
         done = self.call(
             checkout, "--board", "amd64", "--version", version, "--wheels", self.wheels,
-            "--config", self.folder / "config.yaml", port=port,
+            "--config", self.folder / config, port=port,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
     def call(self, checkout: Path, *arguments: object, port: int | None = None) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_SSH_OPTIONS": " ".join(self.machine.options)}
-        command = [
-            checkout / "deploy.sh", "--key", self.folder / "key/signing.pem", "--port", port or self.machine.port,
-            *arguments, "root@127.0.0.1",
-        ]  # fmt: skip
+        environment = os.environ | {
+            "PYTHON": sys.executable, "EDGE_APP_SSH_OPTIONS": " ".join(self.machine.options),
+            "XDG_CONFIG_HOME": str(self.folder / "home"),
+        }  # fmt: skip
+        command = [checkout / "deploy.sh", "--port", port or self.machine.port, *arguments, "root@127.0.0.1"]
         return subprocess.run(
             [str(c) for c in command], capture_output=True, text=True, env=environment, timeout=300, check=False
         )
@@ -157,6 +159,9 @@ def workshop(tmp_path_factory, machine, broker):
 @pytest.fixture(scope="module")
 def good(workshop):
     """The camera with a good release deployed; its name."""
+    credentials = workshop.machine.root / "opt/edge-app/credentials"
+    credentials.mkdir(0o700, parents=True)
+    (credentials / "mqtt").write_text("a secret\n")  # without it, the sink of CONFIG cannot be made
     code, said, seconds = workshop.deploy(workshop.checkout(), "1.0")
     assert code == 0, said
     assert "made a development key" in said
@@ -196,6 +201,25 @@ def test_the_program_is_nobody_and_the_updater_is_not_its_own(good, workshop):
         f"find /opt/edge-app -user {status['Uid'].split()[0]}; find /opt/edge-app -perm /022 -not -type l"
     )
     assert not writable
+
+
+LISTENING = """
+import os
+for pid in [{pid}]:
+    own = {{os.readlink(f"/proc/{{pid}}/fd/{{fd}}") for fd in os.listdir(f"/proc/{{pid}}/fd")}}
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for line in open(f"/proc/{{pid}}/net/{{kind}}").readlines()[1:]:
+            fields = line.split()
+            if fields[3] in ("0A", "07") and f"socket:[{{fields[9]}}]" in own:
+                print(kind, fields[1])
+"""
+
+
+def test_the_program_listens_nowhere(good, workshop):
+    pid = workshop.machine.run("systemctl show --value -p MainPID edge-app").strip()
+    assert workshop.machine.run(f"python3 -c '{LISTENING.format(pid=pid)}'") == ""
+    ssh = workshop.machine.run("systemctl show --value -p MainPID ssh").strip()  # what does listen is found
+    assert "tcp " in workshop.machine.run(f"python3 -c '{LISTENING.format(pid=ssh)}'")
 
 
 def wrong_model(checkout):
@@ -254,11 +278,24 @@ def test_a_bad_release_is_taken_back_and_the_reason_reported(good, workshop, spo
     assert told["status"]["release"]["running"] == good
     since = "systemctl show --value -p ActiveEnterTimestampMonotonic edge-app"
     log = workshop.machine.run("journalctl -o short-monotonic -u edge-app --no-pager")
-    starts = [line for line in log.splitlines() if "starting" in line]
-    first = next(line for line in starts if version in line)
+    first = next(line for line in log.splitlines() if f"starting {version}-" in line)
     seconds = int(workshop.machine.run(since)) / 1e6 - float(first.split("]")[0].strip("[ "))
     print(f"{spoil.__name__}: the release before runs again after {seconds:.0f} s")
     assert 0 < seconds < 60
+
+
+def test_a_bad_configuration_is_taken_back_too(good, workshop):
+    """The release is the one that runs already: what is tried is only what it is told to do."""
+    text = (workshop.folder / "config.yaml").read_text()
+    (workshop.folder / "bad.yaml").write_text(text.replace("/srv/sample.mp4", "/srv/nothing.mp4"))
+    workshop.broker.messages.clear()
+    code, said, _ = workshop.deploy(workshop.checkout(), "1.0", config="bad.yaml")
+    assert code == 3, said
+    assert "/srv/nothing.mp4" in said
+    assert workshop.machine.run("cat /opt/edge-app/config/config.yaml") == text
+    told = workshop.broker.wait(lambda m: m["kind"] == "status" and failed(m).get("release") == good)
+    assert "/srv/nothing.mp4" in failed(told)["reason"]
+    workshop.broker.wait(lambda m: m["kind"] == "result" and m["utc"] > told["utc"])
 
 
 def failed(message):

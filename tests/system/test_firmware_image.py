@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from edge_app import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
-import build  # isort: skip  (found through tests.firmware.device)
+import boards  # isort: skip  (found through tests.firmware.device)
+import build  # isort: skip
 import bundle  # isort: skip
 import slots  # isort: skip
 
 pytestmark = pytest.mark.system
 
 NAND_USERDATA = 10 << 20  # the smallest partition that stock boards have
+MODEL = PROJECT / "models/digits"
+BOARD = "rv1106" if "rv1106" in manifests.load(MODEL).targets() else "amd64"
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +34,11 @@ def workshop(tmp_path_factory):
     return folder
 
 
-def image(workshop, kind, partition, size, code=0):
+def image(workshop, kind, partition, size, *more, code=0):
     out = workshop / f"{partition}.{kind}"
     command = [
         PROJECT / "deploy.sh", "--image", kind, "--partition", partition, "--size", str(size), "--out", out,
-        "--board", "amd64",
-        "--no-wheels", "--key", workshop / "key.pem",
+        "--board", BOARD, "--no-wheels", "--key", workshop / "key.pem", *more,
     ]  # fmt: skip
     environment = os.environ | {"PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -79,8 +82,12 @@ def test_userdata_holds_the_installed_release_and_starts(workshop, kind, tmp_pat
 
 
 def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
-    path, _ = image(workshop, kind, "oem", 30 << 20)
+    drivers = tmp_path / "vendor/usr/ko"
+    drivers.mkdir(parents=True)
+    (drivers / "sensor.ko").write_text("the vendor's driver")
+    path, _ = image(workshop, kind, "oem", 30 << 20, "--base", tmp_path / "vendor")
     oem = read_back(kind, path, tmp_path / "back")
+    assert (oem / "usr/ko/sensor.ko").read_text() == "the vendor's driver"
     root, run = tmp_path / "userdata/edge-app", tmp_path / "run"
     environment = os.environ | {
         "EDGE_APP_ROOT": str(root), "EDGE_APP_RUN": str(run), "EDGE_APP_SEED": str(oem / "edge-app/seed"),
@@ -103,5 +110,8 @@ def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
 
 
 def test_what_does_not_fit_twice_is_refused(workshop, kind):
-    _, said = image(workshop, kind, "userdata", 2 << 20, code=2)
+    """One release does fit: that would do until the first update."""
+    holds = sum(len(data) for data, _ in build.release_files(boards.BOARDS[BOARD], MODEL, None, None).values())
+    _, said = image(workshop, kind, "userdata", holds * 3 // 2, code=2)
+    assert "with an update beside it" in said
     assert "expected at most 90 %" in said

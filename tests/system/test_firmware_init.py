@@ -13,6 +13,7 @@ import pytest
 from tests.firmware.device import FIRMWARE, Camera, make_keys
 
 import build  # isort: skip  (found through tests.firmware.device)
+import device  # isort: skip
 
 pytestmark = pytest.mark.system
 
@@ -29,6 +30,7 @@ SILENT = """
 printf '{"verdict": "healthy", "reason": "", "writes": 1}' >"$EDGE_APP_HEALTH"
 sleep 100
 """
+STUBBORN = "trap '' TERM\n" + HEALTHY
 SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)][:1]  # the shell of such boards, else the nearest
 
 
@@ -39,7 +41,7 @@ class Board:
         self.camera = Camera(folder, make_keys(folder / "keys"))
         self.run = folder / "run"
         self.log = (folder / "log").open("w+")
-        self.camera.slots.adopt(FIRMWARE / "updater")
+        device.adopt(self.camera.root, FIRMWARE / "updater")
         self.script = [shutil.which(shell), *(["sh"] if shell == "busybox" else []), FIRMWARE / "S99edge-app"]
         self.environment = os.environ | {
             "EDGE_APP_ROOT": str(self.camera.root), "EDGE_APP_RUN": str(self.run), "EDGE_APP_PYTHON": sys.executable,
@@ -63,6 +65,20 @@ class Board:
             self.process.terminate()
             assert self.process.wait(15) == 0
         self.log.close()
+
+    def command(self, name):
+        done = subprocess.run(
+            [*self.script, name], env=self.environment, check=False, timeout=30, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        return done.stdout
+
+    def alive(self):
+        """Whether a release writes its health file."""
+        path = self.run / "health.json"
+        before = path.read_text() if path.exists() else None
+        time.sleep(0.6)
+        return path.exists() and path.read_text() != before
 
     def said(self):
         return (self.camera.root.parent / "log").read_text()
@@ -103,12 +119,29 @@ def test_a_release_that_falls_silent_is_started_again(board):
     assert "no sign of life for 3 s" in board.said()
 
 
-def test_stopping_ends_the_program_too(board):
-    board.install("1.0", HEALTHY)
+@pytest.mark.parametrize("body", [HEALTHY, STUBBORN], ids=["at once", "when it must"])
+def test_stopping_ends_the_program_too(board, body):
+    board.install("1.0", body)
     board.start()
     board.wait((board.run / "health.json").exists)
-    subprocess.run([*board.script, "stop"], env=board.environment, check=False, timeout=20)
+    board.command("stop")
     board.process.wait(10)
-    before = (board.run / "health.json").read_text()
-    time.sleep(0.6)
-    assert (board.run / "health.json").read_text() == before
+    assert not board.alive()
+
+
+def test_as_a_board_calls_it(board):
+    release = board.install("1.0", HEALTHY)
+    try:
+        board.command("start")
+        board.wait(lambda: board.camera.slots.state().good == release)
+        said = board.command("status")
+        assert "supervisor" in said
+        assert release in said
+        before = (board.run / "supervisor.pid").read_text()
+        board.command("restart")
+        board.wait(lambda: (board.run / "supervisor.pid").exists() and board.alive())
+        assert (board.run / "supervisor.pid").read_text() != before
+    finally:
+        board.command("stop")
+    assert not board.alive()
+    assert "stopped" in board.command("status")

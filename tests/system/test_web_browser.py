@@ -107,7 +107,20 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
             assert await browser.run("document.getElementById('readings').innerText") != ""
             await browser.until("document.querySelectorAll('#health tr').length > 8")
 
+            # Plots: of what there is; reuse as shares of the frames since the poll before.
+            shown = "[...document.querySelectorAll('figure')].filter((f) => !f.hidden).map((f) => f.id)"
+            assert {"plot-stages", "plot-memory", "plot-queue"} <= set(await browser.run(shown))
+            told = (
+                "(state.reuse = {gate: 0, dense: 1}, showState(), state.reuse = {gate: 30, dense: 11}, showState(),"
+                " document.getElementById('plot-reuse').innerText)"
+            )
+            assert re.search(r"nothing 75\s.*all 25\s", await browser.run(told))
+
             # The view's toggles.
+            assert await browser.run("document.getElementById('toggles').innerText.match(/\\w+/g)") == [
+                *("digits", "panel", "scene"),
+                *("meter", "door"),
+            ]
             await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
             empty = (
                 "document.getElementById('marks').getContext('2d').getImageData(0, 0, 640, 360).data.every((v) => !v)"

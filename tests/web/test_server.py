@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import socket
@@ -40,6 +41,7 @@ STATE = {
     "temperature_c": 41.5,
     "latency_s": 0.1,
     "source": {"state": "running", "dropped": 2, "failures": 0},
+    "reuse": {"gate": 5, "dense": 2, "cache_bytes": 0},
     "stages": {"inference": {"p50_ms": 5.0}},
     "publish": {
         "results": 3,
@@ -100,6 +102,7 @@ def test_state_events_snapshots_metrics_and_health(page):
     metrics = ask(page, "/metrics")[2].decode()
     assert 'edge_app_stage_seconds{stage="inference"} 0.005' in metrics
     assert 'edge_app_sink_queued{sink="mqtt"} 4.0' in metrics
+    assert 'edge_app_answers_total{answer="gate"} 5.0' in metrics
     assert "edge_app_temperature_celsius 41.5" in metrics
     assert "edge_app_available_megabytes " not in metrics, "what is unknown is left out"
     assert ask(page, "/healthz")[0] == 200
@@ -135,7 +138,7 @@ def feed(page: Page, until: threading.Event) -> None:
     number = 0
     while not until.wait(0.02):
         number += 1
-        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2")])
+        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2", rule="door")])
 
 
 def test_a_viewer_gets_each_picture_with_its_results(page):
@@ -154,7 +157,7 @@ def test_a_viewer_gets_each_picture_with_its_results(page):
         {"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}
     ]
     assert results["overlay"] == [
-        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False}
+        {"points": [[0.1, 0.1], [0.9, 0.9]], "text": "door: 2", "closed": False, "alert": False, "rule": "door"}
     ]
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
 
@@ -319,3 +322,22 @@ def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
     while threading.active_count() > before and time.monotonic() < end_s:
         time.sleep(0.02)
     assert threading.active_count() == before
+
+
+def test_closing_with_connections_open_leaves_no_task_behind(caplog):
+    """asyncio complains of one in its log, `Task was destroyed but it is pending!`, once it is collected."""
+    running = Page(Web(enabled=True, port=0), subject())
+    requests = (
+        b"",
+        b"GET / HTTP/1.1\r\nHost: loc",
+        b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
+    )
+    with ExitStack() as stack:
+        for request in requests * 10:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10))
+            connection.sendall(request)
+        time.sleep(0.3)  # until they are all in
+        running.close()
+        assert not running._thread.is_alive()
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

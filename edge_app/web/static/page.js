@@ -7,9 +7,9 @@ const TRAIL = 30; // positions of a track that are drawn
 const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]; // Okabe and Ito
 const $ = (id) => document.getElementById(id);
 
-const hidden = new Set(); // heads and rules that are switched off in this view
+const hidden = new Set(); // what is switched off in this view: "head NAME", "rule NAME"
 const trails = new Map(); // track id -> its latest positions, 0..1
-const history = [];
+const history = []; // what the plots show, a point a poll
 const drawn = []; // corners of the shape that is being drawn, 0..1
 let socket = null;
 let last = null; // the latest {result, overlay}
@@ -140,10 +140,11 @@ function mark() {
   pen.lineWidth = 2 * scale;
   pen.font = `${Math.round(12 * scale)}px system-ui, sans-serif`;
   if (last) {
-    Object.entries(last.result.heads).forEach(([name, head], position) => {
-      if (!hidden.has(name)) markHead(pen, head, COLORS[position % COLORS.length], scale);
-    });
-    if (!hidden.has("rules")) for (const shape of last.overlay) markShape(pen, shape, scale);
+    for (const [name, head] of Object.entries(last.result.heads)) {
+      const color = COLORS[Math.max(0, Object.keys(state.heads).indexOf(name)) % COLORS.length]; // as its toggle
+      if (!hidden.has(`head ${name}`)) markHead(pen, head, color, scale);
+    }
+    for (const shape of last.overlay) if (!hidden.has(`rule ${shape.rule}`)) markShape(pen, shape, scale);
   }
   markDrawn(pen, scale);
 }
@@ -154,7 +155,10 @@ function markHead(pen, head, color, scale) {
   for (const { label, score, box, track_id: id, keypoints = [] } of head.detections || []) {
     const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    tag(pen, `${label}${id ? ` #${id}` : ""} ${score.toFixed(2)}`, x1, y1, color, scale);
+    const name = `${label}${id ? ` #${id}` : ""}`;
+    const fits = pen.measureText(`${name} 0.00`).width <= x2 - x1; // or tags of small boxes would hide one another
+    tag(pen, fits ? `${name} ${score.toFixed(2)}` : name, x1, y1, color, scale);
+    if (!fits) tag(pen, score.toFixed(2), x1, y2 + 15 * scale, color, scale);
     for (const [x, y] of keypoints) pen.fillRect(x * width - 2, y * height - 2, 4, 4);
     if (id && trails.has(id)) path(pen, trails.get(id), false);
   }
@@ -211,8 +215,7 @@ function showState() {
   $("headline").textContent = faults.length ? faults.join(" · ") : `${state.model}: camera ${state.source.state}, ${state.backend}`;
   $("headline").className = faults.length ? "bad" : "";
   const queued = state.publish.sinks.reduce((sum, sink) => sum + sink.queued, 0);
-  history.push(Object.fromEntries(Object.entries(state.stages).map(([name, stage]) => [name, stage.p50_ms])));
-  if (history.length > HISTORY) history.shift();
+  const reuse = state.reuse || {};
   rows($("health"), [
     ["frames", state.frames],
     ["dropped / skipped", `${state.source.dropped} / ${state.skipped}`],
@@ -223,12 +226,14 @@ function showState() {
     ["temperature", unit(state.temperature_c, "°C")],
     ["messages queued / lost", `${queued} / ${state.publish.lost}`],
     ...state.publish.sinks.map((sink) => [`sink ${sink.name}`, sink.last_error ? `${sink.sent} sent; ${sink.last_error}` : `${sink.sent} sent`]),
+    ...("cache_bytes" in reuse ? [["feature cache", unit((reuse.cache_bytes / 1e6).toFixed(1), "MB")]] : []),
     ["backend rebuilt", state.rebuilt],
     ["up", unit(Math.round(state.uptime_s), "s")],
     ["version", state.version],
   ]);
   showToggles();
-  plot();
+  remember(queued, reuse);
+  showPlots();
 }
 
 const unit = (value, name) => (value === null ? "unknown" : `${value} ${name}`);
@@ -244,7 +249,8 @@ function rows(table, pairs) {
 }
 
 function showToggles() {
-  const names = [...Object.keys(state.heads), "rules"];
+  const heads = Object.keys(state.heads);
+  const names = [...heads.map((name) => `head ${name}`), ...Object.keys(state.rules).map((name) => `rule ${name}`)];
   if ($("toggles").dataset.names === names.join()) return;
   $("toggles").dataset.names = names.join();
   $("toggles").replaceChildren(
@@ -258,8 +264,8 @@ function showToggles() {
         else hidden.add(name);
         mark();
       });
-      if (name !== "rules") label.style.setProperty("--color", COLORS[position % COLORS.length]);
-      label.append(box, name);
+      if (position < heads.length) label.style.setProperty("--color", COLORS[position % COLORS.length]);
+      label.append(box, name.slice(5));
       return label;
     }),
   );
@@ -267,11 +273,12 @@ function showToggles() {
 }
 
 function showReadings() {
-  const pairs = last.overlay.filter(({ text }) => text).map(({ text }) => ["rule", text]);
+  const pairs = last.overlay.filter(({ text }) => text).map(({ rule, text }) => [rule, text.replace(`${rule}: `, "")]);
   for (const [name, head] of Object.entries(last.result.heads)) {
-    if (head.classification) pairs.push([name, head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-"]);
-    if (head.detections) pairs.push([name, `${head.detections.length} found`]);
-    if (head.segments) pairs.push([name, `${head.segments.length} regions`]);
+    const age = head.age_ms ? `, ${Math.round(head.age_ms)} ms old` : "";
+    if (head.classification) pairs.push([name, (head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-") + age]);
+    if (head.detections) pairs.push([name, `${head.detections.length} found${age}`]);
+    if (head.segments) pairs.push([name, `${head.segments.length} regions${age}`]);
   }
   rows($("readings"), pairs);
 }
@@ -304,30 +311,73 @@ function showEvents(events) {
   if (items.length) $("events").replaceChildren(...items);
 }
 
-function plot() {
-  const canvas = $("plot");
+// ---- Plots: the last minutes, since this page was opened
+
+const ANSWERS = { gate: "nothing", carried: "moved on", heads: "heads only", partial: "in part", dense: "all" };
+
+function remember(queued, reuse) {
+  const answers = Object.fromEntries(Object.entries(ANSWERS).filter(([name]) => name in reuse).map(([name, text]) => [text, reuse[name]]));
+  const before = history.length ? history[history.length - 1].answers : {};
+  const since = Object.entries(answers).map(([name, count]) => [name, Math.max(0, count - (before[name] ?? count))]);
+  const all = since.reduce((sum, [, count]) => sum + count, 0);
+  history.push({
+    answers,
+    stages: Object.fromEntries(Object.entries(state.stages).map(([name, stage]) => [name, stage.p50_ms])),
+    reuse: all ? Object.fromEntries(since.map(([name, count]) => [name, (100 * count) / all])) : {},
+    memory: state.resident_mb === null ? {} : { memory: state.resident_mb },
+    queue: { queued },
+    temperature: state.temperature_c === null ? {} : { hottest: state.temperature_c },
+  });
+  if (history.length > HISTORY) history.shift();
+}
+
+function showPlots() {
+  plot("stages", "ms");
+  plot("reuse", "%", true);
+  plot("memory", "MB");
+  plot("queue", "messages");
+  plot("temperature", "°C");
+}
+
+// One small plot: a line a name, or bands that stand on one another; not shown while there is nothing to show.
+function plot(kind, unitName, stacked = false) {
+  const figure = $(`plot-${kind}`);
+  const points = history.map((point) => point[kind]);
+  const names = [...new Set(points.flatMap(Object.keys))];
+  figure.hidden = !names.length;
+  if (figure.hidden) return;
+  const canvas = figure.querySelector("canvas");
   const pen = canvas.getContext("2d");
-  const names = Object.keys(state.stages);
-  const top = Math.max(1, ...history.flatMap((point) => Object.values(point)));
-  const step = canvas.width / (HISTORY - 1);
+  const top = stacked ? 100 : Math.max(1, ...points.flatMap(Object.values));
+  const [bottom, height] = [canvas.height - 3, canvas.height - 6];
+  const x = (i) => canvas.width - (points.length - 1 - i) * (canvas.width / Math.max(30, points.length - 1));
+  const y = (value) => bottom - (value / top) * height;
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.lineWidth = 2;
+  const base = points.map(() => 0);
   names.forEach((name, position) => {
-    pen.strokeStyle = COLORS[position % COLORS.length];
+    pen.fillStyle = pen.strokeStyle = COLORS[position % COLORS.length];
+    points.forEach((point, i) => {
+      if (!(name in point)) return;
+      if (stacked) pen.fillRect(x(i - 1), y(base[i] + point[name]), x(i) - x(i - 1) + 0.5, y(base[i]) - y(base[i] + point[name]));
+      base[i] += point[name];
+    });
+    if (stacked) return;
     pen.beginPath();
-    history.forEach((point, i) => pen.lineTo(canvas.width - (history.length - 1 - i) * step, canvas.height - 4 - ((point[name] || 0) / top) * (canvas.height - 8)));
+    points.forEach((point, i) => name in point && pen.lineTo(x(i), y(point[name])));
     pen.stroke();
   });
-  $("legend").replaceChildren(
-    ...names.map((name, position) => {
-      const square = document.createElement("span");
+  const latest = points[points.length - 1];
+  const digits = kind === "queue" || top >= 100 ? 0 : 1;
+  figure.querySelector(".legend").replaceChildren(
+    ...names.flatMap((name, position) => {
+      const [label, square] = [document.createElement("span"), document.createElement("span")];
       square.style.color = COLORS[position % COLORS.length];
       square.textContent = "■";
-      const label = document.createElement("span");
-      label.append(square, ` ${name} ${state.stages[name].p50_ms.toFixed(1)}  `);
-      return label;
+      label.append(square, ` ${name} ${name in latest ? latest[name].toFixed(digits) : "-"}`);
+      return [label, "  "];
     }),
-    `top ${top.toFixed(0)} ms`,
+    `of ${top.toFixed(0)} ${unitName}`,
   );
 }
 

@@ -1,6 +1,7 @@
 """onnxruntime that misbehaves as the file in $MISCHIEF says, read at every run of a graph.
 
 `hang`: does not return until the file says something else. `fail`: raises. `fail NAME`: so does the graph of that name.
+`leak`: keeps a megabyte more at every run.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ class Session:
     def __init__(self, session, name):
         self._session = session
         self._name = name
+        self._leaked = []
         self.inputs, self.outputs = session.inputs, session.outputs
 
     def run(self, feeds):
         while told() == "hang":
             time.sleep(0.02)
+        if told() == "leak":
+            self._leaked.append(b"x" * 1_000_000)
         if told() in ("fail", f"fail {self._name}"):
             raise BackendError(f"{self._name}: made to fail")
         return self._session.run(feeds)

@@ -1,0 +1,245 @@
+"""The releases of one device: install, try, keep, take back.
+
+Not here: the bundle's format (bundle.py), the device's own configuration (configuration.py), whether a camera is
+healthy (the release's own health file says it; trial.py follows it).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import bundle
+import configuration
+import device
+import durable
+import state as states
+from bundle import Manifest, Refused
+from state import TRIES, Failure, State, Trial
+
+SPARE_BYTES = 1 << 20
+_MAX_CONFIG = 1 << 20
+
+
+class Slots:
+    """The releases of one device. Each command locks out a second updater.
+
+    spare_bytes: left free beside a new release.
+    """
+
+    def __init__(self, root: Path, boot_id: str, spare_bytes: int = SPARE_BYTES) -> None:
+        self.root = root
+        self._spare_bytes = spare_bytes
+        self._boot_id = boot_id
+        self._state_file = root / "state.json"
+        self._link = root / "current"
+        self._config = root / "config"
+
+    def state(self) -> State:
+        """What state.json says; where it cannot be read, what `current` points to counts as good."""
+        try:
+            return states.read(self._state_file)
+        except FileNotFoundError:
+            reason = ""
+        except ValueError as exc:
+            reason = str(exc)
+        running = self._running()
+        good = running if self._whole(running) else None
+        return State(good=good, failed=Failure(running, reason) if reason else None)
+
+    def install(self, file: Path, config: Path | None = None) -> tuple[str, str]:
+        """Verify a bundle and put it on trial from the next start on, the one that is good already too.
+
+        config: the device's own configuration, tried with it. Returns the release's name, and a line to print. Raises
+        Refused; then nothing has changed.
+        """
+        with durable.locked(self.root), _opened(file) as opened:
+            state, board = self.state(), device.read(self.root).board
+            found = bundle.open_signed(opened, sorted((self.root / "keys").glob("*.pem")))
+            self._check_fits(found.manifest, board, state)
+            release = found.manifest.release
+            bundle.verify_payload(found)
+            offered = _read(config) if config else None
+            self._make_room(found.manifest, state)
+            if not self._whole(release):
+                self._unpack(found)
+            configuration.settle(self._config, state)
+            if offered is not None:
+                configuration.offer(self._config, release, offered)
+            self._write(replace(state, trial=Trial(release), failed=None))
+            return release, f"{release} will be tried at the next start"
+
+    def boot(self, report: str = "") -> tuple[str, str]:
+        """Choose the release of this start, and count it where it is on trial.
+
+        report: what the last start said of its health, for the reason of a failure. Returns the release's name, and a
+        line for the log. Raises Refused where there is none.
+        """
+        try:
+            with durable.locked(self.root):
+                return self._choose(report)
+        except OSError as exc:  # the disk is full or read-only: a camera that sees is worth more than the count
+            running = self._running()
+            if not self._whole(running):
+                raise
+            return running, f"{exc}; starting {running} all the same"
+
+    def mark_good(self) -> str:
+        """Keep the release that is on trial. Raises Refused where none is."""
+        with durable.locked(self.root):
+            state = self.state()
+            if state.trial is None or state.trial.boot_id is None:
+                raise Refused("no started release is on trial; expected one")
+            release = state.trial.release
+            previous = state.good if state.good != release else state.previous
+            kept = State(good=release, previous=previous)
+            self._write(kept)
+            configuration.settle(self._config, kept)
+            return release
+
+    def rollback(self, reason: str) -> str | None:
+        """Go back, from the next start on: end a trial, else exchange good and previous.
+
+        Returns the release that will run; None where there is none to go back to, and nothing was changed.
+        """
+        with durable.locked(self.root):
+            state = self.state()
+            if state.trial:
+                back = state.good
+                failed = Failure(state.trial.release, reason)
+                after = replace(state, trial=None, failed=failed)
+            else:
+                back = state.previous
+                failed = Failure(state.good or "", reason)
+                after = State(good=back, previous=None, failed=failed)
+            if back is None or not self._whole(back):
+                if state.trial:
+                    self._write(replace(state, failed=failed))
+                return None
+            self._write(after)
+            return back
+
+    def _choose(self, report: str) -> tuple[str, str]:
+        state, told = self.state(), ""
+        if state.trial:
+            state, told = self._count_start(state, state.trial, report)
+            self._write(state)
+        chosen = state.chosen
+        if chosen is None or not self._whole(chosen):
+            raise Refused(f"{self.root}: no release is installed; expected `install BUNDLE` first")
+        if self._running() != chosen:
+            self._exchange_config(self._running(), chosen)
+        configuration.settle(self._config, state)
+        if state.trial:
+            configuration.take(self._config, chosen)
+        if self._running() != chosen:
+            durable.point(self._link, f"releases/{chosen}")
+        return chosen, told or f"starting {chosen}"
+
+    def _running(self) -> str:
+        """The release that the last start chose; empty before the first one."""
+        return self._link.readlink().name if self._link.is_symlink() else ""
+
+    def _whole(self, release: str) -> bool:
+        named = release and "/" not in release and not release.endswith(durable.UNFINISHED)
+        return bool(named) and (self.root / "releases" / release / bundle.MANIFEST).is_file()
+
+    def _manifest(self, release: str) -> Manifest | None:
+        if not self._whole(release):
+            return None
+        return bundle.parse((self.root / "releases" / release / bundle.MANIFEST).read_bytes())
+
+    def _check_fits(self, manifest: Manifest, board: str, state: State) -> None:
+        """Raises Refused for another board, an older version, or one that cannot follow what is here."""
+        if manifest.board != board:
+            raise Refused(f"made for the board {manifest.board}; this device is {board}")
+        good = self._manifest(state.good or "")
+        if good is None:
+            return
+        here, new = bundle.version_key(good.version), bundle.version_key(manifest.version)
+        if new < here and not manifest.allow_older:
+            raise Refused(f"version {manifest.version} is older than {good.version}; expected one as new")
+        if here < bundle.version_key(manifest.minimum_version):
+            raise Refused(f"needs at least version {manifest.minimum_version} here; found {good.version}")
+
+    def _make_room(self, manifest: Manifest, state: State) -> None:
+        """Remove what no start can choose any more. Raises Refused where the release still does not fit."""
+        releases = self.root / "releases"
+        durable.make_folders(releases)
+        running = self._running()  # its program may still be reading from it
+        for folder in sorted(releases.iterdir()):
+            if folder.name not in (state.good, running, manifest.release):
+                if state.trial and folder.name == state.trial.release:
+                    self._write(replace(state, trial=None))
+                durable.remove_tree(folder)
+        free = os.statvfs(releases)
+        room = free.f_bavail * free.f_frsize - self._spare_bytes
+        if manifest.unpacked_bytes > room and not self._whole(manifest.release):
+            raise Refused(f"needs {manifest.unpacked_bytes:,} bytes; found {max(room, 0):,} free in {releases}")
+
+    def _unpack(self, found: bundle.Bundle) -> None:
+        folder = self.root / "releases" / found.manifest.release
+        staging = folder.with_name(folder.name + durable.UNFINISHED)
+        if folder.exists():  # not whole: a disk that lost files
+            durable.remove_tree(folder)
+        try:
+            bundle.unpack(found, staging)
+        except (OSError, Refused) as exc:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise Refused(f"{staging}: {exc}") from exc
+        staging.rename(folder)
+        durable.sync_folder(folder.parent)
+
+    def _count_start(self, state: State, trial: Trial, report: str) -> tuple[State, str]:
+        """The state after one more start of a release on trial, and what to log."""
+        if trial.boot_id not in (None, self._boot_id):
+            reason = "the camera restarted while it was on trial"
+        elif not trial.tries_left:
+            reason = f"{TRIES} starts, and none of them healthy" + (f": {report}" if report else "")
+        elif not self._whole(trial.release):
+            reason = "its folder is not there"
+        else:
+            left = trial.tries_left - 1
+            return replace(state, trial=Trial(trial.release, left, self._boot_id)), (
+                f"starting {trial.release} on trial, {left} more starts allowed"
+            )
+        if state.good is None or not self._whole(state.good):
+            again = Trial(trial.release, TRIES - 1, self._boot_id)
+            return replace(state, trial=again), f"{trial.release}: {reason}; there is none to go back to"
+        failed = Failure(trial.release, reason)
+        return replace(state, trial=None, failed=failed), f"{trial.release}: {reason}; going back to {state.good}"
+
+    def _exchange_config(self, old: str, new: str) -> None:
+        before, after = self._manifest(old), self._manifest(new)
+        if before is not None and after is not None:
+            here, there = before.schemas.get("config", 1), after.schemas.get("config", 1)
+            configuration.exchange(self._config, here, there)
+
+    def _write(self, state: State) -> None:
+        states.write(self._state_file, state)
+
+
+def _read(config: Path) -> bytes:
+    try:
+        with config.open("rb") as file:
+            data = file.read(_MAX_CONFIG + 1)
+    except OSError as exc:
+        raise Refused(f"{config}: cannot be read: {exc.strerror}") from exc
+    if not 0 < len(data) <= _MAX_CONFIG:
+        raise Refused(f"{config}: found {len(data):,} bytes; expected a configuration of 1 to {_MAX_CONFIG:,}")
+    return data
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except OSError as exc:
+        raise Refused(f"cannot be read: {exc.strerror}") from exc
+    with file:
+        yield file
