@@ -159,7 +159,7 @@ def _package() -> Iterator[tuple[str, bytes]]:
     for path in sorted((PROJECT / "edge_app").rglob("*")):
         name = path.relative_to(PROJECT)
         hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and name.parts[1] not in HOST_ONLY and path.suffix != ".md":
+        if path.is_file() and not hidden and name.parts[1] not in HOST_ONLY and path.suffix not in (".md", ".png"):
             yield name.as_posix(), path.read_bytes()
 
 
