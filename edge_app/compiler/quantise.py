@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +51,7 @@ def quantised(net: Net, found: Ranges) -> Net:
     names = {f"{n.op}_{n.outputs[0]}" for n in net.nodes}  # as Net.to_model names nodes
     data = {name: (np.float32(r.low), np.float32(r.high)) for name, r in _complete(net, found).items()}
     options = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
-    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime reports through the root logger
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of numpy, inside onnxruntime's quantiser, about scales of constant tensors
+    with _quiet():
         try:
             quantizer = QDQQuantizer(
                 model, True, False, QuantType.QInt8, QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, data),
@@ -64,6 +63,20 @@ def quantised(net: Net, found: Ranges) -> Net:
     made = from_model(result, net.name)
     made.declared = values
     return made
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep onnxruntime's quantiser from talking: through the root logger, and numpy's warnings of constant tensors."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
 
 
 def choose(
