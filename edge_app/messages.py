@@ -80,16 +80,7 @@ class Encoder:
 
     def event(self, seq: int, event: Event, stamp: Stamp, source: str) -> Message:
         """Something that began, changed or ended. stamp: when this message's change happened."""
-        body: dict[str, JsonValue] = {
-            "source": source,
-            "type": event.type,
-            "event_id": event.event_id,
-            "rule": event.rule,
-            "rule_type": event.rule_type,
-            "start": rfc3339(event.start_utc_ns),
-            "end": None if event.end_utc_ns is None else rfc3339(event.end_utc_ns),
-            "value": event.value,
-        }
+        body: dict[str, JsonValue] = {"source": source, **event_fields(event)}
         return self._message(seq, "event", stamp, body)
 
     def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue]) -> Message:
@@ -135,6 +126,19 @@ class Encoder:
         if second != self._second:
             self._second, self._second_text = second, rfc3339(utc_ns)[: -len(".000Z")]
         return f"{self._second_text}.{rest_ns // 1_000_000:03d}Z"
+
+
+def event_fields(event: Event) -> dict[str, JsonValue]:
+    """An event as it is published, without the envelope."""
+    return {
+        "type": event.type,
+        "event_id": event.event_id,
+        "rule": event.rule,
+        "rule_type": event.rule_type,
+        "start": rfc3339(event.start_utc_ns),
+        "end": None if event.end_utc_ns is None else rfc3339(event.end_utc_ns),
+        "value": event.value,
+    }
 
 
 def decode(payload: bytes) -> Message:

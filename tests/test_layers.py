@@ -17,7 +17,7 @@ LAYER = {
     2: "geometry preprocess network inference cascade tracking rules publish capture stillness timing worker reuse web "
     "outbox delivery changes engine faults ladder sensors notify logs control snapshots heap",
     3: "pipeline draw",
-    4: "cli daemon proof replay check doctor",
+    4: "cli host_cli arguments daemon proof replay check doctor",
 }
 LAYER_OF = {name: layer for layer, names in LAYER.items() for name in names.split()}
 HOST_ONLY = ("compiler", "bench")
@@ -67,8 +67,8 @@ def test_a_module_imports_only_from_its_own_layer_or_below(path: Path):
     for name, at_module_level in imported(path):
         target = name.split(".")[1] if "." in name else name
         if target in HOST_ONLY:
-            assert own == "cli", f"{path.name} imports {name}, which a device does not have"
-            assert not at_module_level, f"cli imports {name} when it is itself imported"
+            assert own == "host_cli", f"{path.name} imports {name}, which a device does not have"
+            assert not at_module_level, f"host_cli imports {name} when it is itself imported"
         elif target != "__version__":
             assert layer(name) is not None, f"{name} stands in no layer: add it to this test"
             assert layer(name) <= layer(own), f"{path.name} (layer {layer(own)}) imports {name} (layer {layer(name)})"

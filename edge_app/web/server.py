@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from edge_app.analytics import Overlay
 from edge_app.errors import ConfigError
 from edge_app.frame import Event, Frame, JsonValue
-from edge_app.messages import Labels, rfc3339
+from edge_app.messages import Labels, event_fields
 from edge_app.service_blocks import Web
 from edge_app.web import metrics
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
@@ -235,7 +235,8 @@ class Page:
 
     async def _events(self, _request: web.Request) -> web.StreamResponse:
         taken = self._subject.snapshots()
-        return self._web.json_response([_as_json(event, event.event_id in taken) for event in self._subject.events()])
+        events = self._subject.events()
+        return self._web.json_response([event_fields(e) | {"snapshot": e.event_id in taken} for e in events])
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         jpeg = self._subject.snapshot(request.match_info["event_id"])
@@ -290,16 +291,3 @@ async def _send(socket: web.WebSocketResponse, results: str, jpeg: bytes) -> Non
 
 def _retry(exc: web.HTTPException) -> dict[str, str]:
     return {name: exc.headers[name] for name in ("Retry-After", "Allow") if name in exc.headers}
-
-
-def _as_json(event: Event, has_snapshot: bool) -> dict[str, JsonValue]:
-    return {
-        "type": event.type,
-        "event_id": event.event_id,
-        "rule": event.rule,
-        "rule_type": event.rule_type,
-        "start": rfc3339(event.start_utc_ns),
-        "end": None if event.end_utc_ns is None else rfc3339(event.end_utc_ns),
-        "value": event.value,
-        "snapshot": has_snapshot,
-    }
