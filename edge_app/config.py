@@ -1,32 +1,39 @@
 """config.yaml -> Config: frozen dataclasses, every check, every mistake with its line.
 
 Blocks stand in pipeline order. A plug-in's own options are the keyword arguments of its constructor (registry.py);
-what every plug-in of a kind shares is a dataclass here. Not here: how YAML is read (options.py), what a model holds
-(manifest.py).
+what every plug-in of a kind shares is a dataclass (blocks.py). Not here: how YAML is read (options.py), what a model
+holds (manifest.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 
 from edge_app import manifest as manifests
 from edge_app import registry
+from edge_app.blocks import (
+    Device,
+    Head,
+    HeadCommon,
+    Model,
+    Outbox,
+    Plugin,
+    Publish,
+    SinkCommon,
+    Source,
+    SourceCommon,
+)
 from edge_app.document import Problems, describe, entries, load_yaml, nearest
 from edge_app.errors import ConfigError, ModelError, OptionError
 from edge_app.manifest import Manifest
 from edge_app.options import (
     WRONG,
-    Fraction,
-    Point,
-    Positive,
-    Range,
-    Seconds,
     options_of,
     read_dataclass,
     read_options,
@@ -36,117 +43,8 @@ from edge_app.rule_blocks import Rule, RuleCommon, Track, check_rules, check_tra
 from edge_app.service_blocks import Degrade, Snapshots, Web, check_web
 from edge_app.shapes import polygon_of
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address.
-
-    commit_sink: the sink that must have acknowledged before the updater keeps a new release; "": none must.
-    """
-
-    id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
-    state_dir: Path = Path("state")
-    commit_sink: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceCommon:
-    """What every source has: the picture is rotated, flipped, cropped and masked, in this order.
-
-    rotate: degrees clockwise. crop: x1, y1, x2, y2 and mask: polygons painted black, both 0..1 of the picture at that
-    point. connect `required`: end when the camera is absent at start; `retry`: wait for it.
-    """
-
-    type: str
-    name: str = "camera"
-    rotate: Literal[0, 90, 180, 270] = 0
-    flip: Literal["none", "horizontal", "vertical"] = "none"
-    crop: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
-    mask: tuple[tuple[Point, ...], ...] = ()
-    connect: Literal["required", "retry"] = "required"
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """A plug-in to build: its type and its own options. where: `config.yaml:14`, for messages.
-
-    name: of a sink or rule, where it has one of its own.
-    """
-
-    type: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    where: str = ""
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The source block: what every source has, and the plug-in."""
-
-    common: SourceCommon
-    plugin: Plugin
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """The model folder and the engine. threads: of onnxruntime; NPUs have none.
-
-    precision: which of the model's files onnxruntime runs; an NPU runs what it was compiled for.
-    deadline_s: what one inference may take; one that takes longer hangs, and its backend is built anew.
-    """
-
-    path: Path
-    backend: str = "auto"
-    threads: Positive = 1
-    precision: Literal["float", "int8"] = "float"
-    deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class HeadCommon:
-    """When a head runs. every_s: at most this often; between, its last result stands, with its age.
-
-    on_change: with `reuse`, not while nothing that it looks at has changed. max_age_s: nothing that its result rests on
-    is older; null: as in `reuse`.
-
-    ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
-    priority: where less must be done, heads of a lower one are left out first.
-    """
-
-    enabled: bool = True
-    every_s: Seconds = 0.0
-    on_change: bool = True
-    max_age_s: Annotated[float, Range(0.1)] | None = None
-    ignore: tuple[tuple[Point, ...], ...] = ()
-    priority: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One head that runs: its schedule, and its family's options from the manifest with the config's on top."""
-
-    common: HeadCommon
-    options: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """results: every frame's, those that differ from the last one published, or one every N seconds."""
-
-    results: Literal["on_change", "all", "none"] | Annotated[float, Range(0.001)] = "on_change"
-    status_every_s: Seconds = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outbox:
-    """What is kept for sinks that are away (outbox/), on disk and, where the disk refuses, in memory.
-
-    max_message_kb: a message above it is not accepted, only counted.
-    """
-
-    max_mb: Annotated[float, Range(1, 4096)] = 64.0
-    max_memory_mb: Annotated[float, Range(0.05, 256)] = 4.0
-    max_message_kb: Annotated[float, Range(1, 4096)] = 256.0
+__all__ = ["BLOCKS", "Config", "Device", "Head", "HeadCommon", "Model", "Outbox", "Plugin", "Publish", "Source"]
+__all__ += ["SourceCommon", "from_url", "load", "load_device"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +104,6 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
     for key, _ in root.value if root else ():
         if key.value not in BLOCKS:
             problems.add(key, f"unknown block '{key.value}'{nearest(key.value, BLOCKS)}")
-    device = read_dataclass(blocks.get("device"), Device, "device", problems)
-    if device is not WRONG and not _DEVICE_ID.fullmatch(device.id):
-        problems.add(
-            entries(blocks["device"])["id"], f"device.id: found '{device.id}'; expected 1 to 64 of A-Z a-z 0-9 . _ -"
-        )
     source_block = from_url(source) if source else _read_source(blocks.get("source"), problems)
     model_block, manifest = _read_model(blocks.get("model"), model, problems)
     heads = _read_heads(blocks.get("heads"), manifest, model is not None, problems) if manifest else {}
@@ -222,11 +115,7 @@ def load(path: Path, *, source: str | None = None, model: Path | None = None) ->
     publish = read_dataclass(blocks.get("publish"), Publish, "publish", problems)
     outbox = read_dataclass(blocks.get("outbox"), Outbox, "outbox", problems)
     sinks = _read_sinks(blocks.get("sinks"), problems)
-    if device is not WRONG and device.commit_sink not in ("", *(sink.name for sink in sinks)):
-        found = f"device.commit_sink: there is no sink '{device.commit_sink}'"
-        problems.add(
-            entries(blocks["device"])["commit_sink"], found + nearest(device.commit_sink, [s.name for s in sinks])
-        )
+    device = _read_device(blocks.get("device"), [sink.name for sink in sinks], problems)
     reuse = read_reuse(blocks.get("reuse"), problems)
     degrade, snapshots, web = (
         read_dataclass(blocks.get(name), schema, name, problems)
@@ -283,6 +172,21 @@ def from_url(text: str) -> Source:
         type_ = "images" if Path(text).is_dir() else "video"
         options = {"path": Path(text)}
     return Source(SourceCommon(type_), Plugin(type_, options, "--source"))
+
+
+def _read_device(node: yaml.Node | None, sinks: Collection[str], problems: Problems) -> Device:
+    """sinks: their names."""
+    device = read_dataclass(node, Device, "device", problems)
+    if device is WRONG:
+        return Device()
+    assert isinstance(device, Device)
+    if not _DEVICE_ID.fullmatch(device.id):
+        found = f"device.id: found '{device.id}'; expected 1 to 64 of A-Z a-z 0-9 . _ -"
+        problems.add(entries(node)["id"], found)
+    if device.commit_sink not in ("", *sinks):
+        found = f"device.commit_sink: there is no sink '{device.commit_sink}'"
+        problems.add(entries(node)["commit_sink"], found + nearest(device.commit_sink, sinks))
+    return device
 
 
 def _read_source(node: yaml.Node | None, problems: Problems) -> Source | None:
@@ -378,7 +282,7 @@ def _read_sinks(node: yaml.Node | None, problems: Problems) -> tuple[Plugin, ...
         return ()
     sinks: dict[str, Plugin] = {}
     for i, child in enumerate(node.value):
-        read = _read_plugin(child, "sinks", f"sinks[{i}]", _SinkCommon, problems)
+        read = _read_plugin(child, "sinks", f"sinks[{i}]", SinkCommon, problems)
         if read is None:
             continue
         common, plugin = read
@@ -387,14 +291,6 @@ def _read_sinks(node: yaml.Node | None, problems: Problems) -> tuple[Plugin, ...
             problems.add(child, f"sinks[{i}]: a second sink '{name}'; give each a name of its own")
         sinks[name] = replace(plugin, name=name)
     return tuple(sinks.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _SinkCommon:
-    """name: what the sink's place in the outbox is kept under; its type where none is given."""
-
-    type: str
-    name: str = ""
 
 
 def _read_plugin(
