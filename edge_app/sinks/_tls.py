@@ -40,12 +40,13 @@ def explain(exc: OSError, host: str, port: int, clock: Clock) -> str:
     where = f"{host}:{port}"
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return f"{where}: {_reason(exc)}"
+    today = rfc3339(clock.utc_ns())[:10]  # no more of it: what reads the same as before is logged once
     if exc.verify_code == _NOT_YET_VALID and not clock.synced():
-        return f"{where}: its certificate is not yet valid: the clock here is not set yet ({rfc3339(clock.utc_ns())})"
+        return f"{where}: its certificate is not yet valid: the clock here is not set yet ({today})"
     if exc.verify_code == _NOT_YET_VALID:
-        return f"{where}: its certificate is not yet valid; the clock here says {rfc3339(clock.utc_ns())}"
+        return f"{where}: its certificate is not yet valid; the clock here says {today}"
     if exc.verify_code == _EXPIRED:
-        return f"{where}: its certificate has expired; the clock here says {rfc3339(clock.utc_ns())}"
+        return f"{where}: its certificate has expired; the clock here says {today}"
     if exc.verify_code in _WRONG_HOST:
         return f"{where}: its certificate is for another host"
     return f"{where}: its certificate is not trusted: {exc.verify_message}"

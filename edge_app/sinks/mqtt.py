@@ -56,7 +56,7 @@ class Sink:
         self._address = (host, port or (8883 if tls else 1883))
         for name, text in (("prefix", prefix), ("discovery_prefix", discovery_prefix)):
             if any(not _is_level(level) for level in text.split("/")) or text.startswith("$"):
-                raise ConfigError(f"{name}: found '{text}'; expected topic levels without + # NUL or a leading $")
+                raise ConfigError(f"{name}: found {text!r}; expected topic levels without + # NUL or a leading $")
         for rule in context.rules:
             if not _is_level(rule):
                 raise ConfigError(f"rule '{rule}': expected a name without + # / NUL: it is a part of a topic")

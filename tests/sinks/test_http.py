@@ -354,7 +354,7 @@ def test_a_clock_that_is_not_set_is_told_apart(message, secure, certificates):
     from edge_app.sinks import SinkContext
 
     sink = Sink(SinkContext("cam-1", "sink", ClipClock()), url=secure("future"), ca=certificates / "ca.pem")
-    with pytest.raises(SinkError, match=r"the clock here is not set yet \(1970-01-01T00:00:00.000Z\)"):
+    with pytest.raises(SinkError, match=r"the clock here is not set yet \(1970-01-01\)$"):
         sink.send([message(1)])
 
 
