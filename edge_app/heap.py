@@ -1,8 +1,8 @@
 """The C library's heap, kept small over years: fewer arenas, and what is free given back.
 
 glibc gives threads arenas of their own. A backend or camera that is made anew brings a new thread, which leaves holes
-in another arena: twenty rebuilds and five lost cameras cost 3.5 MB so. Where the C library knows neither (musl, uClibc)
-these functions do nothing. Not here: a limit to what is used, and what happens beyond it (daemon.py).
+in another arena: over the 30,000 frames of tests/system/soak.py what lies free in them grew from 1.2 to 4.4 MB. Where
+the C library knows neither (musl, uClibc) these functions do nothing. Not here: a limit to what is used, and what happens beyond it (daemon.py).
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ Dirty = dict[str, list[Box]]
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """How changes are followed. share: how far, of how far they can reach. tolerance: what ends them, in shares of a
+    """How changes are followed.
 
-    map's root mean square.
+    share: how far, of how far they can reach, 0..1. tolerance: what ends them, in shares of a map's root mean square.
     """
 
     share: float

@@ -23,9 +23,10 @@ _IMAGE = Extent(1, 0, 0, 3)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far a step looks, in pixels. spread: a change of an input box moves outputs so far before and behind it;
+    """How far a step looks, in pixels of the model's input.
 
-    halo: an output box needs inputs so far before and behind it.
+    spread: a change of an input box moves outputs so far before and behind it. halo: an output box needs inputs so far
+    before and behind it.
     """
 
     spread: tuple[int, int]
