@@ -2,7 +2,8 @@
 
 glibc gives threads arenas of their own. A backend or camera that is made anew brings a new thread, which leaves holes
 in another arena: over the 30,000 frames of tests/system/soak.py what lies free in them grew from 1.2 to 4.4 MB. Where
-the C library knows neither (musl, uClibc) these functions do nothing. Not here: a limit to what is used, and what happens beyond it (daemon.py).
+the C library knows neither (musl, uClibc) these functions do nothing. Not here: a limit to what is used, and what
+happens beyond it (daemon.py).
 """
 
 from __future__ import annotations

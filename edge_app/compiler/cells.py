@@ -22,9 +22,10 @@ _AFTER_ROWS = frozenset(("Sigmoid", "Identity", "Clip", "Exp", "Relu", "HardSigm
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One output. stride: pixels from cell to cell. reach: by input, the first pixels of the cells that a cell needs,
+    """One output.
 
-    at least and at most, relative to its own first pixel.
+    stride: pixels from cell to cell. reach: by input, the first pixels of the cells that a cell needs, at least and at
+    most, relative to its own first pixel.
     """
 
     stride: Fraction
