@@ -16,7 +16,7 @@ from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference import Inference
 from edge_app.timing import StageTimer
-from edge_app.worker import Worker
+from edge_app.worker import Inline, Worker
 
 _LOG = logging.getLogger(__name__)
 _MAX_HANGING = 3  # threads left behind; each may hold a model's memory, so beyond only a new process helps
@@ -47,7 +47,8 @@ class Engine:
     """One frame at a time through the model. Used by one thread.
 
     open_model: builds the model; called at once, where it raises EdgeError, and again after each failure.
-    deadline_s: what one inference may take. None: failures are raised and nothing is rebuilt, as a replay needs it.
+    deadline_s: what one inference may take. None: it may take any time, on the caller's thread; failures are raised
+    and nothing is rebuilt, as a replay needs it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Engine:
         self._timer = timer
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
-        self._hanging: list[Worker[Frame, Frame]] = []
+        self._hanging: list[Worker[Frame, Frame] | Inline[Frame, Frame]] = []
         self._wanted: dict[str, bool] = {}
         self._shed: frozenset[str] = frozenset()
         self._inference: Inference | None = None
@@ -182,7 +183,11 @@ class Engine:
 
     def _start(self, inference: Inference | None) -> None:
         self._model = _Model(self._reopen, inference, self._timer)
-        self._worker: Worker[Frame, Frame] = Worker(self._model, "inference", finish=self._model.close)
+        self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
+            Inline(self._model, finish=self._model.close)
+            if self._deadline_s is None
+            else Worker(self._model, "inference", finish=self._model.close)
+        )
 
     def _reopen(self) -> Inference:
         """Build the model anew, on the inference thread, with the heads switched as they are wanted."""
