@@ -69,8 +69,9 @@ class Extent:
 class Backbone:
     """The shared part. features: what the heads take, by tensor name.
 
-    graphs: in order; each takes the image or maps of those before it. extents: by tensor name, of every map that a
-    graph gives; one that depends on the whole picture has none.
+    graphs: in order; each takes the image or maps of those before it. Where a target has no file for a later one, its
+    graphs before that do the work: engines that cannot run a part of a picture need no more than one graph. extents: by
+    tensor name, of every map that a graph gives; one that depends on the whole picture has none.
     """
 
     graphs: tuple[dict[str, str], ...]
@@ -209,16 +210,27 @@ class Manifest:
             )
         return Graph(self.folder / files[target], self.sha256.get(files[target]))
 
+    def backbone_graphs(self, target: str) -> list[Graph]:
+        """The backbone's files for a target, in order; [] without a backbone. Raises ModelError where there is none."""
+        if self.backbone is None:
+            return []
+        first, *later = self.backbone.graphs
+        return [self.graph(first, target), *(self.graph(files, target) for files in later if target in files)]
+
     def targets(self) -> set[str]:
-        """The targets for which every graph has a file."""
-        return set.intersection(*(set(graph) for graph in self._graphs()))
+        """The targets for which the model has all of its files."""
+        first = self.backbone.graphs[:1] if self.backbone else ()
+        return set.intersection(*(set(graph) for graph in (*first, *self._head_graphs())))
 
     def files(self) -> list[str]:
         """Every file that the manifest names, in its order."""
         return list(dict.fromkeys(name for graph in (*self._graphs(), self.fused) for name in graph.values()))
 
     def _graphs(self) -> list[Mapping[str, str]]:
-        return [*(self.backbone.graphs if self.backbone else ()), *(h.graph for h in self.heads.values() if h.graph)]
+        return [*(self.backbone.graphs if self.backbone else ()), *self._head_graphs()]
+
+    def _head_graphs(self) -> list[Mapping[str, str]]:
+        return [head.graph for head in self.heads.values() if head.graph]
 
     def of_target(self, target: str) -> list[str]:
         """The files that are loaded for a target: backbone and heads, in order."""
@@ -325,10 +337,25 @@ def _check_files(file: _File, root: yaml.MappingNode, problems: Problems) -> Non
     for name in [name for graph in (*graphs, file.fused) for name in graph.values()] + list(file.sha256):
         if not _inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
+    _check_targets(file, root, problems)
     named = {name for graph in (*graphs, file.fused) for name in graph.values()}
     if file.sha256:
         for name in sorted(named - set(file.sha256)):
             problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")
+
+
+def _check_targets(file: _File, root: yaml.MappingNode, problems: Problems) -> None:
+    """A target's part of the backbone begins with the first graph."""
+    if file.backbone is None:
+        return
+    if not file.backbone.graphs:
+        problems.add(entries(root)["backbone"], "backbone.graphs: found none; expected at least one graph")
+        return
+    first, *later = file.backbone.graphs
+    for target in sorted({target for graph in later for target in graph} - set(first)):
+        problems.add(
+            entries(root)["backbone"], f"backbone.graphs: '{target}' has no file in the first graph; expected one there"
+        )
 
 
 def _check_wiring(file: _File, node: yaml.Node, problems: Problems) -> None:

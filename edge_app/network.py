@@ -99,8 +99,7 @@ class Network:
         if backbone is None:
             return []
         sessions: list[Session] = []
-        for position, files in enumerate(backbone.graphs):
-            graph = self._manifest.graph(files, self._backend.target)
+        for position, graph in enumerate(self._manifest.backbone_graphs(self._backend.target)):
             session = self._backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
             stack.callback(session.close)
             if position == 0:

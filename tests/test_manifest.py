@@ -34,6 +34,19 @@ def test_a_hand_written_file_needs_input_graph_family_and_labels_only(tmp_path: 
     assert loaded.targets() == {"onnx"}
 
 
+def test_a_target_may_have_the_backbone_in_fewer_graphs(tmp_path: Path):
+    graphs = "[{onnx: b0.onnx, rv1106: b.rknn, int8: b0.int8.onnx}, {onnx: b1.onnx}]"
+    head = "{family: classify, inputs: [c8], graph: {onnx: a.onnx, rv1106: a.rknn}, labels: [cat, dog]}"
+    text = INPUT + f"backbone: {{graphs: {graphs}, features: [c8]}}\nheads: {{a: {head}}}"
+    loaded = manifest.load(write(tmp_path, text))
+    assert loaded.targets() == {"onnx", "rv1106"}
+    assert [graph.path.name for graph in loaded.backbone_graphs("onnx")] == ["b0.onnx", "b1.onnx"]
+    assert [graph.path.name for graph in loaded.backbone_graphs("rv1106")] == ["b.rknn"]
+    assert loaded.of_target("rv1106") == ["b.rknn", "a.rknn"]
+    with pytest.raises(ModelError, match="none for 'rk3588'"):
+        loaded.backbone_graphs("rk3588")
+
+
 def test_the_shipped_model_lists_the_hash_of_every_file():
     loaded = manifest.load(PROJECT / "models/digits")
     assert set(loaded.files()) <= set(loaded.sha256)
@@ -74,6 +87,15 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
         (
             INPUT + "backbone: {graphs: [{onnx: b.onnx}], features: [c8]}\nheads: {a: {" + HEAD + ", inputs: [c9]}}",
             "5: heads.a.inputs: the backbone has no feature 'c9'; expected one of: c8",
+        ),
+        (
+            INPUT + "backbone: {graphs: [{onnx: b.onnx}, {onnx: c.onnx, npu: c.rknn}], features: [c8]}\n"
+            "heads: {a: {" + HEAD + ", inputs: [c8]}}",
+            "4: backbone.graphs: 'npu' has no file in the first graph; expected one there",
+        ),
+        (
+            INPUT + "backbone: {graphs: [], features: [c8]}\nheads: {a: {" + HEAD + ", inputs: [c8]}}",
+            "4: backbone.graphs: found none; expected at least one graph",
         ),
         (
             INPUT + "heads: {a: {family: classify, graph: {onnx: ../../etc/passwd}}}",

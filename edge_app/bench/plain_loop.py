@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from edge_app.bench.pipeline import Plan, Sample
 from edge_app.boxes import fit
 from edge_app.errors import EdgeError
 from edge_app.frame import UInt8
-from edge_app.manifest import HeadSpec, Manifest, TensorSpec
+from edge_app.manifest import Graph, HeadSpec, Manifest, TensorSpec
 
 Outputs = dict[str, NDArray[Any]]
 SCORE, NMS_IOU = 0.4, 0.45
@@ -118,7 +118,7 @@ def _frames(plan: Plan, timer: _Timer) -> Iterator[UInt8]:
 
 
 def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str, Outputs]]:
-    """The backbone and every head, straight on onnxruntime: an input tensor -> outputs by head and tensor name."""
+    """The whole model straight on onnxruntime, in one graph where it has one: tensor -> outputs by head and name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -126,12 +126,14 @@ def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str,
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
 
-    def load(files: Mapping[str, str]) -> Any:
-        path = str(model.graph(files, "onnx").path)
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    def load(graph: Graph) -> Any:
+        return onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
 
-    backbone = [load(files) for files in (model.backbone.graphs if model.backbone else ())]
-    heads = {name: load(spec.graph) for name, spec in model.heads.items() if spec.graph}
+    if "onnx" in model.fused:
+        fused = load(model.graph(model.fused, "onnx"))
+        return lambda tensor: _by_head(_run(fused, {}, tensor))
+    backbone = [load(graph) for graph in model.backbone_graphs("onnx")]
+    heads = {name: load(model.graph(spec.graph, "onnx")) for name, spec in model.heads.items() if spec.graph}
 
     def run(tensor: NDArray[Any]) -> dict[str, Outputs]:
         features: Outputs = {}
@@ -140,6 +142,15 @@ def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str,
         return {name: _run(session, features, tensor) for name, session in heads.items()}
 
     return run
+
+
+def _by_head(found: Outputs) -> dict[str, Outputs]:
+    """The outputs of the graph of everything, which are named head/output."""
+    heads: dict[str, Outputs] = {}
+    for name, value in found.items():
+        head, _, output = name.partition("/")
+        heads.setdefault(head, {})[output] = value
+    return heads
 
 
 def _run(session: Any, features: Outputs, image: NDArray[Any]) -> Outputs:

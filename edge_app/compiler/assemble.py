@@ -27,10 +27,11 @@ TOLERANCE = 1e-4
 class Assembly:
     """Graphs on float32 planes `core`, and on the camera's pixels.
 
-    segments: the backbone in order, empty where there is none; heads: by name, behind it, None where a head decodes
-    features as they are. mean, std: BGR, what the pixels undergo.
+    backbone: None where there is none. segments: the same in order, cut for engines that can run a part of a picture.
+    heads: by name, behind it. mean, std: BGR, what the pixels undergo.
     """
 
+    backbone: Net | None
     segments: tuple[Net, ...]
     heads: dict[str, Net]
     features: tuple[Feature, ...]
@@ -84,8 +85,9 @@ def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: 
     whole = _whole(found)
     extra = {name for net in segments for name in net.outputs} - {feature.name for feature in found.features}
     return Assembly(
-        segments, heads, found.features, whole, tuple(mean[::step]), tuple(std[::step]), split.features(whole, extra)
-    )
+        found.backbone, segments, heads, found.features, whole, tuple(mean[::step]), tuple(std[::step]),
+        split.features(whole, extra),
+    )  # fmt: skip
 
 
 class Runner:

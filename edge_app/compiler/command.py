@@ -60,7 +60,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         given,
         build.parse_targets(arguments.target),
         tuple(arguments.calibrate),
-        _strides(arguments.cut, arguments.target),
+        _strides(arguments.cut),
         arguments.rknn or arguments.setup_rknn,
     )
 
@@ -103,10 +103,9 @@ def _labels(text: str | None) -> tuple[str, ...] | str:
     return labels
 
 
-def _strides(text: str | None, target: str) -> tuple[int, ...]:
-    """Where nothing is said, segments for reuse: but not where an NPU would have to run them one by one."""
+def _strides(text: str | None) -> tuple[int, ...]:
     if text is None:
-        return _CUTS if build.parse_targets(target) == ("onnx",) else ()
+        return _CUTS
     if text == "none":
         return ()
     parts = text.split(",")

@@ -30,7 +30,7 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
     written: dict[str, Any] = {"format": manifests.FORMAT, "name": work.plan.out.name, "input": _input_block(work.spec)}
     if assembly.segments:
         written["backbone"] = {
-            "graphs": [files[work.segment(i)] for i in range(len(assembly.segments))],
+            "graphs": _graphs(work, files),
             "features": [feature.name for feature in assembly.features],
             "extents": _extents(assembly),
         }
@@ -39,6 +39,12 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
     if memory:
         written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
     return {**written, "heads": heads}
+
+
+def _graphs(work: Work, files: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
+    """The backbone's segments; the first one also names the one graph of engines that have no segments."""
+    first, *later = [dict(files[work.segment(i)]) for i in range(len(work.assembly.segments))]
+    return [{**first, **files.get("backbone", {})}, *later]
 
 
 def _input_block(spec: Input) -> dict[str, Any]:

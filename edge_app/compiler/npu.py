@@ -1,7 +1,8 @@
 """Every graph of a model converted for one NPU, and run in the converter's simulator as the device would run it.
 
-Heads are calibrated with the features that float32 gives, and simulated with those that the simulated backbone gives.
-One more file has backbone and heads fused. Not here: the converter itself (rknn.py).
+The backbone is one graph: an NPU runs whole pictures, and every graph more is copied out of and into it. Heads are
+calibrated with the features that float32 gives, and simulated with those that the simulated backbone gives. One more
+file has backbone and heads fused. Not here: the converter itself (rknn.py).
 """
 
 from __future__ import annotations
@@ -75,17 +76,16 @@ class Conversion:
         calibration: dict[str, Array] = {IMAGE: seen.pixels[list(seen.calibration)]}
         simulated: dict[str, Array] = {IMAGE: seen.pixels[list(rows)]}
         files: dict[str, Converted] = {}
-        count = len(assembly.segments)
-        for position, net in enumerate(assembly.segments):
-            part = "backbone" if count == 1 else f"backbone{position}"
-            files[part] = made = self._convert(part, net, assembly, calibration, simulated)
+        if assembly.backbone is not None:
+            net = assembly.backbone
+            files["backbone"] = made = self._convert("backbone", net, assembly, calibration, simulated)
             simulated.update(zip(net.outputs, made.outputs))
             calibration.update(_float_features(net, assembly, calibration))
         found: dict[str, dict[str, Array]] = {}
         for name, net in assembly.heads.items():
             files[name] = made = self._convert(name, net, assembly, calibration, simulated)
             found[name] = dict(zip(net.outputs, made.outputs))
-        if assembly.segments:
+        if assembly.backbone is not None:
             files["fused"] = self._convert("fused", assembly.whole, assembly, calibration, {})
         outputs: list[Outputs] = [
             {head: {n: a[i : i + 1] for n, a in named.items()} for head, named in found.items()}

@@ -22,7 +22,6 @@ from edge_app.compiler.session import Array, Session
 from edge_app.compiler.tails import Cut
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
-from edge_app.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +122,15 @@ def _folder(folder: Path, given: Given) -> list[Original]:
         raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
     recorded = Picture(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
     picture = recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    given_files = _graphs(manifest, manifest.backbone.graphs if manifest.backbone else ())
+    given_files = [(graph.path, graph.read()) for graph in manifest.backbone_graphs("onnx")]
     originals = []
     for name, head in manifest.heads.items():
         if head.crops is not None:
             raise ConfigError(
                 f"{folder}: heads.{name} takes crops, an input of its own; expected its ONNX file compiled by itself"
             )
-        files = [*given_files, *_graphs(manifest, (head.graph,) if head.graph else ())]
+        own = [manifest.graph(head.graph, "onnx")] if head.graph else []
+        files = [*given_files, *((graph.path, graph.read()) for graph in own)]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
         whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image's size free
         whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(whole)))
@@ -152,11 +152,6 @@ def _folder(folder: Path, given: Given) -> list[Original]:
             )
         )
     return originals
-
-
-def _graphs(manifest: Manifest, graphs: Sequence[Mapping[str, str]]) -> list[tuple[Path, bytes]]:
-    found = [manifest.graph(files, "onnx") for files in graphs]
-    return [(graph.path, graph.read()) for graph in found]
 
 
 def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | None) -> Net:

@@ -5,7 +5,7 @@ Not here: when they are (frames.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -41,25 +41,26 @@ def open_features(
     with ExitStack() as stack:
         units: list[Unit] = []
         work: dict[str, float] = {}
-        for i, files in enumerate(manifest.backbone.graphs):
-            units.append(_unit(f"backbone{i}", "", files, manifest, backend))
+        for i, graph in enumerate(manifest.backbone_graphs(backend.target)):
+            units.append(_unit(f"backbone{i}", "", graph, manifest, backend))
             stack.callback(units[-1].session.close)
-            work[units[-1].name] = _work(units[-1], manifest.graph(files, backend.target))
+            work[units[-1].name] = _work(units[-1], graph)
             if not units[0].free:
                 return None
         for spec in specs:
             assert spec.graph is not None
-            units.append(_unit(f"head {spec.name}", spec.name, spec.graph, manifest, backend))
+            graph = manifest.graph(spec.graph, backend.target)
+            units.append(_unit(f"head {spec.name}", spec.name, graph, manifest, backend))
             stack.callback(units[-1].session.close)
-            work[units[-1].name] = _work(units[-1], manifest.graph(spec.graph, backend.target))
+            work[units[-1].name] = _work(units[-1], graph)
         costs = known.machine_costs()
         if costs is None or set(costs.units) != set(work):
             costs = cost.assumed(work)
         return Features(units, units[0].inputs[0], costs, _following(settings, known), stack.pop_all())
 
 
-def _unit(name: str, head: str, files: Mapping[str, str], manifest: Manifest, backend: Backend) -> Unit:
-    session = backend.load(manifest.graph(files, backend.target))
+def _unit(name: str, head: str, graph: Graph, manifest: Manifest, backend: Backend) -> Unit:
+    session = backend.load(graph)
     strides, reach = head_reach(manifest, manifest.heads[head].cells) if head else backbone_reach(manifest, session)
     return Unit(name, session, (manifest.input.width, manifest.input.height), strides, reach, head=head)
 

@@ -80,5 +80,7 @@ def test_a_segmenter_converts_with_its_features_apart(converter, tmp_path, capsy
     assert cli.main(["compile", str(path), "--out", str(tmp_path / "m"), *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert min(report["npu"]["rv1106"]["cosines"].values()) >= 0.98
-    assert (tmp_path / "m" / "backbone1.rv1106.rknn").exists()
+    first, second = manifest.load(tmp_path / "m").backbone.graphs
+    assert first == {"onnx": "backbone0.onnx", "int8": "backbone0.int8.onnx", "rv1106": "backbone.rv1106.rknn"}
+    assert set(second) == {"onnx", "int8"}
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
