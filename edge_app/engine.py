@@ -66,6 +66,7 @@ class Engine:
         self._hanging: list[Worker[Frame, Frame] | Inline[Frame, Frame]] = []
         self._wanted: dict[str, bool] = {}
         self._shed: frozenset[str] = frozenset()
+        self._eased = False
         self._inference: Inference | None = None
         self._problem: str | None = None
         self._failing_since_s: float | None = None
@@ -115,7 +116,9 @@ class Engine:
         if self._problem is not None:
             _LOG.warning("inference works again, after %d attempts", self._attempt)
         self._problem, self._attempt, self._failing_since_s = None, 0, None
-        self._inference = self._model.inference
+        if self._inference is None:  # built anew: by what was wanted when that began
+            self._inference = self._model.inference
+            self._apply_shed()
         return frame
 
     def stuck(self) -> str | None:
@@ -165,10 +168,18 @@ class Engine:
         self._wanted[name] = enabled
         self._switch([name])
 
-    def shed(self, names: Collection[str]) -> None:
-        """Leave out these heads, and only these, beside those that are switched off."""
-        self._shed = frozenset(names)
-        self._switch(set(self._wanted) - set(self.failed_heads()))
+    def shed(self, names: Collection[str], *, ease_reuse: bool = False) -> None:
+        """Leave out these heads, and only these, beside those that are switched off. It stays so across a rebuild.
+
+        ease_reuse: reuse more than was configured.
+        """
+        self._shed, self._eased = frozenset(names), ease_reuse
+        self._apply_shed()
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the model, as it was when it was taken, reuses anything."""
+        return self._reuses
 
     def close(self, timeout_s: float = 5.0) -> None:
         self._worker.close(timeout_s)
@@ -176,7 +187,8 @@ class Engine:
     def _take(self, open_model: Open, inference: Inference, deadline_s: float | None) -> None:
         self._open, self._deadline_s = open_model, deadline_s
         self._inference = inference
-        self._wanted, self._shed = inference.enabled(), frozenset()
+        self._reuses = inference.reuses
+        self._wanted, self._shed, self._eased = inference.enabled(), frozenset(), False
         self._problem = self._failing_since_s = None
         self._attempt, self._retry_s = 0, 0.0
         self._start(inference)
@@ -194,7 +206,14 @@ class Engine:
         inference = self._open()
         for name, enabled in self._wanted.items():
             inference.set_enabled(name, enabled and name not in self._shed)
+        inference.ease(self._eased)
         return inference
+
+    def _apply_shed(self) -> None:
+        """Do without what is shed, where there is a model now."""
+        if self._inference is not None:
+            self._switch(set(self._wanted) - set(self.failed_heads()))
+            self._inference.ease(self._eased)
 
     def _switch(self, names: Collection[str]) -> None:
         for name in names if self._inference is not None else ():

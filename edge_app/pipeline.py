@@ -159,14 +159,14 @@ class Pipeline:
         if model_changed:
             deadline_s = None if self._replay else config.model.deadline_s
             self._engine.replace(lambda: self._open_model(config), inference, deadline_s)
-            self._engine.shed(self._rung.without)
+            self._engine.shed(self._rung.without, ease_reuse=self._rung.ease_reuse)
         self._publish_events(self._rules.apply(config))
         self.config = config
 
     def shed(self, rung: Rung, reason: str) -> None:
         """Do as much as a rung of the ladder says, from the next frame on, and tell of it as an event."""
         self._rung = rung
-        self._engine.shed(rung.without)
+        self._engine.shed(rung.without, ease_reuse=rung.ease_reuse)
         self.report("load", None if rung == FULL else {"does": rung.name, "reason": reason})
 
     def report(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
@@ -192,6 +192,11 @@ class Pipeline:
         stages = {name: timer.stats() for name, timer in self._timers.items()}
         capture, publish = self._capture.stats(), self._publisher.stats()
         return Stats(self._frames, self._skipped, self._engine.rebuilt, capture, stages, publish)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether anything may be answered without computing it: by the configuration, and by what tuning found."""
+        return self._engine.reuses
 
     def reuse_stats(self) -> Mapping[str, JsonValue]:
         """What was answered without computing all of it (reuse/frames.py); empty where nothing is reused."""
