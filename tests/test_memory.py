@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +106,36 @@ def test_check_refuses_a_model_that_cannot_fit_with_its_line_items(tmp_path, con
     assert "28.6 MiB cma  a.rknn: weights" in table
     assert "MISSING of 24.0 on rv1103" in table
     assert cli.main(["check", "-c", str(config)]) == 0
+
+
+RUN = """
+import json, sys
+import cv2, numpy
+before = set(sys.modules)  # older versions of numpy load all that they have
+from edge_app import cli
+assert cli.main(["run", "-c", sys.argv[1], "--max-frames", "12"]) == 0
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+UNUSED = (
+    "numpy.ma", "numpy.random", "numpy.fft", "numpy.polynomial", "asyncio", "aiohttp", "jsonschema", "onnx", "tqdm",
+    "multiprocessing", "tarfile", "edge_app.bench", "edge_app.check", "edge_app.compiler", "edge_app.web",
+)  # fmt: skip
+
+
+def test_a_daemon_loads_nothing_that_it_has_no_use_for(config_file):
+    """What numpy loads when it is first asked for something counts too: a masked array's module is 1.6 MB."""
+    path = config_file("""
+        device: {id: cam, state_dir: state}
+        source: {type: video, path: PROJECT/models/digits/sample.mp4, pace: fast}
+        model: {path: PROJECT/models/digits, backend: onnx}
+        reuse: {mode: auto}
+        track: {head: digits, mix_classes: true}
+        rules: [{name: meter, type: reading, heads: [digits, panel]}, {name: camera, type: scene, head: scene}]
+        publish: {results: all, status_every_s: 0.01}
+        sinks: [{type: jsonl, path: out.jsonl}]
+    """)
+    done = subprocess.run([sys.executable, "-c", RUN, str(path)], capture_output=True, text=True, check=True)
+    assert (path.parent / "out.jsonl").read_text(encoding="utf-8").count('"kind":"status"') > 1
+    loaded = json.loads(done.stdout)
+    assert "edge_app.reuse.frames" in loaded
+    assert [name for name in UNUSED if name in loaded] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -173,12 +174,12 @@ def _lie(found: Found) -> float:
     """The angle in radians of the line through at least three digits that clearly form one, else 0."""
     if len(found.score) < 3:
         return 0.0
-    offset = found.centre - found.centre.mean(axis=0)
-    values, vectors = np.linalg.eigh(offset.T @ offset)
-    if values[1] < 9 * max(values[0], 1e-9):
+    x, y = (found.centre - found.centre.mean(axis=0)).T
+    xx, xy, yy = float((x * x).sum()), float((x * y).sum()), float((y * y).sum())
+    mean, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)  # scatter along it: mean + spread; across: -
+    if mean + spread < 9 * max(mean - spread, 1e-9):
         return 0.0
-    x, y = vectors[:, 1]
-    angle = float(np.arctan2(y, x))
+    angle = math.atan2(2 * xy, xx - yy) / 2
     return (angle + np.pi / 2) % np.pi - np.pi / 2  # read from left to right
 
 
@@ -193,6 +194,6 @@ def _within(found: Found, hull: Float64, angle: float) -> bool:
 
 def _turned(points: Float64, angle: float) -> Float64:
     """Points (N, 2) in axes turned by `angle`: along the rows, and down."""
-    cosine, sine = np.cos(angle), np.sin(angle)
-    turned: Float64 = points @ np.array([[cosine, -sine], [sine, cosine]])
-    return turned
+    cosine, sine = math.cos(angle), math.sin(angle)
+    x, y = points.T
+    return np.stack((cosine * x + sine * y, cosine * y - sine * x), axis=1)

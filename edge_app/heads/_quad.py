@@ -66,8 +66,8 @@ def _side(outline: Float32, start: Float32, end: Float32) -> tuple[Float32, Floa
     length = max(float(np.hypot(*along)), 1e-6)
     along = along / length
     offset = outline - start
-    share = offset @ along / length
-    away = np.abs(offset @ np.array([-along[1], along[0]], np.float32))
+    share = (offset * along).sum(axis=1) / length
+    away = np.abs(offset[:, 1] * along[0] - offset[:, 0] * along[1])
     near = outline[(share > _MIDDLE[0]) & (share < _MIDDLE[1]) & (away < _NEAR * length)]
     if len(near) < 4:
         return start, along

@@ -100,7 +100,7 @@ class Head:
         best = maps.argmax(axis=0)
         second, first = np.partition(maps, (-2, -1), axis=0)[-2:]
         total = np.exp(maps - first).sum(axis=0) if logits else None
-        for class_id in np.unique(best).tolist():
+        for class_id in np.flatnonzero(np.bincount(best.reshape(-1))).tolist():
             if class_id == 0 and self._background:
                 continue
             one = maps[class_id]

@@ -99,6 +99,7 @@ def test_a_still_scene_takes_no_more_than_six_hundredths_of_a_core(config_file, 
 
 def test_memory_stays_within_bounds_without_and_with_a_viewer(config_file, broker):
     text = TEXT.replace("SCENE", "noise: 2").replace("WHICH", "all").replace("BROKER", str(broker))
+    text += "reuse: {mode: auto}\n"  # as config.yaml has it: it loads the model's parts beside the whole
     with settled(config_file(text)) as running:
         alone_mb = resident_mb(running.process.pid)
     port = free_port()
