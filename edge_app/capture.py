@@ -114,7 +114,7 @@ class Capture:
         config: config.Source,
         clock: Clock,
         *,
-        prefetch: int = 2,
+        prefetch: int = 1,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
     ) -> None:

@@ -84,6 +84,11 @@ class Cascade:
         age_ns = frame.captured_ns - since_ns
         return HeadOutput(crops, age_ns, "result" if age_ns else "")
 
+    def ease(self, wanted: bool) -> None:
+        """Let what was said of objects stand for longer than configured, or as long. For any thread."""
+        if self._kept is not None:
+            self._kept.ease(wanted)
+
     def _cut(self, frame: Frame, box: Float32) -> tuple[Frame, tuple[int, int]] | None:
         """The crop of a box as a frame of its own, and where its corner lies; None where it is too small."""
         corners = box.reshape(2, 2)

@@ -325,7 +325,7 @@ class Daemon:
     def _make_ladder(self) -> ladder.Ladder:
         config = self.running.config
         priorities = {name: head.common.priority for name, head in config.heads.items()}
-        way = ladder.rungs(priorities) if config.degrade.enabled else (ladder.FULL,)
+        way = ladder.rungs(priorities, reuses=self.running.reuses) if config.degrade.enabled else (ladder.FULL,)
         return ladder.Ladder(way, config.degrade)
 
 

@@ -16,7 +16,7 @@ from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference import Inference
 from edge_app.timing import StageTimer
-from edge_app.worker import Worker
+from edge_app.worker import Inline, Worker
 
 _LOG = logging.getLogger(__name__)
 _MAX_HANGING = 3  # threads left behind; each may hold a model's memory, so beyond only a new process helps
@@ -47,7 +47,8 @@ class Engine:
     """One frame at a time through the model. Used by one thread.
 
     open_model: builds the model; called at once, where it raises EdgeError, and again after each failure.
-    deadline_s: what one inference may take. None: failures are raised and nothing is rebuilt, as a replay needs it.
+    deadline_s: what one inference may take. None: it may take any time, on the caller's thread; failures are raised
+    and nothing is rebuilt, as a replay needs it.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Engine:
         self._timer = timer
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
-        self._hanging: list[Worker[Frame, Frame]] = []
+        self._hanging: list[Worker[Frame, Frame] | Inline[Frame, Frame]] = []
         self._wanted: dict[str, bool] = {}
         self._shed: frozenset[str] = frozenset()
+        self._eased = False
         self._inference: Inference | None = None
         self._problem: str | None = None
         self._failing_since_s: float | None = None
@@ -114,7 +116,9 @@ class Engine:
         if self._problem is not None:
             _LOG.warning("inference works again, after %d attempts", self._attempt)
         self._problem, self._attempt, self._failing_since_s = None, 0, None
-        self._inference = self._model.inference
+        if self._inference is None:  # built anew: by what was wanted when that began
+            self._inference = self._model.inference
+            self._apply_shed()
         return frame
 
     def stuck(self) -> str | None:
@@ -164,10 +168,18 @@ class Engine:
         self._wanted[name] = enabled
         self._switch([name])
 
-    def shed(self, names: Collection[str]) -> None:
-        """Leave out these heads, and only these, beside those that are switched off."""
-        self._shed = frozenset(names)
-        self._switch(set(self._wanted) - set(self.failed_heads()))
+    def shed(self, names: Collection[str], *, ease_reuse: bool = False) -> None:
+        """Leave out these heads, and only these, beside those that are switched off. It stays so across a rebuild.
+
+        ease_reuse: reuse more than was configured.
+        """
+        self._shed, self._eased = frozenset(names), ease_reuse
+        self._apply_shed()
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the model, as it was when it was taken, reuses anything."""
+        return self._reuses
 
     def close(self, timeout_s: float = 5.0) -> None:
         self._worker.close(timeout_s)
@@ -175,21 +187,33 @@ class Engine:
     def _take(self, open_model: Open, inference: Inference, deadline_s: float | None) -> None:
         self._open, self._deadline_s = open_model, deadline_s
         self._inference = inference
-        self._wanted, self._shed = inference.enabled(), frozenset()
+        self._reuses = inference.reuses
+        self._wanted, self._shed, self._eased = inference.enabled(), frozenset(), False
         self._problem = self._failing_since_s = None
         self._attempt, self._retry_s = 0, 0.0
         self._start(inference)
 
     def _start(self, inference: Inference | None) -> None:
         self._model = _Model(self._reopen, inference, self._timer)
-        self._worker: Worker[Frame, Frame] = Worker(self._model, "inference", finish=self._model.close)
+        self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
+            Inline(self._model, finish=self._model.close)
+            if self._deadline_s is None
+            else Worker(self._model, "inference", finish=self._model.close)
+        )
 
     def _reopen(self) -> Inference:
         """Build the model anew, on the inference thread, with the heads switched as they are wanted."""
         inference = self._open()
         for name, enabled in self._wanted.items():
             inference.set_enabled(name, enabled and name not in self._shed)
+        inference.ease(self._eased)
         return inference
+
+    def _apply_shed(self) -> None:
+        """Do without what is shed, where there is a model now."""
+        if self._inference is not None:
+            self._switch(set(self._wanted) - set(self.failed_heads()))
+            self._inference.ease(self._eased)
 
     def _switch(self, names: Collection[str]) -> None:
         for name in names if self._inference is not None else ():

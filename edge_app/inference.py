@@ -194,6 +194,18 @@ class Inference:
         if self._reuse is not None:
             self._reuse.use(costs)
 
+    @property
+    def reuses(self) -> bool:
+        """Whether what was computed before may answer a frame."""
+        return self._reuse is not None
+
+    def ease(self, wanted: bool) -> None:
+        """Reuse more than was configured from the next frame on (reuse/ease.py), or as much. For any thread."""
+        if self._reuse is not None:
+            self._reuse.ease(wanted)
+        for cascade in self._cascades.values():
+            cascade.ease(wanted)
+
     def refresh(self) -> None:
         """Reuse nothing for the next frame: it comes from elsewhere."""
         if self._reuse is not None:

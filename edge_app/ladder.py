@@ -19,27 +19,35 @@ _LONGEST_CLIMB_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How much is done: every which frame (0: none), without which heads."""
+    """How much is done: every which frame (0: none), with how much reuse, without which heads.
+
+    ease_reuse: more is reused than was configured (reuse/ease.py).
+    """
 
     name: str
     every: int = 1
     without: frozenset[str] = frozenset()
+    ease_reuse: bool = False
 
 
 FULL = Rung("full")
 
 
-def rungs(priorities: Mapping[str, int]) -> tuple[Rung, ...]:
-    """The way down for heads of these priorities: half and a quarter of the frames, fewer heads, heartbeat only.
+def rungs(priorities: Mapping[str, int], *, reuses: bool) -> tuple[Rung, ...]:
+    """The way down: half and a quarter of the frames, more reuse, fewer heads, heartbeat only.
 
-    The head of least priority goes first, of equals the later one; the last head stays until the heartbeat.
+    priorities: of the heads, by name. The one of least priority goes first, of equals the later one; the last head
+    stays until the heartbeat. reuses: whether anything is reused at all. Where nothing is, that rung is left out: who
+    has every frame computed does not get results that stand for an earlier one.
     """
     names = list(priorities)
     order = sorted(names, key=lambda name: (priorities[name], -names.index(name)))
     way = [FULL, Rung("half rate", 2), Rung("quarter rate", 4)]
+    if reuses:
+        way.append(Rung("reuse more", 4, ease_reuse=True))
     for count in range(1, len(order)):
-        way.append(Rung(f"without {', '.join(order[:count])}", 4, frozenset(order[:count])))
-    return (*way, Rung("heartbeat only", 0, frozenset(order)))
+        way.append(Rung(f"without {', '.join(order[:count])}", 4, frozenset(order[:count]), reuses))
+    return (*way, Rung("heartbeat only", 0, frozenset(order), reuses))
 
 
 class Ladder:

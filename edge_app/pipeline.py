@@ -4,7 +4,8 @@
     (thread)    (thread)      (the caller's thread; a worker a sink behind it)
 
 While a frame goes through rules and is published, the next one is already in inference, and the one after it is being
-decoded. Stages run in frame order. A lost camera, backend or head is an event, and the rest goes on.
+decoded. A replay takes the same stages on one thread. Stages run in frame order. A lost camera, backend or head is an
+event, and the rest goes on.
 Not here: signals, watchdog, reload on a changed file (daemon.py), how a backend is built anew (engine.py).
 """
 
@@ -20,6 +21,7 @@ import cv2
 
 from edge_app.analytics import Moment, Overlay
 from edge_app.capture import Capture, CaptureStats
+from edge_app.clip_reader import ClipReader
 from edge_app.clock import ClipClock, Clock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
@@ -109,7 +111,7 @@ class Pipeline:
                 closing(Engine(lambda: self._open_model(config), self._timers["inference"], deadline_s))
             )
             self._publisher = stack.enter_context(closing(self._open_publisher(config)))
-            self._capture = stack.enter_context(Capture(config.source, clock, prefetch=1))
+            self._capture = self._open_source(config)
             stack.pop_all()  # all is open: from here on close() releases it
 
     def __enter__(self) -> Pipeline:
@@ -130,7 +132,8 @@ class Pipeline:
         if frame is None:
             self._heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
             return None
-        self._read_ahead(0)  # the next inference runs beside this frame's publishing
+        if not self._replay:
+            self._read_ahead(0)  # the next inference runs beside this frame's publishing
         return self._finish(frame)
 
     def apply(self, config: Config) -> None:
@@ -156,14 +159,14 @@ class Pipeline:
         if model_changed:
             deadline_s = None if self._replay else config.model.deadline_s
             self._engine.replace(lambda: self._open_model(config), inference, deadline_s)
-            self._engine.shed(self._rung.without)
+            self._engine.shed(self._rung.without, ease_reuse=self._rung.ease_reuse)
         self._publish_events(self._rules.apply(config))
         self.config = config
 
     def shed(self, rung: Rung, reason: str) -> None:
         """Do as much as a rung of the ladder says, from the next frame on, and tell of it as an event."""
         self._rung = rung
-        self._engine.shed(rung.without)
+        self._engine.shed(rung.without, ease_reuse=rung.ease_reuse)
         self.report("load", None if rung == FULL else {"does": rung.name, "reason": reason})
 
     def report(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
@@ -189,6 +192,11 @@ class Pipeline:
         stages = {name: timer.stats() for name, timer in self._timers.items()}
         capture, publish = self._capture.stats(), self._publisher.stats()
         return Stats(self._frames, self._skipped, self._engine.rebuilt, capture, stages, publish)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether anything may be answered without computing it: by the configuration, and by what tuning found."""
+        return self._engine.reuses
 
     def reuse_stats(self) -> Mapping[str, JsonValue]:
         """What was answered without computing all of it (reuse/frames.py); empty where nothing is reused."""
@@ -293,6 +301,12 @@ class Pipeline:
         self._next_status_ns = now_ns + every_ns
         self._publisher.publish_status(Stamp(now_ns, utc_ns, self._clock.synced()), status(self))
 
+    def _open_source(self, config: Config) -> Capture | ClipReader:
+        source = ClipReader if self._replay else Capture
+        capture = source(config.source, self._clock)
+        capture.start()
+        return capture
+
     def _open_model(self, config: Config) -> Inference:
         backend = open_backend(config.manifest, config.model)
         try:
@@ -327,12 +341,10 @@ class Pipeline:
     def _reopen_source(self, config: Config) -> None:
         self._capture.close()  # before the new one: a camera opens once
         try:
-            self._capture = Capture(config.source, self._clock, prefetch=1)
-            self._capture.start()
+            self._capture = self._open_source(config)
             self._engine.refresh()
         except EdgeError:
-            self._capture = Capture(self.config.source, self._clock, prefetch=1)
-            self._capture.start()
+            self._capture = self._open_source(self.config)
             raise
         self._ended = None
 

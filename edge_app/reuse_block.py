@@ -24,10 +24,10 @@ class Reuse:
 
     mode: `off`, every frame is computed; `gate`, results stand while nothing in the picture changes; `auto`, besides
     that only what changed is computed again, where that pays.
-    max_age_s: nothing that a result rests on is older. tolerance: by how many grey levels a spot may change before it
-    is computed again; null: learned from the camera's noise; 0: none, reuse then equals full inference. feature_share:
-    how far changes are followed from layer to layer, as a share of how far they can reach; null: as tuned; 1: all the
-    way. ignore: polygons, 0..1 of the picture, in which nothing counts as a change.
+    max_age_s: nothing that a result rests on is older, but under strain (ladder.py). tolerance: by how many grey levels
+    a spot may change before it is computed again; null: learned from the camera's noise; 0: none, reuse then equals
+    full inference. feature_share: how far changes are followed from layer to layer, as a share of how far they can
+    reach; null: as tuned; 1: all the way. ignore: polygons, 0..1 of the picture, in which nothing counts as a change.
     budget_ms: inference a frame may take on average; frames beyond it are answered by the tracker.
     """
 

@@ -22,7 +22,8 @@ class Degrade:
     """When to do less rather than fail, and when to do more again (ladder.py).
 
     temperature_c: of the hottest thermal zone; available_mb: memory that is left; latency_s: from capture to results;
-    beyond any of them for step_s, one step down; well within all of them for climb_s, one step up.
+    beyond any of them for step_s, one step down; well within all of them for climb_s, one step up. The steps are half
+    and a quarter of the frames, more reuse (where the block `reuse` allows any), fewer heads, heartbeats only.
     restart_mb: resident memory at which the daemon restarts in order; null: three quarters of what it may use.
     """
 

@@ -56,7 +56,7 @@ class Tracker:
         if output is not None and isinstance(output.result, Detections):
             assert frame.heads is not None
             if output.reused == "held" and self._at_ns is not None:
-                carried = self.predict(frame.captured_ns)
+                carried = _in_view(self.predict(frame.captured_ns), frame.width, frame.height)
                 frame.heads[self._settings.head] = replace(output, result=carried, reused="track")
                 return frame
             tracked = self.update(output.result, frame.captured_ns - (0 if output.fresh else output.age_ns))
@@ -304,6 +304,12 @@ def _measured(xyxy: Float32) -> tuple[Float64, Float64]:
     """Centres and sizes (N, 2), float64, of boxes (N, 4); sides of at least a pixel."""
     low, high = xyxy[:, :2].astype(np.float64), xyxy[:, 2:].astype(np.float64)
     return (low + high) / 2, np.maximum(high - low, 1.0)
+
+
+def _in_view(found: Detections, width: int, height: int) -> Detections:
+    """What of the boxes lies in the picture; those wholly outside are left out."""
+    xyxy = np.clip(found.xyxy, 0, np.array([width, height] * 2, np.float32))
+    return replace(found, xyxy=xyxy)[np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))]
 
 
 def _corners(centre: Float64, size: Float64) -> Float32:

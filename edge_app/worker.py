@@ -1,4 +1,7 @@
-"""A thread that runs one stage, one item at a time, so that it overlaps with its neighbours and keeps order."""
+"""A thread that runs one stage, one item at a time, so that it overlaps with its neighbours and keeps order.
+
+Inline is the same without a thread: for a replay, which nothing can hang, and which handing over would only slow down.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,34 @@ class Worker(Generic[In, Out]):
                 self._results.put((None, exc))
         if self._finish is not None:
             self._finish()
+
+
+class Inline(Generic[In, Out]):
+    """As Worker, but the stage runs in `result`, on the caller's thread."""
+
+    def __init__(self, stage: Callable[[In], Out], finish: Callable[[], None]) -> None:
+        self._stage = stage
+        self._finish: Callable[[], None] | None = finish
+        self._item: In | None = None
+        self.alive = True
+
+    @property
+    def busy(self) -> bool:
+        return self._item is not None
+
+    def submit(self, item: In) -> None:
+        assert not self.busy
+        self._item = item
+
+    def result(self, timeout_s: float | None = None) -> Out:  # noqa: ARG002  it takes as long as it takes
+        """Run the stage on the submitted item. Raises whatever it raises."""
+        assert self._item is not None
+        item, self._item = self._item, None
+        return self._stage(item)
+
+    def close(self, timeout_s: float = 0.0) -> None:  # noqa: ARG002
+        """Drop what was submitted. Safe to call twice."""
+        self._item, self.alive = None, False
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish()

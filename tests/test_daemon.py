@@ -260,6 +260,51 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
     assert events[0].value["reason"] == "90 °C, limit 80"
 
 
+def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, mischief):
+    """What is configured is gone back to, and a model that is built anew meanwhile is under the same strain."""
+    from tests import plugins
+
+    plugins.install()
+    blocks = "reuse: {mode: gate, max_age_s: 0.2}\ndegrade: {temperature_c: 80, step_s: 0.4, climb_s: 0}\n"
+    path = config_file(TEXT.replace("fps: 20", "fps: 20, live: true") + blocks)
+    sensors = Simulated(Reading(temperature_c=90))
+    running = pipeline.build(config.load(path))
+    subject = daemon.Daemon(lambda: config.load(path), running, Notifier({}), sensors)
+
+    def until(true) -> None:
+        deadline = time.monotonic() + 20
+        while not true():
+            assert time.monotonic() < deadline, running.health()
+            subject.turn()
+
+    try:
+        until(lambda: running.health().rung == "reuse more")
+        sensors.reading = Reading(temperature_c=78)  # not hot, not cool: it stays on this rung
+        assert running.health().heads == {"scene": True, "panel": True}
+        until(lambda: running.reuse_stats().get("eased"))
+        mischief.write_text("fail", encoding="ascii")
+        until(lambda: running.stats().rebuilt)
+        assert running.reuse_stats() == {}
+        mischief.write_text("good", encoding="ascii")
+        until(running.reuse_stats)
+        assert running.reuse_stats()["eased"]
+        sensors.reading = Reading(temperature_c=40)
+        until(lambda: running.health().rung == "full")
+        until(lambda: not running.reuse_stats()["eased"])
+    finally:
+        subject.close()
+    events = [event for event in running.recent_events if event.value.get("fault") == "load"]
+    assert [(event.type, event.value.get("does")) for event in events] == [
+        ("new", "half rate"),
+        ("update", "quarter rate"),
+        ("update", "reuse more"),
+        ("update", "quarter rate"),
+        ("update", "half rate"),
+        ("end", "half rate"),
+    ]
+    assert events[2].value["reason"] == "90 °C, limit 80"
+
+
 def test_memory_beyond_its_limit_asks_for_a_restart_and_says_so(config_file, mischief):
     from tests import plugins
 

@@ -15,6 +15,7 @@ from edge_app.engine import Engine
 from edge_app.errors import BackendError
 from edge_app.frame import Frame
 from edge_app.inference import Inference, open_backend
+from edge_app.reuse_block import OFF, Reuse
 from edge_app.timing import StageTimer
 from tests import plugins
 
@@ -47,10 +48,11 @@ def settings(config_file, mischief) -> config.Config:
     return config.load(config_file(TEXT))
 
 
-def engine(settings: config.Config, deadline_s: float | None = 0.3) -> Engine:
+def engine(settings: config.Config, deadline_s: float | None = 0.3, reuse: Reuse = OFF) -> Engine:
     def open_model() -> Inference:
         backend = open_backend(settings.manifest, settings.model)
-        return Inference(settings.manifest, backend, settings.heads, tolerant=deadline_s is not None, fused=False)
+        tolerant = deadline_s is not None
+        return Inference(settings.manifest, backend, settings.heads, tolerant=tolerant, fused=False, reuse=reuse)
 
     return Engine(open_model, StageTimer(), deadline_s, backoff=Backoff(0.01, 0.05))
 
@@ -135,6 +137,36 @@ def test_switches_survive_a_rebuild(settings, mischief):
     assert passes(running, 2).heads.keys() == {"digits"}
     running.shed(())
     assert passes(running, 3).heads.keys() == {"digits", "scene"}
+    running.close()
+
+
+def test_reuse_that_was_eased_is_so_across_a_rebuild_and_goes_back(settings, mischief):
+    running = engine(settings, reuse=Reuse(mode="gate"))
+    assert running.reuses
+    running.shed((), ease_reuse=True)
+    passes(running, 1)
+    assert running.reuse_stats()["eased"]
+    mischief("fail")
+    passes(running, 2)
+    passes(running, 10**4)  # behind the age that is allowed, so that it has to run
+    assert running.reuse_stats() == {}
+    running.shed((), ease_reuse=False)  # while there is no model
+    running.shed((), ease_reuse=True)
+    mischief("good")
+    passes(running, 10**4 + 1)
+    assert running.reuse_stats()["eased"]
+    running.shed(())
+    passes(running, 10**4 + 2)
+    assert not running.reuse_stats()["eased"]
+    running.close()
+
+
+def test_without_reuse_there_is_none_to_ease(settings, mischief):
+    running = engine(settings)
+    assert not running.reuses
+    running.shed((), ease_reuse=True)
+    assert passes(running, 1) is not None
+    assert running.reuse_stats() == {}
     running.close()
 
 

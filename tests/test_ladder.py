@@ -13,17 +13,25 @@ COOL, HOT, WARM = Reading(60, 100), Reading(90, 100), Reading(82, 100)
 
 
 def test_the_way_down_drops_heads_by_priority_and_ends_in_a_heartbeat():
-    way = rungs({"digits": 5, "panel": 0, "scene": 0})
+    way = rungs({"digits": 5, "panel": 0, "scene": 0}, reuses=True)
     assert [rung.name for rung in way] == [
         "full",
         "half rate",
         "quarter rate",
+        "reuse more",
         "without scene",
         "without scene, panel",
         "heartbeat only",
     ]
-    assert way[-1].every == 0
+    assert [rung.every for rung in way] == [1, 2, 4, 4, 4, 4, 0]
+    assert [rung.ease_reuse for rung in way] == [False] * 3 + [True] * 4, "what was eased stays so further down"
     assert way[-2].without == {"scene", "panel"}
+
+
+def test_where_nothing_is_reused_no_rung_reuses_more():
+    way = rungs({"digits": 5, "panel": 0}, reuses=False)
+    assert [rung.name for rung in way] == ["full", "half rate", "quarter rate", "without panel", "heartbeat only"]
+    assert not any(rung.ease_reuse for rung in way)
 
 
 def walk(ladder: Ladder, reading: Reading, seconds: range, latency_s: float | None = None) -> list[tuple[int, str]]:
@@ -32,7 +40,7 @@ def walk(ladder: Ladder, reading: Reading, seconds: range, latency_s: float | No
 
 
 def test_heat_leads_down_one_rung_at_a_time_and_coolness_up_again():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     assert walk(ladder, HOT, range(45)) == [(10, "half rate"), (20, "quarter rate"), (30, "heartbeat only")]
     assert ladder.reason == "90 °C, limit 85"
     assert walk(ladder, COOL, range(45, 240)) == [(105, "quarter rate"), (165, "half rate"), (225, "full")]
@@ -40,20 +48,20 @@ def test_heat_leads_down_one_rung_at_a_time_and_coolness_up_again():
 
 
 def test_between_the_limit_and_the_margin_nothing_moves():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     walk(ladder, HOT, range(12))
     assert walk(ladder, WARM, range(12, 1000)) == []
 
 
 def test_a_short_peak_is_no_step():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     for start in range(0, 100, 10):
         assert walk(ladder, HOT, range(start, start + 9)) == []
         assert walk(ladder, COOL, range(start + 9, start + 10)) == []
 
 
 def test_memory_and_lateness_lead_down_too_and_say_so():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     walk(ladder, Reading(None, 8), range(11))
     assert ladder.reason == "8 MB left, limit 12"
     walk(ladder, Reading(None, 100), range(11, 22), latency_s=4.0)
@@ -62,7 +70,7 @@ def test_memory_and_lateness_lead_down_too_and_say_so():
 
 
 def test_climbing_too_early_makes_the_next_climb_wait_longer():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     steps = []
     for second in range(3600):  # any rung but the first is cool enough: without damping it would climb every 70 s
         reading = HOT if ladder.rung == FULL else COOL
@@ -71,7 +79,7 @@ def test_climbing_too_early_makes_the_next_climb_wait_longer():
 
 
 def test_unknown_readings_never_lead_down():
-    ladder = Ladder(rungs({"a": 0}), SETTINGS)
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
     assert walk(ladder, Reading(), range(1000)) == []
 
 

@@ -14,8 +14,8 @@ PLUGINS = {"sources": 1, "backends": 1, "heads": 1, "sinks": 1, "analytics": 2}
 LAYER = {
     0: "__init__ memory frame errors clock config manifest registry boxes options document messages device "
     "blocks rule_blocks service_blocks reuse_block assignment shapes secret",
-    2: "geometry preprocess network inference cascade tracking rules publish capture stillness timing worker reuse web "
-    "outbox delivery changes engine faults ladder sensors notify logs control snapshots heap",
+    2: "geometry preprocess network inference cascade tracking rules publish capture clip_reader stillness timing "
+    "worker reuse web outbox delivery changes engine faults ladder sensors notify logs control snapshots heap",
     3: "pipeline draw",
     4: "cli host_cli arguments daemon proof replay check doctor",
 }

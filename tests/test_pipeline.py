@@ -13,7 +13,7 @@ import pytest
 from edge_app import config, pipeline
 from edge_app.config import Plugin
 from edge_app.errors import EndOfClip, SinkError
-from edge_app.worker import Worker
+from edge_app.worker import Inline, Worker
 
 TEXT = """
 device: {id: cam, state_dir: state}
@@ -184,9 +184,31 @@ def test_a_worker_that_hangs_is_told_from_one_that_fails():
     worker.close()
 
 
+def test_an_inline_stage_runs_when_its_result_is_asked_for_and_finishes_once():
+    seen, finished = [], []
+    inline: Inline[int, float] = Inline(lambda x: seen.append(x) or 1 / x, finish=lambda: finished.append(1))
+    inline.submit(0)
+    assert inline.busy
+    assert not seen
+    with pytest.raises(ZeroDivisionError):
+        inline.result()
+    inline.submit(4)
+    assert inline.result() == 0.25
+    inline.close()
+    inline.close()
+    assert finished == [1]
+
+
+def test_a_replay_needs_no_thread(settings):
+    before = threading.active_count()
+    with pipeline.build(settings, replay=True) as running:
+        running.step()
+        assert threading.active_count() == before
+
+
 def test_inference_overlaps_with_publishing(settings):
     """While one frame is published the next is already in inference: seen from the worker being busy after a step."""
-    with pipeline.build(settings, replay=True) as running:
+    with pipeline.build(settings) as running:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             running.step()

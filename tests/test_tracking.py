@@ -189,3 +189,19 @@ def test_memory_does_not_grow_with_uptime():
         if k == 1_000:
             before = resident_bytes()
     assert resident_bytes() - before < 1_000_000
+
+
+def test_a_box_that_is_carried_out_of_the_picture_is_cut_and_then_left_out():
+    tracker, pixels = Tracker(TRACK), np.zeros((200, 400, 3), np.uint8)
+    seen = []
+    for k in range(12):  # 100 px a second to the left; looked at for the first second only
+        found = boxes((140 - 10 * min(k, 9), 100))
+        output = HeadOutput(found) if k < 10 else HeadOutput(found, (k - 9) * SECOND // 2, "held")
+        at_ns = k * SECOND // 10 if k < 10 else (9 + 5 * (k - 9)) * SECOND // 10
+        frame = tracker(Frame("camera", k, at_ns, 0, pixels, heads={"objects": output}))
+        seen.append(frame.heads["objects"])
+    assert [output.reused for output in seen[10:]] == ["track", "track"]
+    left, _, right, _ = seen[10].result.xyxy[0]
+    assert left == 0
+    assert 10 < right < 30
+    assert len(seen[11].result) == 0

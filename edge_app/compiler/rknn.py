@@ -82,7 +82,7 @@ class Converted:
 
 def environment(folder: Path | None) -> Path:
     """The Python of the converter's environment. Raises ConfigError where there is none."""
-    folder = (folder or DEFAULT_ENVIRONMENT).expanduser()
+    folder = (folder or DEFAULT_ENVIRONMENT).expanduser().absolute()  # it is started in another directory
     python = folder / "bin" / "python"
     if not python.exists():
         raise ConfigError(

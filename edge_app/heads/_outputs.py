@@ -60,8 +60,9 @@ def float32(array: NDArray[Any]) -> Float32:
 
 def sigmoid(x: Float32) -> Float32:
     """1 / (1 + e^-x), without overflow. x: any shape."""
-    bounded: Float32 = np.clip(x, -80.0, 80.0)  # float32 holds e^80
-    return np.asarray(1.0 / (1.0 + np.exp(-bounded)), np.float32)
+    power = np.exp(-np.maximum(x, np.float32(-80)))  # float32 holds e^80
+    power += 1
+    return np.asarray(1 / power, np.float32)
 
 
 def logit(probability: float) -> float:

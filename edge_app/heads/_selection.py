@@ -32,7 +32,7 @@ class Selection:
 
         threshold: where values are not scores but something that rises with them; `score` otherwise.
         """
-        rows = np.flatnonzero(values >= (self.score if threshold is None else threshold))
+        rows: NDArray[np.intp] = (values >= (self.score if threshold is None else threshold)).nonzero()[0]
         if len(rows) > MAX_CANDIDATES:
             best = np.argpartition(-values[rows], MAX_CANDIDATES)[:MAX_CANDIDATES]
             rows = rows[np.sort(best)]

@@ -45,16 +45,17 @@ class Head:
         """Decode the grid of one picture."""
         layout = self._layout = self._layout or _layout(self._spec, described(outputs))
         values = [outputs[name][0].reshape(outputs[name].shape[1], -1) for name in layout.outputs]  # (channels, cells)
-        cells = np.flatnonzero(values[0][0] >= self._least_object)
+        cells = (values[0][0] >= self._least_object).nonzero()[0]
         if not len(cells):
             return Detections.empty()
-        found = float32(np.concatenate([part[:, cells] for part in values]))  # (5 + C, n)
-        best = found[5:].max(axis=0)
-        score = np.clip(found[0], 0, 1) ** _OBJECT_POWER * np.clip(best, 0, 1) ** _CLASS_POWER
+        parts = [part.take(cells, axis=1) for part in values]
+        found = float32(parts[0] if len(parts) == 1 else np.concatenate(parts))  # (5 + C, n)
+        best = np.maximum(found[5:].max(axis=0), 0)  # a dequantised probability may lie a step below
+        score = found[0] ** _OBJECT_POWER * best**_CLASS_POWER
         rows = self._selection.strongest(score)
         if not len(rows):
             return Detections.empty()
-        found = found[:, rows]
+        found = found.take(rows, axis=1)
         center = (np.tanh(found[1:3].T) + layout.corners[cells[rows]]) * layout.cell
         xyxy = _cells.from_size(center, sigmoid(found[3:5].T) * layout.input_size)
         return self._selection.detections(xyxy, score[rows], found[5:].argmax(axis=0), transform)

@@ -67,6 +67,7 @@ class ChangeDetector:
         self._changed = 1.0  # share of the blocks, at the last look
         self.noise: float | None = None  # deviation of a reduced pixel's difference between two frames, grey levels
         self.gain = 1.0
+        self.ease = 1.0  # times the tolerance
 
     @property
     def bytes(self) -> int:
@@ -78,8 +79,9 @@ class ChangeDetector:
     def tolerance(self) -> float:
         """Grey levels by which a reduced pixel may differ."""
         if self._tolerance is not None:
-            return self._tolerance
-        return _LEAST if self.noise is None else float(np.clip(_SIGMAS * self.noise, _LEAST, _MOST))
+            return self.ease * self._tolerance
+        least = self.ease * _LEAST
+        return least if self.noise is None else float(np.clip(self.ease * _SIGMAS * self.noise, least, _MOST))
 
     def forget(self) -> None:
         """The next picture is the first one."""

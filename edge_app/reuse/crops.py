@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_app.boxes import iou
 from edge_app.frame import Float32, Result, UInt8
+from edge_app.reuse.ease import AGE
 
 _SIZE = (16, 16)  # that crops are compared in: noise averages out, what a head tells apart does not
 _TOLERANCE = 6.0  # grey levels, on average over a crop
@@ -32,9 +33,13 @@ class KeptCrops:
     """One head's results. Objects that were not asked for in a frame are forgotten at its end."""
 
     def __init__(self, max_age_ns: int) -> None:
-        self._max_age_ns = max_age_ns
+        self._configured_ns = self._max_age_ns = max_age_ns
         self._before: list[_Kept] = []
         self._now: list[_Kept] = []
+
+    def ease(self, wanted: bool) -> None:
+        """Let results stand for longer than was configured (ease.py), or as long. For any thread."""
+        self._max_age_ns = (AGE if wanted else 1) * self._configured_ns
 
     def find(self, box: Float32, crop: UInt8, now_ns: int) -> tuple[Result, int] | None:
         """What was said of the object in `box` (4,), and when; None where its crop (H, W, 3) changed or is too old."""

@@ -23,6 +23,7 @@ from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.budget import Budget
 from edge_app.reuse.change import ChangeDetector, grid
 from edge_app.reuse.cost import Costs, Stopwatch, assumed
+from edge_app.reuse.ease import TOLERANCE, eased
 from edge_app.reuse.features import Features
 from edge_app.reuse.guard import Guard, Parts
 from edge_app.reuse.sweep import Sweep
@@ -80,18 +81,16 @@ class FrameReuse:
         costs: Costs | None = None,
     ) -> None:
         self._size = size
-        self._max_age_ns = round(settings.max_age_s * 1e9)
+        self._settings = settings
         self._heads = frozenset(heads)
         self._always = frozenset(name for name, clock in heads.items() if not clock.on_change)
         self._first = sorted(heads, key=lambda name: -heads[name].priority)
-        self._budget = None if settings.budget_ms is None else Budget(settings.budget_ms)
         self._detector = ChangeDetector(size, settings.tolerance, _counted(settings, size))
         self._dense = dense
         self._features = features
         self._costs = costs or assumed({})
         self._guard = Guard(self._costs.look / self._costs.dense)
         self._parts = Parts()
-        self._sweep = Sweep(size, self._max_age_ns, TILE_ALIGN)
         self._outputs_of: OutputsOf | None = None
         self._filled = False  # the features are those of the reference
         self._behind: frozenset[str] = self._heads  # have not seen the present features
@@ -99,6 +98,8 @@ class FrameReuse:
         self._looked = True
         self._refresh = False
         self._rest = 0  # frames to compute densely without a look
+        self._ease = self._eased = False  # asked for, and in effect
+        self._bound()
         self._ratio = _RATIO  # of what partial frames cost to what was predicted
         self._predicted_ms = 0.0
         self._owed = 0.0  # what partial frames have cost since everything was computed, in dense ones
@@ -114,6 +115,9 @@ class FrameReuse:
         if self._features is not None:
             self._features.forget(new)
         self._settle()
+        if self._eased != self._ease:
+            self._eased = self._ease
+            self._bound()
         try:
             step = self._answer(picture, tensor, now_ns, frozenset(due))
         except BaseException:
@@ -128,6 +132,10 @@ class FrameReuse:
     def refresh(self) -> None:
         """Compute everything with the next frame: another camera, another picture. May be called by any thread."""
         self._refresh = True
+
+    def ease(self, wanted: bool) -> None:
+        """Compute less than was configured from the next frame on (ease.py), or as configured. For any thread."""
+        self._ease = wanted
 
     def measure(self, pictures: Sequence[UInt8], tensors: Sequence[Array]) -> Costs:
         """Measure what every step takes on this machine, and decide by that from now on.
@@ -166,6 +174,7 @@ class FrameReuse:
         if self._features is not None:
             self._features.costs = costs
         self._guard = Guard(costs.look / costs.dense)
+        self._bound()
 
     def stats(self) -> dict[str, JsonValue]:
         """Counts by answer; the share of the work done again; bytes cached; milliseconds a frame beside inference."""
@@ -178,7 +187,16 @@ class FrameReuse:
             "cache_bytes": self._detector.bytes + (0 if self._features is None else self._features.cache_bytes()),
             "noise": self._detector.noise,
             "tolerance": self._detector.tolerance,
+            "eased": self._eased,
         }
+
+    def _bound(self) -> None:
+        """Let what was configured, or what it is eased to, bound what follows."""
+        bounds = eased(self._settings, self._costs.dense) if self._eased else self._settings
+        self._max_age_ns = round(bounds.max_age_s * 1e9)
+        self._budget = None if bounds.budget_ms is None else Budget(bounds.budget_ms)
+        self._sweep = Sweep(self._size, self._max_age_ns, TILE_ALIGN)
+        self._detector.ease = TOLERANCE if self._eased else 1.0
 
     def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
         if self._refresh:
@@ -186,14 +204,16 @@ class FrameReuse:
             self._detector.forget()
         if self._budget is not None:
             self._budget.earn()
+        expired = not 0 <= now_ns - self._since_ns <= self._max_age_ns
         self._looked = not self._rest
         if self._rest:
+            if self._outputs_of is not None and not expired and not self._afford(self._costs.dense):
+                return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
             self._rest -= 1
             if not self._rest:
                 self._detector.take(picture)
             return self._everything(tensor, now_ns, due, fill=False)
         change = self._detector.look(picture)
-        expired = not 0 <= now_ns - self._since_ns <= self._max_age_ns
         if self._outputs_of is None or expired or change.kind == "first":
             step = self._everything(tensor, now_ns, due, fill=True)
         elif change.kind == "none":
@@ -230,7 +250,8 @@ class FrameReuse:
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         pays = self._parts.may() and pays
-        if not pays or not self._filled or self._owed > _RENEWED:
+        renew = self._owed > _RENEWED and self._budget is None
+        if not pays or not self._filled or renew:
             if self._outputs_of is not None and not self._afford(costs.dense):
                 return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
             step = self._everything(tensor, now_ns, due, fill=pays)

@@ -81,6 +81,13 @@ def test_a_missing_converter_says_how_to_get_it(tmp_path):
         rknn.environment(tmp_path / "absent")
 
 
+def test_an_environment_may_be_named_from_here_and_used_from_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "converter/bin").mkdir(parents=True)
+    (tmp_path / "converter/bin/python").touch()
+    monkeypatch.chdir(tmp_path)
+    assert rknn.environment(Path("converter")) == tmp_path / "converter/bin/python"
+
+
 def test_npus_need_calibration(tmp_path):
     with pytest.raises(ConfigError, match="--target rv1106: NPUs compute in int8; expected --calibrate"):
         npu.check_targets(("onnx", "rv1106"), False, None)

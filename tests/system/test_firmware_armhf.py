@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,9 @@ LIBRARIES = (
 )
 FRAMES = 50
 GUEST = 0x40_0000_0000  # where the emulator is told to put the memory of the program that it runs
+TRANSLATED_MB = (
+    8  # of translated code that the emulator keeps, where it can be told (qemu 10): it forgets none by itself
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +110,16 @@ def emulated(board, *command, **environment):
         **environment,
     }
     return subprocess.Popen(
-        ["chroot", str(board), "/qemu", "-B", hex(GUEST), "/usr/bin/python3.11", *command],
+        ["chroot", str(board), "/qemu", *_options(), "-B", hex(GUEST), "/usr/bin/python3.11", *command],
         env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+@cache
+def _options():
+    """Bound the emulator's own memory, which otherwise grows by every piece of code that runs once."""
+    said = subprocess.run(["qemu-arm-static", "--help"], capture_output=True, text=True, check=False).stdout
+    return ("-tb-size", str(TRANSLATED_MB)) if "-tb-size" in said else ()
 
 
 def anonymous_bytes(process):
@@ -168,6 +179,8 @@ def test_a_clip_is_replayed_in_little_memory(board, release):
     assert len(lines) == FRAMES
     assert '"label"' in lines[0]
     assert used - bare <= 60e6
+    if _options():
+        assert used_whole - bare_whole <= 60e6
 
 
 def test_the_updater_runs_on_it_too(board, release):
