@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,9 +24,9 @@ from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError
-from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
+from edge_app.frame import Frame, HeadOutput, JsonValue, Reused, UInt8
 from edge_app.heads import Head
-from edge_app.manifest import HeadSpec, Manifest
+from edge_app.manifest import HeadSpec, Input, Manifest
 from edge_app.network import Network
 from edge_app.preprocess import Preprocess
 from edge_app.reuse import tuned
@@ -177,11 +178,16 @@ class Inference:
         return {} if self._reuse is None else self._reuse.stats()
 
     def measure(self) -> Costs | None:
-        """Measure what reuse decides by, on this machine, in about 30 inferences; None where nothing is reused."""
+        """Measure what reuse decides by, on this machine, in about 40 inferences; None where nothing is reused."""
         if self._reuse is None:
             return None
-        spec = self._manifest.input
-        return self._reuse.measure(np.zeros(spec.shape, spec.dtype))
+        pictures, tensors = [], []
+        image = _shapes(self._manifest.input)
+        for number, each in enumerate((image, image[:, ::-1])):
+            tensor, _ = self._preprocess(Frame("measured", number, 0, 0, np.ascontiguousarray(each)))
+            tensors.append(tensor.copy())
+            pictures.append(self._preprocess.picture.copy())
+        return self._reuse.measure(pictures, tensors)
 
     def use_costs(self, costs: Costs) -> None:
         """Decide about reuse by these costs from now on; without reuse, nothing."""
@@ -294,6 +300,12 @@ class Inference:
         self._failed[name] = f"{type(error).__name__}: {error}"
         _LOG.error("head '%s' failed %d times in a row and is switched off", name, _FAILURES, exc_info=error)
         return True
+
+
+def _shapes(spec: Input) -> UInt8:
+    """A picture of the model's size that holds something everywhere."""
+    coarse = np.random.default_rng(0).integers(0, 256, (spec.height // 16 + 1, spec.width // 16 + 1, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _for_heads(reuse: Reuse, heads: Mapping[str, HeadConfig]) -> Reuse:

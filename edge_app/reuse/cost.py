@@ -7,8 +7,9 @@ Not here: which steps there are (units.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """dense: everything at once, the fastest way. units: by name. look: change detection and decision."""
+    """dense: everything at once, the fastest way. units: by name. look: change detection. plan: what a frame that is
+    computed in parts takes besides them: boxes, their plan, bookkeeping.
+    """
 
     dense: float
     units: Mapping[str, Cost]
     look: float = 0.3
+    plan: float = 0.5
 
     @property
     def apart(self) -> float:
@@ -50,26 +54,20 @@ def fitted(small: tuple[float, float], whole: float) -> Cost:
     return Cost(max(0.0, whole - b), b)
 
 
-def timed_ms(call: Callable[[], object], rounds: int) -> float:
-    """The least CPU time of this thread over some runs, milliseconds; the first one, which allocates, does not count.
+class Stopwatch:
+    """CPU time of this thread by name, milliseconds; the middle of what was noted, so that rare interruptions drop out.
 
     Not the clock on the wall: another program on the same core would make a step look expensive for ever.
     """
-    call()
-    best = float("inf")
-    for _ in range(rounds):
+
+    def __init__(self) -> None:
+        self._noted: dict[str, list[float]] = {}
+
+    def time(self, name: str, call: Callable[[], object]) -> None:
         start = time.thread_time()
         call()
-        best = min(best, time.thread_time() - start)
-    return best * 1e3
+        self._noted.setdefault(name, []).append((time.thread_time() - start) * 1e3)
 
-
-def in_turns_ms(calls: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The least CPU time of each call, milliseconds, taken in turns: what one leaves in the caches helps no other."""
-    best = [float("inf")] * len(calls)
-    for _ in range(rounds):
-        for i, call in enumerate(calls):
-            start = time.thread_time()
-            call()
-            best[i] = min(best[i], time.thread_time() - start)
-    return [each * 1e3 for each in best]
+    def ms(self, name: str) -> float:
+        """Less the first time, in which engines allocate."""
+        return median(self._noted[name][1:])

@@ -18,10 +18,10 @@ import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.boxes import MOST, Box, merged, union
-from edge_app.reuse.cost import Cost, Costs, fitted, in_turns_ms, timed_ms
+from edge_app.reuse.cost import Cost, Costs, Stopwatch, fitted
 from edge_app.reuse.units import Unit
 
-_ROUNDS, _TURNS, _PART = 5, 12, 0.7  # of each measurement; a larger part tells nothing of the area's price
+_ROUNDS, _PART = 9, 0.7  # of each measurement; a larger part tells nothing of the area's price
 _OUTPUT = 0.05  # of the tolerance of maps: what a head says is held to more
 SHALLOW = 8  # the stride to which tiles are renewed one by one
 Dirty = dict[str, list[Box]]
@@ -69,6 +69,11 @@ class Features:
         self.following = following
         for unit in self.units:
             unit.limit(following.share)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the maps equal those of a full run at any time."""
+        return self.following == EXACT
 
     @property
     def units(self) -> list[Unit]:
@@ -153,27 +158,44 @@ class Features:
         found = self.changed_outputs_of(head)
         return found or {name: self._maps[f"{head}/{name}"] for name in self._heads[head].outputs}
 
-    def measured(self, tensor: Array, dense: Callable[[Array], object]) -> Costs:
-        """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost."""
-        self.fill(tensor)
-        units = {}
+    def measured(self, tensors: Sequence[Array], dense: Callable[[Array], object]) -> Costs:
+        """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost.
+
+        tensors: inputs that differ everywhere. Every step is timed where it stands in the order of a frame, behind a
+        dense run: alone in a loop it would find its weights in the caches, and seem to cost two thirds.
+        """
+        watch = Stopwatch()
+        boxes = {unit.name: _corner(unit) for unit in self.units if unit.free}
+        for turn in range(_ROUNDS):
+            watch.time("dense", partial(dense, tensors[turn % 2]))
+            self._maps[self._image] = tensors[turn % 2]
+            for unit in self.units:
+                watch.time(unit.name, partial(self._run_all, unit))
+            self._maps[self._image] = tensors[(turn + 1) % 2]
+            for unit in self.units:
+                if unit.free:
+                    watch.time(f"part {unit.name}", partial(self._run_part, unit, boxes[unit.name]))
+        units = {unit.name: Cost(watch.ms(unit.name), 0.0) for unit in self.units}
         for unit in self.units:
-            whole_ms = timed_ms(partial(self._run_all, unit), _ROUNDS)
-            units[unit.name] = Cost(whole_ms, 0.0)
-            if unit.free:
-                width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
-                part_ms = timed_ms(partial(self._run_part, unit, (0, 0, width, height)), _ROUNDS)
-                share = unit.part(unit.needed((0, 0, width, height)))
-                units[unit.name] = fitted((share, part_ms), whole_ms) if share < _PART else Cost(0.0, whole_ms)
-        self.costs = Costs(timed_ms(partial(dense, tensor), _ROUNDS), units)
-        boxes = _scattered(self._backbone[0].whole[2:])
-        dense_ms, update_ms = in_turns_ms((partial(dense, tensor), partial(self._update_all, tensor, boxes)), _TURNS)
-        calls = self.calls
-        self._update_all(tensor, boxes)
-        beside_ms = (update_ms * self.costs.dense / dense_ms - self.spent_ms) / max(1, self.calls - calls)
+            share = unit.part(unit.needed(boxes[unit.name])) if unit.free else 1.0
+            if share < _PART:
+                units[unit.name] = fitted((share, watch.ms(f"part {unit.name}")), units[unit.name].a)
+        self.costs = Costs(watch.ms("dense"), units)
+        beside_ms = self._beside_ms(tensors, dense)
         self.valid = False
-        units = {name: Cost(cost.a + max(0.0, beside_ms), cost.b) for name, cost in units.items()}
-        return replace(self.costs, units=units)
+        return replace(self.costs, units={name: Cost(cost.a + beside_ms, cost.b) for name, cost in units.items()})
+
+    def _beside_ms(self, tensors: Sequence[Array], dense: Callable[[Array], object]) -> float:
+        """What an update takes, for each call, beyond what its steps do."""
+        watch = Stopwatch()
+        boxes = _scattered(self._backbone[0].whole[2:])
+        spent_ms, calls = 0.0, self.calls
+        for turn in range(_ROUNDS):
+            watch.time("dense", partial(dense, tensors[turn % 2]))
+            watch.time("update", partial(self._update_all, tensors[turn % 2], boxes))
+            spent_ms += self.spent_ms
+        update_ms = watch.ms("update") * self.costs.dense / watch.ms("dense")  # the machine may be busier than before
+        return max(0.0, (update_ms * _ROUNDS - spent_ms) / max(1, self.calls - calls))
 
     def _update_all(self, tensor: Array, boxes: list[Box]) -> None:
         self.update(tensor, boxes)
@@ -301,6 +323,12 @@ class Features:
             return False
         target[where] = values
         return True
+
+
+def _corner(unit: Unit) -> Box:
+    """An eighth of the width and of the height of the picture."""
+    width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
+    return 0, 0, width, height
 
 
 def _scattered(size: tuple[int, int]) -> list[Box]:

@@ -9,8 +9,9 @@ Not here: what a change is (change.py), how features are computed in part (featu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,10 +22,10 @@ from edge_app.frame import JsonValue
 from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.budget import Budget
 from edge_app.reuse.change import ChangeDetector, grid
-from edge_app.reuse.cost import Costs, assumed, timed_ms
+from edge_app.reuse.cost import Costs, Stopwatch, assumed
 from edge_app.reuse.ease import TOLERANCE, eased
 from edge_app.reuse.features import Features
-from edge_app.reuse.guard import Guard
+from edge_app.reuse.guard import Guard, Parts
 from edge_app.reuse.sweep import Sweep
 from edge_app.reuse_block import Reuse
 from edge_app.shapes import inside_any, polygon_of
@@ -33,9 +34,9 @@ UInt8 = NDArray[np.uint8]
 Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
-_ROUNDS, _COLD = 20, 1.5  # between inferences the picture is in no cache: a look then takes half as long again
-_PLANNING = 3.0  # looks that a partial frame takes: boxes, plan and bookkeeping are two of them
+_ROUNDS = 9
 _WORTH = 0.95  # of a dense frame: more is not tried
+_RENEWED = 8.0  # dense frames' worth of partial ones: behind them, what they left undone is made good by a dense one
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
@@ -89,6 +90,7 @@ class FrameReuse:
         self._features = features
         self._costs = costs or assumed({})
         self._guard = Guard(self._costs.look / self._costs.dense)
+        self._parts = Parts()
         self._outputs_of: OutputsOf | None = None
         self._filled = False  # the features are those of the reference
         self._behind: frozenset[str] = self._heads  # have not seen the present features
@@ -100,6 +102,7 @@ class FrameReuse:
         self._bound()
         self._ratio = _RATIO  # of what partial frames cost to what was predicted
         self._predicted_ms = 0.0
+        self._owed = 0.0  # what partial frames have cost since everything was computed, in dense ones
         self._last: Kind | None = None
         self._counts = {"gate": 0, "heads": 0, "partial": 0, "dense": 0, "carried": 0}
         self._share = 0.0
@@ -134,19 +137,34 @@ class FrameReuse:
         """Compute less than was configured from the next frame on (ease.py), or as configured. For any thread."""
         self._ease = wanted
 
-    def measure(self, tensor: Array) -> Costs:
-        """Measure what every step takes on this machine, and decide by that from now on."""
+    def measure(self, pictures: Sequence[UInt8], tensors: Sequence[Array]) -> Costs:
+        """Measure what every step takes on this machine, and decide by that from now on.
+
+        pictures: two that differ, as in Preprocess; tensors: made of them.
+        """
         self._outputs_of, self._filled, self._last = None, False, None
-        if self._features is not None:
-            costs = self._features.measured(tensor, self._dense)
-        else:
-            costs = Costs(timed_ms(lambda: self._dense(tensor), _ROUNDS), {})
-        width, height = self._size
+        watch = Stopwatch()
         detector = ChangeDetector(self._size, None)
-        picture = np.zeros((height, width, 3), np.uint8)
-        detector.take(picture)
-        self.use(replace(costs, look=timed_ms(lambda: detector.look(picture), _ROUNDS) * _COLD))
+        detector.take(pictures[0])
+        blocks = _few(detector.grid)
+        for turn in range(_ROUNDS):  # a dense run between, as in operation: it takes the caches
+            watch.time("dense", partial(self._dense, tensors[turn % 2]))
+            watch.time("look", partial(detector.look, pictures[turn % 2].copy()))  # just made, as by Preprocess
+            if self._features is not None:
+                watch.time("plan", partial(self._plan, detector, blocks))
+        if self._features is None:
+            self.use(Costs(watch.ms("dense"), {}, watch.ms("look")))
+        else:
+            costs = self._features.measured(tensors, self._dense)
+            self.use(replace(costs, look=watch.ms("look"), plan=watch.ms("plan")))
         return self._costs
+
+    def _plan(self, detector: ChangeDetector, blocks: UInt8) -> None:
+        """What `_changed` does besides the features' update, for `measure`."""
+        assert self._features is not None
+        boxes = of_blocks(blocks, self._size)
+        self._features.predict_ms(boxes)
+        detector.anchor(boxes)
 
     def use(self, costs: Costs) -> None:
         """Decide by these costs from now on. Raises ValueError where they are another model's."""
@@ -228,10 +246,12 @@ class FrameReuse:
         assert features is not None
         costs = self._costs
         predicted_ms = features.predict_ms(boxes)
-        pays = predicted_ms * self._ratio + _PLANNING * costs.look < _WORTH * costs.dense
+        pays = predicted_ms * self._ratio + costs.look + costs.plan < _WORTH * costs.dense
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
-        if not pays or not self._filled:
+        pays = self._parts.may() and pays
+        renew = self._owed > _RENEWED and self._budget is None
+        if not pays or not self._filled or renew:
             if self._outputs_of is not None and not self._afford(costs.dense):
                 return Step("carried", frozenset(), self._outputs_of, self._since_ns, due)
             step = self._everything(tensor, now_ns, due, fill=pays)
@@ -256,6 +276,7 @@ class FrameReuse:
         else:
             self._outputs_of = self._timed(self._dense, tensor)
         self._sweep.restart()
+        self._owed = 0.0
         self._behind, self._since_ns = self._heads, now_ns
         return Step("dense", due, self._outputs_of, now_ns)
 
@@ -298,12 +319,16 @@ class FrameReuse:
             spent_ms = self._features.spent_ms
             share += spent_ms / self._costs.dense
             if self._last == "partial":
-                share += (_PLANNING - 1) * self._costs.look / self._costs.dense
-            if self._last == "partial" and self._predicted_ms:
-                found = spent_ms / self._predicted_ms
-                self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
+                share += self._costs.plan / self._costs.dense
+                self._owed += 0.0 if self._features.exact else share
+                if self._predicted_ms:
+                    found = spent_ms / self._predicted_ms
+                    self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
+            if self._last in ("partial", "dense"):
+                self._parts.note(share)
         elif self._last == "dense":
             share += 1.0
+            self._parts.end()
         self._share += share
         if self._looked:
             self._rest = self._guard.note(share, dense=self._last == "dense")
@@ -313,6 +338,15 @@ class FrameReuse:
         result = call(*arguments)
         self._engine_ns += time.thread_time_ns() - start
         return result
+
+
+def _few(shape: tuple[int, int]) -> UInt8:
+    """Changed blocks as a few small objects make them, on a grid of so many columns and rows."""
+    columns, rows = shape
+    blocks = np.zeros((rows, columns), np.uint8)
+    for x, y in ((0, 0), (columns // 2, rows // 3), (columns * 3 // 4, rows * 2 // 3), (columns // 8, rows // 2)):
+        blocks[y : y + 3, x : x + 2] = 255
+    return blocks
 
 
 def _counted(settings: Reuse, size: tuple[int, int]) -> UInt8 | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 _PATIENCE = 6  # dense frames in a row before the first rest
 _SHORTEST = 2  # frames of the first rest
-_AFFORDED = 0.008  # of a dense frame, that looking may cost on average where it never pays
+_AFFORDED = 0.015  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.95  # of a dense frame: reuse must cost less on average
+_FIRST_PAUSE, _LONGEST_PAUSE = 8, 128  # frames for which parts are not tried
 
 
 class Guard:
@@ -37,3 +38,34 @@ class Guard:
         self._mean = _WORTH * 0.9  # another chance behind the rest
         self._dense = _PATIENCE - 1 if dense else 0
         return pause
+
+
+class Parts:
+    """Whether computing parts pays: filling the caches costs more than a dense frame, and must be earned back.
+
+    Where it was not, parts are not tried for a while, for longer each time; looking goes on.
+    """
+
+    def __init__(self) -> None:
+        self._saved = 0.0  # dense frames, since the caches were filled
+        self._trying = False
+        self._rest = 0
+        self._pause = _FIRST_PAUSE
+
+    def may(self) -> bool:
+        """Asked once for each frame of which a part has changed."""
+        self._rest -= self._rest > 0
+        return not self._rest
+
+    def note(self, share: float) -> None:
+        """Note a frame that was computed in part, or that filled the caches: its cost in dense ones."""
+        self._trying = True
+        self._saved += 1 - share
+
+    def end(self) -> None:
+        """The caches are of no use any more."""
+        if self._trying:
+            lost = self._saved < 0
+            self._rest = self._pause if lost else 0
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE) if lost else _FIRST_PAUSE
+        self._trying, self._saved = False, 0.0

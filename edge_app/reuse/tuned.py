@@ -40,6 +40,7 @@ class Measured:
     dense: Milliseconds
     look: Milliseconds
     units: dict[str, Unit]
+    plan: Milliseconds = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,13 @@ class Tuned:
         if self.costs is None:
             return None
         units = {name: Cost(unit.a, unit.b) for name, unit in self.costs.units.items()}
-        return Costs(self.costs.dense, units, self.costs.look)
+        return Costs(self.costs.dense, units, self.costs.look, self.costs.plan)
 
 
 def measured(costs: Costs) -> Measured:
     """Costs as they are written."""
     units = {name: Unit(round(cost.a, 4), round(cost.b, 4)) for name, cost in costs.units.items()}
-    return Measured(round(costs.dense, 4), round(costs.look, 4), units)
+    return Measured(round(costs.dense, 4), round(costs.look, 4), units, round(costs.plan, 4))
 
 
 def path(state_dir: Path, manifest: Manifest) -> Path:

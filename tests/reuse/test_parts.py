@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from edge_app.frame import Classification
 from edge_app.reuse.boxes import MOST, merged, of_blocks
 from edge_app.reuse.budget import Budget
-from edge_app.reuse.cost import assumed, fitted
+from edge_app.reuse.cost import Stopwatch, assumed, fitted
 from edge_app.reuse.crops import KeptCrops
-from edge_app.reuse.guard import Guard
+from edge_app.reuse.guard import Guard, Parts
 from edge_app.reuse.sweep import Sweep
 from tests.reuse.models import picture
 
@@ -82,7 +82,7 @@ def test_the_guard_rests_longer_and_longer_where_all_is_dense_and_not_where_reus
     rests = [pause for pause in pauses if pause]
     assert pauses[:5] == [0] * 5, "a few dense frames are no reason yet"
     assert rests == sorted(rests)
-    assert max(rests) == 6
+    assert max(rests) == 3
     paying = Guard(0.05)
     assert not any(paying.note(0.4, dense=False) for _ in range(100))
 
@@ -90,6 +90,32 @@ def test_the_guard_rests_longer_and_longer_where_all_is_dense_and_not_where_reus
 def test_the_guard_gives_up_parts_that_save_nothing():
     guard = Guard(0.05)
     assert any(guard.note(1.0, dense=False) for _ in range(40))
+
+
+def test_parts_that_did_not_earn_back_the_filling_are_not_tried_for_longer_and_longer():
+    parts, waited = Parts(), []
+    for _ in range(6):
+        parts.note(1.2)  # the caches are filled
+        parts.note(0.9)
+        parts.end()
+        waited.append(next(i for i in range(1000) if parts.may()))
+    assert waited == [7, 15, 31, 63, 127, 127]
+
+
+def test_parts_that_pay_are_tried_again_at_once():
+    parts = Parts()
+    parts.note(1.2)
+    for _ in range(5):
+        parts.note(0.6)
+    parts.end()
+    assert parts.may()
+
+
+def test_a_stopwatch_leaves_out_the_first_time_and_what_interrupts():
+    watch, naps = Stopwatch(), iter([200_000, 10, 10, 10, 200_000])
+    for _ in range(5):
+        watch.time("sum", lambda: sum(range(next(naps))))
+    assert watch.ms("sum") < 1
 
 
 @pytest.mark.parametrize(("height", "align"), [(576, 32), (320, 32), (250, 32), (96, 64)])
