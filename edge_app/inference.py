@@ -6,6 +6,7 @@ Not here: the graphs themselves (network.py), which cells need computing again (
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -304,7 +305,9 @@ class Inference:
 
 def _shapes(spec: Input) -> UInt8:
     """A picture of the model's size that holds something everywhere."""
-    coarse = np.random.default_rng(0).integers(0, 256, (spec.height // 16 + 1, spec.width // 16 + 1, 3), np.uint8)
+    rows, columns = spec.height // 16 + 1, spec.width // 16 + 1
+    noise = random.Random(0).randbytes(rows * columns * 3)  # numpy.random would have to be loaded for it: 2 MB
+    coarse = np.frombuffer(noise, np.uint8).reshape(rows, columns, 3)
     return np.asarray(cv2.resize(coarse, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 

@@ -170,7 +170,8 @@ class ChangeDetector:
             cv2.resize(each, self.grid, interpolation=cv2.INTER_AREA).astype(np.float32)
             for each in (self._now, self._anchor)
         ]
-        gain = float(np.median((means[0] + 1) / (means[1] + 1)))  # the median: an object that comes is no gain
+        ratios = np.sort((means[0] + 1) / (means[1] + 1), axis=None)
+        gain = float(ratios[len(ratios) // 2])  # the median: an object that comes is no gain
         if abs(gain - 1) < _GAIN_NOTED:
             return self._now
         self.gain = gain
