@@ -29,7 +29,8 @@ Dirty = dict[str, list[Box]]
 class Following:
     """How changes are followed.
 
-    share: how far, of how far they can reach, 0..1. tolerance: what ends them, in shares of a map's root mean square.
+    share: of how far steps look around, 0..1 (units.py). tolerance: what ends a change, in shares of a map's root mean
+    square.
     """
 
     share: float
