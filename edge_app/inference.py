@@ -34,6 +34,7 @@ from edge_app.reuse import tuned
 from edge_app.reuse.cost import Costs
 from edge_app.reuse.crops import KeptCrops
 from edge_app.reuse.frames import FrameReuse, HeadClock, OutputsOf
+from edge_app.reuse.measure import Seen
 from edge_app.reuse.opening import effective, open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import OFF, Reuse
@@ -182,13 +183,13 @@ class Inference:
         """Measure what reuse decides by, on this machine, in about 40 inferences; None where nothing is reused."""
         if self._reuse is None:
             return None
-        pictures, tensors = [], []
+        shown = []
         image = _shapes(self._manifest.input)
         for number, each in enumerate((image, image[:, ::-1])):
             tensor, _ = self._preprocess(Frame("measured", number, 0, 0, np.ascontiguousarray(each)))
-            tensors.append(tensor.copy())
-            pictures.append(self._preprocess.picture.copy())
-        return self._reuse.measure(pictures, tensors)
+            shown.append((self._preprocess.picture.copy(), tensor.copy()))
+        (picture, tensor), (other_picture, other_tensor) = shown
+        return self._reuse.measure(Seen((picture, other_picture), (tensor, other_tensor)))
 
     def use_costs(self, costs: Costs) -> None:
         """Decide about reuse by these costs from now on; without reuse, nothing."""

@@ -3,25 +3,23 @@
 A change is followed from step to step: the boxes that a step must compute again are those that its changed inputs can
 reach; where its outputs then differ by too little to matter, they keep their old values and the change ends there.
 With a share of 1 and no tolerance the maps equal those of a full run.
-Not here: which boxes of the picture changed (change.py), whether this pays (frames.py).
+Not here: which boxes of the picture changed (change.py), whether this pays (frames.py, measure.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.boxes import MOST, Box, merged, union
-from edge_app.reuse.cost import Cost, Costs, Stopwatch, fitted
+from edge_app.reuse.cost import Costs
 from edge_app.reuse.units import Unit
 
-_ROUNDS, _PART = 9, 0.7  # of each measurement; a larger part tells nothing of the area's price
 _OUTPUT = 0.05  # of the tolerance of maps: what a head says is held to more
 SHALLOW = 8  # the stride to which tiles are renewed one by one
 Dirty = dict[str, list[Box]]
@@ -31,7 +29,8 @@ Dirty = dict[str, list[Box]]
 class Following:
     """How changes are followed.
 
-    share: how far, of how far they can reach, 0..1. tolerance: what ends them, in shares of a map's root mean square.
+    share: of how far steps look around, 0..1 (units.py). tolerance: what ends a change, in shares of a map's root mean
+    square.
     """
 
     share: float
@@ -158,58 +157,27 @@ class Features:
         found = self.changed_outputs_of(head)
         return found or {name: self._maps[f"{head}/{name}"] for name in self._heads[head].outputs}
 
-    def measured(self, tensors: Sequence[Array], dense: Callable[[Array], object]) -> Costs:
-        """What the steps take on this machine, and `dense`, which computes everything at once. The maps are lost.
-
-        tensors: inputs that differ everywhere. Every step is timed where it stands in the order of a frame, behind a
-        dense run: alone in a loop it would find its weights in the caches, and seem to cost two thirds.
-        """
-        watch = Stopwatch()
-        boxes = {unit.name: _corner(unit) for unit in self.units if unit.free}
-        for turn in range(_ROUNDS):
-            watch.time("dense", partial(dense, tensors[turn % 2]))
-            self._maps[self._image] = tensors[turn % 2]
-            for unit in self.units:
-                watch.time(unit.name, partial(self._run_all, unit))
-            self._maps[self._image] = tensors[(turn + 1) % 2]
-            for unit in self.units:
-                if unit.free:
-                    watch.time(f"part {unit.name}", partial(self._run_part, unit, boxes[unit.name]))
-        units = {unit.name: Cost(watch.ms(unit.name), 0.0) for unit in self.units}
-        for unit in self.units:
-            share = unit.part(unit.needed(boxes[unit.name])) if unit.free else 1.0
-            if share < _PART:
-                units[unit.name] = fitted((share, watch.ms(f"part {unit.name}")), units[unit.name].a)
-        self.costs = Costs(watch.ms("dense"), units)
-        beside_ms = self._beside_ms(tensors, dense)
+    def show(self, tensor: Array) -> None:
+        """Make a picture the one that steps take; for measuring, the maps do not follow."""
+        self._maps[self._image] = tensor
         self.valid = False
-        return replace(self.costs, units={name: Cost(cost.a + beside_ms, cost.b) for name, cost in units.items()})
 
-    def _beside_ms(self, tensors: Sequence[Array], dense: Callable[[Array], object]) -> float:
-        """What an update takes, for each call, beyond what its steps do."""
-        watch = Stopwatch()
-        boxes = _scattered(self._backbone[0].whole[2:])
-        spent_ms, calls = 0.0, self.calls
-        for turn in range(_ROUNDS):
-            watch.time("dense", partial(dense, tensors[turn % 2]))
-            watch.time("update", partial(self._update_all, tensors[turn % 2], boxes))
-            spent_ms += self.spent_ms
-        update_ms = watch.ms("update") * self.costs.dense / watch.ms("dense")  # the machine may be busier than before
-        return max(0.0, (update_ms * _ROUNDS - spent_ms) / max(1, self.calls - calls))
+    def run_whole(self, unit: Unit) -> None:
+        """Compute all of a step's outputs."""
+        self._run_all(unit)
 
-    def _update_all(self, tensor: Array, boxes: list[Box]) -> None:
-        self.update(tensor, boxes)
-        for head in self._heads:
-            self._pending[head] = dict.fromkeys(self._heads[head].inputs, boxes)
-            self.outputs_of(head)
-
-    def _run_part(self, unit: Unit, box: Box) -> None:
+    def run_part(self, unit: Unit, box: Box) -> None:
+        """Compute a step's outputs in an aligned box and put them into their maps, whatever changed."""
         prefix = f"{unit.head}/" if unit.head else ""
         for name, where, values in unit.run(self._maps, box):
             if name in unit.rows:
                 self._paste_rows(unit, prefix + name, where, values)
             else:
                 self._paste(unit, prefix + name, where, values, keep=False)
+
+    def touch(self, head: str, boxes: Sequence[Box]) -> None:
+        """Have a head look at boxes of all of its inputs again."""
+        self._pending[head] = {name: list(boxes) for name in self._heads[head].inputs}
 
     def cache_bytes(self) -> int:
         """What the maps take."""
@@ -323,19 +291,3 @@ class Features:
             return False
         target[where] = values
         return True
-
-
-def _corner(unit: Unit) -> Box:
-    """An eighth of the width and of the height of the picture."""
-    width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
-    return 0, 0, width, height
-
-
-def _scattered(size: tuple[int, int]) -> list[Box]:
-    """A few boxes, as several small objects make them: what an update takes besides its steps is measured with."""
-    width, height = size
-    side = max(16, height // 12)
-    return [
-        (x, y, min(width, x + side), min(height, y + 2 * side))
-        for x, y in ((0, 0), (width // 2, height // 3), (width * 3 // 4, height * 2 // 3), (width // 8, height // 2))
-    ]

@@ -9,9 +9,8 @@ Not here: what a change is (change.py), how features are computed in part (featu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,10 +21,11 @@ from edge_app.frame import JsonValue
 from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.budget import Budget
 from edge_app.reuse.change import ChangeDetector, grid
-from edge_app.reuse.cost import Costs, Stopwatch, assumed
+from edge_app.reuse.cost import Costs, assumed
 from edge_app.reuse.ease import TOLERANCE, eased
 from edge_app.reuse.features import Features
 from edge_app.reuse.guard import Guard, Parts
+from edge_app.reuse.measure import Seen, measured
 from edge_app.reuse.sweep import Sweep
 from edge_app.reuse_block import Reuse
 from edge_app.shapes import inside_any, polygon_of
@@ -34,7 +34,6 @@ UInt8 = NDArray[np.uint8]
 Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
-_ROUNDS = 9
 _WORTH = 0.95  # of a dense frame: more is not tried
 _RENEWED = 8.0  # dense frames' worth of partial ones: behind them, what they left undone is made good by a dense one
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
@@ -137,34 +136,11 @@ class FrameReuse:
         """Compute less than was configured from the next frame on (ease.py), or as configured. For any thread."""
         self._ease = wanted
 
-    def measure(self, pictures: Sequence[UInt8], tensors: Sequence[Array]) -> Costs:
-        """Measure what every step takes on this machine, and decide by that from now on.
-
-        pictures: two that differ, as in Preprocess; tensors: made of them.
-        """
+    def measure(self, seen: Seen) -> Costs:
+        """Measure what every step takes on this machine, and decide by that from now on."""
         self._outputs_of, self._filled, self._last = None, False, None
-        watch = Stopwatch()
-        detector = ChangeDetector(self._size, None)
-        detector.take(pictures[0])
-        blocks = _few(detector.grid)
-        for turn in range(_ROUNDS):  # a dense run between, as in operation: it takes the caches
-            watch.time("dense", partial(self._dense, tensors[turn % 2]))
-            watch.time("look", partial(detector.look, pictures[turn % 2].copy()))  # just made, as by Preprocess
-            if self._features is not None:
-                watch.time("plan", partial(self._plan, detector, blocks))
-        if self._features is None:
-            self.use(Costs(watch.ms("dense"), {}, watch.ms("look")))
-        else:
-            costs = self._features.measured(tensors, self._dense)
-            self.use(replace(costs, look=watch.ms("look"), plan=watch.ms("plan")))
+        self.use(measured(seen, self._dense, self._features))
         return self._costs
-
-    def _plan(self, detector: ChangeDetector, blocks: UInt8) -> None:
-        """What `_changed` does besides the features' update, for `measure`."""
-        assert self._features is not None
-        boxes = of_blocks(blocks, self._size)
-        self._features.predict_ms(boxes)
-        detector.anchor(boxes)
 
     def use(self, costs: Costs) -> None:
         """Decide by these costs from now on. Raises ValueError where they are another model's."""
@@ -338,15 +314,6 @@ class FrameReuse:
         result = call(*arguments)
         self._engine_ns += time.thread_time_ns() - start
         return result
-
-
-def _few(shape: tuple[int, int]) -> UInt8:
-    """Changed blocks as a few small objects make them, on a grid of so many columns and rows."""
-    columns, rows = shape
-    blocks = np.zeros((rows, columns), np.uint8)
-    for x, y in ((0, 0), (columns // 2, rows // 3), (columns * 3 // 4, rows * 2 // 3), (columns // 8, rows // 2)):
-        blocks[y : y + 3, x : x + 2] = 255
-    return blocks
 
 
 def _counted(settings: Reuse, size: tuple[int, int]) -> UInt8 | None:

@@ -17,7 +17,7 @@ from edge_app.reuse.tuned import Tuned
 from edge_app.reuse.units import Unit, backbone_reach, head_reach
 from edge_app.reuse_block import Mode, Reuse
 
-_SHARE, _TOLERANCE = 0.3, 0.6  # where nothing was tuned
+_SHARE, _TOLERANCE = 0.45, 0.6  # where nothing was tuned
 _MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # each allows more than the one before
 
 

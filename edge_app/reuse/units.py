@@ -63,8 +63,11 @@ class Unit:
         self.limit(1.0)
 
     def limit(self, share: float) -> None:
-        """Follow changes only a share of how far they may reach, 0..1; 1 is exact."""
-        self.spread = {name: (_ints(reach.spread, share)) for name, reach in self._reach.items()}
+        """Look only a share as far around a box as a step does, 0..1, and follow changes its square; 1 is exact.
+
+        A change fades on its way; where a box ends too early, what is missing is missing altogether.
+        """
+        self.spread = {name: _ints(reach.spread, share**2) for name, reach in self._reach.items()}
         halos = [_ints(reach.halo, share) for reach in self._reach.values()]
         self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
 

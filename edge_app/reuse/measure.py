@@ -1,0 +1,122 @@
+"""What looking, planning, every step and a dense run take on this machine.
+
+Each is timed where it stands in the order of a frame, behind a dense run: alone in a loop it would find its code, its
+weights and the picture in the caches, and seem to cost two thirds, a small box a quarter.
+Not here: what is decided by it (frames.py), where it is kept (tuned.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from edge_app.backends import Array
+from edge_app.reuse.boxes import Box, of_blocks
+from edge_app.reuse.change import ChangeDetector, UInt8
+from edge_app.reuse.cost import Cost, Costs, Stopwatch, fitted
+from edge_app.reuse.features import Features
+from edge_app.reuse.units import Unit
+
+_ROUNDS = 9
+_PART = 0.7  # of the area: a larger part tells nothing of the area's price
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Two pictures that differ everywhere, as Preprocess lays them out, and the input tensors made of them."""
+
+    pictures: tuple[UInt8, UInt8]
+    tensors: tuple[Array, Array]
+
+
+def measured(seen: Seen, dense: Callable[[Array], object], features: Features | None) -> Costs:
+    """Costs on this machine. dense: computes everything. features: what can be computed in part; its maps are lost."""
+    height, width = seen.pictures[0].shape[:2]
+    detector = ChangeDetector((width, height), None)
+    detector.take(seen.pictures[0])
+    watch = Stopwatch()
+    for turn in range(_ROUNDS):
+        watch.time("dense", partial(dense, seen.tensors[turn % 2]))
+        watch.time("look", partial(detector.look, seen.pictures[turn % 2].copy()))  # just made, as by Preprocess
+        if features is not None:
+            watch.time("plan", partial(_plan, detector, features))
+    if features is None:
+        return Costs(watch.ms("dense"), {}, watch.ms("look"))
+    features.costs = _steps(seen.tensors, dense, features)
+    beside_ms = _beside_ms(seen.tensors, dense, features)
+    units = {name: Cost(cost.a + beside_ms, cost.b) for name, cost in features.costs.units.items()}
+    return replace(features.costs, units=units, look=watch.ms("look"), plan=watch.ms("plan"))
+
+
+def _plan(detector: ChangeDetector, features: Features) -> None:
+    """What a frame that is computed in part takes besides its parts."""
+    columns, rows = detector.grid
+    blocks = np.zeros((rows, columns), np.uint8)
+    for x, y in ((0, 0), (columns // 2, rows // 3), (columns * 3 // 4, rows * 2 // 3), (columns // 8, rows // 2)):
+        blocks[y : y + 3, x : x + 2] = 255
+    boxes = of_blocks(blocks, detector.size)
+    features.predict_ms(boxes)
+    detector.anchor(boxes)
+
+
+def _steps(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features) -> Costs:
+    """A dense run, and each step as a whole and in a small box."""
+    watch = Stopwatch()
+    boxes = {unit.name: _corner(unit) for unit in features.units if unit.free}
+    for turn in range(_ROUNDS):
+        watch.time("dense", partial(dense, tensors[turn % 2]))
+        features.show(tensors[turn % 2])
+        for unit in features.units:
+            watch.time(unit.name, partial(features.run_whole, unit))
+        features.show(tensors[(turn + 1) % 2])
+        for unit in features.units:
+            if unit.free:
+                watch.time(f"part {unit.name}", partial(features.run_part, unit, boxes[unit.name]))
+    costs = {}
+    for unit in features.units:
+        whole_ms = watch.ms(unit.name)
+        share = unit.part(unit.needed(boxes[unit.name])) if unit.free else 1.0
+        known = share < _PART
+        costs[unit.name] = fitted((share, watch.ms(f"part {unit.name}")), whole_ms) if known else Cost(whole_ms, 0.0)
+    return Costs(watch.ms("dense"), costs)
+
+
+def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features) -> float:
+    """What an update takes, for each call, beyond what its steps do."""
+    watch = Stopwatch()
+    boxes = _scattered(features.units[0].whole[2:])
+    spent_ms, calls = 0.0, features.calls
+    for turn in range(_ROUNDS):
+        watch.time("dense", partial(dense, tensors[turn % 2]))
+        watch.time("update", partial(_update, features, tensors[turn % 2], boxes))
+        spent_ms += features.spent_ms
+    features.valid = False
+    update_ms = watch.ms("update") * features.costs.dense / watch.ms("dense")  # the machine may be busier than before
+    return max(0.0, (update_ms * _ROUNDS - spent_ms) / max(1, features.calls - calls))
+
+
+def _update(features: Features, tensor: Array, boxes: Sequence[Box]) -> None:
+    features.update(tensor, boxes)
+    for unit in features.units:
+        if unit.head:
+            features.touch(unit.head, boxes)
+            features.outputs_of(unit.head)
+
+
+def _corner(unit: Unit) -> Box:
+    """An eighth of the width and of the height of the picture."""
+    width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
+    return 0, 0, width, height
+
+
+def _scattered(size: tuple[int, int]) -> list[Box]:
+    """A few boxes, as several small objects make them."""
+    width, height = size
+    side = max(16, height // 12)
+    return [
+        (x, y, min(width, x + side), min(height, y + 2 * side))
+        for x, y in ((0, 0), (width // 2, height // 3), (width * 3 // 4, height * 2 // 3), (width // 8, height // 2))
+    ]
