@@ -29,7 +29,9 @@ _NOISE_EVERY = 16  # frames between looks at the noise
 _CALM, _EVEN = 0.1, 0.7  # share of changed blocks; a quieter block's difference to a middling one's
 _NOISE_RATE = 0.25  # of a new look in the estimate
 _MEAN_TO_SIGMA = 1.2533  # of a normal distribution: from the mean of |x| to its deviation
-_GAIN_NOTED, _GAIN_MOST = 0.004, 0.05  # below: none; above: the picture is taken anew
+_GAIN_NOTED = 0.004  # below: none
+_GAIN_STAYS, _GAIN_PASSES = 0.05, 0.1  # looked over for ever, and for a while; above, the picture is taken anew
+_WHILE = 2  # frames: whoever looks for darkness must not wait for longer
 _CUT = 0.45  # of the blocks: more is another picture, or too much of it to be computed in parts
 
 Kind = Literal["none", "blocks", "exposure", "cut", "first"]
@@ -67,6 +69,7 @@ class ChangeDetector:
         self._changed = 1.0  # share of the blocks, at the last look
         self.noise: float | None = None  # deviation of a reduced pixel's difference between two frames, grey levels
         self.gain = 1.0
+        self._off = 0  # looks in a row that found a gain which may not stay
         self.ease = 1.0  # times the tolerance
 
     @property
@@ -175,7 +178,9 @@ class ChangeDetector:
         if abs(gain - 1) < _GAIN_NOTED:
             return self._now
         self.gain = gain
-        if abs(gain - 1) > _GAIN_MOST:
+        self._off = self._off + 1 if abs(gain - 1) > _GAIN_STAYS else 0
+        if abs(gain - 1) > _GAIN_PASSES or self._off > _WHILE:
+            self._off = 0
             return None
         return cv2.convertScaleAbs(self._now, alpha=1 / gain).astype(np.uint8, copy=False)
 

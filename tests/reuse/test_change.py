@@ -91,6 +91,12 @@ def test_flicker_is_looked_through(scene, rng, gain):
     assert detector.gain == pytest.approx(gain, abs=0.01)
 
 
+def test_a_larger_change_of_gain_is_looked_through_for_two_frames(scene, rng):
+    detector = anchored(scene, rng)
+    kinds = [detector.look(noisy(scene * 0.93, rng)).kind for _ in range(3)]
+    assert kinds == ["none", "none", "exposure"]
+
+
 @pytest.mark.parametrize("gain", [0.8, 1.2])
 def test_another_exposure_is_told_as_such(scene, rng, gain):
     assert anchored(scene, rng).look(noisy(scene * gain, rng)).kind == "exposure"
