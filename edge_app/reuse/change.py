@@ -27,6 +27,7 @@ _LEAST, _MOST = 10.0, 40.0  # grey levels: a learned tolerance lies between
 _SIGMAS = 7.0  # of the noise of a difference, that a still pixel never exceeds
 _NOISE_EVERY = 16  # frames between looks at the noise
 _CALM, _EVEN = 0.1, 0.7  # share of changed blocks; a quieter block's difference to a middling one's
+_ONE_WAY = 0.3  # of the difference: more of it to one side is light, and no noise
 _NOISE_RATE = 0.25  # of a new look in the estimate
 _MEAN_TO_SIGMA = 1.2533  # of a normal distribution: from the mean of |x| to its deviation
 _GAIN_NOTED = 0.004  # below: none
@@ -147,7 +148,8 @@ class ChangeDetector:
     def _learn(self) -> None:
         """Now and then measure the noise: what two frames differ by in the quieter half of the picture.
 
-        Motion is no noise: unless little changed lately, the difference must be much the same all over the picture.
+        Motion is no noise: unless little changed lately, the difference must be much the same all over the picture. Nor
+        is another exposure: the picture as a whole must be no brighter or darker.
         """
         self._frames += 1
         if self._tolerance is not None or self._frames < 2 or (self._frames > 4 and self._frames % _NOISE_EVERY):
@@ -157,6 +159,8 @@ class ChangeDetector:
         ordered = np.sort(means, axis=None)
         quieter, middle = float(ordered[len(ordered) // 4]), float(ordered[len(ordered) // 2])
         if self._changed > _CALM and quieter < _EVEN * middle:
+            return
+        if abs(cv2.mean(self._now)[0] - cv2.mean(self._before)[0]) > _ONE_WAY * middle:
             return
         found = middle * _MEAN_TO_SIGMA
         self.noise = found if self.noise is None else self.noise + _NOISE_RATE * (found - self.noise)

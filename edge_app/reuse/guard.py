@@ -11,7 +11,7 @@ _SHORTEST = 2  # frames of the first rest
 _AFFORDED = 0.01  # of a dense frame, that looking may cost on average where it never pays
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.95  # of a dense frame: reuse must cost less on average
-_FIRST_PAUSE, _LONGEST_PAUSE = 8, 128  # frames for which parts are not tried
+_FIRST_PAUSE, _LONGEST_PAUSE = 4, 32  # frames for which parts are not tried
 
 
 class Guard:

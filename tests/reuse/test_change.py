@@ -84,6 +84,14 @@ def test_the_reference_moves_only_where_it_is_anchored(scene, rng):
     assert change.blocks[10:12, 16:18].all()
 
 
+def test_a_light_that_goes_on_is_not_learned_as_noise(scene, rng):
+    detector = anchored(scene, rng)
+    tolerance = detector.tolerance
+    for i in range(64):
+        detector.look(noisy(scene * (1 - 0.01 * i), rng))
+    assert detector.tolerance == pytest.approx(tolerance, rel=0.3)
+
+
 @pytest.mark.parametrize("gain", [0.97, 1.03])
 def test_flicker_is_looked_through(scene, rng, gain):
     detector = anchored(scene, rng)

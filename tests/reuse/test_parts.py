@@ -99,7 +99,7 @@ def test_parts_that_did_not_earn_back_the_filling_are_not_tried_for_longer_and_l
         parts.note(0.9)
         parts.end()
         waited.append(next(i for i in range(1000) if parts.may()))
-    assert waited == [7, 15, 31, 63, 127, 127]
+    assert waited == [3, 7, 15, 31, 31, 31]
 
 
 def test_parts_that_pay_are_tried_again_at_once():
