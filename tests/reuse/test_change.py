@@ -88,7 +88,7 @@ def test_a_light_that_goes_on_is_not_learned_as_noise(scene, rng):
     detector = anchored(scene, rng)
     tolerance = detector.tolerance
     for i in range(64):
-        detector.look(noisy(scene * (1 - 0.01 * i), rng))
+        detector.look(noisy(scene * (1 - 0.5 * abs(np.sin(i / 8))), rng))
     assert detector.tolerance == pytest.approx(tolerance, rel=0.3)
 
 
