@@ -319,7 +319,7 @@ class FrameReuse:
             self._parts.end()
         self._share += share
         if self._looked:
-            self._rest = self._guard.note(share, dense=self._last == "dense")
+            self._rest = self._guard.note(share, dense=self._last == "dense" and not self._filled)
 
     def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
         start = time.thread_time_ns()
