@@ -134,9 +134,9 @@ def test_a_head_whose_graph_takes_other_features_is_told(changed):
 
 def test_a_truncated_graph_is_one_line(changed):
     folder = changed()
-    whole = (folder / "backbone.onnx").read_bytes()
-    (folder / "backbone.onnx").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match=r"backbone.onnx: onnxruntime cannot load it"):
+    whole = (folder / "backbone0.onnx").read_bytes()
+    (folder / "backbone0.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"backbone0.onnx: onnxruntime cannot load it"):
         opened(folder)
 
 

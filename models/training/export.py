@@ -1,7 +1,8 @@
 """Write the trained network as ONNX: one backbone and a file a head, BatchNorm folded, operators named one by one.
 
 The graphs are built by hand rather than traced, so that nothing but what the NPU runs can get in, and are then
-compared with torch. `python models/training/export.py digits.pt` does it again from weights.
+compared with torch. `python models/training/export.py digits.pt` does it again from weights, or from the mean
+of several.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import package
-from network import Backbone, Fused, Network, Residual
+from network import Backbone, Full, Fused, Network, Residual
 
 OPSET = 13
 SIDE = 320
@@ -62,9 +63,11 @@ class Graph:
         return self.node("Clip", [x, low, high], output)
 
     def block(self, layers: nn.Module, x: str, gain: float = 1.0) -> str:
-        """Sequential, Residual, or conv + BatchNorm + ReLU6."""
+        """Sequential, Residual, Full, or conv + BatchNorm + ReLU6."""
         if isinstance(layers, Residual):
             return self.node("Add", [x, self.block(layers.pointwise, self.block(layers.depthwise, x))])
+        if isinstance(layers, Full):
+            return self.node("Add", [x, self.block(layers.conv, x)])
         assert isinstance(layers, nn.Sequential)
         if isinstance(layers[0], nn.Conv2d):
             return self.relu6(self.convolution(layers[0], x, norm=layers[1], gain=gain))  # type: ignore[arg-type]
@@ -136,8 +139,8 @@ def write(network: Network, out: Path) -> None:
     ]
     scene.node("Gemm", [flat, *weights], "scene", transB=1)
     scene.save(out / "scene.onnx", HEADS["scene"])
-    _compare(network, out)
     package.write_manifest(out)
+    _compare(network, out)
 
 
 def _write_backbone(backbone: Backbone, path: Path) -> None:
@@ -161,13 +164,22 @@ def _compare(network: Network, out: Path) -> None:
             raise RuntimeError(f"{name}: the ONNX graph differs from torch by {worst:.2g}")
 
 
+def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of weights that lie in one valley, as those of successive cycles do (Izmailov et al. 2018)."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if last.is_floating_point() else last
+        for name, last in states[-1].items()
+    }
+
+
 def main() -> None:
+    """Export again from weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="of several the weights are averaged")
     parser.add_argument("--out", type=Path, default=Path("build/digits"))
     args = parser.parse_args()
     network = Network()
-    network.load_state_dict(torch.load(args.checkpoint, weights_only=True))
+    network.load_state_dict(averaged([torch.load(path, weights_only=True) for path in args.checkpoint]))
     write(network, args.out)
 
 

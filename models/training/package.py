@@ -37,19 +37,26 @@ def letterbox(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class Graphs:
-    """The graphs of a model folder on onnxruntime."""
+    """The float graphs of a model folder on onnxruntime; the backbone may lie in segments, one behind the other."""
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        backbone = yaml.safe_load((folder / "model.yaml").read_text())["backbone"]["graphs"]
+        self.segments = [Path(each["onnx"]).stem for each in backbone]
         self.sessions = {
             name: onnxruntime.InferenceSession(str(folder / f"{name}.onnx"), options, ["CPUExecutionProvider"])
-            for name in ("backbone", *HEADS)
+            for name in (*self.segments, *HEADS)
         }
 
     def backbone(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Image (1, 320, 320, 3) uint8 -> the maps c8 and c16."""
-        return dict(zip(MAPS, self.sessions["backbone"].run(list(MAPS), {"image": image})))
+        tensors = {"image": image}
+        for segment in map(self.sessions.get, self.segments):
+            feeds = {node.name: tensors[node.name] for node in segment.get_inputs()}
+            names = [node.name for node in segment.get_outputs()]
+            tensors |= dict(zip(names, segment.run(names, feeds)))
+        return {name: tensors[name] for name in MAPS}
 
     def head(self, name: str, maps: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """One head's outputs, by `head/output`."""

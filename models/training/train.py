@@ -74,7 +74,13 @@ def cycles(epochs: int) -> tuple[Cycle, ...]:
     return (
         Cycle((scenes.PLAIN,), 2e-3, 1.5, (Schedule(192, 16, 400 * epochs),), 1200 * epochs),
         Cycle((scenes.BUSY,), 1.5e-3, 0.75, (Schedule(192, 16, 1000 * epochs),), 1000 * epochs),
-        Cycle((scenes.BUSY, scenes.CLEAR), 1.5e-3, 0.75, (Schedule(192, 16, 1400 * epochs), whole), 1415 * epochs),
+        Cycle(
+            (scenes.BUSY, scenes.CLEAR, scenes.CLEAR),
+            1.5e-3,
+            0.75,
+            (Schedule(192, 16, 1400 * epochs), whole),
+            1415 * epochs,
+        ),
     )
 
 
@@ -162,7 +168,7 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
 def losses(
     out: dict[str, Tensor], core: Tensor, ring: Tensor, boxes: Tensor, panel: Tensor, kind: Tensor, *, focus: float
 ) -> dict[str, Tensor]:
-    """The four terms, weighted as they are added up. The tensors are what `targets` gives, a scene each."""
+    """The five terms, weighted as they are added up. The tensors are what `targets` gives, a scene each."""
     core, ring = core.long(), ring.long()
     positive = core < CLASSES
     count = positive.sum().clamp(min=1)
@@ -175,13 +181,15 @@ def losses(
     weight = torch.where(wanted > 0, torch.ones_like(scores), scores.detach().sigmoid() ** focus)
     weight = weight * (1 + (SEEN_MORE - 1) * wanted)
     score = (F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") * weight * judged).sum() / count
+    # Which digit it is, once it is known to be one: the term above spends itself on what is no digit.
+    label = F.cross_entropy(scores.permute(0, 2, 3, 1)[positive], core[positive], reduction="sum") / count
     predicted, true = out["boxes"].permute(0, 2, 3, 1)[positive], boxes.permute(0, 2, 3, 1)[positive]
     distance = F.smooth_l1_loss(predicted, true, beta=0.2, reduction="sum") / (4 * count)
     box = (1 - giou(predicted, true)).sum() / count + 0.3 * distance
     sure = panel != scenes.PANEL_UNSURE
     mask = F.binary_cross_entropy_with_logits(out["mask"][:, 0][sure], panel[sure].float())
     scene = F.cross_entropy(out["scene"], kind, ignore_index=camera.UNSURE)
-    return {"score": score, "box": 1.5 * box, "mask": mask, "scene": 0.4 * scene}
+    return {"score": score, "label": label, "box": 1.5 * box, "mask": mask, "scene": 0.4 * scene}
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
