@@ -109,7 +109,8 @@ class FrameReuse:
 
     def __call__(self, picture: UInt8, tensor: Array, now_ns: int, due: Collection[str], new: Collection[str]) -> Step:
         """Answer a frame. picture: as in Preprocess. due: the heads that want a result; new: those that have none."""
-        if self._rest > 1 and not self._looked and not self._refresh and self._budget is None:
+        undisturbed = not self._refresh and self._eased == self._ease and self._budget is None
+        if self._rest > 1 and not self._looked and undisturbed:
             return self._resting(tensor, now_ns, due)
         start = time.thread_time_ns()
         self._behind |= frozenset(new)
