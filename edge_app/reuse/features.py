@@ -38,6 +38,8 @@ class Following:
 
 
 EXACT = Following(1.0, 0.0)
+NEAR, FAR = Following(0.45, 0.6), Following(0.6, 0.3)  # where nothing was tuned: on busy frames, and on others
+_CHEAP, _DEAR = 0.35, 0.5  # of a dense frame: below, changes are followed far; above, near
 
 
 class Features:
@@ -78,6 +80,13 @@ class Features:
     def units(self) -> list[Unit]:
         """The steps in order."""
         return [*self._backbone, *self._heads.values()]
+
+    def afford(self, share: float) -> None:
+        """Where nothing was tuned, follow changes far when frames are cheap. share: what one costs, in dense ones."""
+        if self.following == NEAR and share < _CHEAP:
+            self.follow(FAR)
+        elif self.following == FAR and share > _DEAR:
+            self.follow(NEAR)
 
     def maps(self, unit: Unit) -> Mapping[str, Array]:
         """What a step takes: the present maps, which must not be changed."""

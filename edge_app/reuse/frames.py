@@ -36,6 +36,7 @@ TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _WORTH = 0.95  # of a dense frame: more is not tried
 _RENEWED = 8.0  # dense frames' worth of partial ones: behind them, what they left undone is made good by a dense one
+_COUNTED = 2 / 3  # of a dense frame at least, for each of them
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
@@ -239,6 +240,7 @@ class FrameReuse:
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         pays = self._parts.may() and pays
+        features.afford(predicted_ms * self._ratio / costs.dense)
         renew = self._owed > _RENEWED and self._budget is None
         if not pays or not self._filled or renew:
             if self._outputs_of is not None and not self._afford(costs.dense):
@@ -309,7 +311,7 @@ class FrameReuse:
             share += spent_ms / self._costs.dense
             if self._last == "partial":
                 share += self._costs.plan / self._costs.dense
-                self._owed += 0.0 if self._features.exact else share
+                self._owed += 0.0 if self._features.exact else max(share, _COUNTED)
                 if self._predicted_ms:
                     found = spent_ms / self._predicted_ms
                     self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))

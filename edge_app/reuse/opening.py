@@ -12,12 +12,11 @@ from dataclasses import replace
 from edge_app.backends import Backend
 from edge_app.manifest import Graph, Manifest
 from edge_app.reuse import cost
-from edge_app.reuse.features import EXACT, Features, Following
+from edge_app.reuse.features import EXACT, NEAR, Features, Following
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse.units import Unit, backbone_reach, head_reach
 from edge_app.reuse_block import Mode, Reuse
 
-_SHARE, _TOLERANCE = 0.45, 0.6  # where nothing was tuned
 _MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # each allows more than the one before
 
 
@@ -69,7 +68,7 @@ def _following(settings: Reuse, known: Tuned) -> Following:
     if settings.tolerance == 0:
         return EXACT
     share, tolerance = settings.feature_share, known.feature_tolerance
-    return Following(_SHARE if share is None else share, _TOLERANCE if tolerance is None else tolerance)
+    return Following(NEAR.share if share is None else share, NEAR.tolerance if tolerance is None else tolerance)
 
 
 def _work(unit: Unit, graph: Graph) -> float:
