@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_app.reuse.cost import Cost, Costs
-from edge_app.reuse.features import EXACT, Following
+from edge_app.reuse.features import EXACT, FAR, NEAR, Following
 from edge_app.reuse.units import Unit
 from tests.reuse import models
 
@@ -263,3 +263,16 @@ def test_a_head_whose_outputs_come_out_as_they_were_need_not_be_decoded(pairs):
     assert part.pending("digits")
     assert part.changed_outputs_of("digits") is None
     part.follow(EXACT)
+
+
+def test_where_nothing_was_tuned_changes_are_followed_far_on_cheap_frames_and_near_on_dear_ones(folders):
+    with ExitStack() as stack:
+        _, features = models.features(folders("digits"), stack, NEAR)
+        found = []
+        for share in (0.6, 0.4, 0.3, 0.4, 0.6):
+            features.afford(share)
+            found.append(features.following)
+        assert found == [NEAR, NEAR, FAR, FAR, NEAR]
+        features.follow(EXACT)
+        features.afford(0.1)
+        assert features.exact
