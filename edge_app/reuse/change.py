@@ -27,9 +27,12 @@ _LEAST, _MOST = 10.0, 40.0  # grey levels: a learned tolerance lies between
 _SIGMAS = 7.0  # of the noise of a difference, that a still pixel never exceeds
 _NOISE_EVERY = 16  # frames between looks at the noise
 _CALM, _EVEN = 0.1, 0.7  # share of changed blocks; a quieter block's difference to a middling one's
+_ONE_WAY = 0.3  # of the difference: more of it to one side is light, and no noise
 _NOISE_RATE = 0.25  # of a new look in the estimate
 _MEAN_TO_SIGMA = 1.2533  # of a normal distribution: from the mean of |x| to its deviation
-_GAIN_NOTED, _GAIN_MOST = 0.004, 0.05  # below: none; above: the picture is taken anew
+_GAIN_NOTED = 0.004  # below: none
+_GAIN_STAYS, _GAIN_PASSES = 0.05, 0.1  # looked over for ever, and for a while; above, the picture is taken anew
+_WHILE = 2  # frames: whoever looks for darkness must not wait for longer
 _CUT = 0.45  # of the blocks: more is another picture, or too much of it to be computed in parts
 
 Kind = Literal["none", "blocks", "exposure", "cut", "first"]
@@ -67,6 +70,7 @@ class ChangeDetector:
         self._changed = 1.0  # share of the blocks, at the last look
         self.noise: float | None = None  # deviation of a reduced pixel's difference between two frames, grey levels
         self.gain = 1.0
+        self._off = 0  # looks in a row that found a gain which may not stay
         self.ease = 1.0  # times the tolerance
 
     @property
@@ -144,7 +148,8 @@ class ChangeDetector:
     def _learn(self) -> None:
         """Now and then measure the noise: what two frames differ by in the quieter half of the picture.
 
-        Motion is no noise: unless little changed lately, the difference must be much the same all over the picture.
+        Motion is no noise: unless little changed lately, the difference must be much the same all over the picture. Nor
+        is another exposure: the picture as a whole must be no brighter or darker.
         """
         self._frames += 1
         if self._tolerance is not None or self._frames < 2 or (self._frames > 4 and self._frames % _NOISE_EVERY):
@@ -154,6 +159,8 @@ class ChangeDetector:
         ordered = np.sort(means, axis=None)
         quieter, middle = float(ordered[len(ordered) // 4]), float(ordered[len(ordered) // 2])
         if self._changed > _CALM and quieter < _EVEN * middle:
+            return
+        if abs(cv2.mean(self._now)[0] - cv2.mean(self._before)[0]) > _ONE_WAY * middle:
             return
         found = middle * _MEAN_TO_SIGMA
         self.noise = found if self.noise is None else self.noise + _NOISE_RATE * (found - self.noise)
@@ -175,7 +182,9 @@ class ChangeDetector:
         if abs(gain - 1) < _GAIN_NOTED:
             return self._now
         self.gain = gain
-        if abs(gain - 1) > _GAIN_MOST:
+        self._off = self._off + 1 if abs(gain - 1) > _GAIN_STAYS else 0
+        if abs(gain - 1) > _GAIN_PASSES or self._off > _WHILE:
+            self._off = 0
             return None
         return cv2.convertScaleAbs(self._now, alpha=1 / gain).astype(np.uint8, copy=False)
 

@@ -109,6 +109,9 @@ class FrameReuse:
 
     def __call__(self, picture: UInt8, tensor: Array, now_ns: int, due: Collection[str], new: Collection[str]) -> Step:
         """Answer a frame. picture: as in Preprocess. due: the heads that want a result; new: those that have none."""
+        undisturbed = not self._refresh and self._eased == self._ease and self._budget is None
+        if self._rest > 1 and not self._looked and undisturbed:
+            return self._resting(tensor, now_ns, due)
         start = time.thread_time_ns()
         self._behind |= frozenset(new)
         if self._features is not None:
@@ -173,6 +176,16 @@ class FrameReuse:
         self._budget = None if bounds.budget_ms is None else Budget(bounds.budget_ms)
         self._sweep = Sweep(self._size, self._max_age_ns, TILE_ALIGN)
         self._detector.ease = TOLERANCE if self._eased else 1.0
+
+    def _resting(self, tensor: Array, now_ns: int, due: Collection[str]) -> Step:
+        """In the middle of a rest: not even bookkeeping, which small networks would feel."""
+        self._rest -= 1
+        self._outputs_of = None
+        self._outputs_of = self._dense(tensor)
+        self._behind, self._since_ns = self._heads.difference(due), now_ns
+        self._counts["dense"] += 1
+        self._share += 1.0
+        return Step("dense", frozenset(due), self._outputs_of, now_ns)
 
     def _answer(self, picture: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Step:
         if self._refresh:
@@ -290,7 +303,7 @@ class FrameReuse:
         """Note what the last frame has cost, now that its heads have run."""
         if self._last is None:
             return
-        share = self._costs.look / self._costs.dense
+        share = self._costs.look / self._costs.dense if self._looked else 0.0
         if self._features is not None and self._filled and self._last != "carried":
             spent_ms = self._features.spent_ms
             share += spent_ms / self._costs.dense
@@ -307,7 +320,7 @@ class FrameReuse:
             self._parts.end()
         self._share += share
         if self._looked:
-            self._rest = self._guard.note(share, dense=self._last == "dense")
+            self._rest = self._guard.note(share, dense=self._last == "dense" and not self._filled)
 
     def _timed(self, call: Callable[..., Any], *arguments: Any) -> Any:
         start = time.thread_time_ns()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 _PATIENCE = 6  # dense frames in a row before the first rest
 _SHORTEST = 2  # frames of the first rest
-_AFFORDED = 0.015  # of a dense frame, that looking may cost on average where it never pays
+_AFFORDED = 0.01  # of a dense frame, that looking may cost on average where it does not pay
+_PROVEN, _RARELY = 6, 3  # rests in a row behind which it seems never to pay; how many times as long they are then
 _RATE = 1 / 8  # of a frame in the running mean of what reuse costs
 _WORTH = 0.95  # of a dense frame: reuse must cost less on average
-_FIRST_PAUSE, _LONGEST_PAUSE = 8, 128  # frames for which parts are not tried
+_FIRST_PAUSE, _LONGEST_PAUSE = 4, 32  # frames for which parts are not tried
 
 
 class Guard:
@@ -25,6 +26,7 @@ class Guard:
         self._dense = 0  # in a row
         self._mean = 0.0
         self._pause = _SHORTEST
+        self._rests = 0  # with no look between that was of use
 
     def note(self, share: float, *, dense: bool) -> int:
         """Note a frame's cost. Returns how many frames to compute densely now without looking."""
@@ -33,8 +35,11 @@ class Guard:
         if self._dense < _PATIENCE and self._mean < _WORTH:
             if self._mean < _WORTH / 2:
                 self._pause = _SHORTEST
+            self._rests = 0 if share < _WORTH else self._rests
             return 0
-        pause, self._pause = self._pause, min(2 * self._pause, self._longest)
+        self._rests += 1
+        longest = self._longest * (_RARELY if self._rests > _PROVEN else 1)
+        pause, self._pause = min(self._pause, longest), min(2 * self._pause, longest)
         self._mean = _WORTH * 0.9  # another chance behind the rest
         self._dense = _PATIENCE - 1 if dense else 0
         return pause

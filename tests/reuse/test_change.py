@@ -84,11 +84,25 @@ def test_the_reference_moves_only_where_it_is_anchored(scene, rng):
     assert change.blocks[10:12, 16:18].all()
 
 
+def test_a_light_that_goes_on_is_not_learned_as_noise(scene, rng):
+    detector = anchored(scene, rng)
+    tolerance = detector.tolerance
+    for i in range(64):
+        detector.look(noisy(scene * (1 - 0.5 * abs(np.sin(i / 8))), rng))
+    assert detector.tolerance == pytest.approx(tolerance, rel=0.3)
+
+
 @pytest.mark.parametrize("gain", [0.97, 1.03])
 def test_flicker_is_looked_through(scene, rng, gain):
     detector = anchored(scene, rng)
     assert detector.look(noisy(scene * gain, rng)).kind == "none"
     assert detector.gain == pytest.approx(gain, abs=0.01)
+
+
+def test_a_larger_change_of_gain_is_looked_through_for_two_frames(scene, rng):
+    detector = anchored(scene, rng)
+    kinds = [detector.look(noisy(scene * 0.93, rng)).kind for _ in range(3)]
+    assert kinds == ["none", "none", "exposure"]
 
 
 @pytest.mark.parametrize("gain", [0.8, 1.2])

@@ -82,9 +82,19 @@ def test_the_guard_rests_longer_and_longer_where_all_is_dense_and_not_where_reus
     rests = [pause for pause in pauses if pause]
     assert pauses[:5] == [0] * 5, "a few dense frames are no reason yet"
     assert rests == sorted(rests)
-    assert max(rests) == 3
+    assert rests[4] == 5
+    assert rests[-1] == 15, "where it never pays it is looked for rarely"
     paying = Guard(0.05)
     assert not any(paying.note(0.4, dense=False) for _ in range(100))
+
+
+def test_a_look_that_was_of_use_makes_rests_short_again():
+    guard = Guard(0.05)
+    for _ in range(40):
+        guard.note(1.05, dense=True)
+    guard.note(0.05, dense=False)
+    rests = [guard.note(1.05, dense=True) for _ in range(9)]
+    assert 0 < max(rests) <= 5
 
 
 def test_the_guard_gives_up_parts_that_save_nothing():
@@ -99,7 +109,7 @@ def test_parts_that_did_not_earn_back_the_filling_are_not_tried_for_longer_and_l
         parts.note(0.9)
         parts.end()
         waited.append(next(i for i in range(1000) if parts.may()))
-    assert waited == [7, 15, 31, 63, 127, 127]
+    assert waited == [3, 7, 15, 31, 31, 31]
 
 
 def test_parts_that_pay_are_tried_again_at_once():
