@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -91,8 +90,7 @@ class Inference:
     ModelError at construction where graphs, manifest and families do not fit together.
 
     reuse: how much of a frame may be answered by what was computed before; state_dir: where what was measured for that
-    is kept, None: nowhere. last_ns, last_cpu_ns: what the last frame took behind preprocessing, on the clock and of
-    this thread's time.
+    is kept, None: nowhere.
     """
 
     def __init__(
@@ -107,7 +105,6 @@ class Inference:
         state_dir: Path | None = None,
     ) -> None:
         self._tolerant = tolerant
-        self.last_ns = self.last_cpu_ns = 0
         self.backend = backend.version
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
@@ -132,12 +129,8 @@ class Inference:
     def __call__(self, frame: Frame) -> Frame:
         """Fill `frame.heads`: fresh results of the heads that are due, the last ones with their age of the others."""
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
-        self.last_ns = self.last_cpu_ns = 0
         if due:
-            tensor, transform = self._preprocess(frame)
-            start, cpu_start = time.perf_counter_ns(), time.thread_time_ns()
-            self._compute(due, tensor, transform, frame.captured_ns)
-            self.last_ns, self.last_cpu_ns = time.perf_counter_ns() - start, time.thread_time_ns() - cpu_start
+            self._compute(due, *self._preprocess(frame), frame.captured_ns)
         frame.heads = {
             name: branch.output(frame.captured_ns)
             for name, branch in self._branches.items()

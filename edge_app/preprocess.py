@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.boxes import Transform, fit
-from edge_app.frame import Frame, UInt8
+from edge_app.frame import Float32, Frame, UInt8
 from edge_app.manifest import Input
 
 
@@ -30,8 +30,8 @@ class Preprocess:
         self._tensor: NDArray[Any] = np.empty(spec.shape, spec.dtype)
         if spec.dtype == "uint8" and spec.layout == "nhwc":
             self._tensor = self._canvas[None]  # the canvas is the tensor
-        self._scale = (1 / np.array(spec.std)).astype(np.float32)
-        self._offset = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
+        self._scale = _plain(1 / np.array(spec.std), spec.layout)
+        self._offset = _plain(-np.array(spec.mean) / np.array(spec.std), spec.layout)
         self._planes: UInt8 = np.empty((3, spec.height, spec.width), np.uint8)
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
@@ -83,17 +83,24 @@ class Preprocess:
     def _lay_out(self) -> None:
         """Canvas (H, W, 3) uint8 -> tensor: channels apart where asked, (x - mean) / std where float."""
         image: UInt8 = self._canvas
-        scale, offset = self._scale, self._offset
         if self._spec.layout == "nchw":
             cv2.split(image, list(self._planes))  # contiguous planes: what follows then runs at memory speed
-            image, scale, offset = self._planes, scale[:, None, None], offset[:, None, None]
+            image = self._planes
         np.copyto(self._tensor[0], image)
         if self._spec.dtype == "uint8":
             return
-        if (scale != 1).any():
-            self._tensor *= scale
-        if offset.any():
-            self._tensor += offset
+        if (self._scale != 1).any():
+            self._tensor *= self._scale
+        if self._offset.any():
+            self._tensor += self._offset
+
+
+def _plain(channels: NDArray[np.float64], layout: str) -> Float32:
+    """What each channel is to be multiplied by, or moved by: one number where it is the same for all."""
+    spread = channels.astype(np.float32)
+    if (spread == spread[0]).all():
+        return np.asarray(spread[0], np.float32)
+    return spread[:, None, None] if layout == "nchw" else spread
 
 
 def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:

@@ -67,11 +67,13 @@ def model_files(model: Path, board: Board) -> list[str]:
     try:
         manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
         heads = manifest["heads"].values()
-        graphs = [*manifest.get("backbone", {}).get("graphs", ()), *(h["graph"] for h in heads if "graph" in h)]
+        backbone = manifest.get("backbone", {}).get("graphs", [])
+        graphs = [*backbone[:1], *(h["graph"] for h in heads if "graph" in h)]
+        whole = [*graphs, *(part for part in backbone[1:] if board.target in part)]  # else all of it is in the first
         fused = manifest.get("fused", {})
-        names = {graph.get(board.target) for graph in graphs} | {fused.get(board.target, "model.yaml")}
-        if all(board.also in graph for graph in graphs):
-            names |= {graph[board.also] for graph in graphs} | {fused.get(board.also, "model.yaml")}
+        names = {graph.get(board.target) for graph in whole} | {fused.get(board.target, "model.yaml")}
+        if all(board.also in graph for graph in whole):
+            names |= {graph[board.also] for graph in whole} | {fused.get(board.also, "model.yaml")}
         labels = {head["labels"] for head in heads if isinstance(head.get("labels"), str)}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
         raise Unbuildable(f"{path}: cannot be used: {exc}; expected a model folder") from None

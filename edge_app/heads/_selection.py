@@ -63,8 +63,8 @@ class Selection:
             xyxy, score, classes = xyxy[kept], score[kept], classes[kept]
         order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, self.max_detections)
         mapped = transform.to_image(xyxy[order])
-        whole = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
-        if not whole.all():
+        if (mapped[:, 2:] <= mapped[:, :2]).any():
+            whole = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
             mapped, order = mapped[whole], order[whole]
         best = np.minimum(score[order], np.float32(1))  # a dequantised probability may lie a step above
         return Detections(mapped, best, classes[order], keypoints=_keypoints(points, kept[order], best, transform))

@@ -15,13 +15,14 @@ import numpy as np
 from edge_app.boxes import Transform
 from edge_app.frame import Detections, Float32
 from edge_app.heads import _cells
-from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, sigmoid, unusable
+from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection
 from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "one output 1x(5+C)xHxW: objectness, 4 box values, C class scores; or these three apart"
 _OBJECT_POWER, _CLASS_POWER = 0.6, 0.4
+_ARGUMENT = np.array([1, 1, 0.5, 0.5], np.float32)  # sigmoid(w) = (tanh(w / 2) + 1) / 2: one call for all four
 
 
 class Head:
@@ -56,8 +57,9 @@ class Head:
         if not len(rows):
             return Detections.empty()
         found = found.take(rows, axis=1)
-        center = (np.tanh(found[1:3].T) + layout.corners[cells[rows]]) * layout.cell
-        xyxy = _cells.from_size(center, sigmoid(found[3:5].T) * layout.input_size)
+        place = np.tanh(found[1:5].T * _ARGUMENT)
+        center = (place[:, :2] + layout.corners.take(cells[rows], axis=0)) * layout.cell
+        xyxy = _cells.from_size(center, (place[:, 2:] + 1) * layout.half_input)
         return self._selection.detections(xyxy, score[rows], found[5:].argmax(axis=0), transform)
 
 
@@ -65,13 +67,13 @@ class Head:
 class _Layout:
     """outputs: in the order objectness, boxes, classes. corners: (cells, 2), columns and rows.
 
-    cell, input_size: (2,), width and height in input pixels.
+    cell, half_input: (2,), width and height in input pixels.
     """
 
     outputs: tuple[str, ...]
     corners: Float32
     cell: Float32
-    input_size: Float32
+    half_input: Float32
 
 
 def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
@@ -85,7 +87,7 @@ def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
     input_size = np.array(spec.input_size, np.float32)
     corners = _cells.centers(width, height, 1, 1, offset=0)
     grid = np.array([width, height], np.float32)
-    return _Layout(tuple(output.name for output in ordered), corners, input_size / grid, input_size)
+    return _Layout(tuple(output.name for output in ordered), corners, input_size / grid, input_size * np.float32(0.5))
 
 
 def _ordered(outputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

@@ -78,6 +78,17 @@ def test_only_the_boards_own_graphs_are_in_it(tmp_path):
         build.model_files(tmp_path, BOARDS["rv1106"])
 
 
+def test_a_backbone_in_segments_goes_whole_where_it_is_cut_and_as_one_file_where_it_is_not(tmp_path):
+    targets = {"onnx": "onnx", "rv1106": "rv1106.rknn"}
+    block = {part: {target: f"{part}.{end}" for target, end in targets.items()} for part in ("b", "h")}
+    text = {"backbone": {"graphs": [block["b"], {"onnx": "b1.onnx"}]}, "heads": {"h": {"graph": block["h"]}}}
+    (tmp_path / "model.yaml").write_text(json.dumps(text))
+    for name in (*(name for each in block.values() for name in each.values()), "b1.onnx"):
+        (tmp_path / name).write_text(name)
+    assert build.model_files(tmp_path, BOARDS["rv1106"]) == ["b.rv1106.rknn", "h.rv1106.rknn", "model.yaml"]
+    assert build.model_files(tmp_path, BOARDS["arm64"]) == ["b.onnx", "b1.onnx", "h.onnx", "model.yaml"]
+
+
 def test_of_a_compiled_model_each_board_gets_its_own_graphs_and_their_fused_one(tmp_path):
     targets = {"onnx": "onnx", "int8": "int8.onnx", "rv1106": "rv1106.rknn", "rk3588": "rk3588.rknn"}
     block = {part: {target: f"{part}.{end}" for target, end in targets.items()} for part in ("b", "h", "fused")}

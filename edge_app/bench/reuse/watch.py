@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,22 @@ class Looks:
         return np.array(self.cost_ns[1:] or self.cost_ns, np.float64) / 1e6
 
 
+class _Timed(Inference):
+    """Inference that tells what the last frame took behind preprocessing. stopwatch: nanoseconds."""
+
+    stopwatch: Callable[[], int] = time.perf_counter_ns
+    last_ns = 0
+
+    def __call__(self, frame: Frame) -> Frame:
+        self.last_ns = 0  # where no head is due
+        return super().__call__(frame)
+
+    def _compute(self, *of_frame: Any) -> None:
+        start_ns = self.stopwatch()
+        super()._compute(*of_frame)
+        self.last_ns = self.stopwatch() - start_ns
+
+
 class Eye:
     """A model that looks at frames in one way. Use as a context manager. stopwatch: what costs are counted with."""
 
@@ -59,9 +76,10 @@ class Eye:
         digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
         self.readings = [Readings(manifest, name, reader.threshold(name)) for name in digits]
         # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
-        self._alone = engine.threads == 1 and backend.target == "onnx"
-        self.stopwatch: Callable[[], int] = time.thread_time_ns if self._alone else time.perf_counter_ns
-        self.inference = Inference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
+        alone = engine.threads == 1 and backend.target == "onnx"
+        self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
+        self.inference = _Timed(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
+        self.inference.stopwatch = self.stopwatch
 
     def __enter__(self) -> Eye:
         return self
@@ -74,8 +92,7 @@ class Eye:
         seen = self.inference(shown(frame, frame.image))
         for readings in self.readings:
             readings.note(seen)
-        cost_ns = self.inference.last_cpu_ns if self._alone else self.inference.last_ns
-        return self._reader.objects(seen), cost_ns, age_ns(seen)
+        return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
 
 
 @dataclass(frozen=True, slots=True)
