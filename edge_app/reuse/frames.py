@@ -36,7 +36,7 @@ TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _WORTH = 0.95  # of a dense frame: more is not tried
 _RENEWED = 8.0  # dense frames' worth of partial ones: behind them, what they left undone is made good by a dense one
-_COUNTED = 2 / 3  # of a dense frame at least, for each of them
+_CHEAP = 0.5  # of a dense frame: what cost less counts as one, since there is time to make good more often
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
@@ -311,7 +311,8 @@ class FrameReuse:
             share += spent_ms / self._costs.dense
             if self._last == "partial":
                 share += self._costs.plan / self._costs.dense
-                self._owed += 0.0 if self._features.exact else max(share, _COUNTED)
+                if not self._features.exact:
+                    self._owed += 1.0 if share < _CHEAP else share
                 if self._predicted_ms:
                     found = spent_ms / self._predicted_ms
                     self._ratio = max(found, self._ratio + _RATE * (found - self._ratio))
