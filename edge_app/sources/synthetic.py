@@ -5,6 +5,8 @@ It is also the camera of the tests: `live`, and frame numbers at which it freeze
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from typing import Annotated
 
@@ -85,10 +87,13 @@ class _Painter:
     """Paints picture number `index`, whatever was painted before."""
 
     def __init__(self, width: int, height: int, format: PixelFormat, seed: int, noise: float) -> None:  # noqa: A002
-        rng = np.random.default_rng(seed)
         self._seed = seed
-        coarse = rng.integers(_MARGIN, 256 - _MARGIN, (8, 8, 3)).astype(np.uint8)
-        background = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        cv2.setRNGSeed(seed & 0x7FFFFFFF)  # OpenCV's generator: numpy's is a library of 2 MB
+        coarse = np.empty((8, 8 * 3), np.uint8)
+        cv2.randu(coarse, np.array(_MARGIN), np.array(256 - _MARGIN))
+        background = cv2.resize(coarse.reshape(8, 8, 3), (width, height), interpolation=cv2.INTER_LINEAR).astype(
+            np.uint8, copy=False
+        )
         self._side = min(width, height) // 4 // 2 * 2
         square = np.full((self._side, self._side, 3), _SQUARE_BGR, np.uint8)
         self._nv12 = format == "nv12"
@@ -96,8 +101,11 @@ class _Painter:
         self._background = _to_nv12(background) if self._nv12 else background
         self._square = _to_nv12(square) if self._nv12 else square
         size = (height + _SPARE, width + _SPARE, *(() if self._nv12 else (3,)))
-        grain = np.clip(np.rint(rng.normal(0, noise, size)), -_MARGIN, _MARGIN) if noise else np.zeros(size)
-        self._grain = grain.astype(np.int8).view(np.uint8)  # adding modulo 256 subtracts
+        grain = np.zeros((size[0], math.prod(size[1:])), np.int8)
+        if noise:
+            cv2.randn(grain, np.array(0.0), np.array(noise))
+            np.clip(grain, -_MARGIN, _MARGIN, out=grain)
+        self._grain: UInt8 = grain.view(np.uint8).reshape(size)  # adding modulo 256 subtracts
 
     def paint(self, index: int) -> UInt8:
         """A new array: bgr (H, W, 3) or nv12 (H * 3 / 2, W)."""
@@ -109,7 +117,8 @@ class _Painter:
         if self._nv12:
             row = self._height + y // 2
             pixels[row : row + side // 2, x : x + side] = self._square[side:]
-        dy, dx = np.random.default_rng((self._seed, index)).integers(0, _SPARE, 2)
+        rng = random.Random((self._seed << 32) + index)
+        dy, dx = rng.randrange(_SPARE), rng.randrange(_SPARE)
         seen = pixels[: self._height]  # NV12's chroma has no noise of its own
         np.add(seen, self._grain[dy : dy + self._height, dx : dx + self._width], out=seen)
         return pixels
