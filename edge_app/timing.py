@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -31,7 +32,7 @@ class StageTimer:
     def __init__(self) -> None:
         self._calls = 0
         self._total_ns = 0
-        self._recent_ns = np.zeros(_RECENT, np.int64)
+        self._recent_ns = array("q", [0]) * _RECENT
 
     def timed(self, stage: Callable[[In], Out], argument: In) -> Out:
         """Call the stage and note how long it took, also when it raises."""
@@ -48,9 +49,9 @@ class StageTimer:
 
     def stats(self) -> StageStats:
         recent = self._recent_ns[: min(self._calls, _RECENT)]
-        if not recent.size:
+        if not recent:
             return StageStats(0, 0.0, 0.0, 0.0)
-        ranks = np.array((0.50, 0.99)) * (recent.size - 1)
+        ranks = np.array((0.50, 0.99)) * (len(recent) - 1)
         # np.percentile would load numpy.ma, 1.6 MB
-        p50, p99 = np.interp(ranks, np.arange(recent.size), np.sort(recent)) / 1e6
+        p50, p99 = np.interp(ranks, np.arange(len(recent)), np.sort(recent)) / 1e6
         return StageStats(self._calls, self._total_ns / self._calls / 1e6, float(p50), float(p99))

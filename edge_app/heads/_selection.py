@@ -57,17 +57,17 @@ class Selection:
         A point takes the score of its box: the formats give none of its own.
         """
         classes = class_id.astype(np.int32, copy=False)
-        kept = np.arange(len(xyxy))
         if not np.abs(xyxy).max(initial=0) < _FAR_PX:  # seldom, and NaN is not less
-            kept = np.flatnonzero(np.abs(xyxy).max(axis=1) < _FAR_PX)
-            xyxy, score, classes = xyxy[kept], score[kept], classes[kept]
+            near = np.flatnonzero(np.abs(xyxy).max(axis=1) < _FAR_PX)
+            xyxy, score, classes = xyxy[near], score[near], classes[near]
+            points = None if points is None else points[near]
         order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, self.max_detections)
         mapped = transform.to_image(xyxy[order])
         if (mapped[:, 2:] <= mapped[:, :2]).any():
             whole = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
             mapped, order = mapped[whole], order[whole]
         best = np.minimum(score[order], np.float32(1))  # a dequantised probability may lie a step above
-        return Detections(mapped, best, classes[order], keypoints=_keypoints(points, kept[order], best, transform))
+        return Detections(mapped, best, classes[order], keypoints=_keypoints(points, order, best, transform))
 
 
 def _keypoints(points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform) -> Float32 | None:
