@@ -95,12 +95,19 @@ class ClipWriter:
 
 
 def _boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color, scale: float) -> None:
+    """Each box with its label, track and score, or as much of that as leaves room for its neighbours' labels."""
+    corners = [(int(x), int(y)) for x, y in found.xyxy[:, :2].round()]
+    names = [label_of(labels, int(class_id)) for class_id in found.class_id]
+    least = [_place(image, name, corner, scale) for name, corner in zip(names, corners)]
     tracks = [0] * len(found) if found.track_id is None else found.track_id.tolist()
-    for xyxy, score, class_id, track in zip(found.xyxy.round().astype(int), found.score, found.class_id, tracks):
-        x1, y1, x2, y2 = (int(value) for value in xyxy)
-        cv2.rectangle(image, (x1, y1), (x2, y2), color, 2)
-        name = label_of(labels, int(class_id)) + (f" #{track}" if track else "")
-        _label(image, f"{name} {score:.2f}", (x1, y1), color, scale)
+    for i, (name, corner, track) in enumerate(zip(names, corners, tracks)):
+        x2, y2 = found.xyxy[i, 2:].round().astype(int).tolist()
+        cv2.rectangle(image, corner, (x2, y2), color, 2)
+        followed = f"{name} #{track}" if track else name
+        others = least[:i] + least[i + 1 :]
+        texts = (f"{followed} {found.score[i]:.2f}", followed)
+        room = (text for text in texts if not any(_meet(_place(image, text, corner, scale), other) for other in others))
+        _label(image, next(room, name), corner, color, scale)
     for point in () if found.keypoints is None else found.keypoints.reshape(-1, 3):
         cv2.circle(image, (round(float(point[0])), round(float(point[1]))), 3, color, -1)
 
@@ -125,12 +132,23 @@ def _headline(name: str, output: HeadOutput, found: Classification, labels: Sequ
 
 
 def _label(image: UInt8, text: str, corner: tuple[int, int], color: Color, scale: float) -> None:
-    """Dark text on the colour, above the corner, or below it at the frame's upper edge."""
+    """Dark text on the colour."""
+    left, top, right, bottom = _place(image, text, corner, scale)
+    _, base = cv2.getTextSize(text, _FONT, scale, 1)
+    cv2.rectangle(image, (left, top), (right, bottom), color, -1)
+    cv2.putText(image, text, (left, bottom - base // 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _place(image: UInt8, text: str, corner: tuple[int, int], scale: float) -> tuple[int, int, int, int]:
+    """Where a label goes, xyxy: above the corner, or below it at the frame's upper edge."""
     (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
     x = max(0, min(corner[0], image.shape[1] - width))
     y = corner[1] if corner[1] >= height + base else corner[1] + height + base
-    cv2.rectangle(image, (x, y - height - base), (x + width, y), color, -1)
-    cv2.putText(image, text, (x, y - base // 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return x, y - height - base, x + width, y
+
+
+def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _caption(image: UInt8, lines: Sequence[tuple[str, Color]], scale: float) -> None:

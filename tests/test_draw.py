@@ -49,6 +49,19 @@ def test_a_label_at_the_edge_stays_inside():
     annotate(frame(objects=Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int32))), LABELS)
 
 
+def test_a_label_is_as_long_as_its_neighbours_leave_room_for():
+    def inked(*lefts: int) -> int:
+        """Columns of the strip above the boxes that a label covers."""
+        boxes = np.array([[x, 80, x + 20, 120] for x in lefts], np.float32)
+        n = len(lefts)
+        drawn = annotate(frame(objects=Detections(boxes, np.ones(n, np.float32), np.zeros(n, np.int32))), LABELS)
+        return int(drawn[72].any(axis=1).sum())
+
+    alone, apart, together = inked(20), inked(20, 160), inked(20, 60)
+    assert apart == 2 * alone  # name and score, twice
+    assert together < apart - 20  # the left one has lost its score
+
+
 def test_a_folder_that_is_not_there_is_told_before_the_first_frame(tmp_path: Path):
     with pytest.raises(SinkError, match="does not exist"):
         ClipWriter(tmp_path / "no" / "x.mp4", LABELS)
