@@ -14,6 +14,7 @@ from edge_app import config, pipeline
 from edge_app.config import Plugin
 from edge_app.errors import EndOfClip, SinkError
 from edge_app.worker import Inline, Worker
+from tests.conftest import resident_bytes
 
 TEXT = """
 device: {id: cam, state_dir: state}
@@ -155,10 +156,6 @@ def test_memory_does_not_grow_with_uptime(config_file):
             if count in (200, 1199):
                 sizes[count] = resident_bytes()
     assert sizes[1199] - sizes[200] < 1e6
-
-
-def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
 
 
 def test_a_worker_hands_over_what_its_stage_raises():
