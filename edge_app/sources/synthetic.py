@@ -21,7 +21,8 @@ from edge_app.sources import Live
 from edge_app.sources._pace import Pace, Pacer
 
 _MARGIN = 48  # grey levels that the background keeps from 0 and 255, so that noise needs no clipping
-_SPARE = 64  # rows and columns that the noise is larger than a picture, to be shifted at random
+_SPARE = 64  # rows and columns that the noise is larger than what it is laid on, to be shifted at random
+_STRIP = 96  # rows of a picture that get noise at a time: that of a whole one would be a megabyte
 _SPEED = 4  # pixels a frame
 _SQUARE_BGR = (60, 80, 190)
 
@@ -100,7 +101,7 @@ class _Painter:
         self._height, self._width = height, width
         self._background = _to_nv12(background) if self._nv12 else background
         self._square = _to_nv12(square) if self._nv12 else square
-        size = (height + _SPARE, width + _SPARE, *(() if self._nv12 else (3,)))
+        size = (_STRIP + _SPARE, width + _SPARE, *(() if self._nv12 else (3,)))
         grain = np.zeros((size[0], math.prod(size[1:])), np.int8)
         if noise:
             cv2.randn(grain, np.array(0.0), np.array(noise))
@@ -118,9 +119,10 @@ class _Painter:
             row = self._height + y // 2
             pixels[row : row + side // 2, x : x + side] = self._square[side:]
         rng = random.Random((self._seed << 32) + index)
-        dy, dx = rng.randrange(_SPARE), rng.randrange(_SPARE)
-        seen = pixels[: self._height]  # NV12's chroma has no noise of its own
-        np.add(seen, self._grain[dy : dy + self._height, dx : dx + self._width], out=seen)
+        for top in range(0, self._height, _STRIP):
+            strip = pixels[top : min(top + _STRIP, self._height)]  # NV12's chroma has no noise of its own
+            dy, dx = rng.randrange(_SPARE), rng.randrange(_SPARE)
+            np.add(strip, self._grain[dy : dy + len(strip), dx : dx + self._width], out=strip)
         return pixels
 
 
