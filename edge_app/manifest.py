@@ -1,6 +1,6 @@
 """models/<name>/model.yaml: the contract between the host that makes a model and the device that runs it.
 
-Not here: running the graphs (inference.py) or making them (compiler/).
+Not here: whether its parts agree (manifest_checks.py), running the graphs (inference.py) or making them (compiler/).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 
-from edge_app import registry
+from edge_app import manifest_checks, registry
 from edge_app.boxes import Resize
 from edge_app.document import Problems, entries, load_yaml, nearest
 from edge_app.errors import ConfigError, ModelError
@@ -238,7 +238,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """model.yaml as written."""
 
     format: int
@@ -270,16 +270,16 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     if isinstance(version, yaml.ScalarNode) and version.value.isdigit() and version.value != str(FORMAT):
         problems.add(version, f"format: found {version.value}; expected {FORMAT}: this edge_app is of another age")
         return None
-    file = read_dataclass(_without_head_options(root), _File, "", problems)
+    file = read_dataclass(_without_head_options(root), File, "", problems)
     if file is WRONG:
         return None
-    _check_files(file, root, problems)
+    manifest_checks.files(file, root, problems)
     heads = {
         name: _head(name, head, entries(node["heads"])[name], file.input, problems) for name, head in file.heads.items()
     }
     if not heads:
         problems.add(node["heads"], "heads: found none; expected at least one head")
-    _check_wiring(file, node["heads"], problems)
+    manifest_checks.wiring(file, node["heads"], problems)
     return Manifest(folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory)
 
 
@@ -322,7 +322,7 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
 def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
     path = _LABELS_FOLDER / f"{name}.txt" if name in LABEL_SETS else problems.path.parent / name
     try:
-        if not _inside_folder(name):
+        if not manifest_checks.inside_folder(name):
             raise FileNotFoundError(2, "it lies outside the model's folder")
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as exc:
@@ -330,74 +330,3 @@ def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> t
         expected = f"a list, a text file in the folder, or {' or '.join(LABEL_SETS)}"
         problems.add(node, f"{where}.labels: '{name}': {found}; expected {expected}")
         return ()
-
-
-def _check_files(file: _File, root: yaml.MappingNode, problems: Problems) -> None:
-    graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
-    for name in [name for graph in (*graphs, file.fused) for name in graph.values()] + list(file.sha256):
-        if not _inside_folder(name):
-            problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
-    _check_targets(file, root, problems)
-    named = {name for graph in (*graphs, file.fused) for name in graph.values()}
-    if file.sha256:
-        for name in sorted(named - set(file.sha256)):
-            problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")
-
-
-def _check_targets(file: _File, root: yaml.MappingNode, problems: Problems) -> None:
-    """A target's part of the backbone begins with the first graph."""
-    if file.backbone is None:
-        return
-    if not file.backbone.graphs:
-        problems.add(entries(root)["backbone"], "backbone.graphs: found none; expected at least one graph")
-        return
-    first, *later = file.backbone.graphs
-    for target in sorted({target for graph in later for target in graph} - set(first)):
-        problems.add(
-            entries(root)["backbone"], f"backbone.graphs: '{target}' has no file in the first graph; expected one there"
-        )
-
-
-def _check_wiring(file: _File, node: yaml.Node, problems: Problems) -> None:
-    features = set(file.backbone.features) if file.backbone else set()
-    for name, head in file.heads.items():
-        at = entries(node)[name]
-        if head.crops is not None:
-            _check_crops(name, file, at, problems)
-            continue
-        if file.backbone is None and (head.inputs or head.graph is None):
-            problems.add(at, f"heads.{name}: there is no backbone; expected a graph, and no inputs")
-        if file.backbone is not None and not head.inputs:
-            problems.add(
-                at, f"heads.{name}.inputs: missing; expected some of the features {', '.join(sorted(features))}"
-            )
-        for feature in head.inputs:
-            if file.backbone and feature not in features:
-                problems.add(
-                    at, f"heads.{name}.inputs: the backbone has no feature '{feature}'{nearest(feature, features)}"
-                )
-
-
-def _check_crops(name: str, file: _File, node: yaml.Node, problems: Problems) -> None:
-    """Of a second-stage head: its own graph, and a head that detects before it."""
-    where, head = f"heads.{name}", file.heads[name]
-    crops = head.crops
-    assert crops is not None
-    if head.graph is None or head.inputs:
-        problems.add(node, f"{where}: takes crops; expected a graph of its own, and no inputs")
-    first = {other: each.family for other, each in file.heads.items() if each.crops is None}
-    if crops.of not in first:
-        problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
-    elif first[crops.of] in registry.names("heads") and not _detects(first[crops.of]):
-        problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
-
-
-def _detects(family: str) -> bool:
-    """Whether a family's results are boxes, by what its decoder says that it returns."""
-    returned = registry.find("heads", family).decode.__annotations__.get("return")
-    return returned in ("Detections", "Result")
-
-
-def _inside_folder(name: str) -> bool:
-    path = Path(name)
-    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "edge_app"
 PLUGINS = {"sources": 1, "backends": 1, "heads": 1, "sinks": 1, "analytics": 2}
 LAYER = {
-    0: "__init__ memory frame errors clock config manifest registry boxes options document messages device "
-    "blocks rule_blocks service_blocks reuse_block assignment shapes secret",
+    0: "__init__ memory frame errors clock config manifest manifest_checks registry boxes options document messages "
+    "device backoff blocks rule_blocks service_blocks reuse_block assignment shapes secret",
     2: "geometry preprocess network inference cascade tracking rules publish capture clip_reader stillness timing "
     "worker reuse web outbox delivery changes engine faults ladder sensors notify logs control snapshots heap",
     3: "pipeline draw",
