@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edge_app import config, registry
+from edge_app.backoff import Backoff
 from edge_app.clock import Clock
 from edge_app.errors import ClipError, SourceError
 from edge_app.frame import Frame
@@ -34,17 +35,6 @@ _SETTLED_S = 10.0  # a camera that was back for so long starts the backoff anew
 _LOG = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "lost", "frozen", "ended", "closed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Full jitter: before attempt n wait a random time between 0 and min(longest_s, first_s * 2 ** n)."""
-
-    first_s: float = 1.0
-    longest_s: float = 30.0
-
-    def wait_s(self, attempt: int, rng: random.Random) -> float:
-        return rng.uniform(0.0, min(self.longest_s, self.first_s * 2.0 ** min(attempt, 32)))
 
 
 @dataclass(frozen=True, slots=True)

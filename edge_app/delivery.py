@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Event, Thread
 
+from edge_app.backoff import Backoff
 from edge_app.clock import Clock
 from edge_app.errors import SinkError
 from edge_app.messages import Message, rfc3339
@@ -24,18 +25,6 @@ log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _LONGEST_ASKED_S = 3600.0  # of a Retry-After
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits between attempts: anything up to a limit that doubles with each (full jitter): so fleets spread out."""
-
-    first_s: float = 1.0
-    longest_s: float = 300.0
-
-    def wait_s(self, failures: int, uniform: Callable[[float, float], float]) -> float:
-        """failures: in a row, from 1. uniform: of random.Random."""
-        return uniform(0, min(self.longest_s, self.first_s * 2 ** min(failures - 1, 30)))
 
 
 class Delivery:
@@ -138,7 +127,7 @@ class Delivery:
         if self._failures == 1 or reason != self.last_error:
             log.warning("sink '%s': %s; trying again", self.name, reason)
         self.last_error = reason
-        wait_s = self._backoff.wait_s(self._failures, self._rng.uniform)
+        wait_s = self._backoff.wait_s(self._failures - 1, self._rng)
         if after_s is not None:
             wait_s = min(after_s, _LONGEST_ASKED_S) * self._rng.uniform(1.0, 1.1)
         self._stop.wait(wait_s)

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from edge_app.capture import Backoff
+from edge_app.backoff import Backoff
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference import Inference

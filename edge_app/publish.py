@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from edge_app import changes, registry
+from edge_app.backoff import UPSTREAM, Backoff
 from edge_app.clock import Clock
 from edge_app.config import Config, Plugin
-from edge_app.delivery import Backoff, Delivery
+from edge_app.delivery import Delivery
 from edge_app.errors import ConfigError, SinkError
 from edge_app.frame import Event, Frame, HeadOutput, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
@@ -93,7 +94,7 @@ class Publisher:
                     config.device.state_dir, list(self.sinks), config.outbox, clock, self._describe_gap
                 )
                 stack.pop_all()  # from here on each worker closes its sink
-                self._start(backoff or Backoff())
+                self._start(backoff or UPSTREAM)
             self._direct = stack.pop_all()
 
     def publish_frame(self, frame: Frame) -> None:

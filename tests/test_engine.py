@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_app import config
-from edge_app.capture import Backoff
+from edge_app.backoff import Backoff
 from edge_app.engine import Engine
 from edge_app.errors import BackendError
 from edge_app.frame import Frame

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_app import config, manifest
+from edge_app.backoff import Backoff
 from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Plugin
-from edge_app.delivery import Backoff
 from edge_app.errors import ConfigError, SinkError
 from edge_app.frame import Detections, Event, Frame, HeadOutput
 from edge_app.messages import Stamp

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_app.backoff import UPSTREAM, Backoff
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
-from edge_app.delivery import Backoff, Delivery
+from edge_app.delivery import Delivery
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import Encoder, Message, Stamp
 from edge_app.outbox import Outbox
@@ -41,7 +42,7 @@ class Camera:
         self.outbox = Outbox(folder, ["mqtt"], Limits(max_mb=512, max_memory_mb=64), self.clock, self._gap)
         sink = Sink(SinkContext(name, "mqtt", self.clock), host="127.0.0.1", port=port)
         rng = random.Random(name)
-        self.delivery = Delivery("mqtt", sink, self.outbox, self.clock, backoff=backoff or Backoff(), rng=rng)
+        self.delivery = Delivery("mqtt", sink, self.outbox, self.clock, backoff=backoff or UPSTREAM, rng=rng)
 
     def put_result(self) -> None:
         """A result of about 300 B: the published form of a frame with one find."""

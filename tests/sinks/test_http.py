@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.backoff import Backoff
 from edge_app.config import Outbox as Limits
-from edge_app.delivery import Backoff, Delivery
+from edge_app.delivery import Delivery
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox, view

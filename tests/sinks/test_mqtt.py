@@ -8,9 +8,10 @@ import time
 import paho.mqtt.client as paho
 import pytest
 
+from edge_app.backoff import Backoff
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
-from edge_app.delivery import Backoff, Delivery
+from edge_app.delivery import Delivery
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox

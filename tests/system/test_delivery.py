@@ -14,10 +14,11 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
+from edge_app.backoff import UPSTREAM, Backoff
 from edge_app.bench import fleet, mosquitto, outbox, outbox_load
 from edge_app.clock import SystemClock
 from edge_app.config import Outbox as Limits
-from edge_app.delivery import Backoff, Delivery
+from edge_app.delivery import Delivery
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 from edge_app.sinks import SinkContext
@@ -146,14 +147,13 @@ def test_half_an_hour_without_a_broker_sixty_times_as_fast(tmp_path):
 
 def test_a_fleet_comes_back_spread_out():
     """When do 1000 cameras try again, after half an hour? By the backoff alone, which decides that."""
-    backoff = Backoff()
     arrivals = []
     for camera in range(1000):
         rng = random.Random(camera)
         now_s, failures = rng.uniform(0, 1), 0  # all lose the broker within a second
         while now_s < 1800:
+            now_s += UPSTREAM.wait_s(failures, rng)
             failures += 1
-            now_s += backoff.wait_s(failures, rng.uniform)
         arrivals.append(now_s - 1800)
     a_second = Counter(int(at) for at in arrivals)
     print("of 1000 cameras, by half minutes:", [sum(30 * k <= at < 30 * k + 30 for at in arrivals) for k in range(10)])

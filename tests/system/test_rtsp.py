@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edge_app import config
-from edge_app.capture import Backoff, Capture
+from edge_app.backoff import Backoff
+from edge_app.capture import Capture
 from edge_app.clock import SystemClock
 from edge_app.errors import SourceError
 
