@@ -214,6 +214,12 @@ class Simulated:
         return self.reading
 
 
+def told_of_load(running: pipeline.Pipeline) -> tuple[list[tuple[str, str]], list[str]]:
+    """What was told of the ladder, in order: type and step of each event; and their reasons."""
+    events = [event for event in running.recent_events if event.value.get("fault") == "load"]
+    return [(event.type, event.value.get("does")) for event in events], [event.value.get("reason") for event in events]
+
+
 def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, monkeypatch):
     """A simulated thermal zone: every rung is an event with its reason, at the end only heartbeats are left."""
     from tests import plugins
@@ -246,8 +252,8 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
         assert running.health().heads == {"scene": True, "panel": True}
     finally:
         subject.close()
-    events = [event for event in running.recent_events if event.value.get("fault") == "load"]
-    assert [(event.type, event.value.get("does")) for event in events] == [
+    steps, reasons = told_of_load(running)
+    assert steps == [
         ("new", "half rate"),
         ("update", "quarter rate"),
         ("update", "without panel"),
@@ -257,7 +263,7 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
         ("update", "half rate"),
         ("end", "half rate"),
     ]
-    assert events[0].value["reason"] == "90 °C, limit 80"
+    assert reasons[0] == "90 °C, limit 80"
 
 
 def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, mischief):
@@ -293,8 +299,8 @@ def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, misch
         until(lambda: not running.reuse_stats()["eased"])
     finally:
         subject.close()
-    events = [event for event in running.recent_events if event.value.get("fault") == "load"]
-    assert [(event.type, event.value.get("does")) for event in events] == [
+    steps, reasons = told_of_load(running)
+    assert steps == [
         ("new", "half rate"),
         ("update", "quarter rate"),
         ("update", "reuse more"),
@@ -302,7 +308,7 @@ def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, misch
         ("update", "half rate"),
         ("end", "half rate"),
     ]
-    assert events[2].value["reason"] == "90 °C, limit 80"
+    assert reasons[2] == "90 °C, limit 80"
 
 
 def test_memory_beyond_its_limit_asks_for_a_restart_and_says_so(config_file, mischief):

@@ -1,0 +1,177 @@
+"""What stands between the outbox and a sink: order, refusals, waits, and times that are corrected."""
+
+import json
+import random
+import time
+from datetime import datetime
+
+import jsonschema
+import pytest
+
+from edge_app.backoff import Backoff
+from edge_app.clock import SystemClock
+from edge_app.delivery import Delivery, corrected
+from edge_app.errors import SinkError
+from edge_app.frame import Event
+from edge_app.messages import SCHEMA_FILE, Encoder, Stamp, decode
+from tests.outbox.conftest import DEVICE, Maker, take_all, until
+
+
+class Flaky:
+    """A sink whose other side does what the test says: each entry of `plan` is an error, or how many arrive."""
+
+    batch_limit = 8
+
+    def __init__(self, plan=()):
+        self.plan = list(plan)
+        self.got = []
+        self.bad = set()
+        self.closed = 0
+
+    def send(self, batch):
+        step = self.plan.pop(0) if self.plan else len(batch)
+        if isinstance(step, Exception):
+            raise step
+        for message in batch[:step]:
+            if message.id in self.bad:
+                raise SinkError("400 Bad Request", retry=False)
+        self.got += [message.id for message in batch[:step]]
+        return [message.id for message in batch[:step]]
+
+    def idle(self):
+        pass
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def deliver(open_box, maker):
+    started = []
+
+    def start(box, name, sink, backoff=None):
+        delivery = Delivery(name, sink, box, maker.clock, backoff=backoff or Backoff(0.01, 0.02), rng=random.Random(1))
+        delivery.start()
+        started.append((box, delivery))
+        return delivery
+
+    yield start
+    for box, delivery in started:
+        delivery.stop()
+        box.drain()
+        delivery.join(5)
+
+
+def test_a_sink_that_fails_gets_everything_in_order(open_box, maker, deliver):
+    box = open_box()
+    away = SinkError("away", retry=True)
+    sink = Flaky([away, 3, 0, away, ValueError("a bug"), 1, away])
+    delivery = deliver(box, "a", sink)
+    for n in range(40):
+        box.put(maker.status(n=n))
+    until(lambda: box.stats().queued["a"] == 0)
+    seqs = [int(id_.rsplit("-", 1)[1]) for id_ in sink.got]
+    assert seqs == list(range(seqs[0], seqs[0] + 40))
+    assert delivery.failed == 5
+    assert delivery.sent == 40
+
+
+def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, maker, deliver):
+    box = open_box()
+    for n in range(20):
+        box.put(maker.status(n=n))
+    ids = [item.message.id for item in box.take("a", 50, 0.0)]
+    sink = Flaky()
+    sink.bad = {ids[3], ids[11]}
+    delivery = deliver(box, "a", sink)
+    until(lambda: box.stats().queued["a"] == 0)
+    assert [id_ for id_ in ids if id_ not in sink.bad] == sink.got
+    assert delivery.refused == 2
+
+
+def test_a_dead_sink_slows_no_other(open_box, maker, deliver):
+    box = open_box("dead", "well")
+    sink = Flaky()
+    deliver(box, "dead", Flaky([SinkError("away", retry=True)] * 1000), Backoff(100, 300))
+    deliver(box, "well", sink)
+    started = time.monotonic()
+    for n in range(1000):
+        box.put(maker.status(n=n))
+    until(lambda: len(sink.got) == 1000, 3.0)
+    assert time.monotonic() - started < 3.0
+
+
+def test_closing_closes_the_sink_and_keeps_the_rest(open_box, maker, deliver):
+    box = open_box()
+    sink = Flaky([4] + [SinkError("away", retry=True)] * 1000)
+    delivery = deliver(box, "a", sink, Backoff(100, 300))
+    for n in range(10):
+        box.put(maker.status(n=n))
+    until(lambda: delivery.failed)
+    delivery.stop()
+    box.drain()
+    delivery.join(2)
+    box.close()
+    assert sink.closed == 1
+    assert len(take_all(open_box())) == 10 - len(sink.got)
+
+
+def test_asked_for_time_is_waited(open_box, maker, deliver):
+    box = open_box()
+    sink = Flaky([SinkError("429", retry=True, after_s=0.5)])
+    deliver(box, "a", sink)
+    started = time.monotonic()
+    box.put(maker.status())
+    until(lambda: sink.got)
+    assert 0.5 <= time.monotonic() - started < 1.5
+
+
+class Unsynced(SystemClock):
+    """This device's clock before and after the time was set."""
+
+    offset_ns = -86_400_000_000_000 * 365
+    is_synced = False
+
+    def utc_ns(self):
+        return super().utc_ns() + self.offset_ns
+
+    def synced(self):
+        return self.is_synced
+
+
+def test_time_is_corrected_once_the_clock_is_set():
+    clock = Unsynced()
+    maker = Maker(clock=clock)
+    message = maker.status()(1)
+    true_utc_ns = time.time_ns()
+    assert corrected(message, clock) is message
+    clock.offset_ns, clock.is_synced = 0, True
+    fixed = corrected(message, clock)
+    body = json.loads(fixed.payload)
+    assert body["utc_corrected"] is True
+    assert body["clock_synced"] is True
+    assert abs(decode(fixed.payload).utc_ns - true_utc_ns) < 50_000_000
+    assert fixed.id == message.id
+    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+
+
+def test_time_of_another_boot_is_left_alone():
+    clock = Unsynced()
+    payload = Maker(clock=clock).status()(1).payload.replace(clock.boot_id.encode(), b"another-boot")
+    clock.offset_ns, clock.is_synced = 0, True
+    message = decode(payload)
+    assert corrected(message, clock) is message
+
+
+def test_an_event_is_corrected_with_its_start():
+    clock = Unsynced()
+    encoder = Encoder(DEVICE, clock.boot_id, {})
+    stamp = Stamp(clock.monotonic_ns(), clock.utc_ns(), False)
+    event = Event("end", "e1", "door", "zone", stamp.monotonic_ns, stamp.utc_ns - 5 * 10**9, 0, stamp.utc_ns)
+    message = encoder.event(3, event, stamp, "camera")
+    clock.offset_ns, clock.is_synced = 0, True
+    body = json.loads(corrected(message, clock).payload)
+    assert body["end"] == body["utc"]
+    assert body["start"] < body["end"]
+    assert abs(datetime.fromisoformat(body["start"].replace("Z", "+00:00")).timestamp() + 5 - time.time()) < 1
+    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))

@@ -1,0 +1,30 @@
+"""Numbers of messages: never the same twice, whatever becomes of the file."""
+
+import os
+
+from edge_app.outbox.sequence import BLOCK, Sequence
+
+
+def test_numbers_are_never_used_twice(tmp_path):
+    path = tmp_path / "sequence"
+    used = []
+    for _ in range(5):
+        numbers_ = Sequence(path)
+        used += [numbers_.take() for _ in range(10)]
+    assert used == sorted(set(used))
+
+
+def test_numbers_go_on_at_random_where_the_reservation_is_lost(tmp_path):
+    path = tmp_path / "sequence"
+    bits = iter([5, 9, 7])
+    first = Sequence(path, lambda n: next(bits)).take()
+    assert first == 5 * BLOCK
+    path.write_bytes(path.read_bytes().replace(b"6", b"7", 1))
+    assert Sequence(path, lambda n: next(bits)).take() == 9 * BLOCK, "its checksum does not match"
+    assert Sequence(tmp_path / "none" / "sequence", lambda n: 7).take() == 7 * BLOCK
+
+
+def test_numbers_do_not_wait_for_a_disk_that_refuses(tmp_path):
+    numbers_ = Sequence(tmp_path / "none" / "sequence")
+    assert len({numbers_.take() for _ in range(3)}) == 3
+    assert not os.path.exists(tmp_path / "none")
