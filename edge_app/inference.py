@@ -6,14 +6,12 @@ Not here: the graphs themselves (network.py), which cells need computing again (
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,16 +22,16 @@ from edge_app.cascade import Cascade
 from edge_app.config import Head as HeadConfig
 from edge_app.config import Model as ModelConfig
 from edge_app.errors import BackendError
-from edge_app.frame import Frame, HeadOutput, JsonValue, Reused, UInt8
+from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
 from edge_app.heads import Head
-from edge_app.manifest import HeadSpec, Input, Manifest
+from edge_app.manifest import HeadSpec, Manifest
 from edge_app.network import Network
 from edge_app.preprocess import Preprocess
 from edge_app.reuse import tuned
 from edge_app.reuse.cost import Costs
 from edge_app.reuse.crops import KeptCrops
 from edge_app.reuse.frames import FrameReuse, HeadClock, OutputsOf
-from edge_app.reuse.measure import Seen
+from edge_app.reuse.measure import Seen, pictures
 from edge_app.reuse.opening import effective, open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import OFF, Reuse
@@ -177,9 +175,8 @@ class Inference:
         if self._reuse is None:
             return None
         shown = []
-        image = _shapes(self._manifest.input)
-        for number, each in enumerate((image, image[:, ::-1])):
-            tensor, _ = self._preprocess(Frame("measured", number, 0, 0, np.ascontiguousarray(each)))
+        for number, image in enumerate(pictures(self._manifest.input.width, self._manifest.input.height)):
+            tensor, _ = self._preprocess(Frame("measured", number, 0, 0, image))
             shown.append((self._preprocess.picture.copy(), tensor.copy()))
         (picture, tensor), (other_picture, other_tensor) = shown
         return self._reuse.measure(Seen((picture, other_picture), (tensor, other_tensor)))
@@ -295,14 +292,6 @@ class Inference:
         self._failed[name] = f"{type(error).__name__}: {error}"
         _LOG.error("head '%s' failed %d times in a row and is switched off", name, _FAILURES, exc_info=error)
         return True
-
-
-def _shapes(spec: Input) -> UInt8:
-    """A picture of the model's size that holds something everywhere."""
-    rows, columns = spec.height // 16 + 1, spec.width // 16 + 1
-    noise = random.Random(0).randbytes(rows * columns * 3)  # numpy.random would have to be loaded for it: 2 MB
-    coarse = np.frombuffer(noise, np.uint8).reshape(rows, columns, 3)
-    return np.asarray(cv2.resize(coarse, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _for_heads(reuse: Reuse, heads: Mapping[str, HeadConfig]) -> Reuse:

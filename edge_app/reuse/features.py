@@ -109,7 +109,7 @@ class Features:
         self.spent_ms = 0.0
         self._maps[self._image] = tensor
         for unit in self._backbone:
-            self._run_all(unit)
+            self.run_whole(unit)
         self._pending = dict.fromkeys(self._heads)
         self.valid = True
 
@@ -138,7 +138,7 @@ class Features:
         self.spent_ms = 0.0
         for unit in self._backbone:
             if unit not in self._shallow:
-                self._run_all(unit)
+                self.run_whole(unit)
         self._pending = dict.fromkeys(self._heads)
 
     def forget(self, heads: Iterable[str]) -> None:
@@ -155,7 +155,7 @@ class Features:
         self._pending[head] = None  # should it fail, all of it is to be done again
         changed = True
         if dirty is None:
-            self._run_all(unit)
+            self.run_whole(unit)
         elif dirty:
             changed = self._follow(unit, dirty)
         self._pending[head] = {}
@@ -170,10 +170,6 @@ class Features:
         """Make a picture the one that steps take; for measuring, the maps do not follow."""
         self._maps[self._image] = tensor
         self.valid = False
-
-    def run_whole(self, unit: Unit) -> None:
-        """Compute all of a step's outputs."""
-        self._run_all(unit)
 
     def run_part(self, unit: Unit, box: Box) -> None:
         """Compute a step's outputs in an aligned box and put them into their maps, whatever changed."""
@@ -234,7 +230,7 @@ class Features:
         if not boxes:
             return False
         if boxes == [unit.whole]:
-            self._run_all(unit)
+            self.run_whole(unit)
             dirty.update((name, boxes) for name in unit.outputs)
             return True
         self.spent_ms += cost
@@ -252,7 +248,8 @@ class Features:
                     dirty.setdefault(name, []).append(changed)
         return differs
 
-    def _run_all(self, unit: Unit) -> None:
+    def run_whole(self, unit: Unit) -> None:
+        """Compute all of a step's outputs."""
         self.spent_ms += self.costs.units[unit.name](1.0)
         self.calls += 1
         prefix = f"{unit.head}/" if unit.head else ""

@@ -7,10 +7,12 @@ Not here: what is decided by it (frames.py), where it is kept (tuned.py).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import cv2
 import numpy as np
 
 from edge_app.backends import Array
@@ -30,6 +32,15 @@ class Seen:
 
     pictures: tuple[UInt8, UInt8]
     tensors: tuple[Array, Array]
+
+
+def pictures(width: int, height: int) -> tuple[UInt8, UInt8]:
+    """Two pictures (H, W, 3) uint8 that hold something everywhere, and nowhere the same."""
+    rows, columns = height // 16 + 1, width // 16 + 1
+    noise = random.Random(0).randbytes(rows * columns * 3)  # numpy.random would have to be loaded for it: 2 MB
+    coarse = np.frombuffer(noise, np.uint8).reshape(rows, columns, 3)
+    picture = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return picture, np.ascontiguousarray(picture[:, ::-1])
 
 
 def measured(seen: Seen, dense: Callable[[Array], object], features: Features | None) -> Costs:
