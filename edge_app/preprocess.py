@@ -15,6 +15,8 @@ from edge_app.boxes import Transform, fit
 from edge_app.frame import Float32, Frame, UInt8
 from edge_app.manifest import Input
 
+_Scaling = tuple[UInt8, Float32, float, float]  # from, to, factor, summand
+
 
 class Preprocess:
     """Turns frames into one reused tensor, shape and dtype as the manifest's `input` says.
@@ -30,11 +32,15 @@ class Preprocess:
         self._tensor: NDArray[Any] = np.empty(spec.shape, spec.dtype)
         if spec.dtype == "uint8" and spec.layout == "nhwc":
             self._tensor = self._canvas[None]  # the canvas is the tensor
-        self._scale = _plain(1 / np.array(spec.std), spec.layout)
-        self._offset = _plain(-np.array(spec.mean) / np.array(spec.std), spec.layout)
-        self._planes: UInt8 = np.empty((3, spec.height, spec.width), np.uint8)
+        self._scale: Float32 = (1 / np.array(spec.std)).astype(np.float32)
+        self._offset: Float32 = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
+        self._planes: list[UInt8] = []
+        self._scalings: list[_Scaling] = []
+        if spec.layout == "nchw":
+            self._lay_apart()
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
+        self._inside, self._even = self._canvas, False  # where the picture lies in the canvas; of even size
 
     @property
     def picture(self) -> UInt8:
@@ -46,12 +52,10 @@ class Preprocess:
         transform = self._transform
         if transform is None or (transform.image_width, transform.image_height) != (frame.width, frame.height):
             transform = self._fit(frame)
-        width, height = transform.fitted
-        inside = self._canvas[transform.pad_y : transform.pad_y + height, transform.pad_x : transform.pad_x + width]
-        if frame.format == "nv12" and width % 2 == 0 and height % 2 == 0:
-            self._from_nv12(frame, inside)
+        if frame.format == "nv12" and self._even:
+            self._from_nv12(frame, self._inside)
         else:
-            self._from_bgr(frame.image, inside)
+            self._from_bgr(frame.image, self._inside)
         if self._tensor.base is not self._canvas:
             self._lay_out()
         return self._tensor, transform
@@ -61,6 +65,9 @@ class Preprocess:
         width, height = self._transform.fitted
         self._fitted = np.empty((height, width, 3), np.uint8)
         self._canvas[:] = self._spec.pad
+        x, y = self._transform.pad_x, self._transform.pad_y
+        self._inside = self._canvas[y : y + height, x : x + width]
+        self._even = width % 2 == 0 and height % 2 == 0
         return self._transform
 
     def _from_bgr(self, image: UInt8, inside: UInt8) -> None:
@@ -80,27 +87,29 @@ class Preprocess:
         code = cv2.COLOR_YUV2RGB_NV12 if self._spec.color == "rgb" else cv2.COLOR_YUV2BGR_NV12
         cv2.cvtColorTwoPlane(small_y, small_uv, code, dst=inside)
 
+    def _lay_apart(self) -> None:
+        """Prepare for a tensor with its channels apart: their planes, and what turns these into the tensor's."""
+        if self._spec.dtype == "uint8":
+            self._planes = list(self._tensor[0])
+            return
+        planes: UInt8 = np.empty(self._tensor.shape[1:], np.uint8)
+        self._planes = list(planes)
+        scale, offset = self._scale.tolist(), self._offset.tolist()
+        if len(set(scale)) == len(set(offset)) == 1:  # all channels at once
+            rows = -1, self._spec.width
+            self._scalings = [(planes.reshape(rows), self._tensor.reshape(rows), scale[0], offset[0])]
+        else:
+            self._scalings = list(zip(planes, self._tensor[0], scale, offset))
+
     def _lay_out(self) -> None:
         """Canvas (H, W, 3) uint8 -> tensor: channels apart where asked, (x - mean) / std where float."""
-        image: UInt8 = self._canvas
-        if self._spec.layout == "nchw":
-            cv2.split(image, list(self._planes))  # contiguous planes: what follows then runs at memory speed
-            image = self._planes
-        np.copyto(self._tensor[0], image)
-        if self._spec.dtype == "uint8":
-            return
-        if (self._scale != 1).any():
-            self._tensor *= self._scale
-        if self._offset.any():
+        if self._spec.layout == "nhwc":
+            np.multiply(self._canvas, self._scale, out=self._tensor[0])
             self._tensor += self._offset
-
-
-def _plain(channels: NDArray[np.float64], layout: str) -> Float32:
-    """What each channel is to be multiplied by, or moved by: one number where it is the same for all."""
-    spread = channels.astype(np.float32)
-    if (spread == spread[0]).all():
-        return np.asarray(spread[0], np.float32)
-    return spread[:, None, None] if layout == "nchw" else spread
+            return
+        cv2.split(self._canvas, self._planes)
+        for plane, target, scale, offset in self._scalings:  # one pass; numpy's conversion, product and sum are three
+            cv2.addWeighted(plane, scale, plane, 0, offset, dst=target, dtype=cv2.CV_32F)
 
 
 def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:
