@@ -159,12 +159,13 @@ class Features:
         elif dirty:
             changed = self._follow(unit, dirty)
         self._pending[head] = {}
-        return {name: self._maps[f"{head}/{name}"] for name in unit.outputs} if changed else None
+        return {name: self._maps[_key(unit, name)] for name in unit.outputs} if changed else None
 
     def outputs_of(self, head: str) -> Mapping[str, Array]:
         """A head's outputs for the present maps, run where they changed. Valid until the next update."""
         found = self.changed_outputs_of(head)
-        return found or {name: self._maps[f"{head}/{name}"] for name in self._heads[head].outputs}
+        unit = self._heads[head]
+        return found or {name: self._maps[_key(unit, name)] for name in unit.outputs}
 
     def show(self, tensor: Array) -> None:
         """Make a picture the one that steps take; for measuring, the maps do not follow."""
@@ -173,12 +174,11 @@ class Features:
 
     def run_part(self, unit: Unit, box: Box) -> None:
         """Compute a step's outputs in an aligned box and put them into their maps, whatever changed."""
-        prefix = f"{unit.head}/" if unit.head else ""
         for name, where, values in unit.run(self._maps, box):
             if name in unit.rows:
-                self._paste_rows(unit, prefix + name, where, values)
+                self._paste_rows(unit, name, where, values)
             else:
-                self._paste(unit, prefix + name, where, values, keep=False)
+                self._paste(unit, name, where, values, keep=False)
 
     def touch(self, head: str, boxes: Sequence[Box]) -> None:
         """Have a head look at boxes of all of its inputs again."""
@@ -235,14 +235,13 @@ class Features:
             return True
         self.spent_ms += cost
         self.calls += len(boxes)
-        prefix = f"{unit.head}/" if unit.head else ""
         differs = False
         for box in boxes:
             for name, where, values in unit.run(self._maps, box):
                 if name in unit.rows:
-                    differs |= self._paste_rows(unit, prefix + name, where, values)
+                    differs |= self._paste_rows(unit, name, where, values)
                     continue
-                changed = self._paste(unit, prefix + name, where, values, keep)
+                changed = self._paste(unit, name, where, values, keep)
                 if changed is not None:
                     differs = True
                     dirty.setdefault(name, []).append(changed)
@@ -252,24 +251,23 @@ class Features:
         """Compute all of a step's outputs."""
         self.spent_ms += self.costs.units[unit.name](1.0)
         self.calls += 1
-        prefix = f"{unit.head}/" if unit.head else ""
         for name, value in unit.run_all(self._maps).items():
+            key = _key(unit, name)
             # Copied: an array of the engine's own that lives on splits its arena, which took 2.5 MB more.
-            if name in self._maps and not prefix:
-                np.copyto(self._maps[name], value)
+            if key in self._maps and not unit.head:
+                np.copyto(self._maps[key], value)
             else:
-                self._maps[prefix + name] = value.copy()
-            if prefix + name not in self._scales:
-                self._scales[prefix + name] = (
-                    (_OUTPUT if prefix else 1.0) * float(cv2.norm(value.reshape(-1))) / value.size**0.5
-                )
+                self._maps[key] = value.copy()
+            if key not in self._scales:
+                share = _OUTPUT if unit.head else 1.0
+                self._scales[key] = share * float(cv2.norm(value.reshape(-1))) / value.size**0.5
 
     def _paste(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array, keep: bool) -> Box | None:
         """Put new values into a map, as far as they differ. Returns the box in which they did, or None."""
         rows, columns = where
-        stride = unit.strides[name.rpartition("/")[2]]
-        target = self._maps[name][0]
-        tolerance = 0.0 if keep else self.following.tolerance * self._scales.get(name, 0.0)
+        stride, key = unit.strides[name], _key(unit, name)
+        target = self._maps[key][0]
+        tolerance = 0.0 if keep else self.following.tolerance * self._scales.get(key, 0.0)
         if tolerance:
             high, wide = values.shape[1:]
             new, old = np.ascontiguousarray(values), np.ascontiguousarray(target[:, rows, columns])
@@ -286,9 +284,9 @@ class Features:
 
     def _paste_rows(self, unit: Unit, name: str, where: tuple[slice, slice], values: Array) -> bool:
         """Put new values into a head's rows, unless they are as good as the old ones. Returns whether they differ."""
-        rows, columns = unit.cells(name.rpartition("/")[2], unit.whole)
-        target = self._maps[name].reshape(rows.stop, columns.stop, -1)
-        tolerance = self.following.tolerance * self._scales.get(name, 0.0)
+        (rows, columns), key = unit.cells(name, unit.whole), _key(unit, name)
+        target = self._maps[key].reshape(rows.stop, columns.stop, -1)
+        tolerance = self.following.tolerance * self._scales.get(key, 0.0)
         if (
             tolerance
             and float(cv2.norm(np.ascontiguousarray(target[where]), np.ascontiguousarray(values), cv2.NORM_INF))
@@ -297,3 +295,8 @@ class Features:
             return False
         target[where] = values
         return True
+
+
+def _key(unit: Unit, output: str) -> str:
+    """What a map is kept under: heads may name their outputs alike; graphs' names may hold anything but NUL."""
+    return f"{unit.head}\0{output}" if unit.head else output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,6 +37,31 @@ def compiled(name: str, place: Path, *arguments: str) -> Path:
     given = ["--input", size] if size else []
     assert cli.main(["compile", str(source), "--out", str(out), "--cut", "4,8,16", *given, *arguments]) == 0
     return out
+
+
+def as_exported_elsewhere(folder: Path) -> Path:
+    """The folder with its maps named by the paths of modules, as some frameworks write them."""
+    import onnx
+
+    path = folder / manifest.FILE
+    loaded = manifest.load(folder)
+    text = path.read_text().split("\nsha256:")[0] + "\n"
+    renamed = {name: f"/model.{i}/act/Mul_output_0" for i, name in enumerate(loaded.backbone.extents)}
+    for file in loaded.files():
+        if not file.endswith(".onnx"):
+            continue
+        model = onnx.load(folder / file)
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    names[i] = renamed.get(name, name)
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            value.name = renamed.get(value.name, value.name)
+        onnx.save(model, folder / file)
+    for name, other in renamed.items():
+        text = re.sub(rf"\b{name}\b", other, text)
+    path.write_text(text)
+    return folder
 
 
 def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.Manifest, Features]:

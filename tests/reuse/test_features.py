@@ -89,6 +89,21 @@ def test_an_update_in_boxes_equals_a_full_run(name, masks, seed, pairs):
         assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
 
 
+def test_maps_may_be_named_by_paths(tmp_path):
+    folder = models.as_exported_elsewhere(models.compiled("digits", tmp_path))
+    with ExitStack() as stack:
+        (manifest, part), (_, full) = (models.features(folder, stack) for _ in range(2))
+        by_area(part)
+        image = models.picture(1, (manifest.input.width, manifest.input.height))
+        part.fill(image[None])
+        outputs(part, manifest.heads)
+        image = image.copy()
+        image[64:96, 160:224] = 255
+        part.update(image[None], [(160, 64, 224, 96)])
+        full.fill(image[None])
+        assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_computes_any_rectangle_as_it_computes_the_whole(name, folders):
     with ExitStack() as stack:
