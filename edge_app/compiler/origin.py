@@ -183,7 +183,7 @@ def _sized(raw: Net, given: Given, where: str) -> Net:
     wanted = (1, 3, height, width) if planes else (1, height, width, 3)
     raw = raw.copy()
     raw.inputs = [net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), wanted)))]
-    raw.declared = {"sized": raw.inputs[0], **{n: v for n, v in raw.declared.items() if None not in v.shape}}
+    raw.declared = {"sized": raw.inputs[0], **raw.declared}
     return raw
 
 

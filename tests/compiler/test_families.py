@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from edge_app.compiler import families, origin
 from edge_app.compiler.origin import Given
@@ -85,6 +87,23 @@ def test_a_family_that_cannot_decode_it_is_refused(tmp_path):
         recognised(classifier(tmp_path / "a.onnx"), family="yunet")
     with pytest.raises(ConfigError, match="--family: found 'yollo'; expected one of"):
         recognised(classifier(tmp_path / "a.onnx"), family="yollo")
+
+
+def test_outputs_whose_shape_is_computed_while_it_runs_keep_the_declared_one_until_they_are_folded(tmp_path):
+    g = Graph()
+    x = g.node("GlobalAveragePool", g.conv("image", 3, 8, stride=2))
+    shape = g.node("Cast", g.node("Shape", x), to=TensorProto.INT32)
+    ints = [g.weight(np.array([n], np.int32)) for n in (0, 1)]
+    batch = g.node("Cast", g.node("Slice", shape, *ints), to=TensorProto.INT64)
+    x = g.node("Reshape", x, g.node("Concat", batch, g.weight(np.array([8])), axis=0))
+    y = g.node("Softmax", g.node("MatMul", x, g.weight(g.rng.normal(size=(8, 5)).astype(np.float32))), axis=-1)
+    model = g.model({"y": y}, shape=("n", 3, "h", "w"))
+    del model.graph.value_info[:]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5]))
+    onnx.save(model, tmp_path / "a.onnx")
+    found = recognised(tmp_path / "a.onnx", input_size=(64, 32))
+    assert found.family.name == "classify"
+    assert found.net.shapes()[found.net.outputs[0]] == (1, 5)
 
 
 def test_free_sizes_need_an_input_size(tmp_path):
