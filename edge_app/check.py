@@ -28,6 +28,7 @@ from edge_app.manifest import FILE, GOLDEN, Graph
 from edge_app.publish import build_sinks
 from edge_app.reuse import tuned
 from edge_app.reuse.change import reference_bytes
+from edge_app.reuse.opening import FREE
 
 ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
@@ -124,8 +125,9 @@ def _reuse(config: Config) -> Iterator[Finding]:
     how = "whole results and parts of the maps" if kept["features"] else "whole results only"
     yield Finding("reuse", "ok", f"{how}; keeps {kept['cache_bytes']:,} bytes, for ever the same")
     if config.reuse.mode == "auto" and not kept["features"]:
-        file = config.manifest.folder / FILE
-        yield Finding("reuse", "warn", f"{file} does not say where the cells of its maps lie: compile it with --cut")
+        file, fixed = config.manifest.folder / FILE, backend.target not in FREE
+        why = f"has no smaller shapes for {backend.target}" if fixed else "does not say where the cells of its maps lie"
+        yield Finding("reuse", "warn", f"{file} {why}: compile it with {'--npu-shapes' if fixed else '--cut'}")
 
 
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
@@ -135,7 +137,8 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     extra = []
     if config.reuse.mode != "off":
         extra.append(memory.Item("pictures that reuse compares with", reference_bytes(config.manifest.input), "ram"))
-    budget = memory.plan(config.manifest, board, size, memory.process(), extra)
+    parts = config.reuse.mode == "auto"
+    budget = memory.plan(config.manifest, board, size, memory.process(), extra, parts=parts)
     for text in budget.unknown:
         yield Finding("memory", "warn", text)
     verdict: Literal["ok", "fail"] = "ok" if budget.fits else "fail"

@@ -6,6 +6,7 @@ Not here: the graphs themselves (network.py), which cells need computing again (
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from edge_app.reuse.cost import Costs
 from edge_app.reuse.crops import KeptCrops
 from edge_app.reuse.frames import FrameReuse, HeadClock, OutputsOf
 from edge_app.reuse.measure import Seen, pictures
-from edge_app.reuse.opening import effective, open_features
+from edge_app.reuse.opening import FREE, effective, open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import OFF, Reuse
 
@@ -104,6 +105,7 @@ class Inference:
     ) -> None:
         self._tolerant = tolerant
         self.backend = backend.version
+        self._on_cpu = backend.target in FREE
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
         self._stack = ExitStack()
@@ -179,7 +181,8 @@ class Inference:
             tensor, _ = self._preprocess(Frame("measured", number, 0, 0, image))
             shown.append((self._preprocess.picture.copy(), tensor.copy()))
         (picture, tensor), (other_picture, other_tensor) = shown
-        return self._reuse.measure(Seen((picture, other_picture), (tensor, other_tensor)))
+        clock = time.thread_time if self._on_cpu else time.perf_counter
+        return self._reuse.measure(Seen((picture, other_picture), (tensor, other_tensor)), clock)
 
     def use_costs(self, costs: Costs) -> None:
         """Decide about reuse by these costs from now on; without reuse, nothing."""

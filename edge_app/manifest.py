@@ -80,6 +80,31 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """A graph for one size: of the picture, or of the part of it that the graph's maps cover, pixels of the input."""
+
+    width: Positive
+    height: Positive
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """What an engine without free shapes computes parts of a picture with: for each step, the whole picture first.
+
+    All shapes of one step have the scales of one quantised graph. backbone: its segments in order. heads: by name,
+    those that can be run on a part of their inputs.
+    """
+
+    backbone: tuple[tuple[Shape, ...], ...]
+    heads: dict[str, tuple[Shape, ...]] = field(default_factory=dict)
+
+    def files(self) -> list[str]:
+        """Every file, a step's own together."""
+        return [shape.file for shapes in (*self.backbone, *self.heads.values()) for shape in shapes]
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes of NPU memory that one converted file takes, as the converter says: weights and internal buffers."""
 
@@ -189,7 +214,8 @@ class Manifest:
     """A model folder: `folder`/model.yaml, read and checked.
 
     fused: by target, one file of backbone and all heads, its outputs named `head/output`: for heads that are always
-    due, where passing features through a slow CPU costs more than sharing saves. memory: by file name.
+    due, where passing features through a slow CPU costs more than sharing saves. memory: by file name. shapes: by
+    target.
     """
 
     folder: Path
@@ -200,6 +226,7 @@ class Manifest:
     sha256: Mapping[str, str]
     fused: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
+    shapes: Mapping[str, Shaped] = field(default_factory=dict)
 
     def graph(self, files: Mapping[str, str], target: str) -> Graph:
         """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError where there is none."""
@@ -224,7 +251,8 @@ class Manifest:
 
     def files(self) -> list[str]:
         """Every file that the manifest names, in its order."""
-        return list(dict.fromkeys(name for graph in (*self._graphs(), self.fused) for name in graph.values()))
+        named = [name for graph in (*self._graphs(), self.fused) for name in graph.values()]
+        return list(dict.fromkeys([*named, *(name for shaped in self.shapes.values() for name in shaped.files())]))
 
     def _graphs(self) -> list[Mapping[str, str]]:
         return [*(self.backbone.graphs if self.backbone else ()), *self._head_graphs()]
@@ -249,6 +277,7 @@ class File:
     sha256: dict[str, str] = field(default_factory=dict)
     fused: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
+    shapes: dict[str, Shaped] = field(default_factory=dict)
 
 
 def load(folder: Path) -> Manifest:
@@ -280,7 +309,10 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     if not heads:
         problems.add(node["heads"], "heads: found none; expected at least one head")
     manifest_checks.wiring(file, node["heads"], problems)
-    return Manifest(folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory)
+    manifest_checks.shapes(file, root, problems)
+    return Manifest(
+        folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory, file.shapes
+    )
 
 
 def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:

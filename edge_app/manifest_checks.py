@@ -14,19 +14,20 @@ from edge_app import registry
 from edge_app.document import Problems, entries, nearest
 
 if TYPE_CHECKING:
-    from edge_app.manifest import File
+    from edge_app.manifest import File, Shape
 
 
 def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
     """Every file lies in the folder and, where any hash is listed, has one. root: the document's."""
     graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
-    for name in [name for graph in (*graphs, file.fused) for name in graph.values()] + list(file.sha256):
+    named = [name for graph in (*graphs, file.fused) for name in graph.values()]
+    named += [name for shaped in file.shapes.values() for name in shaped.files()]
+    for name in named + list(file.sha256):
         if not inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
     _targets(file, root, problems)
-    named = {name for graph in (*graphs, file.fused) for name in graph.values()}
     if file.sha256:
-        for name in sorted(named - set(file.sha256)):
+        for name in sorted(set(named) - set(file.sha256)):
             problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")
 
 
@@ -42,6 +43,34 @@ def _targets(file: File, root: yaml.MappingNode, problems: Problems) -> None:
         problems.add(
             entries(root)["backbone"], f"backbone.graphs: '{target}' has no file in the first graph; expected one there"
         )
+
+
+def shapes(file: File, root: yaml.MappingNode, problems: Problems) -> None:
+    """Every step's shapes begin with the whole picture, and the others are parts of it."""
+    for target, shaped in file.shapes.items():
+        where, node = f"shapes.{target}", entries(entries(root)["shapes"])[target]
+        if file.backbone is None or not all(target in graph for graph in file.backbone.graphs[:1]):
+            problems.add(node, f"{where}: the backbone has no graph for {target}; expected one in backbone.graphs")
+        if not shaped.backbone:
+            problems.add(node, f"{where}.backbone: found none; expected the shapes of every segment")
+        for i, found in enumerate(shaped.backbone):
+            _of_one_step(found, f"{where}.backbone[{i}]", file, node, problems)
+        for name, found in shaped.heads.items():
+            if name not in file.heads:
+                problems.add(node, f"{where}.heads: there is no head '{name}'{nearest(name, file.heads)}")
+            _of_one_step(found, f"{where}.heads.{name}", file, node, problems)
+
+
+def _of_one_step(found: tuple[Shape, ...], where: str, file: File, node: yaml.Node, problems: Problems) -> None:
+    width, height = file.input.width, file.input.height
+    sizes = [(shape.width, shape.height) for shape in found]
+    whole = f"the whole picture, {width}x{height}"
+    if sizes[:1] != [(width, height)]:
+        first = f"{sizes[0][0]}x{sizes[0][1]}" if sizes else "none"
+        problems.add(node, f"{where}: begins with {first}; expected {whole}")
+    for i, size in enumerate(sizes[1:], start=1):
+        if size in sizes[:i] or size[0] > width or size[1] > height:
+            problems.add(node, f"{where}[{i}]: found {size[0]}x{size[1]}; expected a part of {whole}, each once")
 
 
 def wiring(file: File, node: yaml.Node, problems: Problems) -> None:

@@ -100,11 +100,18 @@ class Budget:
 
 
 def plan(
-    manifest: Manifest, board: Board, frame_size: tuple[int, int], process: int | None, extra: Sequence[Item] = ()
+    manifest: Manifest,
+    board: Board,
+    frame_size: tuple[int, int],
+    process: int | None,
+    extra: Sequence[Item] = (),
+    *,
+    parts: bool = False,
 ) -> Budget:
     """What the model and the process take on a board. frame_size: of captured frames (NV12); process: see `process`.
 
-    extra: what other parts state of themselves, such as the cache of reuse.
+    extra: what other parts state of themselves, such as the cache of reuse. parts: reuse computes parts of pictures,
+    for which a head's whole graph is loaded once more.
     """
     npu = "cma" if board.cma else "ram"
     items = [Item("the system", board.system, "ram")]
@@ -119,6 +126,8 @@ def plan(
     files = manifest.of_target(board.target)
     if not files:
         unknown.append(f"the model has no graph for {board.target}: compile it with --target {board.target}")
+    if parts and board.target in manifest.shapes:
+        files = [*files, *manifest.shapes[board.target].files()]
     for name in files:
         if name not in manifest.memory:
             unknown.append(f"{name}: its NPU memory is not in the manifest: compile the model to have it")

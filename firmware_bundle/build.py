@@ -55,7 +55,7 @@ def release_files(board: Board, model: Path, wheels: Path | None, config: Path |
 
 
 def model_files(model: Path, board: Board) -> list[str]:
-    """The files of a model folder that a board needs: manifest, its own graphs, labels, golden vectors.
+    """The files of a model folder that a board needs: manifest, its own graphs in all shapes, labels, golden vectors.
 
     Those of a second target (int8) come with them where the model has all of them.
     """
@@ -74,6 +74,9 @@ def model_files(model: Path, board: Board) -> list[str]:
         names = {graph.get(board.target) for graph in whole} | {fused.get(board.target, "model.yaml")}
         if all(board.also in graph for graph in whole):
             names |= {graph[board.also] for graph in whole} | {fused.get(board.also, "model.yaml")}
+        shaped = manifest.get("shapes", {}).get(board.target, {})
+        steps = [*shaped.get("backbone", []), *shaped.get("heads", {}).values()]
+        names |= {shape["file"] for step in steps for shape in step}
         labels = {head["labels"] for head in heads if isinstance(head.get("labels"), str)}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
         raise Unbuildable(f"{path}: cannot be used: {exc}; expected a model folder") from None

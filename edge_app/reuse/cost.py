@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+Clock = Callable[[], float]  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -54,18 +56,20 @@ def fitted(small: tuple[float, float], whole: float) -> Cost:
 
 
 class Stopwatch:
-    """CPU time of this thread by name, milliseconds; the middle of what was noted, so that rare interruptions drop out.
+    """Time by name, milliseconds; the middle of what was noted, so that rare interruptions drop out.
 
-    Not the clock on the wall: another program on the same core would make a step look expensive for ever.
+    clock: seconds. By default CPU time of this thread: by the clock on the wall, another program on the same core would
+    make a step look expensive for ever. While an NPU computes this thread waits, and only the wall's knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = time.thread_time) -> None:
+        self._clock = clock
         self._noted: dict[str, list[float]] = {}
 
     def time(self, name: str, call: Callable[[], object]) -> None:
-        start = time.thread_time()
+        start = self._clock()
         call()
-        self._noted.setdefault(name, []).append((time.thread_time() - start) * 1e3)
+        self._noted.setdefault(name, []).append((self._clock() - start) * 1e3)
 
     def ms(self, name: str) -> float:
         """Less the first time, in which engines allocate."""

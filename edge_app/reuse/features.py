@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edge_app.backends import Array
-from edge_app.reuse.boxes import MOST, Box, merged, union
+from edge_app.reuse.boxes import MOST, Box, union
 from edge_app.reuse.cost import Costs
 from edge_app.reuse.units import Unit
 
@@ -214,8 +214,7 @@ class Features:
         if not boxes:
             return [], 0.0
         if len(boxes) > 1:
-            call = cost.a / max(cost.b, 1e-9) * unit.whole[2] * unit.whole[3]
-            boxes = merged(boxes, sum(unit.halo), call)
+            boxes = unit.joined(boxes, cost)
         total = sum(cost(unit.part(unit.needed(box))) for box in boxes)
         if total >= cost(1.0):
             return [unit.whole], cost(1.0)

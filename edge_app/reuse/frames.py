@@ -21,7 +21,7 @@ from edge_app.frame import JsonValue
 from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.budget import Budget
 from edge_app.reuse.change import ChangeDetector, grid
-from edge_app.reuse.cost import Costs, assumed
+from edge_app.reuse.cost import Clock, Costs, assumed
 from edge_app.reuse.ease import TOLERANCE, eased
 from edge_app.reuse.features import Features
 from edge_app.reuse.guard import Guard, Parts
@@ -140,10 +140,10 @@ class FrameReuse:
         """Compute less than was configured from the next frame on (ease.py), or as configured. For any thread."""
         self._ease = wanted
 
-    def measure(self, seen: Seen) -> Costs:
-        """Measure what every step takes on this machine, and decide by that from now on."""
+    def measure(self, seen: Seen, clock: Clock = time.thread_time) -> Costs:
+        """Measure what every step takes on this machine, and decide by that from now on. clock: as in Stopwatch."""
         self._outputs_of, self._filled, self._last = None, False, None
-        self.use(measured(seen, self._dense, self._features))
+        self.use(measured(seen, self._dense, self._features, clock))
         return self._costs
 
     def use(self, costs: Costs) -> None:

@@ -8,6 +8,7 @@ Not here: what is decided by it (frames.py), where it is kept (tuned.py).
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ import numpy as np
 from edge_app.backends import Array
 from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.change import ChangeDetector, UInt8
-from edge_app.reuse.cost import Cost, Costs, Stopwatch, fitted
+from edge_app.reuse.cost import Clock, Cost, Costs, Stopwatch, fitted
 from edge_app.reuse.features import Features
 from edge_app.reuse.units import Unit
 
@@ -43,12 +44,17 @@ def pictures(width: int, height: int) -> tuple[UInt8, UInt8]:
     return picture, np.ascontiguousarray(picture[:, ::-1])
 
 
-def measured(seen: Seen, dense: Callable[[Array], object], features: Features | None) -> Costs:
-    """Costs on this machine. dense: computes everything. features: what can be computed in part; its maps are lost."""
+def measured(
+    seen: Seen, dense: Callable[[Array], object], features: Features | None, clock: Clock = time.thread_time
+) -> Costs:
+    """Costs on this machine. dense: computes everything. features: what can be computed in part; its maps are lost.
+
+    clock: as in Stopwatch.
+    """
     height, width = seen.pictures[0].shape[:2]
     detector = ChangeDetector((width, height), None)
     detector.take(seen.pictures[0])
-    watch = Stopwatch()
+    watch = Stopwatch(clock)
     for turn in range(_ROUNDS):
         watch.time("dense", partial(dense, seen.tensors[turn % 2]))
         watch.time("look", partial(detector.look, seen.pictures[turn % 2].copy()))  # just made, as by Preprocess
@@ -56,8 +62,8 @@ def measured(seen: Seen, dense: Callable[[Array], object], features: Features | 
             watch.time("plan", partial(_plan, detector, features))
     if features is None:
         return Costs(watch.ms("dense"), {}, watch.ms("look"))
-    features.costs = _steps(seen.tensors, dense, features)
-    beside_ms = _beside_ms(seen.tensors, dense, features)
+    features.costs = _steps(seen.tensors, dense, features, clock)
+    beside_ms = _beside_ms(seen.tensors, dense, features, clock)
     units = {name: Cost(cost.a + beside_ms, cost.b) for name, cost in features.costs.units.items()}
     return replace(features.costs, units=units, look=watch.ms("look"), plan=watch.ms("plan"))
 
@@ -73,9 +79,9 @@ def _plan(detector: ChangeDetector, features: Features) -> None:
     detector.anchor(boxes)
 
 
-def _steps(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features) -> Costs:
+def _steps(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features, clock: Clock) -> Costs:
     """A dense run, and each step as a whole and in a small box."""
-    watch = Stopwatch()
+    watch = Stopwatch(clock)
     boxes = {unit.name: _corner(unit) for unit in features.units if unit.free}
     for turn in range(_ROUNDS):
         watch.time("dense", partial(dense, tensors[turn % 2]))
@@ -95,9 +101,9 @@ def _steps(tensors: Sequence[Array], dense: Callable[[Array], object], features:
     return Costs(watch.ms("dense"), costs)
 
 
-def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features) -> float:
+def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features, clock: Clock) -> float:
     """What an update takes, for each call, beyond what its steps do."""
-    watch = Stopwatch()
+    watch = Stopwatch(clock)
     boxes = _scattered(features.units[0].whole[2:])
     spent_ms, calls = 0.0, features.calls
     for turn in range(_ROUNDS):

@@ -1,22 +1,25 @@
 """From a model folder to features that can be computed in part, where its compiler has said enough.
 
+onnxruntime takes boxes of any size; another engine those sizes that the model was compiled for (manifest.Shaped).
 Not here: when they are (frames.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from edge_app.backends import Backend
-from edge_app.manifest import Graph, Manifest
+from edge_app.manifest import Graph, HeadSpec, Manifest, Shape
 from edge_app.reuse import cost
 from edge_app.reuse.features import EXACT, NEAR, Features, Following
+from edge_app.reuse.fixed import FixedUnit, Size
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse.units import Unit, backbone_reach, head_reach
 from edge_app.reuse_block import Mode, Reuse
 
+FREE = ("onnx", "int8")  # targets whose graphs take boxes of any size
 _MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # each allows more than the one before
 
 
@@ -32,36 +35,66 @@ def open_features(
     manifest: Manifest, backend: Backend, heads: Iterable[str], settings: Reuse, known: Tuned
 ) -> Features | None:
     """Load the graphs that can be run on rectangles; None where that is none of them. settings: as `effective`."""
-    if manifest.backbone is None or backend.target not in ("onnx", "int8"):
-        return None  # other engines' graphs have one shape
+    if manifest.backbone is None or backend.target not in (*FREE, *manifest.shapes):
+        return None
     specs = [manifest.heads[name] for name in heads]
     if any(spec.graph is None for spec in specs):
         return None
     with ExitStack() as stack:
         units: list[Unit] = []
         work: dict[str, float] = {}
-        for i, graph in enumerate(manifest.backbone_graphs(backend.target)):
-            units.append(_unit(f"backbone{i}", "", graph, manifest, backend))
-            stack.callback(units[-1].session.close)
-            work[units[-1].name] = _work(units[-1], graph)
+        for step in _steps(manifest, backend.target, specs):
+            units.append(_unit(step, manifest, backend, stack))
+            work[step.name] = _work(units[-1], next(iter(step.graphs.values())))
             if not units[0].free:
                 return None
-        for spec in specs:
-            assert spec.graph is not None
-            graph = manifest.graph(spec.graph, backend.target)
-            units.append(_unit(f"head {spec.name}", spec.name, graph, manifest, backend))
-            stack.callback(units[-1].session.close)
-            work[units[-1].name] = _work(units[-1], graph)
         costs = known.machine_costs()
         if costs is None or set(costs.units) != set(work):
             costs = cost.assumed(work)
         return Features(units, units[0].inputs[0], costs, _following(settings, known), stack.pop_all())
 
 
-def _unit(name: str, head: str, graph: Graph, manifest: Manifest, backend: Backend) -> Unit:
-    session = backend.load(graph)
-    strides, reach = head_reach(manifest, manifest.heads[head].cells) if head else backbone_reach(manifest, session)
-    return Unit(name, session, (manifest.input.width, manifest.input.height), strides, reach, head=head)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """head: its name, "" for the backbone's. graphs: by size, the whole picture first."""
+
+    name: str
+    head: str
+    graphs: Mapping[Size, Graph]
+
+
+def _steps(manifest: Manifest, target: str, specs: Iterable[HeadSpec]) -> Iterator[_Step]:
+    """The backbone's segments and the heads, in order."""
+    whole = (manifest.input.width, manifest.input.height)
+    shaped = manifest.shapes.get(target)
+
+    def graphs(shapes: Iterable[Shape]) -> dict[Size, Graph]:
+        return {(each.width, each.height): manifest.graph({target: each.file}, target) for each in shapes}
+
+    segments = [graphs(each) for each in shaped.backbone] if shaped else []
+    for i, found in enumerate(segments or [{whole: graph} for graph in manifest.backbone_graphs(target)]):
+        yield _Step(f"backbone{i}", "", found)
+    for spec in specs:
+        assert spec.graph is not None
+        parts = graphs(shaped.heads.get(spec.name, ())) if shaped else {}
+        yield _Step(f"head {spec.name}", spec.name, parts or {whole: manifest.graph(spec.graph, target)})
+
+
+def _unit(step: _Step, manifest: Manifest, backend: Backend, stack: ExitStack) -> Unit:
+    """Load a step's graphs, which the stack then closes."""
+    assert manifest.backbone is not None
+    extents, sessions = manifest.backbone.extents, {}
+    for size, graph in step.graphs.items():
+        sessions[size] = session = backend.load(graph)
+        stack.callback(session.close)
+    whole, first = next(iter(sessions.items()))
+    if step.head:
+        strides, reach = head_reach(extents, manifest.heads[step.head].cells)
+    else:
+        strides, reach = backbone_reach(extents, [s.name for s in first.inputs], [s.name for s in first.outputs])
+    if len(sessions) > 1:
+        return FixedUnit(step.name, sessions, whole, strides, reach, head=step.head)
+    return Unit(step.name, first, whole, strides, reach, head=step.head)
 
 
 def _following(settings: Reuse, known: Tuned) -> Following:

@@ -8,14 +8,15 @@ asked for are taken from what comes out. Not here: what is cached (features.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_app.backends import Array, Session
-from edge_app.manifest import Cells, Extent, Manifest, TensorSpec
-from edge_app.reuse.boxes import Box
+from edge_app.manifest import Cells, Extent, TensorSpec
+from edge_app.reuse.boxes import Box, merged
+from edge_app.reuse.cost import Cost
 
 _ALIGN = 16  # pixels at least: fewer shapes for the engine to prepare for
 _IMAGE = Extent(1, 0, 0, 3)
@@ -36,7 +37,8 @@ class Reach:
 class Unit:
     """One graph. strides: of every input and output; reach: by input. head: the head's name, "" for the backbone's.
 
-    rows: the outputs that list cells row by row, (1, rows * columns * n, channels).
+    free: whether it can be run on a box. rows: the outputs that list cells row by row, (1, rows * columns * n,
+    channels).
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Unit:
         self.spread = {name: _ints(reach.spread, share**2) for name, reach in self._reach.items()}
         halos = [_ints(reach.halo, share) for reach in self._reach.values()]
         self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
+        self._both = sum(self.halo)
 
     def touched(self, name: str, box: Box) -> Box:
         """The outputs that may change where an input changes in `box`."""
@@ -78,6 +81,10 @@ class Unit:
     def needed(self, box: Box) -> Box:
         """The inputs that the outputs in `box` depend on."""
         return self._aligned(box, *self.halo)
+
+    def joined(self, boxes: Sequence[Box], cost: Cost) -> list[Box]:
+        """Join boxes of outputs where one call is cheaper than two."""
+        return merged(boxes, self._both, cost.a / max(cost.b, 1e-9) * self.whole[2] * self.whole[3])
 
     def part(self, box: Box) -> float:
         """The share of the whole that a box is, 0..1."""
@@ -130,17 +137,17 @@ class Unit:
         )
 
 
-def backbone_reach(manifest: Manifest, session: Session) -> tuple[dict[str, int], dict[str, Reach]]:
-    """Strides and reach of a part of the backbone; empty where the manifest does not say.
+def backbone_reach(
+    extents: Mapping[str, Extent], takes: Collection[str], gives: Collection[str]
+) -> tuple[dict[str, int], dict[str, Reach]]:
+    """Strides and reach of a part of the backbone; empty where the manifest does not say. takes, gives: its tensors.
 
     From extents in the image: what an output sees of the image beyond what its input sees, it sees by its input.
     """
-    assert manifest.backbone is not None
-    extents = manifest.backbone.extents
-    inputs = {spec.name: extents.get(spec.name) for spec in session.inputs}
+    inputs = {name: extents.get(name) for name in takes}
     if len(inputs) == 1 and next(iter(inputs.values())) is None:
         inputs = dict.fromkeys(inputs, _IMAGE)
-    outputs = {spec.name: extents.get(spec.name) for spec in session.outputs}
+    outputs = {name: extents.get(name) for name in gives}
     strides: dict[str, int] = {}
     reach: dict[str, Reach] = {}
     for name, before in inputs.items():
@@ -155,9 +162,8 @@ def backbone_reach(manifest: Manifest, session: Session) -> tuple[dict[str, int]
     return strides | {name: each.stride for name, each in outputs.items() if each is not None}, reach
 
 
-def head_reach(manifest: Manifest, cells: Mapping[str, Cells]) -> tuple[dict[str, int], dict[str, Reach]]:
-    """Strides and reach of a head; empty where the manifest does not say."""
-    extents = {} if manifest.backbone is None else manifest.backbone.extents
+def head_reach(extents: Mapping[str, Extent], cells: Mapping[str, Cells]) -> tuple[dict[str, int], dict[str, Reach]]:
+    """Strides and reach of a head; empty where the manifest does not say. extents: of the backbone's maps."""
     names = {name for each in cells.values() for name in each.reach}
     if not cells or not names <= set(extents):
         return {}, {}
