@@ -40,6 +40,7 @@ def _add_compile(commands: Commands[argparse.ArgumentParser]) -> None:
     add.add_argument("--color", choices=("rgb", "bgr"), help="the model's colour order")
     add.add_argument("--resize", choices=("letterbox", "stretch"))
     add.add_argument("--cut", metavar="STRIDES", help="segments of the backbone end at these strides: 4,8,16, or none")
+    add.add_argument("--npu-shapes", metavar="WxH,…", help="parts of a picture that reuse computes on NPUs")
     add.add_argument("--rknn", type=Path, metavar="DIR", help="the RKNN converter's environment")
     add.add_argument("--setup-rknn", type=Path, metavar="DIR", help="make that environment (1.4 GB)")
     add.add_argument("--json", action="store_true", help="print one object")

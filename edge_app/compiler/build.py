@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from edge_app.compiler import assemble, folder, npu, origin, pictures
+from edge_app.compiler import assemble, folder, npu, origin, pictures, shapes
 from edge_app.compiler.assemble import Assembly, Runner
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.maker import Maker
@@ -25,7 +25,7 @@ from edge_app.manifest import Input
 def build(plan: Plan, say: Say) -> Report:
     """Compile. say: told of every step. Raises ConfigError, ModelError; what was at `plan.out` then stays as it was."""
     start = time.monotonic()
-    npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter)
+    npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
     say("reading")
     originals = tuple(origin.read(plan.models, plan.given))
     size = plan.given.input_size
@@ -42,6 +42,7 @@ def build(plan: Plan, say: Say) -> Report:
         assembly = assemble.assemble(originals, size, plan.cuts)
         spec = replace(spec, width=size[0], height=size[1])
         seen = _pictures(plan, spec)
+    shapes.check(plan.shapes, (spec.width, spec.height), assembly)
     work = Work(plan, originals, assembly, spec, seen)
     report = _report(work, error, times)
     with folder.written(plan.out) as place:

@@ -14,7 +14,7 @@ from edge_app.errors import ConfigError
 from edge_app.manifest import LABEL_SETS
 
 _CUTS = (4, 8, 16)
-_STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about: the bar's length, corrected at the end
+_STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about, NPUs' for each shape: the bar's length, corrected at the end
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.models:
             return 0
     plan = _plan(arguments)
-    steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1)
+    steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1) * (1 + len(plan.shapes))
     with tqdm(total=steps, desc="compile", bar_format="{desc:<28} {bar:20} {elapsed}", file=sys.stderr) as bar:
 
         def say(step: str) -> None:
@@ -62,16 +62,23 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         tuple(arguments.calibrate),
         _strides(arguments.cut),
         arguments.rknn or arguments.setup_rknn,
+        _sizes(arguments.npu_shapes),
     )
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _size(text: str | None, option: str = "--input") -> tuple[int, int] | None:
     if text is None:
         return None
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise ConfigError(f"--input: found '{text}'; expected WxH, such as 640x480")
+        raise ConfigError(f"{option}: found '{text}'; expected WxH, such as 640x480")
     return int(width), int(height)
+
+
+def _sizes(text: str | None) -> tuple[tuple[int, int], ...]:
+    """In order of area, each once."""
+    found = {_size(each.strip(), "--npu-shapes") or (0, 0) for each in (text or "").split(",") if text is not None}
+    return tuple(sorted(found, key=lambda size: (size[0] * size[1], size)))
 
 
 def _triple(option: str, text: str | None) -> Triple | None:

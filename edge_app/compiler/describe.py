@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from fractions import Fraction
 from typing import Any
 
 from edge_app import manifest as manifests
 from edge_app.compiler.assemble import Assembly
-from edge_app.compiler.cells import Cells
 from edge_app.compiler.plan import Work
-from edge_app.manifest import Input, Memory
+from edge_app.manifest import Cells, Extent, Input, Memory, Shaped
 
 
-def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping[str, Memory]) -> dict[str, Any]:
-    """files: by part (backbone, a head's name, fused), then by target. memory: by file."""
+def manifest(
+    work: Work,
+    files: Mapping[str, Mapping[str, str]],
+    memory: Mapping[str, Memory],
+    shapes: Mapping[str, Shaped],
+) -> dict[str, Any]:
+    """files: by part (backbone, a head's name, fused), then by target. memory: by file. shapes: by target."""
     assembly = work.assembly
-    behind = assembly.cells()
+    behind = cells(assembly)
     heads = {}
     for original in work.originals:
         net = assembly.heads[original.name]
@@ -23,7 +29,7 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
             "family": original.family.name,
             **({"inputs": [value.name for value in net.inputs]} if assembly.segments else {}),
             "graph": files[original.name],
-            **({"cells": _cells(behind[original.name])} if original.name in behind else {}),
+            **({"cells": {k: asdict(v) for k, v in behind[original.name].items()}} if original.name in behind else {}),
             **({"labels": _plain(original.labels)} if original.labels else {}),
             **({"options": {k: _plain(v) for k, v in original.options.items()}} if original.options else {}),
         }
@@ -32,12 +38,14 @@ def manifest(work: Work, files: Mapping[str, Mapping[str, str]], memory: Mapping
         written["backbone"] = {
             "graphs": _graphs(work, files),
             "features": [feature.name for feature in assembly.features],
-            "extents": _extents(assembly),
+            "extents": {name: asdict(extent) for name, extent in extents(assembly).items()},
         }
     if "fused" in files:
         written["fused"] = files["fused"]
     if memory:
         written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
+    if shapes:
+        written["shapes"] = {target: asdict(shaped) for target, shaped in shapes.items()}
     return {**written, "heads": heads}
 
 
@@ -52,26 +60,26 @@ def _input_block(spec: Input) -> dict[str, Any]:
     return {name: _plain(getattr(spec, name)) for name in fields}
 
 
-def _extents(assembly: Assembly) -> dict[str, dict[str, int]]:
+def extents(assembly: Assembly) -> dict[str, Extent]:
     """Of every map that leaves a segment and does not depend on the whole picture."""
     found = {}
     for feature in assembly.maps():
         if feature.extent is not None and feature.extent.stride.denominator == 1:
             low, high = feature.extent.low.__floor__(), feature.extent.high.__ceil__()
-            found[feature.name] = {
-                "stride": int(feature.extent.stride), "low": int(low), "high": int(high),
-                "channels": int(feature.shape[1] or 0),
-            }  # fmt: skip
+            channels = int(feature.shape[1] or 0)
+            found[feature.name] = Extent(int(feature.extent.stride), int(low), int(high), channels)
     return found
 
 
-def _cells(found: Mapping[str, Cells]) -> dict[str, Any]:
+def cells(assembly: Assembly) -> dict[str, dict[str, Cells]]:
+    """By head and output, of the heads that can be run on a part of their inputs."""
+
+    def whole(reach: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
+        return {name: (int(low.__floor__()), int(high.__ceil__())) for name, (low, high) in reach.items()}
+
     return {
-        output: {
-            "stride": int(each.stride),
-            "reach": {name: [int(low.__floor__()), int(high.__ceil__())] for name, (low, high) in each.reach.items()},
-        }
-        for output, each in found.items()
+        head: {output: Cells(int(each.stride), whole(each.reach)) for output, each in found.items()}
+        for head, found in assembly.cells().items()
     }
 
 

@@ -22,6 +22,7 @@ from edge_app.compiler.pictures import Pictures
 from edge_app.compiler.plan import GOLDEN, Say, Work
 from edge_app.compiler.report import Int8Report, Report
 from edge_app.compiler.session import Session, times_ms
+from edge_app.compiler.shapes import Shapes
 
 
 class Maker:
@@ -35,6 +36,7 @@ class Maker:
         self._files: dict[str, dict[str, str]] = {}  # by part (backbone, head name, fused), then by target
         self._golden: dict[str, list[Outputs]] = {"": self._reference[:GOLDEN]}
         self._memory: dict[str, manifests.Memory] = {}
+        self._shapes: dict[str, manifests.Shaped] = {}
 
     def everything(self) -> None:
         self._float()
@@ -45,7 +47,7 @@ class Maker:
         self._say("writing golden vectors")
         self._write_golden()
         self._say("writing the manifest")
-        folder.write_manifest(self._place, describe.manifest(self._work, self._files, self._memory))
+        folder.write_manifest(self._place, describe.manifest(self._work, self._files, self._memory, self._shapes))
 
     def _float(self) -> None:
         self._say("writing float graphs")
@@ -90,13 +92,28 @@ class Maker:
 
     def _npu(self, target: str, int8: list[Outputs] | None) -> None:
         with tempfile.TemporaryDirectory() as temporary:
-            conversion = npu.Conversion(target, npu.python(self._work.plan.converter), Path(temporary), self._say)
-            made = conversion.run(self._work.assembly, self._work.seen, self._work.judged)
+            python, plan = npu.python(self._work.plan.converter), self._work.plan
+            conversion = npu.Conversion(target, python, Path(temporary), self._say, self._work.assembly, plan.shapes)
+            made = conversion.run(self._work.seen, self._work.judged)
         for part, converted in made.files.items():
             name = self._write(part, target, f"{target}.rknn", converted.data)
             self._memory[name] = converted.memory
+        if made.segments:
+            segments = tuple(self._shaped(name, target, shapes) for name, shapes in made.segments.items())
+            heads = {name: self._shaped(name, target, shapes) for name, shapes in made.heads.items()}
+            self._shapes[target] = manifests.Shaped(segments, heads)
         self._golden[f"{target}:"] = made.outputs[:GOLDEN]
         self._report.npu[target] = made.report(self._judge, int8)
+
+    def _shaped(self, part: str, target: str, shapes: Shapes) -> tuple[manifests.Shape, ...]:
+        """Write the files of one step's shapes. A head's whole one is written again as it was."""
+        found: list[manifests.Shape] = []
+        for (width, height), converted in shapes.files.items():
+            name = f"{part}.{target}.rknn" if not found else f"{part}.{width}x{height}.{target}.rknn"
+            (self._place / name).write_bytes(converted.data)
+            self._memory[name] = converted.memory
+            found.append(manifests.Shape(width, height, name))
+        return tuple(found)
 
     def _write(self, part: str, target: str, suffix: str, data: bytes) -> str:
         name = f"{part}.{suffix}"

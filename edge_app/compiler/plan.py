@@ -19,7 +19,8 @@ Say = Callable[[str], None]
 class Plan:
     """What to compile. targets: `onnx`, and NPUs by SoC. cuts: strides to cut the backbone into segments at.
 
-    calibrate: clips and folders; with any, int8 is made too. converter: the environment of the RKNN converter.
+    calibrate: clips and folders; with any, int8 is made too. converter: the environment of the RKNN converter. shapes:
+    width and height of the parts of a picture that NPUs are to compute.
     """
 
     models: tuple[Path, ...]
@@ -29,6 +30,7 @@ class Plan:
     calibrate: tuple[Path, ...] = ()
     cuts: tuple[int, ...] = ()
     converter: Path | None = None
+    shapes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,20 @@ class Int8Report:
 
 
 @dataclass(slots=True)
+class ShapesReport:
+    """Steps in several shapes, beside the graphs that a target has anyway. boxes: of parts that equal the whole.
+
+    bytes: of their files. weights, internal: bytes of NPU memory.
+    """
+
+    files: int
+    bytes: int
+    weights: int
+    internal: int
+    boxes: int
+
+
+@dataclass(slots=True)
 class NpuReport:
     """agreement, cosines: of the converter's simulator against float32 and, where there is one, against int8 here.
 
@@ -42,6 +56,7 @@ class NpuReport:
     weights: int
     internal: int
     cpu_layers: list[str]
+    shapes: ShapesReport | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +133,10 @@ def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
         (target, f"simulator: agreement with float {_each(npu.agreement)}{against}"),
         ("", f"least cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
     ]
+    if npu.shapes:
+        s = npu.shapes
+        memory = f"{s.bytes:,} bytes, NPU memory {s.weights:,} + {s.internal:,} bytes"
+        rows.append(("", f"{s.files} graphs for parts: {memory}; {s.boxes} parts equal the whole bit by bit"))
     if npu.cpu_layers:
         rows.append(("", f"on the CPU: {', '.join(npu.cpu_layers)}"))
     return rows

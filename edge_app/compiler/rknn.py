@@ -12,7 +12,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588")
 NO_CPU = ("rv1103", "rv1106")
 PINS = (
     "rknn-toolkit2==2.5.0", "torch==2.13.0", "typing_extensions", "numpy==1.26.4", "onnx==1.18.0", "protobuf==4.25.4",
-    "scipy", "tqdm", "opencv-python-headless", "onnxruntime",
+    "scipy", "tqdm", "opencv-python-headless", "onnxruntime", "ruamel.yaml",
 )  # fmt: skip  # onnx 1.19 and newer break it; the torch that it declares is not needed, hence --no-deps
 DEFAULT_ENVIRONMENT = Path("~/.cache/edge-app/rknn")
 _WORKER = Path(__file__).with_name("rknn_worker.py")
 _TIMEOUT_S = 1800
+Ranges = Mapping[str, tuple[list[float], list[float]]]  # least and most of each tensor, by name
 _ROUNDS_ABOUT = {
     "ArgMax": "leave it to the head's decoder",
     "Erf": "GELU: train with SiLU, HardSwish or ReLU instead",
@@ -58,7 +59,8 @@ class Layer:
 class Job:
     """One graph to convert. mean, std: of a graph that takes pixels, None for one that takes features.
 
-    calibration: by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. feeds: the same for the simulator.
+    calibration: by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. feeds: the same for the simulator. ranges: by
+    tensor, to be used in the place of those that calibration finds; {} uses these and tells them, None does not tell.
     """
 
     name: str
@@ -68,16 +70,18 @@ class Job:
     std: tuple[float, ...] | None
     calibration: Mapping[str, Array]
     feeds: Mapping[str, Array]
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """outputs: of the simulator, by position, (N, …) float32."""
+    """outputs: of the simulator, by position, (N, …) float32. ranges: of every tensor, where they were asked for."""
 
     data: bytes
     memory: Memory
     outputs: tuple[Array, ...]
     cpu_layers: tuple[Layer, ...]
+    ranges: Ranges = field(default_factory=dict)
 
 
 def environment(folder: Path | None) -> Path:
@@ -89,6 +93,17 @@ def environment(folder: Path | None) -> Path:
             f"{folder}: the RKNN converter is not there; expected it made by: edge-app compile --setup-rknn {folder}"
         )
     return python
+
+
+def check_ranges(python: Path) -> None:
+    """Whether the environment can use ranges that it is given. Raises ConfigError where it was made without that."""
+    done = subprocess.run([str(python), "-I", "-c", "import ruamel.yaml"], capture_output=True, check=False)
+    if done.returncode != 0:
+        folder = python.parent.parent
+        raise ConfigError(
+            f"{folder}: the RKNN converter lacks ruamel.yaml; expected it completed by: edge-app compile --setup-rknn "
+            f"{folder}"
+        )
 
 
 def set_up(folder: Path, say: Callable[[str], None]) -> None:
@@ -119,7 +134,7 @@ def convert(job: Job, python: Path, folder: Path) -> Converted:
     description = {
         "onnx": paths["onnx"], "out": paths["rknn"], "target": job.target, "mean": job.mean, "std": job.std,
         "dataset": paths["txt"], "feeds": paths["npz"] if job.feeds else None, "inputs": list(job.calibration),
-        "outputs": paths["out.npz"], "result": paths["result"],
+        "outputs": paths["out.npz"], "result": paths["result"], "ranges": job.ranges,
     }  # fmt: skip
     Path(paths["json"]).write_text(json.dumps(description), encoding="utf-8")
     try:
@@ -134,12 +149,14 @@ def convert(job: Job, python: Path, folder: Path) -> Converted:
     cpu = tuple(layer for layer in layers if layer.target == "CPU" and not layer.op.endswith("Operator"))
     if cpu and job.target in NO_CPU:
         raise ModelError(f"{job.name} for {job.target}: {_complaint(cpu)}")
-    _raise_if_failed(job, done.returncode, Path(paths["result"]))
+    result = Path(paths["result"])
+    _raise_if_failed(job, done.returncode, result)
+    ranges = {} if job.ranges is None else json.loads(result.read_text(encoding="utf-8"))["ranges"]
     outputs: tuple[Array, ...] = ()
     if job.feeds:
         with np.load(paths["out.npz"]) as file:
             outputs = tuple(file[str(i)] for i in range(len(file.files)))
-    return Converted(Path(paths["rknn"]).read_bytes(), memory(log), outputs, cpu)
+    return Converted(Path(paths["rknn"]).read_bytes(), memory(log), outputs, cpu, ranges)
 
 
 def table(log: str) -> list[Layer]:

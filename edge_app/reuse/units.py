@@ -18,7 +18,7 @@ from edge_app.manifest import Cells, Extent, TensorSpec
 from edge_app.reuse.boxes import Box, merged
 from edge_app.reuse.cost import Cost
 
-_ALIGN = 16  # pixels at least: fewer shapes for the engine to prepare for
+ALIGN = 16  # pixels at least: fewer shapes for the engine to prepare for
 _IMAGE = Extent(1, 0, 0, 3)
 
 
@@ -57,7 +57,7 @@ class Unit:
         self.outputs = [spec.name for spec in session.outputs]
         self.rows = frozenset(spec.name for spec in session.outputs if len(spec.shape) == 3)
         self.free = bool(reach) and all(_is_free(spec) for spec in session.inputs)
-        self.align = math.lcm(_ALIGN, *strides.values()) if strides else 1
+        self.align = math.lcm(ALIGN, *strides.values()) if strides else 1
         self.whole: Box = (0, 0, -(-size[0] // self.align) * self.align, -(-size[1] // self.align) * self.align)
         self._size = size
         self._reach = dict(reach)
