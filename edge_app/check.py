@@ -28,7 +28,7 @@ from edge_app.manifest import FILE, GOLDEN, Graph
 from edge_app.publish import build_sinks
 from edge_app.reuse import tuned
 from edge_app.reuse.change import reference_bytes
-from edge_app.reuse.opening import FREE
+from edge_app.reuse.opening import FREE, map_bytes
 
 ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
 GOLDEN_TOLERANCE = 1e-3  # of max(1, |value|): other builds of an engine round otherwise; a wrong model is far off
@@ -137,7 +137,9 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     extra = []
     if config.reuse.mode != "off":
         extra.append(memory.Item("pictures that reuse compares with", reference_bytes(config.manifest.input), "ram"))
-    parts = config.reuse.mode == "auto"
+    parts = config.reuse.mode == "auto" and board.target in config.manifest.shapes
+    if parts:
+        extra.append(memory.Item("maps that reuse keeps", map_bytes(config.manifest), "ram"))
     budget = memory.plan(config.manifest, board, size, memory.process(), extra, parts=parts)
     for text in budget.unknown:
         yield Finding("memory", "warn", text)

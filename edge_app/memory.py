@@ -110,8 +110,8 @@ def plan(
 ) -> Budget:
     """What the model and the process take on a board. frame_size: of captured frames (NV12); process: see `process`.
 
-    extra: what other parts state of themselves, such as the cache of reuse. parts: reuse computes parts of pictures,
-    for which a head's whole graph is loaded once more.
+    extra: what other parts state of themselves, such as the cache of reuse. parts: reuse computes parts of pictures in
+    the shapes that the model has for this board; a head's whole graph is loaded once more for it.
     """
     npu = "cma" if board.cma else "ram"
     items = [Item("the system", board.system, "ram")]
@@ -126,7 +126,7 @@ def plan(
     files = manifest.of_target(board.target)
     if not files:
         unknown.append(f"the model has no graph for {board.target}: compile it with --target {board.target}")
-    if parts and board.target in manifest.shapes:
+    if parts:
         files = [*files, *manifest.shapes[board.target].files()]
     for name in files:
         if name not in manifest.memory:

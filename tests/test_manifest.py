@@ -54,6 +54,67 @@ def test_the_shipped_model_lists_the_hash_of_every_file():
         assert manifest.Graph(loaded.folder / name, loaded.sha256[name]).read()
 
 
+SEGMENTS = "backbone: {graphs: [{onnx: b.onnx, rv1106: b.rknn}], features: [c8]}\n"
+SHAPED_HEAD = "heads: {a: {family: classify, inputs: [c8], graph: {onnx: a.onnx, rv1106: a.rknn}}}\n"
+WHOLE, PART = "{width: 64, height: 48, file: w.rknn}", "{width: 32, height: 48, file: p.rknn}"
+
+
+def shaped(backbone: str, heads: str = "", target: str = "rv1106") -> str:
+    return INPUT + SEGMENTS + SHAPED_HEAD + f"shapes: {{{target}: {{backbone: {backbone}, heads: {{{heads}}}}}}}\n"
+
+
+def test_the_shapes_of_parts_are_a_targets_own(tmp_path: Path):
+    loaded = manifest.load(write(tmp_path, shaped(f"[[{WHOLE}, {PART}], [{WHOLE}]]", f"a: [{WHOLE}, {PART}]")))
+    found = loaded.shapes["rv1106"]
+    assert found.backbone[0] == (manifest.Shape(64, 48, "w.rknn"), manifest.Shape(32, 48, "p.rknn"))
+    assert found.files() == ["w.rknn", "p.rknn", "w.rknn", "w.rknn", "p.rknn"]
+    assert loaded.files() == ["b.onnx", "b.rknn", "a.onnx", "a.rknn", "w.rknn", "p.rknn"]
+    assert loaded.of_target("rv1106") == ["b.rknn", "a.rknn"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (shaped("[]"), "6: shapes.rv1106.backbone: found none; expected the shapes of every segment"),
+        (shaped("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole picture, 64x48"),
+        (
+            shaped(f"[[{PART}, {WHOLE}]]"),
+            "6: shapes.rv1106.backbone[0]: begins with 32x48; expected the whole picture, 64x48",
+        ),
+        (
+            shaped(f"[[{WHOLE}, {PART}, {PART}]]"),
+            "6: shapes.rv1106.backbone[0][2]: found 32x48; expected a part of the whole picture, 64x48, each once",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", f"a: [{WHOLE}, {PART.replace('32', '80')}]"),
+            "6: shapes.rv1106.heads.a[1]: found 80x48; expected a part of the whole picture, 64x48, each once",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", f"b: [{WHOLE}]"),
+            "6: shapes.rv1106.heads: there is no head 'b'; expected one of: a",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", target="rk3588"),
+            "6: shapes.rk3588: the backbone has no graph for rk3588; expected one in backbone.graphs",
+        ),
+        (
+            shaped("[[{width: 64, height: 48, file: ../w.rknn}]]"),
+            "1: found the file '../w.rknn'; expected a name inside the model's folder",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]") + "sha256: {b.onnx: '0', b.rknn: '0', a.onnx: '0', a.rknn: '0'}",
+            "7: sha256: 'w.rknn' is not listed; expected every graph or none",
+        ),
+        (
+            shaped("[[{width: 64, height: 0, file: w.rknn}]]"),
+            "6: shapes.rv1106.backbone[0][0].height: found '0'; expected a whole number at least 1",
+        ),
+    ],
+)
+def test_a_mistake_in_shapes_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str):
+    assert problems_of(write(tmp_path, text)) == [expected]
+
+
 def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
     (tmp_path / "names.txt").write_text("red\n\ngreen\n", encoding="utf-8")
     text = INPUT + "heads:\n  a: {" + HEAD + ", labels: names.txt}\n  b: {" + HEAD + ", labels: coco80}"

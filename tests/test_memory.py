@@ -12,7 +12,7 @@ import pytest
 
 from edge_app import cli, memory
 from edge_app.errors import ConfigError
-from edge_app.manifest import Backbone, HeadSpec, Input, Manifest, Memory
+from edge_app.manifest import Backbone, HeadSpec, Input, Manifest, Memory, Shape, Shaped
 from edge_app.memory import MIB
 from tests.compiler.graphs import classifier
 
@@ -61,6 +61,19 @@ def test_what_other_parts_state_is_added():
     extra = (memory.Item("cache of reuse", 5 * MIB, "ram"),)
     budget = memory.plan(manifest(), memory.board("rv1106g3"), (640, 480), 30 * MIB, extra)
     assert budget.items[-1] == extra[0]
+
+
+def test_every_shape_of_a_part_is_counted_where_reuse_computes_parts():
+    sizes = {"b0.rknn": (320, 320), "b0.96x96.rknn": (96, 96), "a.rv1106.rknn": (320, 320), "a.96x96.rknn": (96, 96)}
+    first, second, third, fourth = (Shape(*size, name) for name, size in sizes.items())
+    shaped = Shaped(((first, second),), {"a": (third, fourth)})
+    figures = manifest().memory | dict.fromkeys(sizes, Memory(MIB, MIB))
+    model = manifest(shapes={"rv1106": shaped}, memory=figures)
+    plain, parts = (
+        memory.plan(model, memory.board("rv1106g3"), (640, 480), 30 * MIB, parts=parts) for parts in (False, True)
+    )
+    assert parts.need("cma") - plain.need("cma") == 8 * MIB
+    assert any("b0.96x96.rknn: weights" in line for line in parts.lines())
 
 
 def test_what_is_not_known_is_said():

@@ -54,6 +54,13 @@ def open_features(
         return Features(units, units[0].inputs[0], costs, _following(settings, known), stack.pop_all())
 
 
+def map_bytes(manifest: Manifest) -> int:
+    """What the maps of the backbone take, float32: those that the manifest says where they lie of."""
+    extents = {} if manifest.backbone is None else manifest.backbone.extents
+    width, height = manifest.input.width, manifest.input.height
+    return sum(4 * each.channels * -(-width // each.stride) * -(-height // each.stride) for each in extents.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """head: its name, "" for the backbone's. graphs: by size, the whole picture first."""

@@ -15,6 +15,7 @@ from edge_app.backends import rknn_lite
 from edge_app.errors import BackendError, ConfigError, ModelError
 from tests.backends.contract import Case, Contract
 from tests.backends.rknn_files import FULL, MINI, Feature, Image, Output, expected, write
+from tests.reuse import shaped
 
 FAKE = Path(__file__).parent / "fake_rknnlite"
 
@@ -51,6 +52,13 @@ class TestContract(Contract):
         second = rk3588(tmp_path / "second.rknn", [Feature("c8", 20, 6, 10), Feature("c16", 33, 3, 5)], [Y])
         y = expected(Y, [features["c8"][0], features["c16"][0]])
         return Case(rknn_lite.Backend(soc="rk3588"), first, second, PICTURE, features, y, tolerance=0.013)
+
+
+def test_parts_in_fixed_shapes_equal_the_whole_bit_by_bit(lite, tmp_path):
+    """Every map by way of the CPU. The fake looks at no neighbours, and quantises no inputs."""
+    backend = rknn_lite.Backend(soc="rk3588", cores=1)
+    shaped.assert_parts_equal_the_whole(shaped.on_a_fake(tmp_path, "rk3588", FULL), backend)
+    backend.close()
 
 
 def test_one_instance_a_core_where_there_are_cores(lite, tmp_path):

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from edge_app.backends import _rknn_abi as abi
+from edge_app.backends import _rknn_layout as layout
 from edge_app.backends import _soc, rknn_mrt
 from edge_app.errors import BackendError, ModelError
 from tests.backends.contract import Case, Contract
-from tests.backends.rknn_files import FULL, Feature, Image, Output, expected, write
+from tests.backends.rknn_files import FULL, MINI, Feature, Image, Output, expected, write
+from tests.reuse import shaped
 
 HERE = Path(__file__).parent
 
@@ -120,6 +122,39 @@ def test_a_feature_of_another_scale_is_requantised(backend, tmp_path):
     second = backend.load(write(tmp_path / "coarse.rknn", coarse, [Y]))
     results = second.run(backend.load(made.first, keep=("c8", "c16")).run({"image": PICTURE}))
     np.testing.assert_allclose(results["y"], made.y, atol=0.04)
+
+
+@pytest.mark.parametrize("depth", [3, 16, 33])
+def test_a_feature_that_passes_through_the_cpu_comes_back_as_it_was(depth):
+    """Dequantised here and quantised again, by the scale itself or by one that two conversions round apart."""
+    rng = np.random.default_rng(depth)
+    stored = np.arange(-128, 128).repeat(16).astype(np.int8)
+    for _ in range(50):
+        scale, zero = np.float32(10 ** rng.uniform(-5, 2)), int(rng.integers(-128, 128))
+        for other in (scale, np.float32(scale * (1 + 9e-4)), np.float32(scale * (1 - 9e-4))):
+            rows = -(-stored.size // (16 * -(-depth // 16) * 16))
+            source, target = (
+                abi.TensorAttr(
+                    n_dims=5, dims=(1, -(-depth // 16), rows, 16, 16), name=b"c8", fmt=abi.NC1HWC2, type=abi.INT8,
+                    qnt_type=abi.QNT_AFFINE, zp=zero, scale=each,
+                )
+                for each in (scale, other)
+            )  # fmt: skip
+            assert layout.same(source, target)
+            size = int(np.prod(source.dims[:5]))
+            first, second = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+            first[: stored.size] = stored.view(np.uint8)[:size]
+            out = np.empty((1, depth, rows, 16), np.float32)
+            layout.reader(out.shape, source, first, out)()
+            layout.writer(out.shape, target, second)(out)
+            again = np.empty_like(out)
+            layout.reader(out.shape, source, second, again)()
+            assert np.array_equal(out, again)
+
+
+def test_parts_in_fixed_shapes_equal_the_whole_bit_by_bit(backend, tmp_path):
+    """Through the vendor's buffers and layouts, every map by way of the CPU. The fake looks at no neighbours."""
+    shaped.assert_parts_equal_the_whole(shaped.on_a_fake(tmp_path, "rv1106", MINI), backend)
 
 
 def test_a_handle_ends_with_its_session(backend, tmp_path):

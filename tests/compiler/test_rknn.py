@@ -88,6 +88,13 @@ def test_an_environment_may_be_named_from_here_and_used_from_elsewhere(tmp_path,
     assert rknn.environment(Path("converter")) == tmp_path / "converter/bin/python"
 
 
+def test_an_environment_that_cannot_take_ranges_says_what_completes_it(tmp_path):
+    (tmp_path / "bin").mkdir()
+    python = converter(tmp_path / "bin", "exit 1")
+    with pytest.raises(ConfigError, match=rf"lacks ruamel.yaml; expected it completed by: .* --setup-rknn {tmp_path}"):
+        rknn.check_ranges(python)
+
+
 def test_npus_need_calibration(tmp_path):
     with pytest.raises(ConfigError, match="--target rv1106: NPUs compute in int8; expected --calibrate"):
         npu.check_targets(("onnx", "rv1106"), False, None)

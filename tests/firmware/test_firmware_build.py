@@ -89,6 +89,19 @@ def test_a_backbone_in_segments_goes_whole_where_it_is_cut_and_as_one_file_where
     assert build.model_files(tmp_path, BOARDS["arm64"]) == ["b.onnx", "b1.onnx", "h.onnx", "model.yaml"]
 
 
+def test_the_shapes_of_parts_go_to_the_board_that_they_are_made_for(tmp_path):
+    block = {part: {"onnx": f"{part}.onnx", "rv1106": f"{part}.rknn"} for part in ("b", "h")}
+    shapes = {part: [{"width": 64, "height": 64, "file": f"{part}.64x64.rknn"}] for part in ("b0", "h")}
+    text = {"backbone": {"graphs": [block["b"]]}, "heads": {"h": {"graph": block["h"]}}}
+    text["shapes"] = {"rv1106": {"backbone": [shapes["b0"]], "heads": {"h": shapes["h"]}}}
+    (tmp_path / "model.yaml").write_text(json.dumps(text))
+    for name in ("b.onnx", "b.rknn", "h.onnx", "h.rknn", "b0.64x64.rknn", "h.64x64.rknn"):
+        (tmp_path / name).write_text(name)
+    expected = ["b.rknn", "b0.64x64.rknn", "h.64x64.rknn", "h.rknn", "model.yaml"]
+    assert build.model_files(tmp_path, BOARDS["rv1106"]) == expected
+    assert build.model_files(tmp_path, BOARDS["arm64"]) == ["b.onnx", "h.onnx", "model.yaml"]
+
+
 def test_of_a_compiled_model_each_board_gets_its_own_graphs_and_their_fused_one(tmp_path):
     targets = {"onnx": "onnx", "int8": "int8.onnx", "rv1106": "rv1106.rknn", "rk3588": "rk3588.rknn"}
     block = {part: {target: f"{part}.{end}" for target, end in targets.items()} for part in ("b", "h", "fused")}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,9 @@ import pytest
 
 from edge_app import cli, manifest
 from edge_app.backends import _rknn_file
-from edge_app.compiler import rknn
+from edge_app.compiler import assemble, frontend, origin, rknn, shapes
+from edge_app.compiler.origin import Given
+from edge_app.errors import ModelError
 from tests.compiler.graphs import Graph, segmenter, trunk
 
 pytestmark = pytest.mark.system
@@ -25,7 +29,8 @@ PROJECT = Path(__file__).parent.parent.parent
 @pytest.fixture(scope="session")
 def converter() -> Path:
     folder = Path(os.environ.get("EDGE_APP_RKNN", rknn.DEFAULT_ENVIRONMENT)).expanduser()
-    if not (folder / "bin" / "python").exists():
+    python = folder / "bin" / "python"
+    if not python.exists() or subprocess.run([python, "-I", "-c", "import ruamel.yaml"], check=False).returncode:
         assert cli.main(["compile", "--setup-rknn", str(folder)]) == 0
     return folder
 
@@ -84,3 +89,44 @@ def test_a_segmenter_converts_with_its_features_apart(converter, tmp_path, capsy
     assert first == {"onnx": "backbone0.onnx", "int8": "backbone0.int8.onnx", "rv1106": "backbone.rv1106.rknn"}
     assert set(second) == {"onnx", "int8"}
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
+
+
+def test_parts_of_a_picture_are_compiled_and_equal_the_whole(converter, tmp_path, capsys):
+    path = segmenter(tmp_path / "a.onnx", size=128)
+    clip = str(PROJECT / "models" / "digits" / "sample.mp4")
+    arguments = ["--calibrate", clip, "--target", "rv1106", "--rknn", str(converter), "--cut", "4,8", "--json"]
+    arguments += ["--npu-shapes", "64x64,96x48"]
+    assert cli.main(["compile", str(path), "--out", str(tmp_path / "m"), *arguments]) == 0
+    report, made = json.loads(capsys.readouterr().out), manifest.load(tmp_path / "m")
+    assert report["npu"]["rv1106"]["shapes"]["boxes"] >= 24
+    shaped = made.shapes["rv1106"]
+    assert len(shaped.backbone) == 2
+    for steps in (*shaped.backbone, shaped.heads["a"]):
+        assert [(shape.width, shape.height) for shape in steps] == [(128, 128), (64, 64), (96, 48)]
+        assert all(made.memory[shape.file].weights > 0 for shape in steps)
+    last = made.folder / shaped.backbone[0][2].file
+    assert _rknn_file.parse(last.read_bytes(), last).inputs == (("image", (1, 3, 48, 96)),)
+
+
+@pytest.mark.parametrize("target", ["rv1106", "rk3588"])
+def test_a_part_equals_the_whole_with_its_scales_and_not_with_its_own(converter, tmp_path, target):
+    """Bit by bit, of one segment at two shapes, in the middle, at borders and in corners."""
+    assembly = assemble.assemble(origin.read([segmenter(tmp_path / "a.onnx", size=128)], Given()), None, (4, 8))
+    step = shapes.segments(assembly)[0]
+    image = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8), (128, 128))
+    maps = {frontend.IMAGE: image[None]}
+
+    def convert(ranges, name, net, calibration, feeds):
+        job = rknn.Job(name, net.serialize(), target, assembly.mean, assembly.std, calibration, feeds, ranges)
+        return rknn.convert(job, converter / "bin" / "python", tmp_path)
+
+    whole = convert({}, "whole", step.net, maps, maps)
+    plain = convert(None, "plain", step.net, maps, maps)
+    assert np.array_equal(whole.outputs[0], plain.outputs[0])  # to be told the ranges changes nothing
+    assert len(np.unique(whole.outputs[0])) > 50
+    sizes = ((128, 128), whole), [(64, 64), (96, 48)], maps
+    assert shapes.made(step, *sizes, partial(convert, whole.ranges)).boxes >= 8
+    with pytest.raises(ModelError, match="is not that of the whole picture"):
+        shapes.made(step, *sizes, partial(convert, {}))
+    with pytest.raises(ModelError, match=r"tensor '.*' has no range; expected those of the graph that this is a part"):
+        convert({"other": ([0.0], [1.0])}, "named", step.net, maps, maps)
