@@ -51,7 +51,9 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
         return shapes
 
     segments = [made(graph[precision]) for graph in text["backbone"]["graphs"]]
-    text["backbone"]["graphs"][0][TARGET] = segments[0][0]["file"]  # the dense path is not run here
+    parts = [net.read(folder / graph[precision]) for graph in text["backbone"]["graphs"]]
+    (folder / "backbone.rknn").write_bytes(sized(joined(parts, loaded.backbone.features), whole, strides))
+    text["backbone"]["graphs"][0][TARGET] = "backbone.rknn"
     heads = {}
     for name, head in text["heads"].items():
         found = made(head["graph"][precision]) if "cells" in head else None
@@ -62,6 +64,15 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
     text.pop("sha256", None)
     path.write_text(yaml.safe_dump(text))
     return manifest.load(folder)
+
+
+def joined(parts: list[net.Net], features) -> net.Net:
+    """The segments as one graph, as NPUs have the backbone."""
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = net.join("backbone", whole, part, [*whole.outputs, *part.outputs])
+    whole.outputs = list(features)
+    return whole
 
 
 def sized(graph: net.Net, size, strides) -> bytes:

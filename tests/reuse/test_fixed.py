@@ -10,7 +10,10 @@ import pytest
 import yaml
 
 from edge_app import manifest
+from edge_app.config import Head, HeadCommon
 from edge_app.errors import ModelError
+from edge_app.frame import Frame
+from edge_app.inference import Inference
 from edge_app.reuse.cost import Cost, Costs
 from edge_app.reuse.features import NEAR
 from edge_app.reuse.opening import open_features
@@ -183,6 +186,34 @@ def test_a_target_without_shapes_has_no_features(folder):
     assert open_features(made, backend, made.heads, Reuse(tolerance=0), Tuned()) is None
     made = shaped.in_shapes(folder, ())
     assert open_features(made, shaped.Backend(), made.heads, Reuse(tolerance=0), Tuned()) is None
+
+
+def test_frames_are_answered_in_parts_and_as_without_reuse(folder):
+    made = shaped.in_shapes(folder, SIZES, "int8")
+    heads = {name: Head(HeadCommon(), spec.options) for name, spec in made.heads.items()}
+    with ExitStack() as stack:
+        plain = Inference(made, shaped.Backend(), heads)
+        stack.callback(plain.close)
+        reusing = Inference(made, shaped.Backend(), heads, reuse=Reuse(mode="auto", tolerance=0))
+        stack.callback(reusing.close)
+        names = {"backbone0", "backbone1", "backbone2", *(f"head {name}" for name in heads)}
+        measured = reusing.measure()
+        assert set(measured.units) == names
+        assert measured.dense > 0
+        reusing.use_costs(Costs(10.0, dict.fromkeys(names, Cost(0.0, 1.0))))
+        image = models.picture(1, (320, 320))
+        for turn in range(8):
+            image = image.copy()
+            image[32:64, 32 + 8 * turn : 64 + 8 * turn] = models.picture(turn, (32, 32))
+            found, expected = (
+                {
+                    name: repr(each.result)
+                    for name, each in run(Frame("t", turn, (turn + 1) * 10**8, 0, image)).heads.items()
+                }
+                for run in (reusing, plain)
+            )
+            assert found == expected
+        assert reusing.reuse_stats()["partial"] >= 5
 
 
 @pytest.mark.parametrize(("size", "actual", "message"), [

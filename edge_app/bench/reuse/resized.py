@@ -26,6 +26,7 @@ def resized(manifest: Manifest, width: int, height: int, folder: Path) -> Manife
     document = yaml.safe_load((manifest.folder / FILE).read_text(encoding="utf-8"))
     document["input"].update(width=width, height=height)
     document.pop("sha256", None)  # of the files as they were
+    document.pop("shapes", None)  # of parts of a picture of the old size
     (folder / FILE).write_text(yaml.safe_dump(document), encoding="utf-8")
     crops = {name for head in manifest.heads.values() if head.crops and head.graph for name in head.graph.values()}
     for name in manifest.files():
