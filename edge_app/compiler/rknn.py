@@ -173,7 +173,8 @@ def memory(log: str) -> Memory:
     """The totals in a verbose log; the last ones count. Raises ModelError where it has none."""
     totals = {}
     for kind in ("Internal", "Weight"):
-        found = re.findall(rf"Total {kind} Memory Size:\s*([\d.]+)\s*(KB|MB|B)", log)
+        # now and then another line comes in between, and the number stands below it
+        found = re.findall(rf"Total {kind} Memory Size:(?:[^\n]*\n)??\s*([\d.]+)\s*(KB|MB|B)\b", log)
         if not found:
             raise ModelError(
                 f"the converter's log has no total of {kind.lower()} memory; expected the one of {PINS[0]}"

@@ -36,6 +36,8 @@ def test_the_layer_table_is_read():
 
 def test_the_memory_totals_are_read():
     assert rknn.memory(LOG) == Memory(weights=round(2004.06 * 1024), internal=1859 * 1024)
+    torn = LOG.replace("Size: 1859KB", "Size: compress=0, memory_plan_strategy=BestFit\n1859KB")
+    assert rknn.memory(torn) == rknn.memory(LOG)
     with pytest.raises(ModelError, match="no total of internal memory"):
         rknn.memory("nothing")
 
