@@ -111,7 +111,7 @@ def plan(
     """What the model and the process take on a board. frame_size: of captured frames (NV12); process: see `process`.
 
     extra: what other parts state of themselves, such as the cache of reuse. parts: reuse computes parts of pictures in
-    the shapes that the model has for this board; a head's whole graph is loaded once more for it.
+    the shapes that the model has for this board; the heads' whole graphs are loaded once more for it.
     """
     npu = "cma" if board.cma else "ram"
     items = [Item("the system", board.system, "ram")]
@@ -127,7 +127,9 @@ def plan(
     if not files:
         unknown.append(f"the model has no graph for {board.target}: compile it with --target {board.target}")
     if parts:
-        files = [*files, *manifest.shapes[board.target].files()]
+        shaped = manifest.shapes[board.target]
+        others = [h for name, h in manifest.heads.items() if name not in shaped.heads and h.crops is None]
+        files = [*files, *shaped.files(), *(h.graph[board.target] for h in others if h.graph)]
     for name in files:
         if name not in manifest.memory:
             unknown.append(f"{name}: its NPU memory is not in the manifest: compile the model to have it")
