@@ -139,7 +139,8 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
         extra.append(memory.Item("pictures that reuse compares with", reference_bytes(config.manifest.input), "ram"))
     parts = config.reuse.mode == "auto" and board.target in config.manifest.shapes
     if parts:
-        extra.append(memory.Item("maps that reuse keeps", map_bytes(config.manifest), "ram"))
+        maps = map_bytes(config.manifest, board.target)
+        extra.append(memory.Item("maps that reuse keeps and passes from graph to graph", maps, "ram"))
     budget = memory.plan(config.manifest, board, size, memory.process(), extra, parts=parts)
     for text in budget.unknown:
         yield Finding("memory", "warn", text)

@@ -70,6 +70,8 @@ def heads(assembly: Assembly) -> list[Step]:
 
 def check(sizes: Sequence[Size], whole: Size, assembly: Assembly) -> None:
     """Whether every size can be laid into the picture for every step. Raises ConfigError."""
+    if not sizes:
+        return
     align = math.lcm(ALIGN, *(n for step in (*segments(assembly), *heads(assembly)) for n in step.strides.values()))
     for width, height in sizes:
         fits = all(can_be_laid(side, limit, align) for side, limit in zip((width, height), whole))

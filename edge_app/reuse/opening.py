@@ -54,11 +54,24 @@ def open_features(
         return Features(units, units[0].inputs[0], costs, _following(settings, known), stack.pop_all())
 
 
-def map_bytes(manifest: Manifest) -> int:
-    """What the maps of the backbone take, float32: those that the manifest says where they lie of."""
-    extents = {} if manifest.backbone is None else manifest.backbone.extents
+def map_bytes(manifest: Manifest, target: str) -> int:
+    """About what the backbone's maps take where steps have fixed shapes: float32, kept, and at every graph's edges."""
+    assert manifest.backbone is not None
     width, height = manifest.input.width, manifest.input.height
-    return sum(4 * each.channels * -(-width // each.stride) * -(-height // each.stride) for each in extents.values())
+    sizes = {
+        name: 4 * each.channels * -(-width // each.stride) * -(-height // each.stride)
+        for name, each in manifest.backbone.extents.items()
+    }
+
+    def pictures(shapes: Iterable[Shape]) -> float:
+        return sum(each.width * each.height for each in shapes) / (width * height)
+
+    shaped = manifest.shapes[target]
+    found = sum(sizes.values()) * (1 + 2 * max(map(pictures, shaped.backbone)))  # kept; out of one graph, into the next
+    for name, head in manifest.heads.items():
+        taken = sum(sizes.get(each, 0) for each in head.inputs)
+        found += taken * (pictures(shaped.heads.get(name, ())) or 1)
+    return round(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ import numpy as np
 import yaml
 
 from edge_app import manifest
-from edge_app.backends import onnx
 from edge_app.compiler import net
 from edge_app.reuse.cost import Cost, Costs
 from edge_app.reuse.features import EXACT, Features
@@ -22,16 +21,7 @@ from edge_app.reuse.opening import open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import Reuse
 from tests.backends.rknn_files import Feature, Image, Output, write
-
-TARGET = "rv1106"
-
-
-class Backend(onnx.Backend):
-    """onnxruntime in the place of an NPU: the graphs that it is given have one shape each."""
-
-    def __init__(self):
-        super().__init__()
-        self.target = TARGET
+from tests.plugins.backends.one_shape import TARGET, Backend
 
 
 def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest:
@@ -60,7 +50,7 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
         head["graph"][TARGET] = found[0]["file"] if found else head["graph"][precision]
         if found:
             heads[name] = found
-    text["shapes"] = {TARGET: {"backbone": segments, "heads": heads}}
+    text["shapes"] = {TARGET: {"backbone": segments, "heads": heads}} if sizes else {}
     text.pop("sha256", None)
     path.write_text(yaml.safe_dump(text))
     return manifest.load(folder)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from edge_app import manifest
+from edge_app import cli, manifest
 from edge_app.config import Head, HeadCommon
 from edge_app.errors import ModelError
 from edge_app.frame import Frame
@@ -19,6 +19,7 @@ from edge_app.reuse.features import NEAR
 from edge_app.reuse.opening import open_features
 from edge_app.reuse.tuned import Tuned
 from edge_app.reuse_block import Reuse
+from tests import plugins
 from tests.reuse import models, shaped
 
 SIZES = ((64, 64), (128, 96), (192, 192), (320, 64))
@@ -214,6 +215,25 @@ def test_frames_are_answered_in_parts_and_as_without_reuse(folder):
             )
             assert found == expected
         assert reusing.reuse_stats()["partial"] >= 5
+
+
+@pytest.mark.parametrize(("sizes", "told"), [
+    (SIZES, "ok    reuse   whole results and parts of the maps"),
+    ((), "model.yaml has no smaller shapes for rv1106: compile it with --npu-shapes"),
+])  # fmt: skip
+def test_check_says_whether_parts_can_be_computed(folder, tmp_path, capsys, sizes, told):
+    plugins.install()
+    made = shaped.in_shapes(folder, sizes)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"device: {{id: t, state_dir: {tmp_path}}}\nsource: {{type: synthetic}}\nreuse: {{mode: auto}}\n"
+        f"model: {{path: {made.folder}, backend: one_shape}}\nsinks: [{{type: memory}}]\n"
+    )
+    cli.main(["check", "-c", str(path), "--board", "rv1106g3"])
+    found = capsys.readouterr().out
+    assert told in found
+    assert ("backbone0.onnx.64x64.rknn: its NPU memory is not in the manifest" in found) == bool(sizes)
+    assert ("maps that reuse keeps and passes from graph to graph" in found) == bool(sizes)
 
 
 @pytest.mark.parametrize(("size", "actual", "message"), [
