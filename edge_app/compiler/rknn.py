@@ -97,8 +97,7 @@ def environment(folder: Path | None) -> Path:
 
 def check_ranges(python: Path) -> None:
     """Whether the environment can use ranges that it is given. Raises ConfigError where it was made without that."""
-    done = subprocess.run([str(python), "-I", "-c", "import ruamel.yaml"], capture_output=True, check=False)
-    if done.returncode != 0:
+    if not _has(python, "ruamel.yaml"):
         folder = python.parent.parent
         raise ConfigError(
             f"{folder}: the RKNN converter lacks ruamel.yaml; expected it completed by: edge-app compile --setup-rknn "
@@ -107,16 +106,20 @@ def check_ranges(python: Path) -> None:
 
 
 def set_up(folder: Path, say: Callable[[str], None]) -> None:
-    """Make the converter's environment: 1.4 GB. Raises ConfigError where pip fails."""
+    """Make the converter's environment: 1.4 GB; one that is there is completed. Raises ConfigError where pip fails."""
     folder = folder.expanduser()
     if sys.version_info[:2] > (3, 12):
         raise ConfigError(
             f"Python {sys.version_info[0]}.{sys.version_info[1]}: the RKNN converter has no wheel for it; "
             "expected 3.8 to 3.12"
         )
-    say(f"{folder}: making an environment for {PINS[0]} (1.4 GB)")
-    venv.create(folder, with_pip=True)
-    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", *PINS]
+    python = folder / "bin" / "python"
+    if python.exists() and _has(python, "pip"):
+        say(f"{folder}: completing the environment for {PINS[0]}")
+    else:
+        say(f"{folder}: making an environment for {PINS[0]} (1.4 GB)")
+        venv.create(folder, with_pip=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *PINS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ConfigError(f"{folder}: pip failed: {_last_line(done.stderr)}; expected x86-64 Linux and a package index")
@@ -157,6 +160,13 @@ def convert(job: Job, python: Path, folder: Path) -> Converted:
         with np.load(paths["out.npz"]) as file:
             outputs = tuple(file[str(i)] for i in range(len(file.files)))
     return Converted(Path(paths["rknn"]).read_bytes(), memory(log), outputs, cpu, ranges)
+
+
+def _has(python: Path, module: str) -> bool:
+    """Whether an environment has a module."""
+    return (
+        subprocess.run([str(python), "-I", "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+    )
 
 
 def table(log: str) -> list[Layer]:

@@ -97,6 +97,16 @@ def test_an_environment_that_cannot_take_ranges_says_what_completes_it(tmp_path)
         rknn.check_ranges(python)
 
 
+def test_an_environment_that_is_there_is_completed(tmp_path):
+    (tmp_path / "bin").mkdir()
+    converter(tmp_path / "bin", f'echo "$@" >> {tmp_path}/log')
+    said = []
+    rknn.set_up(tmp_path, said.append)
+    assert said == [f"{tmp_path}: completing the environment for rknn-toolkit2==2.5.0"]
+    assert "-m pip install --quiet --no-deps rknn-toolkit2==2.5.0" in (tmp_path / "log").read_text()
+    assert "ruamel.yaml" in (tmp_path / "log").read_text().splitlines()[-1]
+
+
 def test_npus_need_calibration(tmp_path):
     with pytest.raises(ConfigError, match="--target rv1106: NPUs compute in int8; expected --calibrate"):
         npu.check_targets(("onnx", "rv1106"), False, None)
