@@ -38,7 +38,7 @@ class Following:
 
 
 EXACT = Following(1.0, 0.0)
-NEAR, FAR = Following(0.45, 0.6), Following(0.6, 0.3)  # where nothing was tuned: on busy frames, and on others
+NEAR, FAR = Following(0.35, 0.5), Following(0.6, 0.3)  # where nothing was tuned: on busy frames, and on others
 _CHEAP, _DEAR = 0.35, 0.5  # of a dense frame: below, changes are followed far; above, near
 
 
