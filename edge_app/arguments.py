@@ -34,5 +34,8 @@ def positive(text: str) -> int:
 def load(arguments: argparse.Namespace, source: str | None = None) -> Config:
     """The configuration that the arguments name. source: instead of its own. Raises ConfigError."""
     from edge_app import config
+    from edge_app.errors import ConfigError
 
+    if arguments.config == DEFAULT_CONFIG and not DEFAULT_CONFIG.exists():
+        raise ConfigError(f"{DEFAULT_CONFIG}: found none in this folder; expected it here, or --config FILE")
     return config.load(arguments.config, source=source, model=arguments.model)

@@ -65,7 +65,7 @@ def _add_bench(commands: Commands[argparse.ArgumentParser]) -> None:
     pipeline.add_argument("clip", nargs="?", default=str(DEFAULT_CLIP), metavar="CLIP", help="default: the sample clip")
     pipeline.add_argument("--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help="default: models/digits")
     pipeline.add_argument("--threads", type=positive, default=1, metavar="N", help="of onnxruntime, on both sides")
-    pipeline.add_argument("--rounds", type=positive, default=3, metavar="N", help="interleaved; the median counts")
+    pipeline.add_argument("--rounds", type=positive, default=5, metavar="N", help="interleaved; the median counts")
     pipeline.add_argument("--max-frames", type=positive, metavar="N", help="of the clip, each round")
     pipeline.add_argument("--json", action="store_true", help="print one object")
     pipeline.set_defaults(command=_bench_pipeline)

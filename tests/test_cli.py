@@ -210,6 +210,10 @@ def test_a_missing_configuration(tmp_path: Path):
     assert_one_line(edge_app("check", "-c", tmp_path / "c.yaml"), 2, "c.yaml: cannot be read")
 
 
+def test_a_folder_without_a_configuration(tmp_path: Path):
+    assert_one_line(edge_app("check", cwd=tmp_path), 2, "config.yaml: found none in this folder", "--config FILE")
+
+
 def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path):
     """`edge-app replay … | head -1`."""
     script = f"{sys.executable} -m edge_app.cli replay {CLIP} | head -1"
