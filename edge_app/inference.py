@@ -161,6 +161,8 @@ class Inference:
             outputs_of = step.outputs_of
             due = [branch for branch in due if branch.spec.name not in step.held]
         errors = [error for branch in run if (error := self._decode(branch, outputs_of, transform))]
+        if self._reuse is not None:
+            self._reuse.let_go()
         if run and len(errors) == len(run) and isinstance(errors[0], BackendError):
             raise errors[0]  # not one head's fault
         for branch in due:

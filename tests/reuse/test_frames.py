@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from contextlib import closing
 
 import numpy as np
@@ -12,6 +13,7 @@ import yaml
 from edge_app.config import Head, HeadCommon, Model
 from edge_app.inference import Inference, open_backend
 from edge_app.manifest import FILE, load
+from edge_app.network import Network
 from edge_app.reuse import tuned
 from edge_app.reuse.cost import Cost, Costs
 from edge_app.reuse_block import Reuse
@@ -221,6 +223,31 @@ def test_a_head_that_is_switched_on_again_has_a_result_at_once(folder):
         assert "digits" not in inference(frames[1]).heads
         inference.set_enabled("digits", True)
         assert "digits" in inference(frames[2]).heads
+
+
+def test_outputs_that_all_heads_have_seen_are_let_go(folder, monkeypatch):
+    kept = []
+    run_network = Network.run
+
+    def remembered(network, tensor):
+        outputs_of = run_network(network, tensor)
+        kept.append(weakref.ref(outputs_of))
+        return outputs_of
+
+    monkeypatch.setattr(Network, "run", remembered)
+    first, *others = models.frames(still(6))
+    with closing(opened(folder, mode="gate", common={"scene": HeadCommon(every_s=0.3)})) as inference:
+        inference(first)
+        assert kept[-1]() is None
+        inference.set_enabled("panel", False)
+        inference.set_enabled("panel", True)
+        assert "panel" in inference(others[0]).heads  # computed anew
+        assert len(kept) == 2
+        assert kept[-1]() is not None  # `scene` was not due, and is still to look at them
+        for frame in others[1:]:
+            inference(frame)
+        assert kept[-1]() is None
+        assert answers(inference) == {"gate": 3, "heads": 1, "partial": 0, "dense": 2, "carried": 0}
 
 
 def test_beyond_the_budget_results_are_held_and_say_so(folder):
