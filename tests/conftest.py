@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from edge_app import heap
 from edge_app.sources._opencv import silence
+from tests import plugins
 
 # The same examples at every run: a property that fails, fails for everybody; and no stopwatch on a loaded machine.
 settings.register_profile("edge_app", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,6 +28,13 @@ def data() -> Path:
     if not folder:
         pytest.skip("$EDGE_APP_DATA is not set: real clips and models are not at hand")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_plugins_left():
+    """What one test installed, the next does not find."""
+    yield
+    plugins.remove()
 
 
 @pytest.fixture

@@ -10,8 +10,18 @@ import edge_app.sources
 FOLDER = Path(__file__).parent
 
 
+PACKAGES = ((edge_app.backends, str(FOLDER / "backends")), (edge_app.sources, str(FOLDER / "sources")))
+
+
 def install() -> None:
-    """Let `model: {backend: mischief}` and `source: {type: mischief}` be found."""
-    for package, name in ((edge_app.backends, "backends"), (edge_app.sources, "sources")):
-        if str(FOLDER / name) not in package.__path__:
-            package.__path__.append(str(FOLDER / name))
+    """Let `model: {backend: mischief}` and `source: {type: mischief}` be found, until the test ends."""
+    for package, folder in PACKAGES:
+        if folder not in package.__path__:
+            package.__path__.append(folder)
+
+
+def remove() -> None:
+    """As if they had never been installed."""
+    for package, folder in PACKAGES:
+        if folder in package.__path__:
+            package.__path__.remove(folder)
