@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from edge_app.backends import Array
 from edge_app.reuse.boxes import Box, of_blocks
 from edge_app.reuse.change import ChangeDetector, UInt8
-from edge_app.reuse.cost import Clock, Cost, Costs, Stopwatch, fitted
+from edge_app.reuse.cost import Clock, Cost, Costs, Stopwatch, fitted, middle
 from edge_app.reuse.features import Features
 from edge_app.reuse.units import Unit
 
@@ -118,7 +117,7 @@ def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], featu
         calls.append(features.calls - before)
     features.valid = False
     update_ms = watch.ms("update") * features.costs.dense / watch.ms("dense")  # the machine may be busier than before
-    return max(0.0, (update_ms - median(spent_ms[1:])) / max(1.0, median(calls[1:])))
+    return max(0.0, (update_ms - middle(spent_ms[1:])) / max(1.0, middle(calls[1:])))
 
 
 def _update(features: Features, tensor: Array, boxes: Sequence[Box]) -> None:
