@@ -35,6 +35,7 @@ Kind = Literal["gate", "heads", "partial", "dense", "carried"]
 TILE_ALIGN = 32  # pixels
 _RATIO, _LEAST_RATIO, _RELENT, _RATE = 0.7, 0.3, 0.995, 0.2
 _WORTH = 0.95  # of a dense frame: more is not tried
+_KEPT = 1.0  # the same while the features are there, which a dense frame would lose
 _RENEWED = 8.0  # dense frames' worth of partial ones: behind them, what they left undone is made good by a dense one
 _CHEAP = 0.5  # of a dense frame: what cost less counts as one, since there is time to make good more often
 OutputsOf = Callable[[str], Mapping[str, Array] | None]
@@ -246,7 +247,8 @@ class FrameReuse:
         assert features is not None
         costs = self._costs
         predicted_ms = features.predict_ms(boxes)
-        pays = predicted_ms * self._ratio + costs.look + costs.plan < _WORTH * costs.dense
+        worth = _KEPT if self._filled else _WORTH
+        pays = predicted_ms * self._ratio + costs.look + costs.plan < worth * costs.dense
         if not pays:
             self._ratio = max(_LEAST_RATIO, self._ratio * _RELENT)
         pays = self._parts.may() and pays
