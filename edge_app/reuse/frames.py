@@ -116,7 +116,7 @@ class FrameReuse:
             return self._resting(tensor, now_ns, due)
         start = time.thread_time_ns()
         self._behind |= frozenset(new)
-        if self._behind and self._outputs_of is _let_go:
+        if self._behind and self._outputs_of is _not_kept:
             self._outputs_of = None
         if self._features is not None:
             self._features.forget(new)
@@ -141,7 +141,7 @@ class FrameReuse:
         Kept until the next frame, they had the engine work in other, colder memory, for 1 to 3 % of a dense frame.
         """
         if self._outputs_of is not None and not (self._filled or self._behind or self._always):
-            self._outputs_of = _let_go
+            self._outputs_of = _not_kept
 
     def refresh(self) -> None:
         """Compute everything with the next frame: another camera, another picture. May be called by any thread."""
@@ -344,7 +344,7 @@ class FrameReuse:
         return result
 
 
-def _let_go(_: str) -> None:
+def _not_kept(_: str) -> None:
     """Stands for outputs that are not kept: what all heads said of them stands."""
 
 

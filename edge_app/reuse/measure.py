@@ -25,7 +25,7 @@ from edge_app.reuse.units import Unit
 
 _ROUNDS = 9
 # Of planning a frame: what a call takes more between a camera's frames than here, where little else has run since the
-# last. By what frames took beyond their prediction: 0.03 to 0.05 ms a call with FastestDet and NanoDet-m on x86-64.
+# last. Without it frames took 0.4 ms more than predicted, FastestDet's and NanoDet-m's alike (x86-64).
 _COLDER = 0.15
 _PART = 0.7  # of the area: a larger part tells nothing of the area's price
 
