@@ -66,8 +66,9 @@ class Backend:
         # It keeps a plan for every shape ever seen, and reuse shows it hundreds; and a block for all of a run at once.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
+        data = graph.read()
         try:
-            session = self._ort.InferenceSession(graph.read(), options, providers=["CPUExecutionProvider"])
+            session = self._ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no base class
             raise ModelError(
                 f"{graph.path}: onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
