@@ -169,7 +169,8 @@ class Frame:
     source: the configured name. sequence: counts from 0, gaps are dropped frames.
     captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronised.
     pixels: as delivered, uint8: `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). Never written to after capture.
-    heads: filled by inference, by head name. events: filled by the rules, in the order they were found.
+    heads: filled by inference, by head name. tracked: filled by tracking, the outputs of tracked heads with identities.
+    events: filled by the rules, in the order they were found.
     """
 
     source: str
@@ -178,7 +179,8 @@ class Frame:
     utc_ns: int
     pixels: UInt8
     format: PixelFormat = "bgr"
-    heads: dict[str, HeadOutput] | None = None
+    heads: Mapping[str, HeadOutput] | None = None
+    tracked: Mapping[str, HeadOutput] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     _image: UInt8 | None = None
 
@@ -197,6 +199,11 @@ class Frame:
     def height(self) -> int:
         rows = int(self.pixels.shape[0])
         return rows if self.format == "bgr" else rows * 2 // 3
+
+    @property
+    def outputs(self) -> Mapping[str, HeadOutput]:
+        """By head name: what rules and sinks use. Tracked heads with their identities, the others as inferred."""
+        return {**(self.heads or {}), **self.tracked}
 
     @property
     def image(self) -> UInt8:

@@ -90,7 +90,7 @@ class Encoder:
 
     def _heads(self, frame: Frame) -> dict[str, JsonValue]:
         """Every head's part; what a second-stage head says stands at the detection that it says it of."""
-        outputs = frame.heads or {}
+        outputs = frame.outputs
         heads = {
             name: _head(output, self._labels[name], frame.width, frame.height)
             for name, output in outputs.items()

@@ -10,18 +10,18 @@ import importlib
 import pkgutil
 from typing import Any, Literal
 
-from edge_app.document import nearest
 from edge_app.errors import ConfigError
 from edge_app.options import Option, options_of
+from edge_app.options.document import nearest
 
-Kind = Literal["sources", "backends", "heads", "sinks", "analytics"]
+Kind = Literal["sources", "backends", "heads", "sinks", "rules"]
 
 _CLASS: dict[Kind, str] = {
     "sources": "Source",
     "backends": "Backend",
     "heads": "Head",
     "sinks": "Sink",
-    "analytics": "Rule",
+    "rules": "Rule",
 }
 
 

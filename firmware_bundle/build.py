@@ -31,7 +31,7 @@ sys.path.insert(0, str(HERE / "updater"))
 import bundle as format_  # noqa: E402  (lies beside the updater, which is copied to devices without this file)
 from boards import BOARDS, Board  # noqa: E402
 
-HOST_ONLY = ("compiler", "bench")
+HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
 SCHEMAS = {"config": 1, "outbox": 1}
 
 

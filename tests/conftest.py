@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edge_app import heap
+from edge_app.daemon import heap
 from edge_app.sources._opencv import silence
 from tests import plugins
 

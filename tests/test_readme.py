@@ -39,7 +39,7 @@ def test_every_command_that_is_named_exists(command: str):
     assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["sources", "heads", "sinks", "analytics"])
+@pytest.mark.parametrize("kind", ["sources", "heads", "sinks", "rules"])
 def test_the_table_of_folders_names_every_plug_in(kind: str):
     row = next(line for line in TEXT.splitlines() if f"(edge_app/{kind})" in line)
     shipped = [name for name in registry.names(kind) if (PROJECT / "edge_app" / kind / f"{name}.py").exists()]

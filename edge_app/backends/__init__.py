@@ -7,14 +7,49 @@ a target of the model's; the highest `preference` wins.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Union
 
 from numpy.typing import NDArray
 
-from edge_app.manifest import Graph, TensorSpec
+from edge_app.errors import ModelError
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor of a graph: its name, shape (None: free) and numpy dtype name."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One graph file of a model folder. sha256 None: the manifest lists none."""
+
+    path: Path
+    sha256: str | None
+
+    def read(self) -> bytes:
+        """The file's bytes. Raises ModelError where it is missing or its hash differs from the manifest's."""
+        try:
+            data = self.path.read_bytes()
+        except OSError as exc:
+            raise ModelError(
+                f"{self.path}: cannot be read: {exc.strerror}; expected a graph that model.yaml names"
+            ) from exc
+        if self.sha256 is not None:
+            found = hashlib.sha256(data).hexdigest()
+            if found != self.sha256:
+                expected = f"expected {self.sha256[:12]}… as model.yaml says"
+                raise ModelError(f"{self.path}: sha256 is {found[:12]}…; {expected}: changed or damaged")
+        return data
 
 
 class Handle(Protocol):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_app.backends import Graph
 from edge_app.errors import ModelError
-from edge_app.manifest import Graph
 
 FULL, MINI = 6, 0x1004
 _FORMATS = {FULL: "RK356x / RK3588", MINI: "RV1103 / RV1106"}

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edge_app.backends import Array, Tensor
+from edge_app.backends import Array, Graph, Tensor, TensorSpec
 from edge_app.errors import BackendError, ModelError
-from edge_app.manifest import Graph, TensorSpec
 from edge_app.options import Positive
 
 _DTYPES = {

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.backends import Array, Tensor, _rknn_file, _soc
+from edge_app.backends import Array, Graph, Tensor, TensorSpec, _rknn_file, _soc
 from edge_app.errors import BackendError
-from edge_app.manifest import Graph, TensorSpec
 from edge_app.options import Positive
 
 COLLECT_EVERY = 16  # the library leaks 42 kB of reference cycles an inference: at most 0.7 MB wait for the collector

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.backends import Array, Tensor, _rknn_file, _soc
+from edge_app.backends import Array, Graph, Tensor, TensorSpec, _rknn_file, _soc
 from edge_app.backends import _rknn_abi as abi
 from edge_app.backends import _rknn_layout as layout
 from edge_app.errors import BackendError
-from edge_app.manifest import Graph, TensorSpec
 from edge_app.options import Positive
 
 LIBRARY = "librknnmrt.so"

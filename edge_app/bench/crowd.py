@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.boxes import iou
 from edge_app.frame import Detections, Float32
+from edge_app.geometry.boxes import iou
 
 Rng = np.random.Generator
 Float64 = NDArray[np.float64]

@@ -159,12 +159,12 @@ def _handover(folder: Path, port: int) -> tuple[float, float, float]:
 
     Every frame is published, while the worker sends and its acknowledgements come in.
     """
-    from edge_app.publish import Publisher
+    from edge_app.publish.publisher import Publisher
 
     clock = SystemClock()
     labels = {"digits": tuple("0123456789")}
     encoder = Encoder("bench-1", clock.boot_id, labels)
-    sinks = (config.Plugin("mqtt", {"host": "127.0.0.1", "port": port}, name="mqtt"),)
+    sinks = (config.PluginConfig("mqtt", {"host": "127.0.0.1", "port": port}, name="mqtt"),)
     publisher = Publisher(_config(folder, sinks), clock, "bench-1", labels, durable=True)
 
     def encode(frame: Frame) -> None:
@@ -192,20 +192,21 @@ def _cpu_us(work: Callable[[Frame], None], frames: Sequence[Frame], calls: int, 
     return median(spent)
 
 
-def _config(folder: Path, sinks: tuple[config.Plugin, ...]) -> config.Config:
+def _config(folder: Path, sinks: tuple[config.PluginConfig, ...]) -> config.Config:
     """A configuration of nothing but publishing, every frame's results."""
-    from edge_app import manifest
+    from edge_app.model import manifest
+    from edge_app.model.schema import Input
 
-    size = manifest.Input(1, 1)
-    nothing = config.Plugin("synthetic")
+    size = Input(1, 1)
+    nothing = config.PluginConfig("synthetic")
     return config.Config(
         path=folder,
-        device=config.Device("bench-1", folder),
-        source=config.Source(config.SourceCommon("synthetic"), nothing),
-        model=config.Model(folder),
+        device=config.DeviceConfig("bench-1", folder),
+        source=config.SourceConfig(config.SourceCommon("synthetic"), nothing),
+        model=config.ModelConfig(folder),
         manifest=manifest.Manifest(folder, "none", size, {}, None, {}),
         heads={},
-        publish=config.Publish(results="all"),
+        publish=config.PublishConfig(results="all"),
         sinks=sinks,
     )
 

@@ -20,12 +20,12 @@ import numpy as np
 
 from edge_app.backoff import UPSTREAM, Backoff
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
-from edge_app.delivery import Delivery
+from edge_app.config import OutboxConfig as Limits
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import Encoder, Message, Stamp
 from edge_app.outbox import Outbox
 from edge_app.outbox.store import Tally
+from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
 

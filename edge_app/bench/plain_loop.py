@@ -18,12 +18,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app import config, manifest, registry
+from edge_app import config, registry
+from edge_app.backends import Graph, TensorSpec
 from edge_app.bench.pipeline import Plan, Sample
-from edge_app.boxes import fit
 from edge_app.errors import EdgeError
 from edge_app.frame import UInt8
-from edge_app.manifest import Graph, HeadSpec, Manifest, TensorSpec
+from edge_app.geometry.boxes import fit
+from edge_app.model import manifest
+from edge_app.model.manifest import Manifest, ManifestHead
 
 Outputs = dict[str, NDArray[Any]]
 SCORE, NMS_IOU = 0.4, 0.45
@@ -182,9 +184,9 @@ def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
 def _decoders(model: Manifest, probe: dict[str, Outputs]) -> dict[str, Callable[[Outputs, UInt8], Any]]:
     """FastestDet's decoding in plain numpy; for other families the product's own, which favours the plain loop."""
 
-    def product(spec: HeadSpec) -> Callable[[Outputs, UInt8], Any]:
+    def product(spec: ManifestHead) -> Callable[[Outputs, UInt8], Any]:
         found = tuple(TensorSpec(name, value.shape, str(value.dtype)) for name, value in probe[spec.name].items())
-        head = registry.build("heads", spec.family, spec.with_outputs(found), **spec.options)
+        head = registry.build("heads", spec.family, spec.spec(found), **spec.options)
 
         def decode(outputs: Outputs, image: UInt8) -> Any:
             laid = fit((image.shape[1], image.shape[0]), spec.input_size, model.input.resize)

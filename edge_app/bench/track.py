@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.crowd import Crowd, Seen, dropped, overlaps, thinned
+from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Float32
-from edge_app.rule_blocks import Track
-from edge_app.tracking import UNTRACKED, Tracker
+from edge_app.tracking.tracker import UNTRACKED, Tracker
 
-SETTINGS = Track(head="objects", high=0.6, start=0.7, mix_classes=True)  # as the peer: it knows no classes
+SETTINGS = TrackConfig(head="objects", high=0.6, start=0.7, mix_classes=True)  # as the peer: it knows no classes
 SECONDS_LOST_FRAMES = 30  # the peer's lost buffer of one second, in its own unit
 NAMES = ("edge_app", "trackers", "trackers timed")
 

@@ -20,12 +20,12 @@ from edge_app.bench.chart import Axis, Canvas, Color, Mark, Panel
 from edge_app.bench.reuse.clips import Clip, recorded
 from edge_app.bench.reuse.objects import Reader
 from edge_app.bench.reuse.report import Method, method
-from edge_app.bench.reuse.watch import Eye, Watched, watch
+from edge_app.bench.reuse.watch import InferenceRun, Watched, watch
 from edge_app.config import Config
+from edge_app.config.reuse import Mode, ReuseConfig
 from edge_app.errors import ClipError
-from edge_app.reuse import tuned
-from edge_app.reuse.tuned import Tuned
-from edge_app.reuse_block import Mode, Reuse
+from edge_app.reuse import profile as tuned
+from edge_app.reuse.profile import Tuned
 
 # What may be lost: half of what reuse may lose on any clip, since what is tuned on one clip is used on others.
 _LOSS, _MOVING_LOSS, _DWELL = 0.0025, 0.005, 2
@@ -204,7 +204,7 @@ def draw(report: Report, path: Path) -> None:
 
 def _costs(config: Config, reader: Reader) -> Tuned:
     """What every step costs on this machine, measured alone, before anything else runs."""
-    with Eye(config.manifest, reader, config.model, Reuse(mode="auto")) as eye:
+    with InferenceRun(config.manifest, reader, config.model, ReuseConfig(mode="auto")) as eye:
         costs = eye.inference.measure()
     return Tuned(costs=None if costs is None else tuned.measured(costs))
 
@@ -214,13 +214,13 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
     from tqdm import tqdm
 
     manifest, engine = config.manifest, config.model
-    eyes: dict[str, Eye] = {}
+    eyes: dict[str, InferenceRun] = {}
     with ExitStack() as stack:
-        independent, off = (stack.enter_context(Eye(manifest, reader, engine)) for _ in range(2))
+        independent, off = (stack.enter_context(InferenceRun(manifest, reader, engine)) for _ in range(2))
         for number, candidate in enumerate(CANDIDATES):
             state = folder / str(number)
             tuned.save(tuned.path(state, manifest), candidate.tuned(known))
-            eye = Eye(manifest, reader, engine, Reuse(mode="auto"), state)
+            eye = InferenceRun(manifest, reader, engine, ReuseConfig(mode="auto"), state)
             eyes[candidate.name] = stack.enter_context(eye)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
             watched = watch(clip, independent, off, eyes, bar.update)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from edge_app import boxes
 from edge_app.frame import Classification, Detections, Embedding, Float32, Result, Segmentation
+from edge_app.geometry import boxes
 
 SCORE, LOWER_SCORE, IOU = 0.4, 0.3, 0.5
 _RASTER = 256

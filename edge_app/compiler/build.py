@@ -19,7 +19,7 @@ from edge_app.compiler.plan import CALIBRATION, HELD_OUT, Plan, Say, Work
 from edge_app.compiler.report import HeadReport, Report
 from edge_app.compiler.session import Session, times_ms
 from edge_app.errors import ConfigError
-from edge_app.manifest import Input
+from edge_app.model.schema import Input
 
 
 def build(plan: Plan, say: Say) -> Report:

@@ -11,7 +11,7 @@ from edge_app.compiler.families import Triple
 from edge_app.compiler.origin import Given
 from edge_app.compiler.plan import Plan
 from edge_app.errors import ConfigError
-from edge_app.manifest import LABEL_SETS
+from edge_app.model.manifest import LABEL_SETS
 
 _CUTS = (4, 8, 16)
 _STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about, NPUs' for each shape: the bar's length, corrected at the end

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
-from edge_app import manifest as manifests
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.plan import Work
-from edge_app.manifest import Cells, Extent, Input, Memory, Shaped
+from edge_app.model import manifest as manifests
+from edge_app.model.schema import Input, Memory, OutputCells, ReceptiveField, Shaped
 
 
 def manifest(
@@ -60,25 +60,25 @@ def _input_block(spec: Input) -> dict[str, Any]:
     return {name: _plain(getattr(spec, name)) for name in fields}
 
 
-def extents(assembly: Assembly) -> dict[str, Extent]:
+def extents(assembly: Assembly) -> dict[str, ReceptiveField]:
     """Of every map that leaves a segment and does not depend on the whole picture."""
     found = {}
     for feature in assembly.maps():
         if feature.extent is not None and feature.extent.stride.denominator == 1:
             low, high = feature.extent.low.__floor__(), feature.extent.high.__ceil__()
             channels = int(feature.shape[1] or 0)
-            found[feature.name] = Extent(int(feature.extent.stride), int(low), int(high), channels)
+            found[feature.name] = ReceptiveField(int(feature.extent.stride), int(low), int(high), channels)
     return found
 
 
-def cells(assembly: Assembly) -> dict[str, dict[str, Cells]]:
+def cells(assembly: Assembly) -> dict[str, dict[str, OutputCells]]:
     """By head and output, of the heads that can be run on a part of their inputs."""
 
     def whole(reach: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
         return {name: (int(low.__floor__()), int(high.__ceil__())) for name, (low, high) in reach.items()}
 
     return {
-        head: {output: Cells(int(each.stride), whole(each.reach)) for output, each in found.items()}
+        head: {output: OutputCells(int(each.stride), whole(each.reach)) for output, each in found.items()}
         for head, found in assembly.cells().items()
     }
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_app import registry
-from edge_app.boxes import Resize
+from edge_app.backends import TensorSpec
 from edge_app.compiler.net import Net, Shape
 from edge_app.errors import ConfigError, ModelError
-from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.geometry.boxes import Resize
+from edge_app.heads import HeadSpec
 
 Color = Literal["rgb", "bgr"]
 Triple = tuple[float, float, float]

@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from edge_app import manifest as manifests
 from edge_app.errors import ConfigError, ModelError
+from edge_app.model import manifest as manifests
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_app.compiler.net import Net, Node, Value
 from edge_app.errors import ModelError
-from edge_app.manifest import Input
+from edge_app.model.schema import Input
 
 IMAGE = "image"
 REVERSED = np.array([2, 1, 0], np.int64)

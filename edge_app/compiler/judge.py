@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _decoder(original: Original, whole: Net) -> Head:
     part.outputs = outputs
     labels = original.labels if isinstance(original.labels, tuple) else ()
     spec = families.head_spec(part, original.name, original.family.name, labels)
-    spec = spec.with_outputs(tuple(type(o)(o.name.split("/", 1)[1], o.shape, o.dtype) for o in spec.outputs))
+    spec = replace(spec, outputs=tuple(type(o)(o.name.split("/", 1)[1], o.shape, o.dtype) for o in spec.outputs))
     known = {option.name for option in registry.options("heads", original.family.name)}
     options = dict(original.options)
     if {"score", "nms_iou"} <= known:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_app import manifest as manifests
 from edge_app.compiler import describe, folder, npu, quantise, ranges
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.cells import freed
@@ -23,6 +22,8 @@ from edge_app.compiler.plan import GOLDEN, Say, Work
 from edge_app.compiler.report import Int8Report, Report
 from edge_app.compiler.session import Session, times_ms
 from edge_app.compiler.shapes import Shapes
+from edge_app.model.manifest import GOLDEN as GOLDEN_FILE
+from edge_app.model.schema import Memory, Shape, Shaped
 
 
 class Maker:
@@ -35,8 +36,8 @@ class Maker:
         self._judge = Judge(work.originals, work.assembly.whole, work.seen, work.judged, self._reference)
         self._files: dict[str, dict[str, str]] = {}  # by part (backbone, head name, fused), then by target
         self._golden: dict[str, list[Outputs]] = {"": self._reference[:GOLDEN]}
-        self._memory: dict[str, manifests.Memory] = {}
-        self._shapes: dict[str, manifests.Shaped] = {}
+        self._memory: dict[str, Memory] = {}
+        self._shapes: dict[str, Shaped] = {}
 
     def everything(self) -> None:
         self._float()
@@ -101,18 +102,18 @@ class Maker:
         if made.segments:
             segments = tuple(self._shaped(name, target, shapes) for name, shapes in made.segments.items())
             heads = {name: self._shaped(name, target, shapes) for name, shapes in made.heads.items()}
-            self._shapes[target] = manifests.Shaped(segments, heads)
+            self._shapes[target] = Shaped(segments, heads)
         self._golden[f"{target}:"] = made.outputs[:GOLDEN]
         self._report.npu[target] = made.report(self._judge, int8)
 
-    def _shaped(self, part: str, target: str, shapes: Shapes) -> tuple[manifests.Shape, ...]:
+    def _shaped(self, part: str, target: str, shapes: Shapes) -> tuple[Shape, ...]:
         """Write the files of one step's shapes. A head's whole one is written again as it was."""
-        found: list[manifests.Shape] = []
+        found: list[Shape] = []
         for (width, height), converted in shapes.files.items():
             name = f"{part}.{target}.rknn" if not found else f"{part}.{width}x{height}.{target}.rknn"
             (self._place / name).write_bytes(converted.data)
             self._memory[name] = converted.memory
-            found.append(manifests.Shape(width, height, name))
+            found.append(Shape(width, height, name))
         return tuple(found)
 
     def _write(self, part: str, target: str, suffix: str, data: bytes) -> str:
@@ -128,7 +129,7 @@ class Maker:
             for head, named in outputs[0].items():
                 for output in named:
                     arrays[f"{prefix}{head}/{output}"] = np.concatenate([each[head][output] for each in outputs])
-        np.savez_compressed(self._place / manifests.GOLDEN, **arrays)
+        np.savez_compressed(self._place / GOLDEN_FILE, **arrays)
 
 
 def _outputs(data: bytes, names: Sequence[str], seen: Pictures, rows: Sequence[int]) -> list[Outputs]:

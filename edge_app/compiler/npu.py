@@ -26,7 +26,7 @@ from edge_app.compiler.rknn import Converted, Job, Ranges
 from edge_app.compiler.session import Array, Session
 from edge_app.compiler.shapes import Shapes
 from edge_app.errors import ConfigError, ModelError
-from edge_app.reuse.fixed import Size
+from edge_app.reuse.fixed_shapes import Size
 
 TARGETS = rknn.TARGETS
 ByName = dict[str, Shapes]

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_app import manifest as manifests
-from edge_app.boxes import Resize
 from edge_app.compiler import canonical, families, frontend, net, tails
 from edge_app.compiler.families import Color, Family, Picture, Triple
 from edge_app.compiler.net import Net
@@ -22,6 +20,8 @@ from edge_app.compiler.session import Array, Session
 from edge_app.compiler.tails import Cut
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
+from edge_app.geometry.boxes import Resize
+from edge_app.model import manifest as manifests
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_app.boxes import Transform
 from edge_app.errors import ConfigError
 from edge_app.frame import Frame, UInt8
-from edge_app.manifest import Input
-from edge_app.preprocess import Preprocess
+from edge_app.geometry.boxes import Transform
+from edge_app.inference.preprocess import Preprocess
+from edge_app.model.schema import Input
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FLAT = 2.0  # grey levels of standard deviation: below it a picture shows nothing
@@ -51,7 +51,7 @@ def load(path: Path, spec: Input, calibration: int, held_out: int) -> Pictures:
     preprocess = Preprocess(_uint8(spec))
     laid = []
     for sequence, image in enumerate(images):
-        tensor, transform = preprocess(Frame("calibrate", sequence, 0, 0, image))
+        tensor, transform = preprocess.prepare(Frame("calibrate", sequence, 0, 0, image))
         laid.append((tensor[0].copy(), transform))
     share = max(2, round((calibration + held_out) / held_out))
     judged = tuple(i for i in range(len(laid)) if i % share == share // 2) if len(laid) > 1 else ()
@@ -87,7 +87,7 @@ def synthetic(spec: Input, count: int = 4) -> Pictures:
     laid = [
         (tensor[0].copy(), transform)
         for tensor, transform in (
-            preprocess(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made)
+            preprocess.prepare(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made)
         )
     ]
     rows = tuple(range(count))

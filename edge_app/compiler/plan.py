@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.origin import Given, Original
 from edge_app.compiler.pictures import Pictures
-from edge_app.manifest import Input
+from edge_app.model.schema import Input
 
 CALIBRATION, HELD_OUT, GOLDEN = 40, 16, 3
 Say = Callable[[str], None]

@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_app.compiler.session import Array
 from edge_app.errors import ConfigError, ModelError
-from edge_app.manifest import Memory
+from edge_app.model.schema import Memory
 
 TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588")
 NO_CPU = ("rv1103", "rv1106")

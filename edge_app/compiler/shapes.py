@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_app.backends import Session, Tensor
+from edge_app.backends import Session, Tensor, TensorSpec
 from edge_app.compiler import describe
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.cells import freed
@@ -23,10 +23,9 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.rknn import Converted
 from edge_app.compiler.session import Array
 from edge_app.errors import ConfigError, ModelError
-from edge_app.manifest import TensorSpec
-from edge_app.reuse.boxes import Box
-from edge_app.reuse.fixed import FixedUnit, Size, can_be_laid
-from edge_app.reuse.units import ALIGN, Reach, backbone_reach, head_reach
+from edge_app.reuse.dirty_rects import Box
+from edge_app.reuse.fixed_shapes import FixedUnit, Size, can_be_laid
+from edge_app.reuse.segments import ALIGN, Reach, backbone_reach, head_reach
 
 _BOXES, _TRIES = 6, 400  # of each shape that are proved; random boxes looked at to find them
 Maps = dict[str, Array]

@@ -7,12 +7,29 @@ both may give. Where `spec.outputs` is filled it is checked there; an empty one 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Result
+from edge_app.geometry.boxes import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What a Head is constructed from.
+
+    name, family: as in the manifest. input_size: width and height of the head's input, pixels.
+    outputs: the tensors that `decode` will get; empty while only a configuration is checked.
+    """
+
+    name: str
+    family: str
+    labels: tuple[str, ...]
+    input_size: tuple[int, int]
+    outputs: tuple[TensorSpec, ...] = ()
 
 
 class Head(Protocol):

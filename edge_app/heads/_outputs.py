@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.backends import TensorSpec
 from edge_app.errors import ModelError
 from edge_app.frame import Float32
-from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.heads import HeadSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 

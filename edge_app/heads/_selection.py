@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.boxes import Transform, nms
 from edge_app.frame import Detections, Float32
+from edge_app.geometry.boxes import Transform, nms
 
 MAX_CANDIDATES = 1000  # decoded at most: a flood of cells above the threshold costs a bounded time
 _FAR_PX = 1e5  # a box that reaches farther is a broken number, and its area would overflow

@@ -26,9 +26,10 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from edge_app.backends import TensorSpec
+from edge_app.heads import HeadSpec
 from edge_app.heads._cells import STRIDES, Grid, grid
 from edge_app.heads._outputs import Arrays, check_labels, shape_of, unusable
-from edge_app.manifest import HeadSpec, TensorSpec
 
 Version = Literal["v5", "v8", "v10", "x"]
 Box = Literal["pixels", "corners", "anchor", "offset", "edges"]

@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Classification, Float32
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, sigmoid, unusable
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "one output 1xC or 1xCx1x1"

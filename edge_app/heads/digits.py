@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Detections, Float32
-from edge_app.heads import _cells
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec, _cells
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, logit, shape_of, sigmoid, unusable
 from edge_app.heads._selection import Selection
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "two outputs of one size: class logits 1xCxHxW and boxes 1x4xHxW"

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Embedding
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._outputs import Arrays, described, fixed, shape_of, unusable
-from edge_app.manifest import HeadSpec, TensorSpec
 
 _EXPECTED = "one output 1xD or 1xDx1x1, and no labels"
 

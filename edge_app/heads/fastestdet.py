@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Detections, Float32
-from edge_app.heads import _cells
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec, _cells
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "one output 1x(5+C)xHxW: objectness, 4 box values, C class scores; or these three apart"

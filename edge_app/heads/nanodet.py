@@ -15,12 +15,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Detections
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._cells import STRIDES, Grid, Pyramid, expectation, from_edges, gather, grid, grid_of
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, shape_of, unusable
 from edge_app.heads._selection import Selection
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive, Range
 
 _EXPECTED = "classes 1xNxC and boxes 1xNx(4*bins), for each stride or for all, or both in one output 1xNx(C+4*bins)"

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Float32, Segmentation
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, logit, shape_of, sigmoid, unusable
 from edge_app.heads._quad import quadrilateral
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive, Range
 
 _EXPECTED = "one output 1xCxHxW"

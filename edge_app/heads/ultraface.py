@@ -12,13 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.errors import BackendError
 from edge_app.frame import Detections, Float32
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._cells import from_size
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "scores 1xNx(1+C), the background first, and boxes 1xNx4"

@@ -14,14 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.errors import ModelError
 from edge_app.frame import Detections, Float32
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._cells import Pyramid, expectation, from_edges, from_size, gather
 from edge_app.heads._outputs import Arrays, described, fixed, float32, logit, sigmoid
 from edge_app.heads._selection import Selection
 from edge_app.heads._yolo_formats import Format, recognise
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 # ultralytics' defaults: width, height of three anchors for each stride

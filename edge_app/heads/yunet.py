@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Detections, Float32
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 from edge_app.heads._cells import Pyramid, from_size, gather, grid_of
 from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, shape_of, unusable
 from edge_app.heads._selection import Selection
-from edge_app.manifest import HeadSpec, TensorSpec
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "for each stride cls 1xNx1, obj 1xNx1, bbox 1xNx4 and kps 1xNx10"

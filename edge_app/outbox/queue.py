@@ -19,7 +19,7 @@ from threading import Condition, RLock, Thread
 from typing import TypeVar
 
 from edge_app.clock import Clock
-from edge_app.config import Outbox as Limits
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Message, decode
 from edge_app.outbox.disk import Disk, DiskRefused, FileDamaged
 from edge_app.outbox.gap import Gap

@@ -5,7 +5,7 @@ from __future__ import annotations
 _SAVED = 4.0  # frames' worth that can be saved
 
 
-class Budget:
+class TimeBudget:
     """Milliseconds, earned a frame at a time. What is owed is paid back before anything else is bought."""
 
     def __init__(self, frame_ms: float) -> None:

@@ -21,7 +21,7 @@ from edge_app.clock import Clock
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Message
 from edge_app.options import Positive, Range
-from edge_app.secret import Secret
+from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _tls
 
 _ANSWER_BYTES = 16 * 1024

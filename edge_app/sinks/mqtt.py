@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Message
 from edge_app.options import Positive, Range
-from edge_app.secret import Secret
+from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _home_assistant, _tls
 
 _WINDOW_BYTES = 1 << 20

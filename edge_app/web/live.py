@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 import cv2
 import numpy as np
 
-from edge_app.analytics import Overlay
+from edge_app.config.services import WebConfig
 from edge_app.frame import Frame
 from edge_app.messages import Encoder, Labels
-from edge_app.service_blocks import Web
+from edge_app.rules import Overlay
 
 _NICE = 10  # of the encoding thread: the pipeline comes first
 
@@ -38,7 +38,7 @@ class Picture:
 class Live:
     """Hands frames from the pipeline's thread (`offer`) to viewers in an event loop (`watch`, `encode_on`)."""
 
-    def __init__(self, labels: Labels, settings: Web) -> None:
+    def __init__(self, labels: Labels, settings: WebConfig) -> None:
         self._settings = settings
         self._encoder = Encoder("page", "", labels)
         self._viewers: set[asyncio.Queue[Picture]] = set()

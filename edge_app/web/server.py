@@ -17,14 +17,14 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from edge_app.analytics import Overlay
+from edge_app.config.services import WebConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Labels, event_fields
-from edge_app.service_blocks import Web
+from edge_app.rules import Overlay
 from edge_app.web import metrics
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
-from edge_app.web.door import Door
+from edge_app.web.connection_limiter import ConnectionLimiter
 from edge_app.web.live import Live
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Subject:
 class Page:
     """The running page. Raises ConfigError where its libraries are missing, its token or its address cannot be had."""
 
-    def __init__(self, settings: Web, subject: Subject) -> None:
+    def __init__(self, settings: WebConfig, subject: Subject) -> None:
         try:
             import aiohttp.web
             import prometheus_client  # noqa: F401  (used by metrics.py, and missed here rather than there)
@@ -128,7 +128,7 @@ class Page:
         runner = self._web.AppRunner(self._application(), access_log=None, handle_signals=False, lingering_time=1.0)
         await runner.setup()
         assert runner.server is not None
-        door = Door(runner.server)
+        door = ConnectionLimiter(runner.server)
         self._encoding = self._loop.create_task(self._live.encode_on(self._loop))
         try:
             server = await self._loop.create_server(door, self._settings.host, self._settings.port, backlog=32)

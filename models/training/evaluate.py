@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 import glyphs
 import scenes
 from camera import Camera
-from edge_app.cli import main as edge_app
+from edge_app.cli.parser import main as edge_app
 from package import HEADS, Graphs, letterbox
 
 SCORE, IOU, WIDTH, HEIGHT, ROW = 0.4, 0.5, 640, 480, 4

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_app.backends import Backend
+from edge_app.backends import Backend, Graph
 from edge_app.errors import BackendError, ModelError
-from edge_app.manifest import Graph
 
 
 @dataclass(frozen=True)

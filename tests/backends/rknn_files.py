@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_app.manifest import Graph
+from edge_app.backends import Graph
 
 FULL, MINI = 6, 0x1004
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edge_app.backends import Graph
 from edge_app.backends.onnx import Backend
 from edge_app.errors import BackendError
-from edge_app.manifest import Graph
 from tests.backends.contract import Case, Contract
 
 IMAGE = (1, 8, 12, 3)

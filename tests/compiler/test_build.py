@@ -11,13 +11,16 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_app import cli, manifest
+from edge_app import cli
+from edge_app.backends import Graph as GraphFile
 from edge_app.compiler import folder
 from edge_app.compiler.agreement import f1
-from edge_app.config import Head, HeadCommon, Model
+from edge_app.config import HeadCommon, HeadConfig, ModelConfig
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import Frame
-from edge_app.inference import Inference, golden_error, open_backend
+from edge_app.inference.golden import golden_error
+from edge_app.inference.stage import Inference, open_backend
+from edge_app.model import manifest
 from tests.compiler.graphs import Graph, classifier, segmenter
 
 
@@ -28,16 +31,16 @@ def compile_(*arguments) -> int:
 def running(path):
     """The model folder as the device runs it."""
     made = manifest.load(path)
-    heads = {name: Head(HeadCommon(), spec.options) for name, spec in made.heads.items()}
-    return made, Inference(made, open_backend(made, Model(made.folder, "onnx")), heads)
+    heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in made.heads.items()}
+    return made, Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads)
 
 
 def detected(path, image, **options):
     made = manifest.load(path)
     (name,) = made.heads
-    head = Head(HeadCommon(), {**made.heads[name].options, **options})
-    inference = Inference(made, open_backend(made, Model(made.folder, "onnx")), {name: head})
-    frame = inference(Frame("t", 0, 0, 0, image))
+    head = HeadConfig(HeadCommon(), {**made.heads[name].options, **options})
+    inference = Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), {name: head})
+    frame = inference.infer(Frame("t", 0, 0, 0, image))
     inference.close()
     labels = made.heads[name].labels
     return frame.heads[name].result, labels
@@ -81,7 +84,7 @@ def test_two_models_become_one_backbone_and_two_heads(tmp_path, capsys):
     assert compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same) == 0
     assert "shared by 2 heads" in capsys.readouterr().out
     _, inference = running(out)
-    frame = inference(Frame("t", 0, 0, 0, np.full((60, 80, 3), 90, np.uint8)))
+    frame = inference.infer(Frame("t", 0, 0, 0, np.full((60, 80, 3), 90, np.uint8)))
     assert set(frame.heads) == {"a", "b"}
     inference.close()
 
@@ -101,7 +104,7 @@ def test_segments_are_cut_at_strides(tmp_path):
 def test_the_backbones_graph_takes_any_image_size(tmp_path):
     out = tmp_path / "free"
     assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out, "--cut", "none") == 0
-    session = open_backend(manifest.load(out), Model(out, "onnx")).load(manifest.Graph(out / "backbone.onnx", None))
+    session = open_backend(manifest.load(out), ModelConfig(out, "onnx")).load(GraphFile(out / "backbone.onnx", None))
     assert session.run({"image": np.zeros((1, 96, 32, 3), np.uint8)})["c8"].shape == (1, 16, 12, 4)
 
 
@@ -265,15 +268,15 @@ def test_the_fused_graph_runs_where_every_head_is_always_due(tmp_path, capsys):
     compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same)
     made = manifest.load(out)
     options = {name: spec.options for name, spec in made.heads.items()}
-    always = {name: Head(HeadCommon(), options[name]) for name in made.heads}
-    sometimes = always | {"b": Head(HeadCommon(every_s=1.0), options["b"])}
+    always = {name: HeadConfig(HeadCommon(), options[name]) for name in made.heads}
+    sometimes = always | {"b": HeadConfig(HeadCommon(every_s=1.0), options["b"])}
     picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     fused, apart = (
-        Inference(made, open_backend(made, Model(made.folder, "onnx")), heads) for heads in (always, sometimes)
+        Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads) for heads in (always, sometimes)
     )
     (out / "fused.onnx").unlink()  # so that it is known to be the one that was loaded
     with pytest.raises(ModelError, match=r"fused\.onnx: cannot be read"):
-        Inference(made, open_backend(made, Model(made.folder, "onnx")), always)
+        Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), always)
     for head, outputs in apart.outputs(picture).items():
         for name, expected in outputs.items():
             np.testing.assert_allclose(fused.outputs(picture)[head][name], expected, atol=1e-5)

@@ -12,7 +12,7 @@ from edge_app.compiler import assemble, npu, origin, rknn
 from edge_app.compiler.origin import Given
 from edge_app.compiler.rknn import Job, Layer
 from edge_app.errors import ConfigError, ModelError
-from edge_app.manifest import Memory
+from edge_app.model.schema import Memory
 from tests.compiler.graphs import segmenter
 
 ROWS = (

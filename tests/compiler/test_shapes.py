@@ -10,7 +10,7 @@ from edge_app.compiler.origin import Given
 from edge_app.compiler.rknn import Converted
 from edge_app.compiler.session import Session
 from edge_app.errors import ConfigError, ModelError
-from edge_app.manifest import Memory
+from edge_app.model.schema import Memory
 from tests.compiler.graphs import segmenter
 
 WHOLE = (128, 128)

@@ -15,7 +15,7 @@ import build
 import bundle
 import slots
 from boards import BOARDS
-from edge_app import manifest as manifests
+from edge_app.model import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
@@ -41,9 +41,13 @@ def test_two_builds_differ_in_the_signature_only(keys, files):
 
 
 def test_it_holds_what_a_device_needs_and_nothing_of_the_host(files):
-    assert {"start", "edge-app", "config.yaml", "lib/edge_app/cli.py", "lib/edge_app/messages.schema.json"} <= set(
-        files
-    )
+    assert {
+        "start",
+        "edge-app",
+        "config.yaml",
+        "lib/edge_app/cli/parser.py",
+        "lib/edge_app/messages.schema.json",
+    } <= set(files)
     graphs = manifests.load(MODEL).of_target("onnx")
     assert {f"models/digits/{name}" for name in ("model.yaml", "golden.npz", *graphs)} <= set(files)
     for part in ("compiler", "bench", "training", "__pycache__", "sample.mp4", ".md"):

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from edge_app import registry
-from edge_app.boxes import Transform
+from edge_app.backends import TensorSpec
 from edge_app.frame import Detections
-from edge_app.manifest import HeadSpec, TensorSpec
+from edge_app.geometry.boxes import Transform
+from edge_app.heads import HeadSpec
 
 Box = tuple[float, float, float, float]
 Candidate = tuple[Box, float, int]  # input pixels, score, class

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_app.boxes import Transform, fit
+from edge_app.geometry.boxes import Transform, fit
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from edge_app.boxes import fit
+from edge_app.geometry.boxes import fit
 from tests.heads import plain
 
 TRANSFORM = fit((640, 480), (224, 224), "stretch")

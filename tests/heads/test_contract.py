@@ -1,14 +1,15 @@
 """What every head promises, whatever its family: hostile numbers, floods, free shapes, float16, clear refusals."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from edge_app import registry
-from edge_app.boxes import fit
 from edge_app.errors import ModelError
-from edge_app.manifest import HeadSpec
+from edge_app.geometry.boxes import fit
+from edge_app.heads import HeadSpec
 from tests.heads import made, plain
 
 detector = pytest.mark.parametrize("make", made.DETECTORS, ids=lambda make: make.__name__)
@@ -115,7 +116,7 @@ def test_free_shapes_are_read_from_the_first_outputs(make):
     expected = case.head().decode(case.outputs, transform)
     spec = plain.spec_of(case.family, case.outputs, case.input_size, case.classes)
     free = tuple(type(o)(o.name, tuple(None for _ in o.shape), o.dtype) for o in spec.outputs)
-    head = registry.build("heads", case.family, spec.with_outputs(free))
+    head = registry.build("heads", case.family, replace(spec, outputs=free))
     np.testing.assert_array_equal(head.decode(case.outputs, transform).xyxy, expected.xyxy)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from edge_app.geometry.boxes import fit
 from tests.heads import made, plain
 
 

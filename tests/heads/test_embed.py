@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from edge_app.geometry.boxes import fit
 from tests.heads import plain
 
 TRANSFORM = fit((640, 480), (112, 112), "letterbox")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.boxes import fit
+from edge_app.geometry.boxes import fit
 from tests.heads import plain
 from tests.heads.made import logit
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge_app.boxes import fit
+from edge_app.geometry.boxes import fit
 from edge_app.heads._selection import MAX_CANDIDATES, Selection
 
 SELECTION = Selection(score=0.5, nms_iou=0.5, max_detections=10)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from edge_app.boxes import fit
 from edge_app.errors import ModelError
+from edge_app.geometry.boxes import fit
 from tests.heads import made, plain
 from tests.heads.made import CELLS, CLASSES, GRIDS, INPUT
 

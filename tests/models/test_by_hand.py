@@ -11,11 +11,11 @@ import pytest
 
 from edge_app import registry
 from edge_app.backends.onnx import Backend
-from edge_app.boxes import iou
-from edge_app.config import Head, HeadCommon
+from edge_app.config import HeadCommon, HeadConfig
 from edge_app.frame import Detections, Frame
-from edge_app.inference import Inference
-from edge_app.manifest import load
+from edge_app.geometry.boxes import iou
+from edge_app.inference.stage import Inference
+from edge_app.model.manifest import load
 
 README = (Path(__file__).parents[2] / "models" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.S)
@@ -47,10 +47,10 @@ def test_an_example_runs_and_sees(name, picture, label, box, data, tmp_path):
     for file in manifest.files():
         shutil.copy(data / file, tmp_path)
     image = cv2.imread(str(data / "coco20" / picture))
-    heads = {head: Head(HeadCommon(), spec.options) for head, spec in manifest.heads.items()}
+    heads = {head: HeadConfig(HeadCommon(), spec.options) for head, spec in manifest.heads.items()}
     inference = Inference(manifest, Backend(threads=1), heads)
     try:
-        frame = inference(Frame("test", 0, 0, 0, np.ascontiguousarray(image)))
+        frame = inference.infer(Frame("test", 0, 0, 0, np.ascontiguousarray(image)))
     finally:
         inference.close()
     ((head, output),) = frame.heads.items()

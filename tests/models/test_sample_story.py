@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from edge_app import config, replay
+from edge_app import config
+from edge_app.cli import replay
 from tests.conftest import PROJECT
 
 CLIP = PROJECT / "models/digits/sample.mp4"

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp, decode
 from edge_app.outbox import Outbox
 

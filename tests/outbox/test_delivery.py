@@ -10,10 +10,10 @@ import pytest
 
 from edge_app.backoff import Backoff
 from edge_app.clock import SystemClock
-from edge_app.delivery import Delivery, corrected
 from edge_app.errors import SinkError
 from edge_app.frame import Event
 from edge_app.messages import SCHEMA_FILE, Encoder, Stamp, decode
+from edge_app.publish.delivery import Delivery, corrected
 from tests.outbox.conftest import DEVICE, Maker, take_all, until
 
 

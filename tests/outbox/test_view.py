@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cli import main
+from edge_app.cli.parser import main
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
+from edge_app.config import OutboxConfig as Limits
 from edge_app.errors import ConfigError
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox, view

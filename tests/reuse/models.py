@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_app import cli, manifest
-from edge_app.config import Head, HeadCommon, Model
+from edge_app import cli
+from edge_app.config import HeadCommon, HeadConfig, ModelConfig
+from edge_app.config.reuse import ReuseConfig
 from edge_app.frame import Frame
-from edge_app.inference import Inference, open_backend
-from edge_app.reuse.features import EXACT, Features
-from edge_app.reuse.opening import open_features
-from edge_app.reuse.tuned import Tuned
-from edge_app.reuse_block import Reuse
+from edge_app.inference.stage import Inference, open_backend
+from edge_app.model import manifest
+from edge_app.reuse.feature_cache import EXACT, Features
+from edge_app.reuse.loader import open_features
+from edge_app.reuse.profile import Tuned
 
 SHIPPED = Path(__file__).parent.parent.parent / "models" / "digits"
 DATA = Path(os.environ.get("EDGE_APP_DATA", "/nowhere"))
@@ -67,8 +68,8 @@ def as_exported_elsewhere(folder: Path) -> Path:
 def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.Manifest, Features]:
     """A model's features, with costs that make rectangles pay as soon as they are smaller than the whole."""
     loaded = manifest.load(folder)
-    backend = open_backend(loaded, Model(folder, "onnx", 1))
-    found = open_features(loaded, backend, loaded.heads, Reuse(tolerance=0), Tuned())
+    backend = open_backend(loaded, ModelConfig(folder, "onnx", 1))
+    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), Tuned())
     assert found is not None
     stack.callback(found.close)
     found.follow(following)
@@ -77,8 +78,8 @@ def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.
 
 def inference(folder: Path, **options) -> Inference:
     loaded = manifest.load(folder)
-    heads = {name: Head(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
-    return Inference(loaded, open_backend(loaded, Model(folder, "onnx", 1)), heads, **options)
+    heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
+    return Inference(loaded, open_backend(loaded, ModelConfig(folder, "onnx", 1)), heads, **options)
 
 
 def as_int8(folder: Path) -> Path:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from edge_app import manifest
 from edge_app.compiler import net
-from edge_app.reuse.cost import Cost, Costs
-from edge_app.reuse.features import EXACT, Features
-from edge_app.reuse.opening import open_features
-from edge_app.reuse.tuned import Tuned
-from edge_app.reuse_block import Reuse
+from edge_app.config.reuse import ReuseConfig
+from edge_app.model import manifest
+from edge_app.reuse.costs import Cost, Costs
+from edge_app.reuse.feature_cache import EXACT, Features
+from edge_app.reuse.loader import open_features
+from edge_app.reuse.profile import Tuned
 from tests.backends.rknn_files import Feature, Image, Output, write
 from tests.plugins.backends.one_shape import TARGET, Backend
 
@@ -145,7 +145,7 @@ def assert_parts_equal_the_whole(loaded: manifest.Manifest, backend) -> None:
 
 def features(loaded: manifest.Manifest, stack: ExitStack, backend=None, following=EXACT) -> Features:
     backend = backend or Backend()
-    found = open_features(loaded, backend, loaded.heads, Reuse(tolerance=0), Tuned())
+    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), Tuned())
     assert found is not None
     stack.callback(found.close)
     found.follow(following)

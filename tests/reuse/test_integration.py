@@ -7,14 +7,15 @@ import json
 import numpy as np
 import pytest
 
-from edge_app import check, cli, config
+from edge_app import cli, config
+from edge_app.cli import check
+from edge_app.config.reuse import ReuseConfig
+from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError, EndOfClip
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import SCHEMA_FILE, Encoder
-from edge_app.pipeline import build, status
-from edge_app.reuse_block import Reuse
-from edge_app.rule_blocks import Track
-from edge_app.tracking import Tracker
+from edge_app.pipeline.loop import build, status
+from edge_app.tracking.tracker import Tracker
 from tests.reuse.models import SHIPPED
 
 CONFIG = """\
@@ -47,7 +48,7 @@ def test_without_the_block_nothing_is_reused(written):
 
 def test_the_block_is_read(written):
     read = config.load(written("{mode: gate, max_age_s: 5, tolerance: 12, ignore: [[[0, 0], [1, 0], [1, 0.1]]]}")).reuse
-    assert read == Reuse("gate", 5.0, 12.0, ignore=(((0.0, 0.0), (1.0, 0.0), (1.0, 0.1)),))
+    assert read == ReuseConfig("gate", 5.0, 12.0, ignore=(((0.0, 0.0), (1.0, 0.0), (1.0, 0.1)),))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +124,11 @@ def tracked(x, t_s, reused="", age_s=0.0):
 
 
 def test_between_key_frames_boxes_are_carried_and_marked():
-    tracker = Tracker(Track(head="digits"))
+    tracker = Tracker(TrackConfig(head="digits"))
     for i in range(10):
-        tracker(tracked(20 + 10 * i, 1 + i * 0.1))
-    frame = tracker(tracked(110, 2.1, "held", 0.2))  # the detector's last word, of 0.2 s ago
-    output = frame.heads["digits"]
+        tracker.track(tracked(20 + 10 * i, 1 + i * 0.1))
+    frame = tracker.track(tracked(110, 2.1, "held", 0.2))  # the detector's last word, of 0.2 s ago
+    output = frame.outputs["digits"]
     assert output.reused == "track"
     assert output.age_ns == 200_000_000
     assert output.result.xyxy[0, 0] == pytest.approx(130, abs=6)
@@ -137,13 +138,13 @@ def test_between_key_frames_boxes_are_carried_and_marked():
 
 
 def test_a_result_that_stands_is_evidence_for_the_tracker():
-    tracker = Tracker(Track(head="digits"))
+    tracker = Tracker(TrackConfig(head="digits"))
     for i in range(5):
-        tracker(tracked(20, 1 + i * 0.1))
+        tracker.track(tracked(20, 1 + i * 0.1))
     for i in range(100):  # nothing changes for 10 s: longer than a track is kept unseen
-        tracker(tracked(20, 1.5 + i * 0.1, "result", i * 0.1))
-    frame = tracker(tracked(22, 11.6))
-    assert frame.heads["digits"].result.track_id.tolist() == [1]
+        tracker.track(tracked(20, 1.5 + i * 0.1, "result", i * 0.1))
+    frame = tracker.track(tracked(22, 11.6))
+    assert frame.outputs["digits"].result.track_id.tolist() == [1]
 
 
 def test_the_schema_knows_every_way_of_reuse():

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.frame import Classification
-from edge_app.reuse.boxes import MOST, merged, of_blocks
-from edge_app.reuse.budget import Budget
-from edge_app.reuse.cost import Stopwatch, assumed, fitted
-from edge_app.reuse.crops import KeptCrops
-from edge_app.reuse.guard import Guard, Parts
-from edge_app.reuse.sweep import Sweep
+from edge_app.reuse.budget import TimeBudget
+from edge_app.reuse.costs import Stopwatch, assumed, fitted
+from edge_app.reuse.crop_cache import KeptCrops
+from edge_app.reuse.dirty_rects import MOST, merged, of_blocks
+from edge_app.reuse.refresh import Sweep
+from edge_app.reuse.throttle import Guard, Parts
 from tests.reuse.models import picture
 
 
@@ -143,7 +143,7 @@ def test_a_sweep_covers_the_picture_within_the_age_that_is_allowed(height, align
 
 
 def test_a_budget_lets_through_as_much_as_is_earned():
-    budget = Budget(2.0)
+    budget = TimeBudget(2.0)
     spent = 0.0
     for _ in range(1000):
         budget.earn()
@@ -153,7 +153,7 @@ def test_a_budget_lets_through_as_much_as_is_earned():
 
 
 def test_a_budget_that_was_saved_is_limited():
-    budget = Budget(1.0)
+    budget = TimeBudget(1.0)
     for _ in range(1000):
         budget.earn()
     assert sum(budget.spend(1.0) for _ in range(100)) <= 5

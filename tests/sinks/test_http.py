@@ -9,12 +9,12 @@ from email.utils import format_datetime
 import pytest
 
 from edge_app.backoff import Backoff
-from edge_app.config import Outbox as Limits
-from edge_app.delivery import Delivery
+from edge_app.config import OutboxConfig as Limits
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Encoder, Stamp
+from edge_app.options.secret import Secret
 from edge_app.outbox import Outbox, view
-from edge_app.secret import Secret
+from edge_app.publish.delivery import Delivery
 from edge_app.sinks.http import Sink
 from tests.sinks.http_server import Server
 

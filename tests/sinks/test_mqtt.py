@@ -10,12 +10,12 @@ import pytest
 
 from edge_app.backoff import Backoff
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
-from edge_app.delivery import Delivery
+from edge_app.config import OutboxConfig as Limits
 from edge_app.errors import ConfigError, SinkError
 from edge_app.messages import Encoder, Stamp
+from edge_app.options.secret import Secret
 from edge_app.outbox import Outbox
-from edge_app.secret import Secret
+from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
 from tests.sinks.fake_broker import FakeBroker

@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import config, registry
-from edge_app.document import Problems, entries, parse_yaml
+from edge_app import registry
+from edge_app.config import loading
+from edge_app.options.document import Problems, entries, parse_yaml
+from tests.conftest import PROJECT
 
-README = (Path(config.__file__).parent / "sources" / "README.md").read_text(encoding="utf-8")
+README = (PROJECT / "edge_app" / "sources" / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^source: .*$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_accepted(example):
     problems = Problems(Path("README.md"))
-    source = config._read_source(entries(parse_yaml(example.encode(), problems))["source"], problems)
+    source = loading._read_source(entries(parse_yaml(example.encode(), problems))["source"], problems)
     assert problems.found == []
     assert source.plugin.type in example
 

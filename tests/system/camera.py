@@ -15,10 +15,10 @@ from pathlib import Path
 
 from edge_app.backoff import Backoff
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
-from edge_app.delivery import Delivery
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp, decode
 from edge_app.outbox import Outbox
+from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
 

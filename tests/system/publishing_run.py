@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 

@@ -18,10 +18,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_app import config, daemon, heap, pipeline
+from edge_app import config, daemon, pipeline
 from edge_app.clock import SystemClock
-from edge_app.notify import Notifier
-from edge_app.sensors import Reading
+from edge_app.daemon import heap
+from edge_app.daemon.systemd import Notifier
+from edge_app.pipeline.sensors import Reading
 from tests import plugins
 
 MB = 1e6

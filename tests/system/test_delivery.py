@@ -17,10 +17,10 @@ import pytest
 from edge_app.backoff import UPSTREAM, Backoff
 from edge_app.bench import fleet, mosquitto, outbox, outbox_load
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
-from edge_app.delivery import Delivery
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
+from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.serial import Sink as SerialSink
 from tests.sinks.microcontroller import Microcontroller

@@ -240,17 +240,17 @@ def wrong_model(checkout):
 
 
 def crashes(checkout):
-    with (checkout / "edge_app/pipeline.py").open("a") as file:
+    with (checkout / "edge_app/pipeline/loop.py").open("a") as file:
         file.write("\n\ndef build(config):\n    raise RuntimeError('a bug of this release')\n")
 
 
 def sees_nothing(checkout):
-    with (checkout / "edge_app/capture.py").open("a") as file:
+    with (checkout / "edge_app/capture/thread.py").open("a") as file:
         file.write("\n\nCapture.read = lambda self, timeout_s: time.sleep(timeout_s)\n")
 
 
 def hangs(checkout):
-    path = checkout / "edge_app/cli.py"
+    path = checkout / "edge_app/cli/parser.py"
     path.write_text("import time\ntime.sleep(3600)\n")
 
 

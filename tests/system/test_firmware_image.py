@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import manifest as manifests
+from edge_app.model import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.clock import SystemClock
-from edge_app.config import Outbox as Limits
+from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 from tests.system.power_cut import SYNCS, Disk, record

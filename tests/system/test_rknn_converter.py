@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app import cli, manifest
+from edge_app import cli
 from edge_app.backends import _rknn_file
 from edge_app.compiler import assemble, frontend, origin, rknn, shapes
 from edge_app.compiler.origin import Given
 from edge_app.errors import ModelError
+from edge_app.model import manifest
 from tests.compiler.graphs import Graph, segmenter, trunk
 
 pytestmark = pytest.mark.system

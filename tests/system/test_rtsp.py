@@ -16,7 +16,7 @@ import pytest
 
 from edge_app import config
 from edge_app.backoff import Backoff
-from edge_app.capture import Capture
+from edge_app.capture.thread import Capture
 from edge_app.clock import SystemClock
 from edge_app.errors import SourceError
 
@@ -60,7 +60,7 @@ def serve(port):
 
 def capture(port, connect="required", login="", **options):
     options = {"url": f"rtsp://{login}127.0.0.1:{port}/test", "open_timeout_s": 5.0, "read_timeout_s": 1.0, **options}
-    source = config.Source(config.SourceCommon("rtsp", connect=connect), config.Plugin("rtsp", options))
+    source = config.SourceConfig(config.SourceCommon("rtsp", connect=connect), config.PluginConfig("rtsp", options))
     return Capture(source, SystemClock(), backoff=Backoff(0.2, 1.0), rng=random.Random(0))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import control
+from edge_app.daemon import status_socket as control
 from tests.running import Running
 
 pytest.importorskip("aiohttp", reason="needs the extra web")

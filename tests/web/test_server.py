@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from edge_app import config
-from edge_app.analytics import Overlay
+from edge_app.config.services import WebConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Event, Frame, HeadOutput
-from edge_app.secret import Secret
-from edge_app.service_blocks import Web
+from edge_app.options.secret import Secret
+from edge_app.rules import Overlay
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
@@ -60,7 +60,7 @@ def subject(state=STATE) -> Subject:
 
 @pytest.fixture
 def page():
-    running = Page(Web(enabled=True, port=0, fps=30), subject())
+    running = Page(WebConfig(enabled=True, port=0, fps=30), subject())
     yield running
     running.close()
 
@@ -68,7 +68,7 @@ def page():
 @pytest.fixture
 def guarded(tmp_path: Path):
     (tmp_path / "token").write_text("a long token", encoding="ascii")
-    running = Page(Web(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
+    running = Page(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
     yield running
     running.close()
 
@@ -112,7 +112,7 @@ def test_state_events_snapshots_metrics_and_health(page):
     "change", [{"stuck": "x"}, {"faults": {"head:a": {}}}, {"source": {**STATE["source"], "state": "lost"}}]
 )
 def test_health_is_bad_where_something_is(change):
-    running = Page(Web(enabled=True, port=0), subject({**STATE, **change}))
+    running = Page(WebConfig(enabled=True, port=0), subject({**STATE, **change}))
     assert ask(running, "/healthz")[0] == 503
     running.close()
 
@@ -199,9 +199,9 @@ def test_an_address_that_others_reach_needs_a_token(config_file):
 def test_a_short_token_or_a_taken_port_is_one_clear_line(tmp_path: Path, page):
     (tmp_path / "token").write_text("short", encoding="ascii")
     with pytest.raises(ConfigError, match="fewer than 8 characters"):
-        Page(Web(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
+        Page(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
     with pytest.raises(ConfigError, match="cannot be listened on"):
-        Page(Web(enabled=True, port=page.port), subject())
+        Page(WebConfig(enabled=True, port=page.port), subject())
 
 
 def test_with_a_token_only_who_shows_it_gets_anything(guarded):
@@ -307,7 +307,7 @@ def test_a_body_that_never_comes_is_not_waited_for(page):
 
 def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
     before = threading.active_count()
-    running = Page(Web(enabled=True, port=0), subject())
+    running = Page(WebConfig(enabled=True, port=0), subject())
 
     async def closed() -> bool:
         async with aiohttp.ClientSession() as session:
@@ -326,7 +326,7 @@ def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
 
 def test_closing_with_connections_open_leaves_no_task_behind(caplog):
     """asyncio complains of one in its log, `Task was destroyed but it is pending!`, once it is collected."""
-    running = Page(Web(enabled=True, port=0), subject())
+    running = Page(WebConfig(enabled=True, port=0), subject())
     requests = (
         b"",
         b"GET / HTTP/1.1\r\nHost: loc",

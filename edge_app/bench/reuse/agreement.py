@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.assignment import assign
 from edge_app.bench.reuse.objects import Objects
 from edge_app.bench.reuse.paths import Path as ObjectPath
-from edge_app.boxes import iou
 from edge_app.frame import Float32
+from edge_app.geometry.boxes import iou
+from edge_app.tracking.assignment import assign
 
 Bools = NDArray[np.bool_]
 LEAST_IOU = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Budget:
+class CostAllowance:
     """Saves up `share` (of the cost of full inference) a frame, until `pay` can take a price."""
 
     def __init__(self, share: float) -> None:

@@ -13,19 +13,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_app import manifest as manifests
 from edge_app.bench.reuse import controls, scene, stress, truth
 from edge_app.bench.reuse.agreement import score
 from edge_app.bench.reuse.clips import Clip, recorded
 from edge_app.bench.reuse.objects import Reader, head_of
 from edge_app.bench.reuse.readings import compared
 from edge_app.bench.reuse.report import ClipReport, method
-from edge_app.bench.reuse.watch import Eye, Watched, referred, watch
-from edge_app.config import Model
-from edge_app.document import nearest
+from edge_app.bench.reuse.watch import InferenceRun, Watched, referred, watch
+from edge_app.config import ModelConfig
+from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ConfigError
-from edge_app.manifest import Manifest
-from edge_app.reuse_block import OFF, Reuse
+from edge_app.model import manifest as manifests
+from edge_app.model.manifest import Manifest
+from edge_app.options.document import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Plan:
     """
 
     clips: Sequence[str]
-    model: Model
-    reuse: Reuse
+    model: ModelConfig
+    reuse: ReuseConfig
     stress: bool = False
     only: Sequence[str] = ()
     max_frames: int | None = None
@@ -70,9 +70,9 @@ def _report(
     reader = Reader(manifest)
     with (
         tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
-        Eye(manifest, reader, plan.model) as independent,
-        Eye(manifest, reader, plan.model) as off,
-        Eye(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
+        InferenceRun(manifest, reader, plan.model) as independent,
+        InferenceRun(manifest, reader, plan.model) as off,
+        InferenceRun(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
     ):
         if plan.state_dir is None:
             reusing.inference.measure()  # what `tune` has kept otherwise

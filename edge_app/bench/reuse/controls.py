@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bench.reuse.budget import Budget
+from edge_app.bench.reuse.budget import CostAllowance
 from edge_app.bench.reuse.clips import Clip
 from edge_app.bench.reuse.crops import Crops, Lens
 from edge_app.bench.reuse.objects import Objects, Reader
 from edge_app.bench.reuse.resized import resized
-from edge_app.bench.reuse.watch import Eye, Looks, Watched
-from edge_app.config import Model
+from edge_app.bench.reuse.watch import InferenceRun, Looks, Watched
+from edge_app.config import ModelConfig
+from edge_app.config.rules import TrackConfig
 from edge_app.errors import BackendError, ModelError
 from edge_app.frame import Detections, Frame
-from edge_app.manifest import Manifest
-from edge_app.rule_blocks import Track
-from edge_app.tracking import UNTRACKED, Tracker
+from edge_app.model.manifest import Manifest
+from edge_app.tracking.tracker import UNTRACKED, Tracker
 
 _STEP = 32  # pixels: the sides of detectors' inputs are multiples of their last stride
 _LEAST = 64
@@ -33,7 +33,7 @@ _SKEWED = 1.15  # how much wider or higher a smaller input may be in proportion,
 _TRIES, _LOOKS = 4, 8  # to find the size of a price, and to measure a price
 _ENOUGH = 0.98  # of the share: so close to it is not less
 _EVERY = 10  # frames: how often full inference runs beside the controls, to know the machine's speed then
-_FOLLOW = Track(head="", high=0.5, low=0.1, start=0.5)
+_FOLLOW = TrackConfig(head="", high=0.5, low=0.1, start=0.5)
 Stopwatch = Callable[[], int]
 _SURE, _UNSURE = 0.9, 0.3  # scores that tell the tracker which boxes are sure
 
@@ -43,7 +43,7 @@ def skipping(watched: Watched, share: float) -> Looks:
 
     What full inference sees and takes is known from the run without reuse: it is the same.
     """
-    full, looks, budget = watched.looks["off"], Looks(), Budget(min(share, 1.0))
+    full, looks, budget = watched.looks["off"], Looks(), CostAllowance(min(share, 1.0))
     last, last_ns = full.objects[0], watched.stamps_ns[0]
     for number, now_ns in enumerate(watched.stamps_ns):
         budget.earn()
@@ -67,7 +67,7 @@ def tracking(watched: Watched, share: float, stopwatch: Stopwatch) -> Looks:
 def _tracked(watched: Watched, share: float, stopwatch: Stopwatch) -> tuple[Looks, float]:
     """share: of inference alone. Returns the looks, and the tracker's mean nanoseconds a frame."""
     full, looks = watched.looks["off"], Looks()
-    tracker, budget = Tracker(_FOLLOW), Budget(min(max(share, 0.0), 1.0))
+    tracker, budget = Tracker(_FOLLOW), CostAllowance(min(max(share, 0.0), 1.0))
     last, ids, last_ns = full.objects[0], np.zeros(0, np.int64), 0
     tracker_ns = 0
     for number, now_ns in enumerate(watched.stamps_ns):
@@ -93,10 +93,10 @@ class Bench:
 
     manifest: Manifest
     reader: Reader
-    off: Eye
+    off: InferenceRun
     folder: Path
     progress: Callable[[], object]
-    engine: Model
+    engine: ModelConfig
 
 
 def with_models(bench: Bench, clip: Clip, watched: Watched, share: float) -> dict[str, Looks]:
@@ -145,10 +145,10 @@ def _in_turns(
     return looks
 
 
-def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> Eye | None:
+def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> InferenceRun | None:
     """The model for the least input size that does not cost less than `share`, as measured; None where none works."""
     full = bench.manifest.input
-    tried: dict[tuple[int, int], tuple[float, Eye]] = {}
+    tried: dict[tuple[int, int], tuple[float, InferenceRun]] = {}
     area = min(share, 1.0)
     for _ in range(_TRIES):
         size = next(iter(sizes(full.width, full.height, area)), None)
@@ -166,11 +166,11 @@ def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> Eye |
     return min(enough, key=_first)[1]
 
 
-def _first(found: tuple[float, Eye]) -> float:
+def _first(found: tuple[float, InferenceRun]) -> float:
     return found[0]
 
 
-def _price(bench: Bench, clip: Clip, eye: Eye) -> tuple[float, float]:
+def _price(bench: Bench, clip: Clip, eye: InferenceRun) -> tuple[float, float]:
     """What a look costs in shares of full inference, and nanoseconds of that: medians of looks in turns."""
     frame = next(clip.frames())
     pairs = [(eye.look(frame)[1], bench.off.look(frame)[1]) for _ in range(_LOOKS)]
@@ -178,11 +178,11 @@ def _price(bench: Bench, clip: Clip, eye: Eye) -> tuple[float, float]:
     return float(part / full), float(full)
 
 
-def _opened(bench: Bench, name: str, size: tuple[int, int], stack: ExitStack) -> Eye | None:
+def _opened(bench: Bench, name: str, size: tuple[int, int], stack: ExitStack) -> InferenceRun | None:
     """The model for another input size, closed by `stack`; None where its graphs cannot be run with it."""
     manifest = resized(bench.manifest, *size, bench.folder / name)
     try:
-        eye = stack.enter_context(Eye(manifest, bench.reader, bench.engine))
+        eye = stack.enter_context(InferenceRun(manifest, bench.reader, bench.engine))
         eye.look(_black(*size))
     except (BackendError, ModelError, ValueError):  # graphs and decoders with the size written into them
         return None

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.reuse import motion
-from edge_app.bench.reuse.budget import Budget
+from edge_app.bench.reuse.budget import CostAllowance
 from edge_app.bench.reuse.clips import shown
 from edge_app.bench.reuse.objects import Objects
-from edge_app.bench.reuse.watch import Eye
-from edge_app.boxes import iou
+from edge_app.bench.reuse.watch import InferenceRun
 from edge_app.frame import Float32, Frame
+from edge_app.geometry.boxes import iou
 
 _CELL = 32  # pixels of the map that tells when each place was last looked at
 _SAME = 0.5  # IoU of a box from a window with one from before that are the same object
@@ -29,7 +29,7 @@ _EDGE_PX = 2.0
 class Lens:
     """A way to look at a window. price: of a look, in shares of full inference."""
 
-    eye: Eye
+    eye: InferenceRun
     price: float
 
 
@@ -39,9 +39,9 @@ class Crops:
     share: what may be spent, of full inference, which takes full_ns. What is spent is what things have really taken.
     """
 
-    def __init__(self, full: Eye, lenses: Sequence[Lens], share: float, full_ns: float) -> None:
+    def __init__(self, full: InferenceRun, lenses: Sequence[Lens], share: float, full_ns: float) -> None:
         self._full, self._lenses, self._full_ns = full, lenses, full_ns
-        self._budget = Budget(share)
+        self._budget = CostAllowance(share)
         self._motion = motion.Motion()
         self._objects = Objects.joined([])
         self._lens: Lens | None = None

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app import registry
-from edge_app.config import Head, HeadCommon
+from edge_app.config import HeadCommon, HeadConfig
 from edge_app.frame import Classification, Detections, Float32, Frame, Segmentation
-from edge_app.manifest import Manifest
+from edge_app.model.manifest import Manifest
 
 _BELOW = 0.1  # of a score: how far below its threshold an object is still there where the other side is sure
 _APART = 10_000  # between the classes of one head and those of the next
@@ -53,9 +53,9 @@ class Reader:
     The attribute `heads` is the configuration that the model must run with, so that it shows what is just below.
     """
 
-    def __init__(self, manifest: Manifest, heads: Mapping[str, Head] | None = None) -> None:
+    def __init__(self, manifest: Manifest, heads: Mapping[str, HeadConfig] | None = None) -> None:
         self._thresholds: dict[str, float] = {}
-        self.heads: dict[str, Head] = {}
+        self.heads: dict[str, HeadConfig] = {}
         for name in manifest.heads if heads is None else heads:
             spec = manifest.heads[name]
             given = dict(spec.options if heads is None else heads[name].options)
@@ -64,7 +64,7 @@ class Reader:
                 high = float(given.get("score", defaults["score"]))
                 self._thresholds[name] = high
                 given["score"] = max(high - _BELOW, high / 2)
-            self.heads[name] = Head(HeadCommon(), given)
+            self.heads[name] = HeadConfig(HeadCommon(), given)
 
     def threshold(self, head: str) -> float:
         """The score from which on an object of a head is sure; 0 where the head has no such thing."""
@@ -74,7 +74,7 @@ class Reader:
         """What the heads saw in a frame that went through inference. Embeddings and crops are left out."""
         parts = []
         for number, name in enumerate(self.heads):
-            output = (frame.heads or {}).get(name)
+            output = frame.outputs.get(name)
             found = None if output is None else _boxes(output.result, frame.width, frame.height)
             if found is not None:
                 sure = found.score >= np.float32(self.threshold(name))
@@ -95,7 +95,7 @@ def head_of(objects: Objects) -> NDArray[np.int64]:
 
 def age_ns(frame: Frame) -> int:
     """The age of the oldest head's result in a frame."""
-    return max((output.age_ns for output in (frame.heads or {}).values()), default=0)
+    return max((output.age_ns for output in frame.outputs.values()), default=0)
 
 
 def _boxes(result: object, width: int, height: int) -> Detections | None:

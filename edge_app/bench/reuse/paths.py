@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.reuse.objects import Objects
-from edge_app.boxes import iou
+from edge_app.config.rules import TrackConfig
 from edge_app.frame import Detections
-from edge_app.rule_blocks import Track
-from edge_app.tracking import UNTRACKED, Tracker
+from edge_app.geometry.boxes import iou
+from edge_app.tracking.tracker import UNTRACKED, Tracker
 
 _AROUND = 5  # frames before and after one between which an object must have moved
 _MOVED = 0.3  # of its longer side: boxes of what stands tremble by less
 _SAME = 0.5  # IoU
 _PROVEN = 3  # sightings that make a thing an object
-_FOLLOW = Track(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
+_FOLLOW = TrackConfig(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_app import rule_blocks
-from edge_app.analytics import Rule as RunningRule
+from edge_app.config import rules as rule_blocks
+from edge_app.config.rules import RuleConfig
 from edge_app.frame import Frame
-from edge_app.manifest import Manifest
-from edge_app.rule_blocks import Rule
+from edge_app.model.manifest import Manifest
+from edge_app.rules import Rule as RunningRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Readings:
         labels = {name: spec.labels for name, spec in manifest.heads.items()}
         panels = [name for name, spec in manifest.heads.items() if spec.family == "segment"]
         options = {"heads": (head, *panels[:1]), "min_score": least_score}
-        self._rule: RunningRule = rule_blocks.build(Rule("readings", "reading", options=options), labels, None)
+        self._rule: RunningRule = rule_blocks.build(RuleConfig("readings", "reading", options=options), labels, None)
         self._frames = 0
         self.told: list[tuple[str, int]] = []
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from edge_app import manifest as manifests
 from edge_app.errors import ConfigError
-from edge_app.manifest import FILE, Manifest
+from edge_app.model import manifest as manifests
+from edge_app.model.manifest import FILE, Manifest
 
 
 def resized(manifest: Manifest, width: int, height: int, folder: Path) -> Manifest:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_app.bench.reuse.objects import Objects, class_of
 from edge_app.errors import ClipError
-from edge_app.manifest import Manifest
+from edge_app.model.manifest import Manifest
 
 
 def beside(clip: Path) -> Path | None:

@@ -20,12 +20,12 @@ from edge_app.bench.reuse.agreement import Reference
 from edge_app.bench.reuse.clips import Clip, Noise, shown
 from edge_app.bench.reuse.objects import Objects, Reader, age_ns
 from edge_app.bench.reuse.readings import Readings
-from edge_app.config import Model
+from edge_app.config import ModelConfig
+from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ClipError
 from edge_app.frame import Frame
-from edge_app.inference import Inference, open_backend
-from edge_app.manifest import Manifest
-from edge_app.reuse_block import OFF, Reuse
+from edge_app.inference.stage import Inference, open_backend
+from edge_app.model.manifest import Manifest
 
 REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # of the noise on the reference's copy, grey levels
 
@@ -55,9 +55,9 @@ class _Timed(Inference):
     stopwatch: Callable[[], int] = time.perf_counter_ns
     last_ns = 0
 
-    def __call__(self, frame: Frame) -> Frame:
+    def infer(self, frame: Frame) -> Frame:
         self.last_ns = 0  # where no head is due
-        return super().__call__(frame)
+        return super().infer(frame)
 
     def _compute(self, *of_frame: Any) -> None:
         start_ns = self.stopwatch()
@@ -65,11 +65,16 @@ class _Timed(Inference):
         self.last_ns = self.stopwatch() - start_ns
 
 
-class Eye:
+class InferenceRun:
     """A model that looks at frames in one way. Use as a context manager. stopwatch: what costs are counted with."""
 
     def __init__(
-        self, manifest: Manifest, reader: Reader, engine: Model, reuse: Reuse = OFF, state_dir: Path | None = None
+        self,
+        manifest: Manifest,
+        reader: Reader,
+        engine: ModelConfig,
+        reuse: ReuseConfig = OFF,
+        state_dir: Path | None = None,
     ) -> None:
         self._reader = reader
         backend = open_backend(manifest, engine)
@@ -81,7 +86,7 @@ class Eye:
         self.inference = _Timed(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
         self.inference.stopwatch = self.stopwatch
 
-    def __enter__(self) -> Eye:
+    def __enter__(self) -> InferenceRun:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -89,7 +94,7 @@ class Eye:
 
     def look(self, frame: Frame) -> tuple[Objects, int, int]:
         """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
-        seen = self.inference(shown(frame, frame.image))
+        seen = self.inference.infer(shown(frame, frame.image))
         for readings in self.readings:
             readings.note(seen)
         return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
@@ -106,7 +111,13 @@ class Watched:
     readings: Mapping[str, Sequence[tuple[str, int]]]
 
 
-def watch(clip: Clip, independent: Eye, off: Eye, others: Mapping[str, Eye], progress: Callable[[], object]) -> Watched:
+def watch(
+    clip: Clip,
+    independent: InferenceRun,
+    off: InferenceRun,
+    others: Mapping[str, InferenceRun],
+    progress: Callable[[], object],
+) -> Watched:
     """Look at a whole clip, with full inference (`off`) and in other ways. progress: called after each frame.
 
     independent: full inference for the reference; not `off` itself, which would always find its caches warm.

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from edge_app import manifest as manifests
 from edge_app.bench.reuse import controls, crops, motion
-from edge_app.bench.reuse.budget import Budget
+from edge_app.bench.reuse.budget import CostAllowance
 from edge_app.bench.reuse.objects import Objects, Reader
 from edge_app.bench.reuse.resized import resized
-from edge_app.bench.reuse.watch import Eye, Looks, Watched, referred
-from edge_app.config import Model
+from edge_app.bench.reuse.watch import InferenceRun, Looks, Watched, referred
+from edge_app.config import ModelConfig
 from edge_app.frame import Frame
+from edge_app.model import manifest as manifests
 from tests.conftest import PROJECT
 
 from .scenes import crossing, picture
@@ -63,7 +63,7 @@ def test_the_tracker_pays_for_itself():
 
 
 def test_a_budget_saves_up_and_may_be_overdrawn():
-    budget = Budget(0.25)
+    budget = CostAllowance(0.25)
     paid = []
     for _ in range(8):
         budget.earn()
@@ -120,7 +120,7 @@ def test_a_model_runs_at_another_size(tmp_path):
     model = manifests.load(PROJECT / "models/digits")
     small = resized(model, 256, 192, tmp_path / "small")
     assert (small.input.width, small.input.height) == (256, 192)
-    with Eye(small, Reader(model), Model(model.folder)) as eye:
+    with InferenceRun(small, Reader(model), ModelConfig(model.folder)) as eye:
         objects, cost_ns, age_ns = eye.look(Frame("t", 0, 0, 0, next(crossing().frames()).image))
     assert len(objects) >= 1  # the whole picture has a class
     assert cost_ns > 0

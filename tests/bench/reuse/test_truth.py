@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from edge_app import manifest as manifests
 from edge_app.bench.reuse import truth
 from edge_app.bench.reuse.objects import class_of, head_of
 from edge_app.errors import ClipError
+from edge_app.model import manifest as manifests
 from tests.conftest import PROJECT
 
 CLIP = PROJECT / "models/digits/sample.mp4"

@@ -1,0 +1,75 @@
+"""Replay a recorded clip: every frame, in order, as fast as it goes; the same clip gives the same bytes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_app import pipeline, registry
+from edge_app.config import Config, PluginConfig, SourceConfig
+from edge_app.drawing.annotation import ClipWriter
+from edge_app.errors import ConfigError, EndOfClip
+
+
+def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: int | None = None) -> int:
+    """Replay `config.source` and write results as JSON lines to `out` ("-": stdout). Returns the number of frames.
+
+    The configured sinks are left alone: a replay disturbs nobody upstream. draw: an annotated clip to write.
+    Raises ConfigError where the source is not a recorded one, EdgeError where a stage cannot go on.
+    """
+    file = {"path": Path(out), "append": False, "max_mb": None}
+    sink = PluginConfig("jsonl", {"path": out} if out == "-" else file, "--out")
+    config = config.replaced(source=_as_fast_as_possible(config.source), sinks=(sink,))
+    frames = 0
+    with pipeline.build(config, replay=True) as running, _writer(draw, config) as writer, _progress() as progress:
+        try:
+            while frames != max_frames:
+                frame = running.step()
+                if frame is None:
+                    continue
+                if writer is not None:
+                    writer.write(frame, running.overlay())
+                frames += 1
+                progress.update()
+        except EndOfClip:
+            pass
+    return frames
+
+
+def _as_fast_as_possible(source: SourceConfig) -> SourceConfig:
+    plugin = source.plugin
+    names = {option.name for option in registry.options("sources", plugin.type)}
+    if plugin.type in ("rtsp", "v4l2"):
+        raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
+    options = {**plugin.options, "pace": "fast"} if "pace" in names else plugin.options
+    return SourceConfig(source.common, PluginConfig(plugin.type, options, plugin.where))
+
+
+def _writer(path: Path | None, config: Config) -> AbstractContextManager[ClipWriter | None]:
+    if path is None:
+        return nullcontext()
+    return closing(ClipWriter(path, {name: head.labels for name, head in config.manifest.heads.items()}))
+
+
+class _Progress(Protocol):
+    def update(self) -> Any: ...
+
+
+class _Silent:
+    def update(self) -> None:
+        """Nobody is looking."""
+
+
+@contextmanager
+def _progress() -> Iterator[_Progress]:
+    """A progress bar where somebody sits at a terminal."""
+    if not sys.stderr.isatty():
+        yield _Silent()
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit=" frames", desc="replay") as bar:
+        yield bar

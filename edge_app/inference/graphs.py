@@ -1,0 +1,195 @@
+"""A model's graphs on one backend: loaded, checked against what the manifest says, and run together.
+
+Not here: which heads are due, decoding, reuse (inference.py); graphs computed in part (reuse/features.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.backends import Array, Backend, Graph, Session, Tensor, TensorSpec
+from edge_app.errors import ModelError
+from edge_app.model.manifest import FILE, Manifest, ManifestHead
+from edge_app.model.schema import Input
+
+OutputsOf = Callable[[str], Mapping[str, Array]]
+
+
+class Network:
+    """Backbone and first-stage heads. Raises ModelError where files, wiring and manifest do not fit together.
+
+    heads: those to be run. fused: take the one graph of all, where the model has it for all of these: nothing is to be
+    shared then, and passing features from graph to graph costs 5 to 20 % (compiler/README.md).
+    outputs: by head, what it gives.
+    """
+
+    def __init__(self, manifest: Manifest, backend: Backend, heads: Collection[str], *, fused: bool) -> None:
+        self._manifest = manifest
+        self._backend = backend
+        self._fused: Session | None = None
+        self._backbone: list[Session] = []
+        self._heads: dict[str, Session | None] = {}
+        self._stack = ExitStack()
+        with self._stack:
+            whole = {name for name, spec in manifest.heads.items() if spec.crops is None}
+            file = manifest.fused.get(backend.target) if fused and set(heads) == whole else None
+            if file is None:
+                self.outputs = self._load_parts(heads, self._stack)
+            else:
+                with ExitStack() as stack:  # what is damaged or does not fit must not wait for the day it is needed
+                    self._load_parts(heads, stack)
+                self._backbone, self._heads = [], {}
+                self._fused = self._load_fused(file)
+                self.outputs = {name: self._outputs_of_fused(name) for name in heads}
+            self._stack = self._stack.pop_all()
+
+    def run(self, tensor: NDArray[Any]) -> OutputsOf:
+        """Run what the heads share. Returns what gives one head's outputs, by name; valid until the next run."""
+        if self._fused is None:
+            tensors = self._run_backbone(tensor)
+            return lambda name: self._run_head(name, tensor, tensors)
+        found: dict[str, dict[str, Array]] = {}
+        for key, value in self._fused.run(_image(self._fused, tensor)).items():
+            head, _, output = key.partition("/")
+            found.setdefault(head, {})[output] = _array(value)
+        return lambda name: found[name]
+
+    def load_second_stage(self, spec: ManifestHead) -> Session:
+        """The graph of a head that takes crops."""
+        assert spec.graph is not None
+        assert spec.crops is not None
+        graph = self._manifest.graph(spec.graph, self._backend.target)
+        session = self._backend.load(graph)
+        self._stack.callback(session.close)
+        self._check_input(session, graph.path.name, spec.crops.input)
+        return session
+
+    def close(self) -> None:
+        """Free the graphs; the backend is the caller's."""
+        self._stack.close()
+
+    def _load_parts(self, heads: Collection[str], stack: ExitStack) -> dict[str, tuple[TensorSpec, ...]]:
+        self._backbone = self._load_backbone(stack)
+        features = self._features(self._backbone)
+        outputs = {}
+        for name in heads:
+            spec = self._manifest.heads[name]
+            session = self._heads[name] = self._load_head(spec, features, stack)
+            outputs[name] = session.outputs if session else tuple(features[each] for each in spec.inputs)
+        return outputs
+
+    def _load_fused(self, file: str) -> Session:
+        session = self._backend.load(Graph(self._manifest.folder / file, self._manifest.sha256.get(file)))
+        self._stack.callback(session.close)
+        self._check_input(session, file)
+        return session
+
+    def _outputs_of_fused(self, head: str) -> tuple[TensorSpec, ...]:
+        assert self._fused is not None
+        parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
+        return tuple(replace(each, name=name) for (owner, _, name), each in parts if owner == head)
+
+    def _load_backbone(self, stack: ExitStack) -> list[Session]:
+        backbone = self._manifest.backbone
+        if backbone is None:
+            return []
+        sessions: list[Session] = []
+        for position, graph in enumerate(self._manifest.backbone_graphs(self._backend.target)):
+            session = self._backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
+            stack.callback(session.close)
+            if position == 0:
+                self._check_input(session, graph.path.name)
+            sessions.append(session)
+        return sessions
+
+    def _load_head(self, spec: ManifestHead, features: Mapping[str, TensorSpec], stack: ExitStack) -> Session | None:
+        """A head's graph, checked against what feeds it. None: it has none, it decodes features."""
+        if spec.graph is None:
+            return None
+        graph = self._manifest.graph(spec.graph, self._backend.target)
+        session = self._backend.load(graph)
+        stack.callback(session.close)
+        if spec.inputs:
+            self._check_head_inputs(spec, session, features)
+        else:
+            self._check_input(session, graph.path.name)
+        return session
+
+    def _run_backbone(self, tensor: NDArray[Any]) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for position, session in enumerate(self._backbone):
+            feeds = {spec.name: tensors[spec.name] for spec in session.inputs} if position else _image(session, tensor)
+            tensors.update(session.run(feeds))
+        return tensors
+
+    def _run_head(self, name: str, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+        session = self._heads[name]
+        inputs = {each: tensors[each] for each in self._manifest.heads[name].inputs}
+        if session is None:
+            return {each: _array(value) for each, value in inputs.items()}
+        feeds = inputs or _image(session, tensor)
+        return {each: _array(value) for each, value in session.run(feeds).items()}
+
+    def _check_input(self, session: Session, file: str, expected: Input | None = None) -> None:
+        expected = expected or self._manifest.input
+        found = session.inputs[0]
+        if len(session.inputs) != 1:
+            names = ", ".join(spec.name for spec in session.inputs)
+            raise ModelError(
+                f"{self._where()}: {file} takes {len(session.inputs)} inputs ({names}); expected the image alone"
+            )
+        fits = len(found.shape) == 4 and all(f in (None, e) for f, e in zip(found.shape, expected.shape))
+        if not fits or found.dtype != expected.dtype:
+            raise ModelError(
+                f"{self._where()}: input says {expected.dtype}{expected.shape} ({expected.layout}); "
+                f"{file} takes '{found.name}' {found.dtype}{_shape(found)}"
+            )
+
+    def _features(self, backbone: Sequence[Session]) -> dict[str, TensorSpec]:
+        """What the heads are fed with. Raises ModelError where the manifest lists one that is not there."""
+        found = {spec.name: spec for session in backbone for spec in session.outputs}
+        for name in self._manifest.backbone.features if self._manifest.backbone and backbone else ():
+            if name not in found:
+                raise ModelError(
+                    f"{self._where()}: backbone.features: no graph gives '{name}'; found {', '.join(found)}"
+                )
+        return found
+
+    def _check_head_inputs(self, spec: ManifestHead, session: Session, features: Mapping[str, TensorSpec]) -> None:
+        wanted = {tensor.name: tensor for tensor in session.inputs}
+        if set(wanted) != set(spec.inputs):
+            raise ModelError(
+                f"{self._where()}: heads.{spec.name}.inputs: found {', '.join(spec.inputs)}; "
+                f"its graph takes {', '.join(wanted)}"
+            )
+        for name, tensor in wanted.items():
+            if not _agree(tensor.shape, features[name].shape):
+                raise ModelError(
+                    f"{self._where()}: heads.{spec.name}: its graph takes '{name}' {_shape(tensor)}; "
+                    f"the backbone gives {_shape(features[name])}"
+                )
+
+    def _where(self) -> str:
+        return str(self._manifest.folder / FILE)
+
+
+def _image(session: Session, tensor: NDArray[Any]) -> dict[str, Tensor]:
+    return {session.inputs[0].name: tensor}
+
+
+def _array(value: Tensor) -> Array:
+    return value if isinstance(value, np.ndarray) else value.array()
+
+
+def _agree(a: tuple[int | None, ...], b: tuple[int | None, ...]) -> bool:
+    return len(a) == len(b) and all(x is None or y is None or x == y for x, y in zip(a, b))
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in spec.shape) + ")"

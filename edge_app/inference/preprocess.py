@@ -1,0 +1,120 @@
+"""Frame pixels -> the model's input tensor: fit, colour, normalise, lay out. Buffers are allocated once.
+
+Not here: which frames need it (reuse/), running the model (inference.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.frame import Float32, Frame, UInt8
+from edge_app.geometry.boxes import Transform, fit
+from edge_app.model.schema import Input
+
+_Scaling = tuple[UInt8, Float32, float, float]  # from, to, factor, summand
+
+
+class Preprocess:
+    """Turns frames into one reused tensor, shape and dtype as the manifest's `input` says.
+
+    Downscaling is bilinear (cv2.INTER_LINEAR), as the public detectors were trained with.
+    NV12 is scaled plane by plane and only then converted: colour conversion touches the small picture.
+    """
+
+    def __init__(self, spec: Input) -> None:
+        self._spec = spec
+        self._size = (spec.width, spec.height)
+        self._canvas: UInt8 = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
+        self._tensor: NDArray[Any] = np.empty(spec.shape, spec.dtype)
+        if spec.dtype == "uint8" and spec.layout == "nhwc":
+            self._tensor = self._canvas[None]  # the canvas is the tensor
+        self._scale: Float32 = (1 / np.array(spec.std)).astype(np.float32)
+        self._offset: Float32 = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
+        self._planes: list[UInt8] = []
+        self._scalings: list[_Scaling] = []
+        if spec.layout == "nchw":
+            self._lay_apart()
+        self._transform: Transform | None = None
+        self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
+        self._inside, self._even = self._canvas, False  # where the picture lies in the canvas; of even size
+
+    @property
+    def picture(self) -> UInt8:
+        """The last frame as laid into the model's input: (height, width, 3) uint8, in the model's colour order."""
+        return self._canvas
+
+    def prepare(self, frame: Frame) -> tuple[NDArray[Any], Transform]:
+        """Returns the tensor, valid until the next call, and how the frame was laid into it."""
+        transform = self._transform
+        if transform is None or (transform.image_width, transform.image_height) != (frame.width, frame.height):
+            transform = self._fit(frame)
+        if frame.format == "nv12" and self._even:
+            self._from_nv12(frame, self._inside)
+        else:
+            self._from_bgr(frame.image, self._inside)
+        if self._tensor.base is not self._canvas:
+            self._lay_out()
+        return self._tensor, transform
+
+    def _fit(self, frame: Frame) -> Transform:
+        self._transform = fit((frame.width, frame.height), self._size, self._spec.resize)
+        width, height = self._transform.fitted
+        self._fitted = np.empty((height, width, 3), np.uint8)
+        self._canvas[:] = self._spec.pad
+        x, y = self._transform.pad_x, self._transform.pad_y
+        self._inside = self._canvas[y : y + height, x : x + width]
+        self._even = width % 2 == 0 and height % 2 == 0
+        return self._transform
+
+    def _from_bgr(self, image: UInt8, inside: UInt8) -> None:
+        size = (inside.shape[1], inside.shape[0])
+        if self._spec.color == "bgr":
+            _resize(image, size, inside)
+            return
+        _resize(image, size, self._fitted)
+        cv2.cvtColor(self._fitted, cv2.COLOR_BGR2RGB, dst=inside)
+
+    def _from_nv12(self, frame: Frame, inside: UInt8) -> None:
+        height, width = inside.shape[:2]
+        y = frame.pixels[: frame.height]
+        uv = frame.pixels[frame.height :].reshape(frame.height // 2, frame.width // 2, 2)
+        small_y = cv2.resize(y, (width, height), interpolation=cv2.INTER_LINEAR)
+        small_uv = cv2.resize(uv, (width // 2, height // 2), interpolation=cv2.INTER_LINEAR)
+        code = cv2.COLOR_YUV2RGB_NV12 if self._spec.color == "rgb" else cv2.COLOR_YUV2BGR_NV12
+        cv2.cvtColorTwoPlane(small_y, small_uv, code, dst=inside)
+
+    def _lay_apart(self) -> None:
+        """Prepare for a tensor with its channels apart: their planes, and what turns these into the tensor's."""
+        if self._spec.dtype == "uint8":
+            self._planes = list(self._tensor[0])
+            return
+        planes: UInt8 = np.empty(self._tensor.shape[1:], np.uint8)
+        self._planes = list(planes)
+        scale, offset = self._scale.tolist(), self._offset.tolist()
+        if len(set(scale)) == len(set(offset)) == 1:  # all channels at once
+            rows = -1, self._spec.width
+            self._scalings = [(planes.reshape(rows), self._tensor.reshape(rows), scale[0], offset[0])]
+        else:
+            self._scalings = list(zip(planes, self._tensor[0], scale, offset))
+
+    def _lay_out(self) -> None:
+        """Canvas (H, W, 3) uint8 -> tensor: channels apart where asked, (x - mean) / std where float."""
+        if self._spec.layout == "nhwc":
+            np.multiply(self._canvas, self._scale, out=self._tensor[0])
+            self._tensor += self._offset
+            return
+        cv2.split(self._canvas, self._planes)
+        for plane, target, scale, offset in self._scalings:  # one pass; numpy's conversion, product and sum are three
+            cv2.addWeighted(plane, scale, plane, 0, offset, dst=target, dtype=cv2.CV_32F)
+
+
+def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:
+    """Bilinear, straight into `target` (H, W, 3), whose rows may lie apart."""
+    if image.shape == target.shape:
+        np.copyto(target, image)
+    else:
+        cv2.resize(image, size, dst=target, interpolation=cv2.INTER_LINEAR)

@@ -1,0 +1,117 @@
+"""What in a model.yaml must agree with what; every mistake is added to the problems, at its line.
+
+Not here: its values by themselves (options.py), its nouns (manifest.py), the graphs' own tensors (network.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from edge_app import registry
+from edge_app.model.schema import File, Shape
+from edge_app.options.document import Problems, entries, nearest
+
+
+def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
+    """Every file lies in the folder and, where any hash is listed, has one. root: the document's."""
+    graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
+    named = [name for graph in (*graphs, file.fused) for name in graph.values()]
+    named += [name for shaped in file.shapes.values() for name in shaped.files()]
+    for name in named + list(file.sha256):
+        if not inside_folder(name):
+            problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
+    _targets(file, root, problems)
+    if file.sha256:
+        for name in sorted(set(named) - set(file.sha256)):
+            problems.add(entries(root)["sha256"], f"sha256: '{name}' is not listed; expected every graph or none")
+
+
+def _targets(file: File, root: yaml.MappingNode, problems: Problems) -> None:
+    """A target's part of the backbone begins with the first graph."""
+    if file.backbone is None:
+        return
+    if not file.backbone.graphs:
+        problems.add(entries(root)["backbone"], "backbone.graphs: found none; expected at least one graph")
+        return
+    first, *later = file.backbone.graphs
+    for target in sorted({target for graph in later for target in graph} - set(first)):
+        problems.add(
+            entries(root)["backbone"], f"backbone.graphs: '{target}' has no file in the first graph; expected one there"
+        )
+
+
+def shapes(file: File, root: yaml.MappingNode, problems: Problems) -> None:
+    """Every step's shapes begin with the whole picture, and the others are parts of it."""
+    for target, shaped in file.shapes.items():
+        where, node = f"shapes.{target}", entries(entries(root)["shapes"])[target]
+        if file.backbone is None or not all(target in graph for graph in file.backbone.graphs[:1]):
+            problems.add(node, f"{where}: the backbone has no graph for {target}; expected one in backbone.graphs")
+        if not shaped.backbone:
+            problems.add(node, f"{where}.backbone: found none; expected the shapes of every segment")
+        for i, found in enumerate(shaped.backbone):
+            _of_one_step(found, f"{where}.backbone[{i}]", file, node, problems)
+        for name, found in shaped.heads.items():
+            if name not in file.heads:
+                problems.add(node, f"{where}.heads: there is no head '{name}'{nearest(name, file.heads)}")
+            _of_one_step(found, f"{where}.heads.{name}", file, node, problems)
+
+
+def _of_one_step(found: tuple[Shape, ...], where: str, file: File, node: yaml.Node, problems: Problems) -> None:
+    width, height = file.input.width, file.input.height
+    sizes = [(shape.width, shape.height) for shape in found]
+    whole = f"the whole picture, {width}x{height}"
+    if sizes[:1] != [(width, height)]:
+        first = f"{sizes[0][0]}x{sizes[0][1]}" if sizes else "none"
+        problems.add(node, f"{where}: begins with {first}; expected {whole}")
+    for i, size in enumerate(sizes[1:], start=1):
+        if size in sizes[:i] or size[0] > width or size[1] > height:
+            problems.add(node, f"{where}[{i}]: found {size[0]}x{size[1]}; expected a part of {whole}, each once")
+
+
+def wiring(file: File, node: yaml.Node, problems: Problems) -> None:
+    """Every head takes what there is. node: of `heads`."""
+    features = set(file.backbone.features) if file.backbone else set()
+    for name, head in file.heads.items():
+        at = entries(node)[name]
+        if head.crops is not None:
+            _crops(name, file, at, problems)
+            continue
+        if file.backbone is None and (head.inputs or head.graph is None):
+            problems.add(at, f"heads.{name}: there is no backbone; expected a graph, and no inputs")
+        if file.backbone is not None and not head.inputs:
+            problems.add(
+                at, f"heads.{name}.inputs: missing; expected some of the features {', '.join(sorted(features))}"
+            )
+        for feature in head.inputs:
+            if file.backbone and feature not in features:
+                problems.add(
+                    at, f"heads.{name}.inputs: the backbone has no feature '{feature}'{nearest(feature, features)}"
+                )
+
+
+def _crops(name: str, file: File, node: yaml.Node, problems: Problems) -> None:
+    """Of a second-stage head: its own graph, and a head that detects before it."""
+    where, head = f"heads.{name}", file.heads[name]
+    crops = head.crops
+    assert crops is not None
+    if head.graph is None or head.inputs:
+        problems.add(node, f"{where}: takes crops; expected a graph of its own, and no inputs")
+    first = {other: each.family for other, each in file.heads.items() if each.crops is None}
+    if crops.of not in first:
+        problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
+    elif first[crops.of] in registry.names("heads") and not _detects(first[crops.of]):
+        problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
+
+
+def _detects(family: str) -> bool:
+    """Whether a family's results are boxes, by what its decoder says that it returns."""
+    returned = registry.find("heads", family).decode.__annotations__.get("return")
+    return returned in ("Detections", "Result")
+
+
+def inside_folder(name: str) -> bool:
+    """Whether a file's name stays inside the folder that it is read in."""
+    path = Path(name)
+    return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

@@ -1,0 +1,191 @@
+"""models/<name>/model.yaml: the contract between the host that makes a model and the device that runs it.
+
+Not here: whether its parts agree (manifest_checks.py), running the graphs (inference.py) or making them (compiler/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edge_app import registry
+from edge_app.backends import Graph, TensorSpec
+from edge_app.errors import ConfigError, ModelError
+from edge_app.heads import HeadSpec
+from edge_app.model import checks as manifest_checks
+from edge_app.model.schema import Backbone, CropInput, File, HeadManifest, Input, Memory, OutputCells, Shaped
+from edge_app.options import WRONG, read_dataclass, read_options
+from edge_app.options.document import Problems, entries, load_yaml, nearest
+
+FORMAT = 1
+FILE = "model.yaml"
+GOLDEN = "golden.npz"
+LABEL_SETS = ("coco80",)
+_LABELS_FOLDER = Path(__file__).parents[1] / "heads" / "labels"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """One head, read and checked.
+
+    input_size: width and height of its input, pixels. options: the family's options from the manifest, already checked.
+    crops: of a second-stage head. cells: of a head that can run on a part of its inputs.
+    """
+
+    name: str
+    family: str
+    labels: tuple[str, ...]
+    input_size: tuple[int, int]
+    inputs: tuple[str, ...] = ()
+    graph: Mapping[str, str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    crops: CropInput | None = None
+    cells: Mapping[str, OutputCells] = field(default_factory=dict)
+
+    def spec(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
+        """What the head's plug-in is constructed from, given the tensors that its graph returns."""
+        return HeadSpec(self.name, self.family, self.labels, self.input_size, outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A model folder: `folder`/model.yaml, read and checked.
+
+    fused: by target, one file of backbone and all heads, its outputs named `head/output`: for heads that are always
+    due, where passing features through a slow CPU costs more than sharing saves. memory: by file name. shapes: by
+    target.
+    """
+
+    folder: Path
+    name: str
+    input: Input
+    heads: Mapping[str, ManifestHead]
+    backbone: Backbone | None
+    sha256: Mapping[str, str]
+    fused: Mapping[str, str] = field(default_factory=dict)
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    shapes: Mapping[str, Shaped] = field(default_factory=dict)
+
+    def graph(self, files: Mapping[str, str], target: str) -> Graph:
+        """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError where there is none."""
+        if target not in files:
+            raise ModelError(
+                f"{self.folder / FILE}: found graphs for {', '.join(sorted(files))} and none for '{target}'; "
+                f"expected another backend, or the model compiled for '{target}'"
+            )
+        return Graph(self.folder / files[target], self.sha256.get(files[target]))
+
+    def backbone_graphs(self, target: str) -> list[Graph]:
+        """The backbone's files for a target, in order; [] without a backbone. Raises ModelError where there is none."""
+        if self.backbone is None:
+            return []
+        first, *later = self.backbone.graphs
+        return [self.graph(first, target), *(self.graph(files, target) for files in later if target in files)]
+
+    def targets(self) -> set[str]:
+        """The targets for which the model has all of its files."""
+        first = self.backbone.graphs[:1] if self.backbone else ()
+        return set.intersection(*(set(graph) for graph in (*first, *self._head_graphs())))
+
+    def files(self) -> list[str]:
+        """Every file that the manifest names, in its order."""
+        named = [name for graph in (*self._graphs(), self.fused) for name in graph.values()]
+        return list(dict.fromkeys([*named, *(name for shaped in self.shapes.values() for name in shaped.files())]))
+
+    def _graphs(self) -> list[Mapping[str, str]]:
+        return [*(self.backbone.graphs if self.backbone else ()), *self._head_graphs()]
+
+    def _head_graphs(self) -> list[Mapping[str, str]]:
+        return [head.graph for head in self.heads.values() if head.graph]
+
+    def of_target(self, target: str) -> list[str]:
+        """The files that are loaded for a target: backbone and heads, in order."""
+        return [graph[target] for graph in self._graphs() if target in graph]
+
+
+def load(folder: Path) -> Manifest:
+    """Read `folder`/model.yaml. Raises ModelError with every mistake, a line each."""
+    problems = Problems(folder / FILE)
+    root = load_yaml(problems.path, problems)
+    manifest = _read(folder, root, problems) if root is not None else None
+    try:
+        problems.raise_if_any()
+    except ConfigError as exc:
+        raise ModelError(str(exc)) from exc
+    assert manifest is not None
+    return manifest
+
+
+def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest | None:
+    node = entries(root)
+    version = node.get("format")
+    if isinstance(version, yaml.ScalarNode) and version.value.isdigit() and version.value != str(FORMAT):
+        problems.add(version, f"format: found {version.value}; expected {FORMAT}: this edge_app is of another age")
+        return None
+    file = read_dataclass(_without_head_options(root), File, "", problems)
+    if file is WRONG:
+        return None
+    manifest_checks.files(file, root, problems)
+    heads = {
+        name: _head(name, head, entries(node["heads"])[name], file.input, problems) for name, head in file.heads.items()
+    }
+    if not heads:
+        problems.add(node["heads"], "heads: found none; expected at least one head")
+    manifest_checks.wiring(file, node["heads"], problems)
+    manifest_checks.shapes(file, root, problems)
+    return Manifest(
+        folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory, file.shapes
+    )
+
+
+def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:
+    """The tree less each head's `options`, whose schema is the family's own."""
+    heads = entries(root).get("heads")
+    if not isinstance(heads, yaml.MappingNode):
+        return root
+    pruned = [(k, _less(v, "options") if isinstance(v, yaml.MappingNode) else v) for k, v in heads.value]
+    heads = yaml.MappingNode(heads.tag, pruned, heads.start_mark, heads.end_mark)
+    swapped = [(k, heads if k.value == "heads" else v) for k, v in root.value]
+    return yaml.MappingNode(root.tag, swapped, root.start_mark, root.end_mark)
+
+
+def _less(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
+    kept = [(k, v) for k, v in node.value if k.value != name]
+    return yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
+
+
+def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems: Problems) -> ManifestHead:
+    where = f"heads.{name}"
+    given: dict[str, Any] = {}
+    try:
+        schema = registry.options("heads", head.family)
+    except ConfigError:
+        families = registry.names("heads")
+        problems.add(node, f"{where}.family: unknown family '{head.family}'{nearest(head.family, families)}")
+    else:
+        given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
+    labels = head.labels
+    if isinstance(labels, str):
+        labels = _label_file(labels, node, where, problems)
+    size = spec if head.crops is None else head.crops.input
+    inputs = head.inputs
+    return ManifestHead(
+        name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells
+    )
+
+
+def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
+    path = _LABELS_FOLDER / f"{name}.txt" if name in LABEL_SETS else problems.path.parent / name
+    try:
+        if not manifest_checks.inside_folder(name):
+            raise FileNotFoundError(2, "it lies outside the model's folder")
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as exc:
+        found = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
+        expected = f"a list, a text file in the folder, or {' or '.join(LABEL_SETS)}"
+        problems.add(node, f"{where}.labels: '{name}': {found}; expected {expected}")
+        return ()

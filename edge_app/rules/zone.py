@@ -1,0 +1,103 @@
+"""zone: objects inside a polygon, each an event from entering to leaving, with how many are in there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_app.frame import Event, Frame, JsonValue
+from edge_app.geometry.polygons import inside, polygon_of
+from edge_app.options import Fraction, Point, Seconds
+from edge_app.rules import Moment, Overlay, RuleContext
+from edge_app.rules._ledger import Ledger
+from edge_app.rules._objects import Anchor, Object, ObjectFilter, Objects
+
+
+@dataclass(slots=True)
+class _Stay:
+    entered: Moment
+    last: Moment  # when the object was last seen inside
+    best: Object
+    seen: bool = True  # in this frame
+
+
+class Rule:
+    """`new` once an object has been inside for `dwell_s`, `end` when it was outside or unseen for `grace_s`.
+
+    polygon: corners in order, 0..1. anchor: the point of the box that has to be inside. A stay ends when the object was
+    last seen inside, not when the grace was over.
+    """
+
+    def __init__(
+        self,
+        context: RuleContext,
+        *,
+        head: str,
+        polygon: tuple[Point, ...],
+        labels: tuple[str, ...] = (),
+        anchor: Anchor = "bottom",
+        dwell_s: Seconds = 0.0,
+        grace_s: Seconds = 1.0,
+        update_every_s: Seconds = 5.0,
+        min_score: Fraction = 0.0,
+        ignore: tuple[tuple[Point, ...], ...] = (),
+    ) -> None:
+        self._objects = Objects(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=True)
+        self._polygon = polygon_of("polygon", polygon)
+        self._ledger = Ledger(context, update_every_s)
+        self._name = context.name
+        self._dwell_ns, self._grace_ns = round(dwell_s * 1e9), round(grace_s * 1e9)
+        self._stays: dict[int, _Stay] = {}
+
+    def step(self, frame: Frame) -> Iterator[Event]:
+        objects = self._objects(frame)
+        if objects is None:
+            return
+        now = Moment.of(frame)
+        self._note(objects, now)
+        yield from self._leave(now)
+        for track_id, stay in self._stays.items():
+            if not stay.seen:
+                continue
+            if track_id in self._ledger:
+                yield from self._ledger.update(track_id, now, self._value(stay, len(self._stays)))
+            elif stay.last.ns - stay.entered.ns >= self._dwell_ns:
+                yield self._ledger.begin(track_id, stay.entered, now, self._value(stay, len(self._stays)))
+
+    def finish(self, reason: str, at: Moment) -> list[Event]:
+        stays, self._stays = self._stays, {}
+        told = [(key, stay) for key, stay in stays.items() if key in self._ledger]
+        return [self._ledger.end(key, at, reason, self._value(stay, len(stays))) for key, stay in told]
+
+    def overlay(self) -> list[Overlay]:
+        points = tuple((float(x), float(y)) for x, y in self._polygon)
+        return [Overlay(points, f"{self._name}: {len(self._stays)}", closed=True, alert=len(self._ledger) > 0)]
+
+    def _note(self, objects: list[Object], now: Moment) -> None:
+        for stay in self._stays.values():
+            stay.seen = False
+        points = np.array([o.anchor for o in objects]).reshape(-1, 2)
+        for o, is_inside in zip(objects, inside(points, self._polygon).tolist()):
+            if not is_inside:
+                continue
+            stay = self._stays.setdefault(o.track_id, _Stay(now, now, o))
+            if now.ns < stay.last.ns:  # the clock went back: a stay is never shorter than nothing
+                stay.entered = now
+            stay.last, stay.seen = now, True
+            if o.score > stay.best.score:
+                stay.best = o
+
+    def _leave(self, now: Moment) -> Iterator[Event]:
+        """End the stays of those that are outside or unseen for too long."""
+        gone = [key for key, stay in self._stays.items() if not stay.seen and now.ns - stay.last.ns >= self._grace_ns]
+        for track_id in gone:
+            stay = self._stays.pop(track_id)
+            if track_id in self._ledger:
+                yield self._ledger.end(track_id, stay.last, "left", self._value(stay, len(self._stays)))
+
+    @staticmethod
+    def _value(stay: _Stay, occupancy: int) -> dict[str, JsonValue]:
+        dwell_s = max(0, stay.last.ns - stay.entered.ns) / 1e9
+        return {**stay.best.value(), "dwell_s": round(dwell_s, 3), "occupancy": occupancy}

@@ -1,0 +1,68 @@
+"""What a replay reads: every frame of a clip, in order, on the thread that asks."""
+
+import threading
+
+import pytest
+
+from edge_app import config
+from edge_app.capture.clips import ClipReader
+from edge_app.clock import ClipClock
+from edge_app.errors import ClipError, ConfigError, EndOfClip
+
+
+def reader(type_="synthetic", common=None, **options):
+    if type_ == "synthetic":
+        options = {"width": 64, "height": 48, "pace": "fast", **options}
+    source = config.SourceConfig(
+        config.SourceCommon(type_, name="door", **(common or {})), config.PluginConfig(type_, options)
+    )
+    return ClipReader(source, ClipClock())
+
+
+def test_every_frame_comes_in_order_and_then_the_end_for_ever():
+    threads = threading.active_count()
+    with reader(frames=5) as clip:
+        assert clip.state == "waiting"
+        frames = [clip.read(0) for _ in range(5)]
+        assert clip.state == "running"
+        for _ in range(2):
+            with pytest.raises(EndOfClip):
+                clip.read(0)
+        assert clip.state == "ended"
+        assert threading.active_count() == threads
+    assert [frame.sequence for frame in frames] == [0, 1, 2, 3, 4]
+    assert {frame.source for frame in frames} == {"door"}
+    stats = clip.stats()
+    assert (stats.state, stats.frames, stats.dropped) == ("closed", 5, 0)
+    assert stats.last_frame_ns == frames[-1].captured_ns
+
+
+def test_frames_are_turned_and_cropped():
+    with reader(common={"rotate": 90, "crop": (0.0, 0.0, 0.5, 1.0)}) as clip:
+        frame = clip.read(0)
+    assert (frame.width, frame.height) == (24, 64)
+
+
+def test_none_comes_while_nothing_is_due():
+    with reader(pace="realtime", fps=0.1) as clip:
+        assert clip.read(0) is not None
+        assert clip.read(0.01) is None
+        assert clip.stats().frames == 1
+
+
+def test_a_live_source_is_no_clip():
+    with pytest.raises(ConfigError, match=r"found a live source \(synthetic\); expected a recorded clip"):
+        reader(live=True).start()
+
+
+def test_a_file_that_cannot_be_used_fails_at_the_start(tmp_path):
+    with pytest.raises(ClipError, match="no such file"):
+        reader("video", path=tmp_path / "none.mp4").start()
+
+
+def test_a_clip_that_breaks_is_told(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with reader("video", path=tmp_path / "text.mp4") as clip:
+        with pytest.raises(ClipError):
+            clip.read(0)
+        assert clip.state == "ended"

@@ -1,0 +1,67 @@
+"""What people see: every result leaves its mark in the right place, and the frame itself stays as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_app.drawing.annotation import ClipWriter, annotate
+from edge_app.errors import SinkError
+from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation
+
+LABELS = {"objects": ["cat"], "area": ["x"], "kind": ["day", "night"]}
+
+
+def frame(**heads: object) -> Frame:
+    outputs = {name: HeadOutput(result) for name, result in heads.items()}
+    return Frame("t", 0, 0, 0, np.zeros((200, 300, 3), np.uint8), heads=outputs)
+
+
+def test_a_box_is_drawn_where_it_is():
+    boxes = np.array([[100, 80, 200, 150]], np.float32)
+    drawn = annotate(frame(objects=Detections(boxes, np.ones(1, np.float32), np.zeros(1, np.int32))), LABELS)
+    for x, y in ((100, 120), (200, 120), (150, 150)):
+        assert drawn[y, x].any()
+    assert not drawn[110:140, 110:190].any()
+
+
+def test_a_polygon_and_a_class_are_drawn():
+    triangle = np.array([[50, 150], [250, 150], [150, 190]], np.float32)
+    area = Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (triangle,))
+    kind = Classification(np.array([1, 0], np.int32), np.array([0.9, 0.1], np.float32))
+    drawn = annotate(frame(area=area, kind=kind), LABELS)
+    assert drawn[150, 150].any()
+    assert drawn[:20, :60].any()
+
+
+def test_the_frame_is_not_touched():
+    given = frame(
+        objects=Detections(np.array([[1, 1, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    )
+    annotate(given, LABELS)
+    assert not given.pixels.any()
+
+
+def test_a_label_at_the_edge_stays_inside():
+    boxes = np.array([[290, 0, 300, 5], [0, 195, 5, 200]], np.float32)
+    annotate(frame(objects=Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int32))), LABELS)
+
+
+def test_a_label_is_as_long_as_its_neighbours_leave_room_for():
+    def inked(*lefts: int) -> int:
+        """Columns of the strip above the boxes that a label covers."""
+        boxes = np.array([[x, 80, x + 20, 120] for x in lefts], np.float32)
+        n = len(lefts)
+        drawn = annotate(frame(objects=Detections(boxes, np.ones(n, np.float32), np.zeros(n, np.int32))), LABELS)
+        return int(drawn[72].any(axis=1).sum())
+
+    alone, apart, together = inked(20), inked(20, 160), inked(20, 60)
+    assert apart == 2 * alone  # name and score, twice
+    assert together < apart - 20  # the left one has lost its score
+
+
+def test_a_folder_that_is_not_there_is_told_before_the_first_frame(tmp_path: Path):
+    with pytest.raises(SinkError, match="does not exist"):
+        ClipWriter(tmp_path / "no" / "x.mp4", LABELS)

@@ -1,0 +1,116 @@
+"""boxes: fitting an image into an input and back; overlap and suppression as plain loops find them."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from edge_app.geometry.boxes import fit, iou, nms
+
+corner = st.integers(-20, 60)
+side = st.integers(0, 40)
+box = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+solid = box.filter(lambda b: b[2] > b[0] and b[3] > b[1])  # what has no area is no box: two of them overlap or not
+score = st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.9, 1.0])  # few: equal scores are the interesting case
+found = st.lists(st.tuples(solid, score, st.integers(0, 2)), max_size=40)
+
+
+def plain_iou(a, b):
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
+    return width * height / union if union else 0.0
+
+
+def plain_nms(boxes, scores, classes, threshold, limit):
+    kept = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):  # sorted keeps the order of equals
+        rivals = [k for k in kept if classes is None or classes[k] == classes[i]]
+        if len(kept) < limit and all(plain_iou(boxes[i], boxes[k]) <= threshold for k in rivals):
+            kept.append(i)
+    return kept
+
+
+def arrays(rows):
+    xyxy = np.array([b for b, _, _ in rows], np.float32).reshape(-1, 4)
+    return xyxy, np.array([s for _, s, _ in rows], np.float32), np.array([c for _, _, c in rows], np.int32)
+
+
+@given(st.lists(box, max_size=12), st.lists(box, max_size=12))
+def test_iou_of_every_pair_is_as_plain_loops_find_it(a, b):
+    got = iou(np.array(a, np.float32).reshape(-1, 4), np.array(b, np.float32).reshape(-1, 4))
+    assert got.shape == (len(a), len(b))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, np.reshape([plain_iou(x, y) for x in a for y in b], got.shape), atol=1e-6)
+
+
+@settings(max_examples=200)
+@given(found, st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans(), st.integers(1, 45))
+def test_nms_keeps_what_plain_loops_keep(rows, threshold, class_aware, limit):
+    """Thresholds that float32 holds exactly: an overlap that is just the threshold lives, in both."""
+    xyxy, scores, classes = arrays(rows)
+    kept = nms(xyxy, scores, classes if class_aware else None, threshold, limit)
+    expected = plain_nms(xyxy.tolist(), scores.tolist(), classes.tolist() if class_aware else None, threshold, limit)
+    assert kept.tolist() == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(65, 300), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
+def test_nms_of_many_boxes_keeps_what_plain_loops_keep(count, seed, threshold):
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(0, 100, (count, 2))
+    xyxy = np.concatenate([start, start + rng.uniform(1, 60, (count, 2))], 1).astype(np.float32)
+    scores, classes = rng.random(count).astype(np.float32), rng.integers(0, 2, count).astype(np.int32)
+    boxes = xyxy.tolist()
+    near = [abs(plain_iou(a, b) - threshold) < 1e-5 for i, a in enumerate(boxes) for b in boxes[:i]]
+    assume(not any(near))  # where rounding decides, float32 and Python's floats may differ
+    expected = plain_nms(boxes, scores.tolist(), classes.tolist(), threshold, 300)
+    assert nms(xyxy, scores, classes, threshold).tolist() == expected
+
+
+def test_nms_of_nothing_and_of_one():
+    assert nms(np.empty((0, 4), np.float32), np.empty(0, np.float32), None, 0.5).tolist() == []
+    assert nms(np.ones((1, 4), np.float32), np.ones(1, np.float32), None, 0.5).tolist() == [0]
+
+
+@given(st.tuples(st.integers(8, 4000), st.integers(8, 4000)), st.sampled_from([(320, 320), (416, 320), (64, 640)]))
+def test_letterbox_keeps_the_shape_and_fills_one_side(image, size):
+    transform = fit(image, size, "letterbox")
+    width, height = transform.fitted
+    assert width == size[0] or height == size[1]
+    assert width <= size[0]
+    assert height <= size[1]
+    assert transform.pad_x == (size[0] - width) // 2
+    assert transform.pad_y == (size[1] - height) // 2
+    scale = min(size[0] / image[0], size[1] / image[1])
+    assert abs(width - image[0] * scale) <= max(0.5, 1 - image[0] * scale)
+    assert abs(height - image[1] * scale) <= max(0.5, 1 - image[1] * scale)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@given(
+    image=st.tuples(st.integers(32, 4000), st.integers(32, 4000)),
+    share=st.tuples(*[st.floats(0, 1, width=32)] * 4).map(sorted),
+)
+def test_a_box_comes_back_where_it_was(resize, image, share):
+    """Within a thousandth of the image."""
+    transform = fit(image, (320, 256), resize)
+    xyxy = np.array([share[0], share[1], share[2], share[3]], np.float32) * np.array(image * 2, np.float32)
+    scale = np.array([transform.scale_x, transform.scale_y] * 2, np.float32)
+    pad = np.array([transform.pad_x, transform.pad_y] * 2, np.float32)
+    back = transform.to_image((xyxy * scale + pad)[None])
+    np.testing.assert_allclose(back, xyxy[None], atol=max(image) / 1000)
+
+
+def test_what_lies_outside_the_image_is_clipped():
+    transform = fit((640, 320), (320, 320), "letterbox")
+    got = transform.to_image(np.array([[-50, 10, 400, 250]], np.float32))
+    assert got.tolist() == [[0, 0, 640, 320]]
+    assert got.dtype == np.float32
+
+
+def test_points_of_any_shape_are_mapped():
+    transform = fit((640, 320), (320, 320), "letterbox")
+    points = np.full((2, 5, 2), 160, np.float32)
+    assert transform.points_to_image(points).tolist() == np.broadcast_to([320.0, 160.0], (2, 5, 2)).tolist()
+    assert points[0, 0, 0] == 160  # the argument is not written to

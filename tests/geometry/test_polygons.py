@@ -1,0 +1,69 @@
+"""What lies in a polygon, against a slow and obvious reference; which polygons and lines are refused."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from edge_app.errors import OptionError
+from edge_app.geometry.polygons import inside, line_of, polygon_of
+
+UNIT = st.floats(0, 1, allow_nan=False)
+
+
+def winds_round(point, polygon):
+    """Point in polygon by the sum of the angles that its corners are seen under."""
+    total = 0.0
+    for a, b in zip(polygon, np.roll(polygon, -1, axis=0)):
+        u, v = a - point, b - point
+        total += math.atan2(u[0] * v[1] - u[1] * v[0], u @ v)
+    return abs(total) > math.pi
+
+
+@st.composite
+def star_polygons(draw):
+    """Simple polygons: corners sorted by their angle about a middle."""
+    angles = sorted(draw(st.lists(st.floats(0, 6.28), min_size=3, max_size=9, unique=True)))
+    radii = draw(st.lists(st.floats(0.05, 0.5), min_size=len(angles), max_size=len(angles)))
+    corners = np.array([(0.5 + r * math.cos(a), 0.5 + r * math.sin(a)) for a, r in zip(angles, radii)])
+    gaps = np.diff([*angles, angles[0] + 2 * math.pi])
+    assume(gaps.min() > 0.05)
+    assume(gaps.max() < 3.0)
+    return corners
+
+
+@given(star_polygons(), st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=20))
+def test_inside_agrees_with_the_winding_angle(polygon, points):
+    points = np.array(points)
+    sides = np.roll(polygon, -1, axis=0) - polygon
+    away = [np.abs(sides[:, 0] * (p - polygon)[:, 1] - sides[:, 1] * (p - polygon)[:, 0]).min() > 1e-6 for p in points]
+    expected = [winds_round(p, polygon) for p in points]
+    found = inside(points, polygon).tolist()
+    assert [f for f, clear in zip(found, away) if clear] == [e for e, clear in zip(expected, away) if clear]
+
+
+@given(star_polygons())
+def test_polygons_with_corners_in_order_are_accepted(polygon):
+    assert polygon_of("polygon", [tuple(p) for p in polygon.tolist()]).shape == polygon.shape
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [(0.1, 0.1), (0.9, 0.9)],
+        [(0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)],  # a bow tie
+        [(0.1, 0.1), (0.5, 0.5), (0.9, 0.9)],  # no area
+        [(0.1, 0.1), (0.1, 0.1), (0.9, 0.9), (0.1, 0.9)],  # a side of no length
+        [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.0), (0.0, 1.0)],  # touches itself
+    ],
+)
+def test_polygons_that_enclose_nothing_sensible_are_refused(points):
+    with pytest.raises(OptionError, match="polygon"):
+        polygon_of("polygon", points)
+
+
+def test_a_line_of_length_0_is_refused():
+    with pytest.raises(OptionError, match=r"length 0 at \[0.5, 0.5\]"):
+        line_of("line", ((0.5, 0.5), (0.5, 0.5)))

@@ -1,0 +1,166 @@
+"""A head that looks at crops of what another one found: which crops, what it says of them, how it is published."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edge_app import config
+from edge_app.backends.onnx import Backend
+from edge_app.config import HeadCommon, HeadConfig
+from edge_app.errors import ConfigError, ModelError
+from edge_app.frame import Crops, Detections, Frame, Segmentation
+from edge_app.inference.crops import shifted
+from edge_app.inference.stage import Inference
+from edge_app.messages import SCHEMA_FILE, Encoder
+from edge_app.model import manifest
+from tests.conftest import PROJECT
+
+COLOURS = ("red", "green", "blue")
+HEAD = """\
+  colour:
+    family: classify
+    labels: [red, green, blue]
+    graph: {onnx: colour.onnx}
+    crops: {of: digits, limit: 3, input: {width: 16, height: 16, resize: stretch, std: [1, 1, 1]}}
+"""
+
+
+def write_colour_model(path):
+    """The mean of each channel: which colour a crop has most of."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, 16])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 3])
+    mean = helper.make_node("ReduceMean", ["image"], ["score"], axes=[2, 3], keepdims=0)
+    model = helper.make_model(
+        helper.make_graph([mean], "colour", [image], [score]), opset_imports=[helper.make_opsetid("", 13)]
+    )
+    model.ir_version = 8
+    onnx.save(model, str(path))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The shipped model with a second stage that tells the colour of each digit."""
+    folder = tmp_path / "model"
+    shutil.copytree(PROJECT / "models/digits", folder, ignore=shutil.ignore_patterns("sample*", "golden*"))
+    text = (folder / "model.yaml").read_text(encoding="utf-8")
+    text = text[: text.index("\nsha256:")] if "\nsha256:" in text else text
+    (folder / "model.yaml").write_text(text.rstrip() + "\n" + HEAD, encoding="utf-8")
+    write_colour_model(folder / "colour.onnx")
+    return folder
+
+
+def opened(folder, **common):
+    loaded = manifest.load(folder)
+    options = {"digits": {"score": 0.0, "nms_iou": 0.1}}
+    heads = {
+        name: HeadConfig(common.get(name, HeadCommon()), {**spec.options, **options.get(name, {})})
+        for name, spec in loaded.heads.items()
+    }
+    return Inference(loaded, Backend(), heads)
+
+
+def painted(t_s=0.0):
+    """Left third blue, middle green, right red (BGR)."""
+    pixels = np.zeros((240, 300, 3), np.uint8)
+    for third in range(3):
+        pixels[:, 100 * third : 100 * third + 100, third] = 200
+    return Frame("camera", 0, round(t_s * 1e9), 0, pixels)
+
+
+def test_each_of_the_surest_detections_gets_the_colour_of_its_place(folder):
+    with closing(opened(folder)) as inference:
+        heads = inference.infer(painted()).heads
+    found, crops = heads["digits"].result, heads["colour"].result
+    assert isinstance(crops, Crops)
+    assert crops.of == "digits"
+    surest = np.argsort(-found.score, kind="stable")[:3].tolist()
+    assert list(crops.row) == surest
+    for row, result in zip(crops.row, crops.results):
+        middle = (found.xyxy[row, 0] + found.xyxy[row, 2]) / 2
+        if found.xyxy[row, 2] - found.xyxy[row, 0] < 60:
+            assert COLOURS[result.class_id[0]] == ("blue", "green", "red")[min(int(middle // 100), 2)]
+
+
+def test_it_is_published_at_the_detection_and_as_the_schema_says(folder):
+    labels = {name: head.labels for name, head in manifest.load(folder).heads.items()}
+    with closing(opened(folder)) as inference:
+        frame = inference.infer(painted())
+    body = json.loads(Encoder("cam", "0", labels).result(0, frame, clock_synced=False).payload)
+    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    said = [found["heads"]["colour"] for found in body["heads"]["digits"]["detections"] if "heads" in found]
+    assert len(said) == 3
+    assert {entry["label"] for entry in said[0]["classification"]} <= set(COLOURS)
+    assert "colour" not in body["heads"]
+
+
+def test_it_runs_no_more_often_than_asked_for_and_not_on_results_that_are_carried_over(folder):
+    with closing(opened(folder, colour=HeadCommon(every_s=1.0))) as inference:
+        told = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+    assert told == [True, False, True, False]
+    with closing(opened(folder, digits=HeadCommon(every_s=1.0))) as inference:
+        told = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+    assert told == [True, False, True, False]
+
+
+def test_it_can_be_switched_off(folder):
+    with closing(opened(folder)) as inference:
+        inference.set_enabled("colour", False)
+        assert inference.enabled()["colour"] is False
+        assert "colour" not in inference.infer(painted()).heads
+
+
+def test_results_of_a_crop_are_moved_into_the_picture():
+    boxes = Detections(np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    np.testing.assert_array_equal(shifted(boxes, 10, 20).xyxy, [[11, 22, 13, 24]])
+    corners = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
+    regions = Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (corners,))
+    np.testing.assert_array_equal(shifted(regions, 10, 20).polygons[0], corners + np.float32([10, 20]))
+
+
+def test_ignored_detections_get_no_crops(folder):
+    left = HeadCommon(ignore=(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),))
+    with closing(opened(folder)) as inference:
+        everything = inference.infer(painted()).heads["digits"].result
+    with closing(opened(folder, digits=left)) as inference:
+        heads = inference.infer(painted()).heads
+    found = heads["digits"].result
+    center = (everything.xyxy[:, 0] + everything.xyxy[:, 2]) / 2
+    np.testing.assert_array_equal(found.xyxy, everything.xyxy[center >= 150])
+    assert 0 < len(found) < len(everything)
+    assert all(row < len(found) for row in heads["colour"].result.row)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("of: digits", "of: digit", "there is no first-stage head 'digit'; did you mean 'digits'"),
+        ("of: digits", "of: scene", "'scene' finds no boxes; expected a head that detects"),
+        ("    graph: {onnx: colour.onnx}\n", "", "takes crops; expected a graph of its own, and no inputs"),
+    ],
+)
+def test_a_second_stage_that_cannot_work_is_refused(folder, old, new, problem):
+    text = (folder / "model.yaml").read_text(encoding="utf-8")
+    (folder / "model.yaml").write_text(text.replace(HEAD, HEAD.replace(old, new)), encoding="utf-8")
+    with pytest.raises(ModelError, match=problem):
+        manifest.load(folder)
+
+
+def test_a_graph_of_another_size_is_refused(folder):
+    text = (folder / "model.yaml").read_text(encoding="utf-8")
+    (folder / "model.yaml").write_text(text.replace("width: 16", "width: 32"), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"colour.onnx takes 'image' float32\(1, 3, 16, 16\)"):
+        opened(folder)
+
+
+def test_the_first_stage_must_run(config_file, folder):
+    text = f"source: {{type: synthetic}}\nmodel: {{path: {folder}}}\nheads:\n  colour: {{}}\n"
+    with pytest.raises(ConfigError, match=r":4: heads.colour: takes crops of 'digits', which does not run"):
+        config.load(config_file(text))

@@ -1,0 +1,85 @@
+"""Frame pixels to tensor, against the obvious way to do it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_app.frame import Frame
+from edge_app.inference.preprocess import Preprocess
+from edge_app.model.schema import Input
+
+
+def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 4)
+
+
+def reference(image: np.ndarray, spec: Input) -> np.ndarray:
+    """Slow and obvious: pad, swap, subtract, divide, transpose."""
+    height, width = image.shape[:2]
+    canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
+    if spec.resize == "stretch":
+        canvas = cv2.resize(image, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    else:
+        scale = min(spec.width / width, spec.height / height)
+        w, h = max(1, round(width * scale)), max(1, round(height * scale))
+        x, y = (spec.width - w) // 2, (spec.height - h) // 2
+        canvas[y : y + h, x : x + w] = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+    if spec.color == "rgb":
+        canvas = canvas[:, :, ::-1]
+    tensor = canvas if spec.dtype == "uint8" else (canvas.astype(np.float64) - spec.mean) / spec.std
+    tensor = tensor[None] if spec.layout == "nhwc" else tensor.transpose(2, 0, 1)[None]
+    return tensor.astype(spec.dtype)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (33, 91), (64, 64), (5, 200)])
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_it_agrees_with_the_obvious_way(size, resize, dtype, layout, color):
+    mean, std = ((103.5, 116.3, 0.0), (57.4, 57.1, 255.0)) if dtype == "float32" else ((0.0,) * 3, (255.0,) * 3)
+    spec = Input(64, 56, color, layout, dtype, mean, std, resize)
+    preprocess = Preprocess(spec)
+    for seed in range(2):  # the second time reuses every buffer
+        image = picture(*size, seed)
+        tensor, _ = preprocess.prepare(Frame("t", 0, 0, 0, image))
+        assert (tensor.shape, tensor.dtype) == (spec.shape, np.dtype(dtype))
+        np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=2e-6)
+
+
+def test_another_frame_size_leaves_no_trace_of_the_last_one():
+    spec = Input(64, 64, dtype="uint8", layout="nhwc")
+    preprocess = Preprocess(spec)
+    preprocess.prepare(Frame("t", 0, 0, 0, picture(64, 64)))
+    wide = picture(64, 20)
+    tensor, transform = preprocess.prepare(Frame("t", 1, 0, 0, wide))
+    np.testing.assert_array_equal(tensor, reference(wide, spec))
+    assert (transform.pad_x, transform.pad_y) == (0, 22)
+
+
+def test_the_tensor_is_one_reused_buffer_and_the_frame_is_not_touched():
+    preprocess = Preprocess(Input(32, 32))
+    image = picture(64, 48)
+    kept = image.copy()
+    first, _ = preprocess.prepare(Frame("t", 0, 0, 0, image))
+    second, _ = preprocess.prepare(Frame("t", 1, 0, 0, image))
+    assert first is second
+    np.testing.assert_array_equal(image, kept)
+
+
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_nv12_agrees_with_converting_first(color):
+    """Scaling before converting rounds differently: within 3 grey levels on average, on a smooth picture."""
+    bgr = picture(128, 96)
+    i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    nv12 = np.concatenate((i420[:96].ravel(), i420[96:].reshape(2, -1).T.ravel())).reshape(144, 128)
+    spec = Input(64, 64, color, "nhwc", "uint8")
+    frame = Frame("t", 0, 0, 0, nv12, "nv12")
+    tensor, _ = Preprocess(spec).prepare(frame)
+    assert frame._image is None, "the full picture was converted"
+    difference = np.abs(tensor.astype(int) - reference(bgr, spec))
+    assert difference[:, 8:56].mean() < 3
+    assert (tensor[:, :8] == spec.pad).all()

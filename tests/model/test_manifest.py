@@ -1,0 +1,204 @@
+"""model.yaml: what is required, what is checked, and every message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_app.backends import Graph
+from edge_app.errors import ModelError
+from edge_app.model import manifest
+from edge_app.model.schema import Shape
+from tests.conftest import PROJECT
+
+INPUT = "format: 1\nname: m\ninput: {width: 64, height: 48}\n"
+HEAD = "family: classify, graph: {onnx: a.onnx}"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "model.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def problems_of(folder: Path) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        manifest.load(folder)
+    return [line.replace(f"{folder}/model.yaml:", "") for line in str(caught.value).splitlines()]
+
+
+def test_a_hand_written_file_needs_input_graph_family_and_labels_only(tmp_path: Path):
+    loaded = manifest.load(write(tmp_path, INPUT + "heads: {kind: {" + HEAD + ", labels: [cat, dog]}}"))
+    assert loaded.input.shape == (1, 3, 48, 64)
+    assert loaded.heads["kind"].labels == ("cat", "dog")
+    assert loaded.heads["kind"].input_size == (64, 48)
+    assert loaded.files() == ["a.onnx"]
+    assert loaded.targets() == {"onnx"}
+
+
+def test_a_target_may_have_the_backbone_in_fewer_graphs(tmp_path: Path):
+    graphs = "[{onnx: b0.onnx, rv1106: b.rknn, int8: b0.int8.onnx}, {onnx: b1.onnx}]"
+    head = "{family: classify, inputs: [c8], graph: {onnx: a.onnx, rv1106: a.rknn}, labels: [cat, dog]}"
+    text = INPUT + f"backbone: {{graphs: {graphs}, features: [c8]}}\nheads: {{a: {head}}}"
+    loaded = manifest.load(write(tmp_path, text))
+    assert loaded.targets() == {"onnx", "rv1106"}
+    assert [graph.path.name for graph in loaded.backbone_graphs("onnx")] == ["b0.onnx", "b1.onnx"]
+    assert [graph.path.name for graph in loaded.backbone_graphs("rv1106")] == ["b.rknn"]
+    assert loaded.of_target("rv1106") == ["b.rknn", "a.rknn"]
+    with pytest.raises(ModelError, match="none for 'rk3588'"):
+        loaded.backbone_graphs("rk3588")
+
+
+def test_the_shipped_model_lists_the_hash_of_every_file():
+    loaded = manifest.load(PROJECT / "models/digits")
+    assert set(loaded.files()) <= set(loaded.sha256)
+    for name in loaded.files():
+        assert Graph(loaded.folder / name, loaded.sha256[name]).read()
+
+
+SEGMENTS = "backbone: {graphs: [{onnx: b.onnx, rv1106: b.rknn}], features: [c8]}\n"
+SHAPED_HEAD = "heads: {a: {family: classify, inputs: [c8], graph: {onnx: a.onnx, rv1106: a.rknn}}}\n"
+WHOLE, PART = "{width: 64, height: 48, file: w.rknn}", "{width: 32, height: 48, file: p.rknn}"
+
+
+def shaped(backbone: str, heads: str = "", target: str = "rv1106") -> str:
+    return INPUT + SEGMENTS + SHAPED_HEAD + f"shapes: {{{target}: {{backbone: {backbone}, heads: {{{heads}}}}}}}\n"
+
+
+def test_the_shapes_of_parts_are_a_targets_own(tmp_path: Path):
+    loaded = manifest.load(write(tmp_path, shaped(f"[[{WHOLE}, {PART}], [{WHOLE}]]", f"a: [{WHOLE}, {PART}]")))
+    found = loaded.shapes["rv1106"]
+    assert found.backbone[0] == (Shape(64, 48, "w.rknn"), Shape(32, 48, "p.rknn"))
+    assert found.files() == ["w.rknn", "p.rknn", "w.rknn", "w.rknn", "p.rknn"]
+    assert loaded.files() == ["b.onnx", "b.rknn", "a.onnx", "a.rknn", "w.rknn", "p.rknn"]
+    assert loaded.of_target("rv1106") == ["b.rknn", "a.rknn"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (shaped("[]"), "6: shapes.rv1106.backbone: found none; expected the shapes of every segment"),
+        (shaped("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole picture, 64x48"),
+        (
+            shaped(f"[[{PART}, {WHOLE}]]"),
+            "6: shapes.rv1106.backbone[0]: begins with 32x48; expected the whole picture, 64x48",
+        ),
+        (
+            shaped(f"[[{WHOLE}, {PART}, {PART}]]"),
+            "6: shapes.rv1106.backbone[0][2]: found 32x48; expected a part of the whole picture, 64x48, each once",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", f"a: [{WHOLE}, {PART.replace('32', '80')}]"),
+            "6: shapes.rv1106.heads.a[1]: found 80x48; expected a part of the whole picture, 64x48, each once",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", f"b: [{WHOLE}]"),
+            "6: shapes.rv1106.heads: there is no head 'b'; expected one of: a",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]", target="rk3588"),
+            "6: shapes.rk3588: the backbone has no graph for rk3588; expected one in backbone.graphs",
+        ),
+        (
+            shaped("[[{width: 64, height: 48, file: ../w.rknn}]]"),
+            "1: found the file '../w.rknn'; expected a name inside the model's folder",
+        ),
+        (
+            shaped(f"[[{WHOLE}]]") + "sha256: {b.onnx: '0', b.rknn: '0', a.onnx: '0', a.rknn: '0'}",
+            "7: sha256: 'w.rknn' is not listed; expected every graph or none",
+        ),
+        (
+            shaped("[[{width: 64, height: 0, file: w.rknn}]]"),
+            "6: shapes.rv1106.backbone[0][0].height: found '0'; expected a whole number at least 1",
+        ),
+    ],
+)
+def test_a_mistake_in_shapes_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str):
+    assert problems_of(write(tmp_path, text)) == [expected]
+
+
+def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
+    (tmp_path / "names.txt").write_text("red\n\ngreen\n", encoding="utf-8")
+    text = INPUT + "heads:\n  a: {" + HEAD + ", labels: names.txt}\n  b: {" + HEAD + ", labels: coco80}"
+    loaded = manifest.load(write(tmp_path, text))
+    assert loaded.heads["a"].labels == ("red", "green")
+    assert len(loaded.heads["b"].labels) == 80
+    assert loaded.heads["b"].labels[0] == "person"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("format: 2\nname: m", "1: format: found 2; expected 1: this edge_app is of another age"),
+        (INPUT + "heads: {}", "4: heads: found none; expected at least one head"),
+        (
+            INPUT + "heads: {a: {family: yollo, graph: {onnx: a.onnx}}}",
+            "4: heads.a.family: unknown family 'yollo'; did you mean 'yolo'?",
+        ),
+        (
+            INPUT + "heads: {a: {" + HEAD + ", options: {top_kk: 3}}}",
+            "4: heads.a.options: unknown option 'top_kk'; did you mean 'top_k'?",
+        ),
+        (
+            INPUT + "heads: {a: {" + HEAD + ", inputs: [c8]}}",
+            "4: heads.a: there is no backbone; expected a graph, and no inputs",
+        ),
+        (
+            INPUT + "backbone: {graphs: [{onnx: b.onnx}], features: [c8]}\nheads: {a: {" + HEAD + "}}",
+            "5: heads.a.inputs: missing; expected some of the features c8",
+        ),
+        (
+            INPUT + "backbone: {graphs: [{onnx: b.onnx}], features: [c8]}\nheads: {a: {" + HEAD + ", inputs: [c9]}}",
+            "5: heads.a.inputs: the backbone has no feature 'c9'; expected one of: c8",
+        ),
+        (
+            INPUT + "backbone: {graphs: [{onnx: b.onnx}, {onnx: c.onnx, npu: c.rknn}], features: [c8]}\n"
+            "heads: {a: {" + HEAD + ", inputs: [c8]}}",
+            "4: backbone.graphs: 'npu' has no file in the first graph; expected one there",
+        ),
+        (
+            INPUT + "backbone: {graphs: [], features: [c8]}\nheads: {a: {" + HEAD + ", inputs: [c8]}}",
+            "4: backbone.graphs: found none; expected at least one graph",
+        ),
+        (
+            INPUT + "heads: {a: {family: classify, graph: {onnx: ../../etc/passwd}}}",
+            "1: found the file '../../etc/passwd'; expected a name inside the model's folder",
+        ),
+        (
+            INPUT + "heads: {a: {family: classify, graph: {onnx: /etc/passwd}}}",
+            "1: found the file '/etc/passwd'; expected a name inside the model's folder",
+        ),
+        (
+            INPUT + "heads: {a: {" + HEAD + "}}\nsha256: {b.onnx: '00'}",
+            "5: sha256: 'a.onnx' is not listed; expected every graph or none",
+        ),
+        (
+            INPUT.replace("64", "0") + "heads: {a: {" + HEAD + "}}",
+            "3: input.width: found '0'; expected a whole number at least 1",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str):
+    assert problems_of(write(tmp_path, text)) == [expected]
+
+
+def test_a_folder_without_a_manifest_says_so(tmp_path: Path):
+    (problem,) = problems_of(tmp_path)
+    assert problem.endswith("cannot be read: No such file or directory; expected a YAML file")
+
+
+def test_a_labels_file_outside_the_folder_is_refused(tmp_path: Path):
+    (problem,) = problems_of(write(tmp_path, INPUT + "heads: {a: {" + HEAD + ", labels: ../x.txt}}"))
+    assert "it lies outside the model's folder" in problem
+
+
+def test_a_changed_graph_is_refused(tmp_path: Path):
+    (tmp_path / "a.onnx").write_bytes(b"changed")
+    with pytest.raises(ModelError, match=r"a\.onnx: sha256 is .*; expected abc.* as model\.yaml says"):
+        Graph(tmp_path / "a.onnx", "abc").read()
+
+
+def test_a_target_without_a_file_is_told(tmp_path: Path):
+    loaded = manifest.load(write(tmp_path, INPUT + "heads: {a: {" + HEAD + "}}"))
+    with pytest.raises(ModelError, match="found graphs for onnx and none for 'rv1106'"):
+        loaded.graph({"onnx": "a.onnx"}, "rv1106")

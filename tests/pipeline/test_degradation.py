@@ -1,0 +1,109 @@
+"""Down step by step under strain, up again slowly, never to and fro."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_app.config.services import DegradeConfig
+from edge_app.pipeline.degradation import FULL, Ladder, rungs
+from edge_app.pipeline.sensors import BoardSensors, Reading
+
+SETTINGS = DegradeConfig(temperature_c=85, available_mb=12, latency_s=3, step_s=10, climb_s=60)
+COOL, HOT, WARM = Reading(60, 100), Reading(90, 100), Reading(82, 100)
+
+
+def test_the_way_down_drops_heads_by_priority_and_ends_in_a_heartbeat():
+    way = rungs({"digits": 5, "panel": 0, "scene": 0}, reuses=True)
+    assert [rung.name for rung in way] == [
+        "full",
+        "half rate",
+        "quarter rate",
+        "reuse more",
+        "without scene",
+        "without scene, panel",
+        "heartbeat only",
+    ]
+    assert [rung.every for rung in way] == [1, 2, 4, 4, 4, 4, 0]
+    assert [rung.ease_reuse for rung in way] == [False] * 3 + [True] * 4, "what was eased stays so further down"
+    assert way[-2].without == {"scene", "panel"}
+
+
+def test_where_nothing_is_reused_no_rung_reuses_more():
+    way = rungs({"digits": 5, "panel": 0}, reuses=False)
+    assert [rung.name for rung in way] == ["full", "half rate", "quarter rate", "without panel", "heartbeat only"]
+    assert not any(rung.ease_reuse for rung in way)
+
+
+def walk(ladder: Ladder, reading: Reading, seconds: range, latency_s: float | None = None) -> list[tuple[int, str]]:
+    """Every second one look; the steps that it took."""
+    return [(s, ladder.rung.name) for s in seconds if ladder.update(reading, latency_s, float(s))]
+
+
+def test_heat_leads_down_one_rung_at_a_time_and_coolness_up_again():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    assert walk(ladder, HOT, range(45)) == [(10, "half rate"), (20, "quarter rate"), (30, "heartbeat only")]
+    assert ladder.reason == "90 °C, limit 85"
+    assert walk(ladder, COOL, range(45, 240)) == [(105, "quarter rate"), (165, "half rate"), (225, "full")]
+    assert ladder.rung == FULL
+
+
+def test_between_the_limit_and_the_margin_nothing_moves():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    walk(ladder, HOT, range(12))
+    assert walk(ladder, WARM, range(12, 1000)) == []
+
+
+def test_a_short_peak_is_no_step():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    for start in range(0, 100, 10):
+        assert walk(ladder, HOT, range(start, start + 9)) == []
+        assert walk(ladder, COOL, range(start + 9, start + 10)) == []
+
+
+def test_memory_and_lateness_lead_down_too_and_say_so():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    walk(ladder, Reading(None, 8), range(11))
+    assert ladder.reason == "8 MB left, limit 12"
+    walk(ladder, Reading(None, 100), range(11, 22), latency_s=4.0)
+    assert ladder.reason == "results 4.0 s late, limit 3"
+    assert ladder.rung.name == "quarter rate"
+
+
+def test_climbing_too_early_makes_the_next_climb_wait_longer():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    steps = []
+    for second in range(3600):  # any rung but the first is cool enough: without damping it would climb every 70 s
+        reading = HOT if ladder.rung == FULL else COOL
+        steps += [second] if ladder.update(reading, None, float(second)) else []
+    assert len(steps) < 20
+
+
+def test_unknown_readings_never_lead_down():
+    ladder = Ladder(rungs({"a": 0}, reuses=False), SETTINGS)
+    assert walk(ladder, Reading(), range(1000)) == []
+
+
+def test_the_board_s_sensors(tmp_path: Path):
+    for path, text in {
+        "proc/meminfo": "MemTotal:  200000 kB\nMemAvailable:   50000 kB\n",
+        "proc/self/statm": "9000 2500 100\n",
+        "proc/self/cgroup": "0::/system.slice/edge.service\n",
+        "sys/fs/cgroup/system.slice/edge.service/memory.max": "100000000\n",
+        "sys/fs/cgroup/system.slice/edge.service/memory.current": "80000000\n",
+        "sys/fs/cgroup/system.slice/edge.service/memory.stat": "anon 5\ninactive_file 10000000\n",
+        "sys/class/thermal/thermal_zone0/temp": "61500\n",
+        "sys/class/thermal/thermal_zone1/temp": "58000\n",
+        "sys/class/thermal/thermal_zone2/temp": "-274000\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="ascii")
+    reading = BoardSensors(tmp_path).read()
+    assert reading.temperature_c == 61.5
+    assert reading.available_mb == 30.0
+    assert reading.allowed_mb == 100.0
+    assert reading.resident_mb == 2500 * 4096 / 1e6
+
+
+def test_a_machine_that_tells_nothing_is_unknown(tmp_path: Path):
+    assert BoardSensors(tmp_path).read() == Reading()
+    assert BoardSensors().read().resident_mb > 1

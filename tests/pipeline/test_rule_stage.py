@@ -1,0 +1,232 @@
+"""Rules in the pipeline: events are published, repeat byte for byte, and always end, whatever ends them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import jsonschema
+import numpy as np
+import pytest
+
+from edge_app import config, pipeline
+from edge_app.bench.crowd import Crowd
+from edge_app.drawing.annotation import annotate
+from edge_app.errors import ConfigError, EndOfClip
+from edge_app.frame import Frame, HeadOutput
+from edge_app.messages import SCHEMA_FILE
+from tests.conftest import PROJECT, resident_bytes
+from tests.pipeline.stages import Stages
+
+TEXT = """
+device: {id: cam, state_dir: state}
+source: {type: synthetic, width: 320, height: 240, frames: 40, pace: fast}
+model: {path: PROJECT/models/digits, backend: onnx}
+heads: {digits: {score: 0.0}}
+track: {head: digits, low: 0, high: 0, start: 0, mix_classes: true}
+rules:
+  - {name: all, type: count, head: digits, stable_s: 0}
+publish: {results: none, status_every_s: 0}
+sinks: [{type: jsonl, path: results.jsonl}]
+"""
+CROWD = """
+source: {type: synthetic}
+model: {path: PROJECT/models/digits}
+heads: {digits: {}, scene: {}}
+track: {head: digits}
+rules:
+  - {name: zone, type: zone, head: digits, polygon: [[0.2, 0.2], [0.8, 0.2], [0.8, 1], [0.2, 1]], update_every_s: 1}
+  - {name: line, type: line, head: digits, line: [[0.5, 0], [0.5, 1]]}
+  - {name: count, type: count, head: digits, at_least: 3}
+  - {name: parked, type: stationary, head: digits, after_s: 1, overlap: 0.4}
+"""
+FILM = Crowd(people=5, width=640, height=480, seconds=20).film(1)
+PIXELS = np.zeros((480, 640, 3), np.uint8)
+
+
+def crowd_frame(seen, sequence=0, offset_ns=0):
+    frame = Frame("camera", sequence, seen.captured_ns + offset_ns, seen.captured_ns, PIXELS)
+    frame.heads = {"digits": HeadOutput(seen.found)}
+    return frame
+
+
+def run_out(running):
+    frames = []
+    try:
+        while True:
+            frame = running.step()
+            if frame is not None:
+                frames.append(frame)
+    except EndOfClip:
+        return frames
+
+
+def events_of(path):
+    return [message for message in map(json.loads, path.read_text().splitlines()) if message["kind"] == "event"]
+
+
+def lives(events):
+    """Event ids with the types that were told of them."""
+    told: dict[str, list[str]] = {}
+    for event in events:
+        told.setdefault(event.event_id, []).append(event.type)
+    return told
+
+
+def test_two_runs_over_the_same_frames_give_the_same_events(config_file):
+    loaded = config.load(config_file(CROWD))
+    runs = []
+    for _ in range(2):
+        rules = Stages(loaded)
+        events = [event for seen in FILM for event in rules.run(crowd_frame(seen)).events]
+        runs.append(events + rules.finish("shutdown"))
+    assert runs[0] == runs[1]
+    assert {event.rule_type for event in runs[0]} == {"zone", "line", "count", "stationary"}
+    assert all(told[0] == "new" and told.count("end") == 1 == told.count("new") for told in lives(runs[0]).values())
+
+
+def test_detections_get_their_tracks_and_events_name_them(config_file):
+    rules = Stages(config.load(config_file(CROWD)))
+    frames = [rules.run(crowd_frame(seen)) for seen in FILM[:50]]
+    known = {i for frame in frames for i in frame.outputs["digits"].result.track_id.tolist()}
+    named = {event.value["track_id"] for frame in frames for event in frame.events if event.rule == "zone"}
+    assert named
+    assert named <= known - {0}
+
+
+def test_a_rule_that_is_switched_off_ends_its_events_and_is_silent(config_file):
+    rules = Stages(config.load(config_file(CROWD)))
+    for seen in FILM[:100]:
+        rules.run(crowd_frame(seen))
+    ends = rules.rules.set_enabled("zone", False)
+    assert {(event.type, event.value["reason"]) for event in ends} == {("end", "disabled")}
+    later = [event.rule for seen in FILM[100:] for event in rules.run(crowd_frame(seen)).events]
+    assert "zone" not in later
+    assert "line" in later
+
+
+def test_a_new_configuration_ends_only_what_changed(config_file):
+    old = config.load(config_file(CROWD))
+    rules = Stages(old)
+    told = [event for seen in FILM[:100] for event in rules.run(crowd_frame(seen)).events]
+    new = old.replaced(rules=tuple(rule for rule in old.rules if rule.name != "zone"))
+    ends = rules.apply(new)
+    assert {event.rule for event in ends} == {"zone"}
+    assert {event.value["reason"] for event in ends} == {"reconfigured"}
+    rest = [event for seen in FILM[100:] for event in rules.run(crowd_frame(seen)).events] + rules.finish("shutdown")
+    assert all(life.count("end") == 1 for life in lives(told + ends + rest).values())
+
+
+def test_a_configuration_that_does_not_fit_changes_nothing(config_file):
+    old = config.load(config_file(CROWD))
+    rules = Stages(old)
+    wrong = replace(old.rules[0], options={**old.rules[0].options, "head": "dogs"})
+    with pytest.raises(ConfigError):
+        rules.apply(old.replaced(rules=(wrong,)))
+    assert list(rules.rules.enabled()) == ["zone", "line", "count", "parked"]
+
+
+def test_events_are_published_as_the_schema_says_and_end_with_the_clip(config_file):
+    loaded = config.load(config_file(TEXT))
+    with pipeline.build(loaded, replay=True) as running:
+        run_out(running)
+    events = events_of(loaded.path.parent / "results.jsonl")
+    schema = json.loads(SCHEMA_FILE.read_text())
+    for event in events:
+        jsonschema.validate(event, schema)
+    assert events[0]["type"] == "new"
+    assert events[-1]["type"] == "end"
+    assert events[-1]["value"]["reason"] == "end_of_clip"
+    assert events[-1]["rule"] == "all"
+
+
+def test_closing_before_the_end_is_a_shutdown(config_file):
+    loaded = config.load(config_file(TEXT))
+    with pipeline.build(loaded, replay=True) as running:
+        for _ in range(10):
+            running.step()
+        assert running.health().rules == {"all": True}
+    last = events_of(loaded.path.parent / "results.jsonl")[-1]
+    assert (last["type"], last["value"]["reason"]) == ("end", "shutdown")
+
+
+def test_the_pipeline_switches_rules_by_name(config_file):
+    loaded = config.load(config_file(TEXT))
+    with pipeline.build(loaded, replay=True) as running:
+        for _ in range(10):
+            running.step()
+        running.set_enabled("all", False)
+        assert running.health().rules == {"all": False}
+        run_out(running)
+    assert events_of(loaded.path.parent / "results.jsonl")[-1]["value"]["reason"] == "disabled"
+
+
+def test_zones_lines_and_counters_are_drawn(config_file):
+    loaded = config.load(config_file(CROWD))
+    rules = Stages(loaded)
+    labels = {name: head.labels for name, head in loaded.manifest.heads.items()}
+    for seen in FILM[:100]:
+        frame = rules.run(crowd_frame(seen))
+    plain, drawn = annotate(frame, labels), annotate(frame, labels, rules.overlay())
+    changed = (plain != drawn).any(axis=2)
+    assert changed[240, 318:323].any()  # the line, half way down
+    assert changed[96, 130:500].mean() > 0.5  # the zone's upper side
+    assert any(shape.text.startswith("line: in ") for shape in rules.overlay())
+
+
+def test_untracked_boxes_have_no_track_id_in_what_is_published(config_file):
+    loaded = config.load(config_file(TEXT.replace("results: none", "results: all")))
+    with pipeline.build(loaded, replay=True) as running:
+        run_out(running)
+    path = loaded.path.parent / "results.jsonl"
+    results = [message for message in map(json.loads, path.read_text().splitlines()) if message["kind"] == "result"]
+    first, last = results[0]["heads"]["digits"]["detections"], results[-1]["heads"]["digits"]["detections"]
+    assert all("track_id" not in found for found in first)
+    assert any(found.get("track_id", 0) >= 1 for found in last)
+
+
+def test_memory_does_not_grow_with_uptime(config_file):
+    """All rules at once: from frame 1,000 to 10,000 within 1 MB."""
+    text = CROWD + "  - {name: meter, type: reading, heads: [digits]}\n  - {name: camera, type: scene, head: scene}\n"
+    rules = Stages(config.load(config_file(text)))
+    film = Crowd(people=3, width=640, height=480, seconds=20).film(2)
+    length_ns = len(film) * 40_000_000
+    for k in range(10_000):
+        round_, at = divmod(k, len(film))
+        rules.run(crowd_frame(film[at], k, round_ * length_ns))
+        if k == 1_000:
+            before = resident_bytes()
+    assert resident_bytes() - before < 1_000_000
+
+
+def test_the_default_configuration_reads_the_meter_and_watches_the_camera():
+    loaded = config.load(PROJECT / "config.yaml")
+    assert [(rule.name, rule.type) for rule in loaded.rules] == [("meter", "reading"), ("camera", "scene")]
+
+
+def test_a_lost_camera_ends_what_was_going_on_and_what_is_there_afterwards_is_new(config_file):
+    camera = "synthetic, width: 320, height: 240, live: true, fps: 50, fail_at: 20"
+    text = TEXT.replace("synthetic, width: 320, height: 240, frames: 40, pace: fast", camera)
+    loaded = config.load(config_file(text))
+    path = loaded.path.parent / "results.jsonl"
+    deadline_s = time.monotonic() + 60
+    with pipeline.build(loaded) as running:
+        lost = False
+        while not lost or len(running_events(path)) < 3:
+            assert time.monotonic() < deadline_s
+            running.step(timeout_s=0.05)
+            lost = lost or any(event["value"].get("reason") == "source_lost" for event in running_events(path))
+    told = [(event["type"], event["value"].get("reason")) for event in events_of(path) if event["type"] != "update"]
+    first = told.index(("end", "source_lost"))
+    assert told[first - 1] == ("new", None)
+    assert told[first + 1] == ("new", None)
+    assert told[-1][0] == "end"
+
+
+def running_events(path):
+    """What has been published so far; the last line may be half written."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [message for message in map(json.loads, lines) if message["kind"] == "event"]

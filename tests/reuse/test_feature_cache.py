@@ -1,0 +1,293 @@
+"""Partial computation equals full computation: for any boxes, every step, every model."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_app.reuse.costs import Cost, Costs
+from edge_app.reuse.feature_cache import EXACT, FAR, NEAR, Propagation
+from edge_app.reuse.segments import Segment
+from tests.reuse import models
+
+NAMES = ("digits", "fastestdet", "nanodet")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Compiled models, each made once."""
+    made = {}
+
+    def get(name, *arguments):
+        if (name, arguments) not in made:
+            made[name, arguments] = models.compiled(name, tmp_path_factory.mktemp("models"), *arguments)
+        return made[name, arguments]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def pairs(folders):
+    """For a model: one set of features that is updated, one that is always filled."""
+    with ExitStack() as stack:
+        made = {}
+
+        def get(name):
+            if name not in made:
+                made[name] = [models.features(folders(name), stack) for _ in range(2)]
+            return made[name]
+
+        yield get
+
+
+def by_area(features):
+    """Costs by which a rectangle pays whenever it is smaller than the whole."""
+    features.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in features.costs.units})
+
+
+def outputs(features, heads):
+    return {name: {key: np.array(value) for key, value in features.outputs_of(name).items()} for name in heads}
+
+
+def assert_equal(found, expected):
+    for head, named in expected.items():
+        for name, values in named.items():
+            error = np.abs(found[head][name] - values) / np.maximum(1, np.abs(values))
+            assert error.max() <= 1e-4, f"{head}/{name}: off by {error.max():.2g}"
+
+
+BOXES = st.lists(
+    st.tuples(st.integers(0, 21), st.integers(0, 21), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(masks=st.lists(BOXES, min_size=1, max_size=2), seed=st.integers(0, 1000))
+def test_an_update_in_boxes_equals_a_full_run(name, masks, seed, pairs):
+    (manifest, part), (_, full) = pairs(name)
+    by_area(part)
+    size = (manifest.input.width, manifest.input.height)
+    image = models.picture(seed, size)
+    part.fill(image[None])
+    outputs(part, manifest.heads)
+    for turn, mask in enumerate(masks):
+        other = models.picture(seed + 1 + turn, size)
+        image, boxes = image.copy(), []
+        for x, y, width, height in mask:
+            x1, y1 = min(x * 16, size[0] - 16), min(y * 16, size[1] - 16)
+            x2, y2 = min(x1 + width * 16, size[0]), min(y1 + height * 16, size[1])
+            image[y1:y2, x1:x2] = other[y1:y2, x1:x2]
+            boxes.append((x1, y1, x2, y2))
+        part.update(image[None], boxes)
+        full.fill(image[None])
+        assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
+def test_maps_may_be_named_by_paths(tmp_path):
+    folder = models.as_exported_elsewhere(models.compiled("digits", tmp_path))
+    with ExitStack() as stack:
+        (manifest, part), (_, full) = (models.features(folder, stack) for _ in range(2))
+        by_area(part)
+        image = models.picture(1, (manifest.input.width, manifest.input.height))
+        part.fill(image[None])
+        outputs(part, manifest.heads)
+        image = image.copy()
+        image[64:96, 160:224] = 255
+        part.update(image[None], [(160, 64, 224, 96)])
+        full.fill(image[None])
+        assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_step_computes_any_rectangle_as_it_computes_the_whole(name, folders):
+    with ExitStack() as stack:
+        manifest, features = models.features(folders(name), stack)
+        size = (manifest.input.width, manifest.input.height)
+        features.fill(models.picture(3, size)[None])
+        outputs(features, manifest.heads)
+        rng = np.random.default_rng(4)
+        tried = 0
+        for unit in features.units:
+            if not unit.free:
+                continue
+            whole = unit.run_all(features.maps(unit))
+            for _ in range(12):
+                box = rectangle(unit, rng)
+                for output, (rows, columns), values in unit.run(features.maps(unit), box):
+                    expected = whole[output]
+                    if output in unit.rows:
+                        high, wide = unit.cells(output, unit.whole)
+                        expected = expected.reshape(high.stop, wide.stop, -1)[rows, columns]
+                    else:
+                        expected = expected[0][:, rows, columns]
+                    assert values.shape == expected.shape
+                    error = np.abs(values - expected) / np.maximum(1, np.abs(expected))
+                    assert error.max() <= 1e-4
+                    tried += 1
+        assert tried >= 24
+
+
+def rectangle(unit: Segment, rng):
+    """Any aligned box of at least a cell."""
+    columns, rows = unit.whole[2] // unit.align, unit.whole[3] // unit.align
+    x1, y1 = rng.integers(0, columns), rng.integers(0, rows)
+    x2, y2 = rng.integers(x1 + 1, columns + 1), rng.integers(y1 + 1, rows + 1)
+    return tuple(int(value) * unit.align for value in (x1, y1, x2, y2))
+
+
+def test_without_the_halo_a_rectangle_is_wrong(folders):
+    """What the other tests would see, were a halo too narrow."""
+    with ExitStack() as stack:
+        manifest, features = models.features(folders("digits"), stack)
+        size = (manifest.input.width, manifest.input.height)
+        features.fill(models.picture(3, size)[None])
+        unit = features.units[1]
+        whole = unit.run_all(features.maps(unit))
+        unit.limit(0.0)
+        for output, (rows, columns), values in unit.run(features.maps(unit), (64, 64, 128, 128)):
+            assert np.abs(values - whole[output][0][:, rows, columns]).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["digits", *(pytest.param(n, marks=pytest.mark.system) for n in NAMES[1:])])
+def test_int8_is_exact_bit_by_bit(name, folders, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    import cv2
+
+    for i in range(4):
+        cv2.imwrite(str(pictures / f"{i}.png"), models.picture(i, (352, 352)))
+    folder = models.as_int8(models.compiled(name, tmp_path, "--calibrate", str(pictures)))
+    with ExitStack() as stack:
+        manifest, part = models.features(folder, stack)
+        _, full = models.features(folder, stack)
+        by_area(part)
+        size = (manifest.input.width, manifest.input.height)
+        image = models.picture(1, size)
+        part.fill(image[None])
+        outputs(part, manifest.heads)
+        rng = np.random.default_rng(2)
+        for turn in range(8):
+            x, y = int(rng.integers(0, size[0] // 16 - 2)) * 16, int(rng.integers(0, size[1] // 16 - 2)) * 16
+            image = image.copy()
+            image[y : y + 32, x : x + 32] = models.picture(turn, size)[y : y + 32, x : x + 32]
+            part.update(image[None], [(x, y, x + 32, y + 32)])
+            full.fill(image[None])
+            found, expected = outputs(part, manifest.heads), outputs(full, manifest.heads)
+            for head, named in expected.items():
+                for output, values in named.items():
+                    assert np.array_equal(found[head][output], values), f"{head}/{output}"
+
+
+def test_a_change_that_is_followed_less_far_costs_less_and_comes_close(pairs):
+    (manifest, part), (_, full) = pairs("digits")
+    by_area(part)
+    size = (manifest.input.width, manifest.input.height)
+    image, other = models.picture(1, size), models.picture(2, size)
+    changed = image.copy()
+    changed[96:160, 96:160] = other[96:160, 96:160]
+    spent, errors = [], []
+    full.fill(changed[None])
+    expected = outputs(full, manifest.heads)["digits"]["scores"]
+    for following in (EXACT, Propagation(0.4, 0.0)):
+        part.follow(following)
+        part.fill(image[None])
+        before = outputs(part, manifest.heads)["digits"]["scores"]
+        part.update(changed[None], [(96, 96, 160, 160)])
+        errors.append(np.abs(outputs(part, manifest.heads)["digits"]["scores"] - expected).max())
+        spent.append(part.spent_ms)
+    part.follow(EXACT)
+    assert spent[1] < spent[0]
+    assert errors[0] <= 1e-4
+    assert errors[1] < 0.5 * np.abs(before - expected).max()
+
+
+def test_tiles_renewed_one_by_one_equal_a_full_run(pairs):
+    (manifest, part), (_, full) = pairs("digits")
+    by_area(part)
+    size = (manifest.input.width, manifest.input.height)
+    image = models.picture(1, size)
+    part.fill(models.picture(2, size)[None])
+    outputs(part, manifest.heads)
+    for y in range(0, size[1], 64):
+        part.renew(image[None], (0, y, size[0], y + 64))
+    part.deepen()
+    full.fill(image[None])
+    assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
+def test_a_head_that_was_left_out_catches_up_with_all_that_changed(pairs):
+    (manifest, part), (_, full) = pairs("digits")
+    by_area(part)
+    size = (manifest.input.width, manifest.input.height)
+    image, other = models.picture(1, size), models.picture(2, size)
+    part.fill(image[None])
+    outputs(part, manifest.heads)
+    for x in (0, 64, 128, 192, 256):
+        image = image.copy()
+        image[:48, x : x + 48] = other[:48, x : x + 48]
+        part.update(image[None], [(x, 0, x + 48, 48)])
+        part.outputs_of("digits")
+    assert part.pending("panel")
+    assert not part.pending("digits")
+    full.fill(image[None])
+    assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
+def test_units_are_told_apart_by_what_the_manifest_says(pairs):
+    (_, part), _ = pairs("digits")
+    free = {unit.name: unit.free for unit in part.units}
+    assert free["head digits"]
+    assert not free["head scene"]  # it pools over the whole picture
+
+
+def test_costs_are_followed_by_the_plan(pairs):
+    (manifest, part), _ = pairs("digits")
+    by_area(part)
+    size = (manifest.input.width, manifest.input.height)
+    part.fill(models.picture(1, size)[None])
+    small, large = part.predict_ms([(0, 0, 16, 16)]), part.predict_ms([(0, 0, 160, 160)])
+    whole = part.predict_ms([(0, 0, *size)])
+    assert 0 < small < large <= whole <= part.costs.apart
+    part.costs = replace(part.costs, units={name: Cost(1.0, 0.0) for name in part.costs.units})
+    assert part.predict_ms([(0, 0, 16, 16), (304, 304, 320, 320)]) == pytest.approx(len(part.units))
+
+
+def test_a_head_whose_outputs_come_out_as_they_were_need_not_be_decoded(pairs):
+    (manifest, part), _ = pairs("digits")
+    by_area(part)
+    part.follow(Propagation(0.4, 1.0))
+    size = (manifest.input.width, manifest.input.height)
+    image = models.picture(1, size)
+    part.fill(image[None])
+    outputs(part, manifest.heads)
+    part.update(image[None], [(96, 96, 128, 128)])  # called changed, though it is not
+    assert not part.pending("digits")
+    other = image.copy()
+    other[0:16, 0:16] = 255 - other[0:16, 0:16]
+    part.update(other[None], [(0, 0, 16, 16)])
+    assert part.changed_outputs_of("digits") is not None
+    part.follow(Propagation(0.4, 0.0))
+    part.update(image[None], [(0, 0, 16, 16)])
+    part.follow(Propagation(0.4, 1e6))  # whatever it says now is as good as before
+    assert part.pending("digits")
+    assert part.changed_outputs_of("digits") is None
+    part.follow(EXACT)
+
+
+def test_where_nothing_was_tuned_changes_are_followed_far_on_cheap_frames_and_near_on_dear_ones(folders):
+    with ExitStack() as stack:
+        _, features = models.features(folders("digits"), stack, NEAR)
+        found = []
+        for share in (0.6, 0.4, 0.3, 0.4, 0.6):
+            features.afford(share)
+            found.append(features.following)
+        assert found == [NEAR, NEAR, FAR, FAR, NEAR]
+        features.follow(EXACT)
+        features.afford(0.1)
+        assert features.exact

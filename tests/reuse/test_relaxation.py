@@ -1,0 +1,129 @@
+"""Under strain results stand for longer, more counts as no change, key frames are fewer; and all of it goes back."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from edge_app.config.reuse import ReuseConfig
+from edge_app.frame import Classification
+from edge_app.reuse.crop_cache import KeptCrops
+from edge_app.reuse.relaxation import AGE, eased
+from tests.reuse import models
+from tests.reuse.test_planner import CHEAP, DEAR, SIZE, answers, moving, opened, still
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return models.compiled("digits", tmp_path_factory.mktemp("models"))
+
+
+def since(inference, before):
+    """The answers behind earlier ones."""
+    return {name: count - before[name] for name, count in answers(inference).items()}
+
+
+def test_a_still_scene_stands_for_longer_and_no_longer_once_it_is_over(folder):
+    frames = list(models.frames(still(120)))
+    with closing(opened(folder, mode="gate", max_age_s=1.0)) as inference:
+        inference.ease(True)
+        found = [inference.infer(frame).heads for frame in frames[:100]]
+        during = answers(inference)
+        assert inference.reuse_stats()["eased"]
+        inference.ease(False)
+        after = [inference.infer(frame).heads for frame in frames[100:]]
+        behind = since(inference, during)
+        assert not inference.reuse_stats()["eased"]
+    ages = [output.age_ns / 1e9 for frame in found for output in frame.values()]
+    assert 1.0 < max(ages) <= AGE * 1.0
+    assert during["dense"] == 3  # the first, and one behind each 4 s
+    assert behind["dense"] == 2
+    assert max(output.age_ns for frame in after for output in frame.values()) <= 1e9
+
+
+@pytest.mark.parametrize("mode", ["gate", "auto"])
+def test_where_all_moves_key_frames_become_fewer_and_then_as_many_as_before(folder, mode):
+    frames = list(models.frames(moving(90)))
+    with closing(opened(folder, costs=DEAR, mode=mode)) as inference:  # parts do not pay: all of it, or nothing
+        for frame in frames[:30]:
+            inference.infer(frame)
+        before = answers(inference)
+        inference.ease(True)
+        carried = [inference.infer(frame).heads for frame in frames[30:60]]
+        during = since(inference, before)
+        inference.ease(False)
+        for frame in frames[60:]:
+            inference.infer(frame)
+        assert since(inference, before)["carried"] == during["carried"]
+    assert before["carried"] == 0
+    assert during["dense"] == pytest.approx(10, abs=2)
+    assert during["carried"] == 30 - during["dense"]
+    held = [frame for frame in carried if frame["digits"].reused == "held"]
+    assert len(held) == during["carried"], "they say so: the tracker moves them, rules do not count them as seen"
+
+
+def test_while_it_does_not_even_look_key_frames_become_fewer_too(folder):
+    frames = list(models.frames(still(60, sigma=60.0)))  # everything changes all the time, so it stops looking
+    with closing(opened(folder, costs=DEAR)) as inference:
+        for frame in frames[:40]:
+            inference.infer(frame)
+        before = answers(inference)
+        inference.ease(True)
+        for frame in frames[40:]:
+            inference.infer(frame)
+        during = since(inference, before)
+    assert before["dense"] == 40
+    assert during["dense"] == pytest.approx(20 / 3, abs=2)
+
+
+def test_a_budget_that_was_configured_is_cut_too():
+    assert eased(ReuseConfig(budget_ms=3.0), 10.0).budget_ms == pytest.approx(1.0)
+    assert eased(ReuseConfig(), 12.0).budget_ms == pytest.approx(4.0)
+    assert eased(ReuseConfig(budget_ms=60.0), 12.0).budget_ms == pytest.approx(4.0)
+
+
+def faint(inference, images, count=10):
+    """How many of the last frames were answered by what stood already."""
+    frames = list(models.frames(images))
+    for frame in frames[:-count]:
+        inference.infer(frame)
+    before = answers(inference)
+    for frame in frames[-count:]:
+        inference.infer(frame)
+    return since(inference, before)["gate"]
+
+
+@pytest.mark.parametrize(("wanted", "gated"), [(False, 0), (True, 10)])
+def test_a_fainter_change_counts_as_none(folder, wanted, gated):
+    scene = models.picture(5, SIZE)
+    brighter = scene.copy()
+    brighter[96:160, 96:160] = np.clip(brighter[96:160, 96:160].astype(int) + 14, 0, 255)
+    images = [*still(10, scene=scene, sigma=0), *(image for _ in range(5) for image in (brighter, scene))]
+    with closing(opened(folder, costs=CHEAP, mode="gate", max_age_s=60)) as inference:
+        inference.ease(wanted)
+        assert faint(inference, images) == gated
+
+
+def test_exact_reuse_stays_exact(folder):
+    images = [models.picture(5, SIZE) for _ in range(15)]
+    for i, image in enumerate(images):
+        image[100, 100 + i] ^= 1  # one grey level of one pixel, never the same
+    with closing(opened(folder, mode="gate", tolerance=0)) as inference:
+        inference.ease(True)
+        assert faint(inference, images) == 0
+
+
+def test_what_was_said_of_an_object_stands_for_longer():
+    crops = KeptCrops(max_age_ns=1000)
+    box = np.array([100, 100, 160, 180], np.float32)
+    look = models.picture(1, (64, 64))
+    crops.add(box, look, Classification(np.array([1], np.int32), np.array([0.9], np.float32)), 0)
+    crops.end_frame()
+    assert crops.find(box, look, 1500) is None
+    crops.ease(True)
+    assert crops.find(box, look, 1500) is not None
+    crops.end_frame()
+    crops.ease(False)
+    assert crops.find(box, look, 1500) is None

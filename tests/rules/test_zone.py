@@ -1,0 +1,128 @@
+"""zone: who is inside, since when, and with how many others."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_app.errors import OptionError
+from edge_app.rules.zone import Rule
+
+from .frames import SECOND, check_lives, context, finish, frame, objects, run
+
+SQUARE = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))
+
+
+def zone(**options):
+    return Rule(context("zone"), head="objects", polygon=SQUARE, **options)
+
+
+def walk(track, t_s, x, y=0.5):
+    return frame(t_s, objects=objects((track, x, y)))
+
+
+def test_an_object_that_walks_through_is_one_event_from_entering_to_leaving():
+    rule = zone()
+    events = run(rule, [walk(7, k / 10, k / 100) for k in range(100)])
+    new, end = events[0], events[-1]
+    assert (new.type, end.type, end.value["reason"]) == ("new", "end", "left")
+    assert new.value["track_id"] == 7
+    assert new.value["occupancy"] == 1
+    assert 4.0 <= new.start_ns / SECOND <= 4.2
+    assert 5.8 <= end.end_ns / SECOND <= 6.0
+    assert end.value["dwell_s"] == pytest.approx((end.end_ns - new.start_ns) / SECOND, abs=1e-3)
+    check_lives(events)
+
+
+def test_standing_for_less_than_the_threshold_is_no_event():
+    rule = zone(dwell_s=3.0)
+    assert run(rule, [walk(7, k / 10, k / 100) for k in range(100)]) == []
+    assert finish(rule) == []
+
+
+def test_dwell_is_told_when_the_threshold_is_reached_and_counts_from_entering():
+    rule = zone(dwell_s=3.0)
+    events = run(rule, [walk(7, k / 10, 0.5) for k in range(40)])
+    assert [e.type for e in events] == ["new"]
+    assert events[0].start_ns == 0
+    assert events[0].value["dwell_s"] == pytest.approx(3.0)
+
+
+def test_updates_come_no_more_often_than_asked_for():
+    rule = zone(update_every_s=2.0)
+    events = run(rule, [walk(7, k / 10, 0.5) for k in range(100)])
+    assert [e.type for e in events] == ["new"] + ["update"] * 4
+
+
+def test_a_gap_shorter_than_the_grace_is_bridged():
+    rule = zone(grace_s=1.0)
+    frames = [frame(k / 10, objects=objects((7, 0.5, 0.5)) if k % 8 < 4 else objects()) for k in range(80)]
+    events = run(rule, frames) + finish(rule)
+    assert [e.type for e in events if e.type != "update"] == ["new", "end"]
+    assert events[-1].value["reason"] == "shutdown"
+    assert events[-1].value["dwell_s"] >= 7.0
+
+
+def test_occupancy_counts_all_that_are_inside():
+    rule = zone()
+    run(rule, [frame(0, objects=objects((1, 0.45, 0.5), (2, 0.55, 0.5), (3, 0.9, 0.9)))])
+    assert rule.overlay()[0].text == "rule: 2"
+
+
+@pytest.mark.parametrize(("anchor", "inside"), [("bottom", False), ("center", True), ("top", False)])
+def test_the_anchor_decides_what_is_inside(anchor, inside):
+    rule = zone(anchor=anchor)
+    tall = objects((1, 0.5, 0.7), size=(0.05, 0.4))  # from 0.3 to 0.7
+    assert bool(run(rule, [frame(0, objects=tall)])) is inside
+
+
+def test_ignored_regions_classes_and_scores_are_silent():
+    masked = zone(ignore=(((0.45, 0.45), (0.55, 0.45), (0.55, 0.55), (0.45, 0.55)),))
+    people = zone(labels=("person",))
+    sure = zone(min_score=0.95)
+    car = frame(0, objects=objects((1, 0.5, 0.5, 1)))
+    assert run(masked, [car]) == run(people, [car]) == run(sure, [car]) == []
+    assert len(run(zone(labels=("car",)), [car])) == 1
+
+
+def test_boxes_without_identity_are_no_stay():
+    assert run(zone(), [walk(0, k / 10, 0.5) for k in range(10)]) == []
+
+
+def test_a_missing_head_changes_nothing():
+    rule = zone()
+    run(rule, [walk(1, 0, 0.5)])
+    assert run(rule, [frame(5.0)]) == []
+
+
+def test_the_head_must_be_tracked():
+    with pytest.raises(OptionError, match=r"'objects' is not tracked, no head is; expected track: \{head: objects\}"):
+        Rule(context("zone", tracked=None), head="objects", polygon=SQUARE)
+
+
+STEP = st.tuples(
+    st.floats(-3, 5),  # seconds since the frame before: monotonic clocks should not go back, and yet
+    st.integers(-(10**12), 10**12),  # UTC, ns off
+    st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1), st.floats(0, 1)), max_size=4, unique_by=lambda row: row[0]),
+)
+
+
+@given(st.lists(STEP, max_size=40), st.floats(0, 3), st.floats(0, 3), st.floats(0, 3))
+def test_every_new_has_one_end_and_dwell_is_never_negative_under_clock_steps(steps, dwell_s, grace_s, every_s):
+    rule = zone(dwell_s=dwell_s, grace_s=grace_s, update_every_s=every_s)
+    events, t_s = [], 100.0
+    for step, utc_ns, rows in steps:
+        t_s = max(0.0, t_s + step)
+        events += run(rule, [frame(t_s, utc_ns=10**18 + utc_ns, objects=objects(*rows))])
+    check_lives(events + finish(rule, t_s=t_s))
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
+def test_occupancy_agrees_with_counting_by_hand(points):
+    points = np.round(points, 3)
+    rule = zone()
+    run(rule, [frame(0, objects=objects(*((i + 1, x, y) for i, (x, y) in enumerate(points))))])
+    on_border = [(x in (0.4, 0.6) and 0.4 <= y <= 0.6) or (y in (0.4, 0.6) and 0.4 <= x <= 0.6) for x, y in points]
+    inside = [0.4 < x < 0.6 and 0.4 < y < 0.6 for x, y in points]
+    count = int(rule.overlay()[0].text.removeprefix("rule: "))
+    assert sum(inside) <= count <= sum(inside) + sum(on_border)

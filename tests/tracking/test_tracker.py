@@ -1,0 +1,207 @@
+"""Identities survive what cameras and detectors do: gaps, dropped frames, carried-over results, crossings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_app.bench.crowd import Crowd
+from edge_app.config.rules import TrackConfig
+from edge_app.frame import Detections, Frame, HeadOutput
+from edge_app.tracking.tracker import UNTRACKED, Tracker
+from tests.conftest import resident_bytes
+
+SECOND = 1_000_000_000
+TRACK = TrackConfig(head="objects")
+
+
+def boxes(*rows, score=0.9, class_id=0):
+    """Detections of (x centre, y centre) points, 40 wide and 80 high."""
+    centres = np.array(rows, np.float32).reshape(-1, 2)
+    half = np.array([20, 40], np.float32)
+    n = len(centres)
+    return Detections(
+        np.hstack([centres - half, centres + half]),
+        np.full(n, score, np.float32),
+        np.full(n, class_id, np.int32),
+    )
+
+
+def ids(tracker, t_s, *rows, **kind):
+    return tracker.update(boxes(*rows, **kind), round(t_s * SECOND)).track_id.tolist()
+
+
+def test_an_object_gets_its_id_when_it_is_seen_again_and_keeps_it():
+    tracker = Tracker(TRACK)
+    found = [ids(tracker, k / 25, (100 + 2 * k, 100)) for k in range(50)]
+    assert found[0] == [UNTRACKED]
+    assert found[1:] == [[1]] * 49
+
+
+def test_a_box_seen_once_never_gets_an_id():
+    tracker = Tracker(TRACK)
+    ids(tracker, 0.0, (100, 100))
+    for k in range(1, 5):
+        assert ids(tracker, k / 25, (400 + 100 * k, 300)) == [UNTRACKED]
+
+
+@pytest.mark.parametrize("interval_s", [0.04, 0.2, 1.0])
+def test_motion_is_in_seconds_not_in_frames(interval_s):
+    """A steady walk is one track at 25, 5 and 1 frames a second."""
+    tracker = Tracker(TRACK)
+    found = [ids(tracker, k * interval_s, (100 + 30 * k * interval_s, 100)) for k in range(20)]
+    assert found[1:] == [[1]] * 19
+
+
+@given(st.lists(st.booleans(), min_size=30, max_size=30), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_dropped_frames_do_not_break_a_track(kept, seed):
+    tracker, rng = Tracker(TRACK), np.random.default_rng(seed)
+    found = []
+    for k in [0, 1, 2] + [3 + i for i, keep in enumerate(kept) if keep]:
+        x, y = np.array([100 + 3 * k, 200 - 2 * k]) + rng.normal(0, 1.5, 2)
+        found += ids(tracker, k / 25, (x, y))
+    assert set(found[1:]) <= {1}
+
+
+def test_an_object_hidden_for_less_than_the_buffer_comes_back_as_itself():
+    tracker = Tracker(TRACK)
+    for k in range(25):
+        ids(tracker, k / 25, (100 + 2 * k, 100))
+    for k in range(25, 45):
+        ids(tracker, k / 25)
+    assert ids(tracker, 45 / 25, (100 + 2 * 45, 100)) == [1]
+
+
+def test_an_object_lost_for_longer_is_forgotten_and_its_id_never_used_again():
+    tracker = Tracker(TRACK)
+    for k in range(25):
+        ids(tracker, k / 25, (100, 100))
+    for k in range(25, 60):
+        ids(tracker, k / 25)
+    assert len(tracker) == 0
+    assert [ids(tracker, (60 + k) / 25, (100, 100)) for k in range(3)] == [[UNTRACKED], [2], [2]]
+
+
+def test_low_scores_continue_a_track_but_begin_none():
+    tracker = Tracker(TRACK)
+    ids(tracker, 0.00, (100, 100))
+    ids(tracker, 0.04, (102, 100))
+    assert ids(tracker, 0.08, (104, 100), (300, 300), score=0.2) == [1, UNTRACKED]
+    assert ids(tracker, 0.12, (106, 100), (300, 300), score=0.2) == [1, UNTRACKED]
+
+
+def test_two_that_cross_keep_their_ids():
+    tracker = Tracker(TRACK)
+    for k in range(60):
+        found = ids(tracker, k / 25, (100 + 5 * k, 100), (395 - 5 * k, 130))
+    assert found == [1, 2]
+
+
+def test_classes_are_not_mixed_unless_asked_for():
+    apart, mixed = Tracker(TRACK), Tracker(replace(TRACK, mix_classes=True))
+    for tracker, expected in ((apart, [UNTRACKED]), (mixed, [1])):
+        ids(tracker, 0.00, (100, 100), class_id=1)
+        ids(tracker, 0.04, (100, 100), class_id=1)
+        assert ids(tracker, 0.08, (100, 100), class_id=2) == expected
+
+
+def test_a_carried_over_result_keeps_its_ids_and_is_no_evidence():
+    """A head that runs once a second: between, its boxes stand; the track neither drifts nor gets older."""
+    tracker = Tracker(TRACK)
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    seen = []
+    for k in range(100):
+        late = k % 25
+        found = boxes((100 + k // 25, 100))
+        frame = Frame("camera", k, k * SECOND // 25, 0, pixels)
+        frame.heads = {"objects": HeadOutput(found, late * SECOND // 25)}
+        tracker.track(frame)
+        seen.append(frame.outputs["objects"].result.track_id.tolist())
+    assert seen == [[UNTRACKED]] * 25 + [[1]] * 75
+
+
+def test_an_object_that_stands_still_is_kept_however_long_the_silence():
+    tracker = Tracker(TRACK)
+    for k in range(10):
+        ids(tracker, k / 25, (100, 100))
+    assert ids(tracker, 300.0, (101, 100)) == [1]
+
+
+def test_other_heads_are_left_alone():
+    frame = Frame("camera", 0, 0, 0, np.zeros((48, 64, 3), np.uint8))
+    other = HeadOutput(boxes((10, 10)))
+    frame.heads = {"other": other}
+    assert Tracker(TRACK).track(frame).outputs == {"other": other}
+
+
+def test_predict_moves_boxes_on_without_changing_anything():
+    tracker = Tracker(TRACK)
+    for k in range(25):
+        ids(tracker, k / 25, (100 + 4 * k, 100))
+    now = round(24 / 25 * SECOND)
+    ahead = tracker.predict(now + SECOND // 5)
+    again = tracker.predict(now + SECOND // 5)
+    centre = ahead.xyxy[0, :2] + (20, 40)
+    np.testing.assert_allclose(centre, [196 + 20, 100], atol=2.0)
+    np.testing.assert_array_equal(ahead.xyxy, again.xyxy)
+    assert ahead.track_id.tolist() == [1]
+    assert ids(tracker, 1.0, (200, 100)) == [1]
+
+
+def test_never_more_tracks_than_allowed():
+    tracker = Tracker(replace(TRACK, max_tracks=5))
+    rng = np.random.default_rng(0)
+    for k in range(50):
+        tracker.update(boxes(*rng.uniform(50, 900, (20, 2))), k * SECOND // 25)
+        assert len(tracker) <= 5
+
+
+@given(st.lists(st.integers(-2 * SECOND, 5 * SECOND), min_size=2, max_size=40), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_any_order_of_time_stamps_is_survived_and_ids_stay_unique(steps, seed):
+    tracker, rng = Tracker(TRACK), np.random.default_rng(seed)
+    now = 10 * SECOND
+    for step in steps:
+        now = max(0, now + step)
+        found = tracker.update(boxes(*rng.uniform(50, 400, (rng.integers(0, 6), 2))), now)
+        known = found.track_id[found.track_id > 0].tolist()
+        assert len(known) == len(set(known))
+        assert np.isfinite(tracker.predict(now).xyxy).all()
+
+
+def test_empty_frames_and_boxes_without_area_are_survived():
+    tracker = Tracker(TRACK)
+    point = Detections(np.full((1, 4), 7, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
+    for k in range(10):
+        tracker.update(Detections.empty() if k % 3 == 0 else point, k * SECOND // 25)
+    assert np.isfinite(tracker.predict(SECOND).xyxy).all()
+
+
+def test_memory_does_not_grow_with_uptime():
+    """From frame 1,000 to 10,000 within 1 MB, with people who come and go."""
+    film = Crowd(people=8, seconds=10).film(0)
+    tracker = Tracker(TRACK)
+    for k in range(10_000):
+        tracker.update(film[k % len(film)].found, k * SECOND // 25)
+        if k == 1_000:
+            before = resident_bytes()
+    assert resident_bytes() - before < 1_000_000
+
+
+def test_a_box_that_is_carried_out_of_the_picture_is_cut_and_then_left_out():
+    tracker, pixels = Tracker(TRACK), np.zeros((200, 400, 3), np.uint8)
+    seen = []
+    for k in range(12):  # 100 px a second to the left; looked at for the first second only
+        found = boxes((140 - 10 * min(k, 9), 100))
+        output = HeadOutput(found) if k < 10 else HeadOutput(found, (k - 9) * SECOND // 2, "held")
+        at_ns = k * SECOND // 10 if k < 10 else (9 + 5 * (k - 9)) * SECOND // 10
+        frame = tracker.track(Frame("camera", k, at_ns, 0, pixels, heads={"objects": output}))
+        seen.append(frame.outputs["objects"])
+    assert [output.reused for output in seen[10:]] == ["track", "track"]
+    left, _, right, _ = seen[10].result.xyxy[0]
+    assert left == 0
+    assert 10 < right < 30
+    assert len(seen[11].result) == 0
