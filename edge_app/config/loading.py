@@ -191,8 +191,11 @@ def _read_source(node: yaml.Node | None, problems: Problems) -> SourceConfig | N
     common, plugin = read
     if common.crop is not None and not (common.crop[0] < common.crop[2] and common.crop[1] < common.crop[3]):
         problems.add(entries(node)["crop"], f"source.crop: found {list(common.crop)}; expected x1 < x2 and y1 < y2")
-    if any(len(polygon) < 3 for polygon in common.mask):
-        problems.add(entries(node)["mask"], "source.mask: found a polygon of fewer than 3 points")
+    for polygon in common.mask:
+        try:
+            polygon_of("mask", polygon)
+        except OptionError as exc:
+            problems.add(entries(node)["mask"], f"source.{exc}")
     return SourceConfig(common, plugin)
 
 

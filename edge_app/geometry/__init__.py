@@ -1,7 +1,7 @@
-"""Geometry: boxes, polygons, and the orientation of pictures.
+"""Geometry of boxes, polygons and pictures.
 
-boxes.py        letterbox and back, IoU, NMS
-polygons.py     which polygons and lines are usable, and what lies inside
+boxes.py        letterboxing and its inverse, IoU, NMS
+polygons.py     validation of polygons and lines, point-in-polygon test
 orientation.py  rotate, flip, crop and mask a picture
 """
 

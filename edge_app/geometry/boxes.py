@@ -1,4 +1,4 @@
-"""Geometry of boxes: fitting an image into a model's input and back, overlap, suppression."""
+"""Box geometry: fit an image into a model's input and map boxes back, IoU, non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Resize = Literal["letterbox", "stretch"]
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How an image was laid into a model's input: input = image * scale + pad, in pixels.
+    """How an image was fitted into a model's input: input = image * scale + pad, in pixels.
 
-    The picture occupies `fitted` (width, height) pixels of the input from `pad` on.
+    The image covers `fitted` (width, height) pixels of the input, starting at `pad`.
     """
 
     image_width: int
@@ -32,36 +32,36 @@ class Transform:
 
     @property
     def fitted(self) -> tuple[int, int]:
-        """Width and height of the picture inside the input, input pixels."""
+        """Width and height of the image inside the input, input pixels."""
         return (
             max(1, round(self.image_width * self.scale_x)),
             max(1, round(self.image_height * self.scale_y)),
         )
 
     def to_image(self, xyxy: Float32) -> Float32:
-        """Map boxes (N, 4), input pixels, to image pixels, clipped to the image."""
+        """Map boxes (N, 4) from input pixels to image pixels, clipped to the image."""
         return self.points_to_image(xyxy.reshape(-1, 2)).reshape(-1, 4)
 
     def points_to_image(self, points: Float32) -> Float32:
-        """Map points (..., 2), x and y in input pixels, to image pixels, clipped to the image."""
+        """Map points (..., 2), x and y, from input pixels to image pixels, clipped to the image."""
         pad, scale, limit = _arrays(self)
         mapped: Float32 = points - pad
         mapped /= scale
-        np.maximum(mapped, 0, out=mapped)  # two calls: np.clip costs more on small arrays
+        np.maximum(mapped, 0, out=mapped)  # two calls because np.clip is slower on small arrays
         np.minimum(mapped, limit, out=mapped)
         return mapped
 
 
 @lru_cache(maxsize=16)
 def _arrays(transform: Transform) -> tuple[Float32, Float32, Float32]:
-    """Pad, scale and the image's size, (2,) each: made once a transform, not once a frame."""
+    """Pad, scale and image size, (2,) each. Cached: computed once per transform instead of once per frame."""
     pad = np.array([transform.pad_x, transform.pad_y], np.float32)
     scale = np.array([transform.scale_x, transform.scale_y], np.float32)
     return pad, scale, np.array([transform.image_width, transform.image_height], np.float32)
 
 
 def fit(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Transform:
-    """Lay an image (width, height) into an input (width, height): keep its shape, or fill the input."""
+    """Fit an image (width, height) into an input (width, height). `letterbox` keeps the aspect ratio."""
     (image_w, image_h), (input_w, input_h) = image_size, input_size
     if resize == "stretch":
         return Transform(image_w, image_h, input_w, input_h, input_w / image_w, input_h / image_h, 0, 0)
@@ -72,15 +72,15 @@ def fit(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize
 
 
 def iou(a: Float32, b: Float32) -> Float32:
-    """Intersection over union of every pair, 0 of two empty boxes. a: (N, 4), b: (M, 4), same space. Returns (N, M)."""
+    """Intersection over union of every pair. a: (N, 4), b: (M, 4). Returns (N, M); 0 for two empty boxes."""
     overlap = _overlap(a, b)
     union = _area(a)[:, None] + _area(b) - overlap
     ratio: Float32 = overlap / np.maximum(union, np.finfo(np.float32).tiny)
     return ratio
 
 
-_FEW = 8  # boxes
-_FAR_APART = 1 << 20  # px: what moves boxes of one class out of reach of another's
+_PLAIN_PYTHON_LIMIT = 8  # boxes; above this the array version is faster
+_CLASS_OFFSET = 1 << 20  # px; shifts the boxes of each class so that classes cannot overlap
 
 
 def nms(
@@ -90,30 +90,28 @@ def nms(
     iou_threshold: float,
     limit: int = 300,
 ) -> NDArray[np.intp]:
-    """Suppress boxes that overlap a better one of their class by more than `iou_threshold`.
+    """Suppress boxes whose IoU with a higher-scoring box of the same class exceeds `iou_threshold`.
 
-    xyxy: (N, 4); score: (N,), those of 0 are left out; class_id: (N,), or None to let every box suppress every other.
-    Returns the rows kept, best first, at most `limit`. Equal scores keep their order, so that results repeat.
+    xyxy: (N, 4). score: (N,); boxes with score 0 are dropped. class_id: (N,), or None to suppress across classes.
+    Returns the kept rows, best first, at most `limit`. Boxes with equal scores keep their order: deterministic.
     """
-    import cv2  # here, so that importing the geometry stays light
+    import cv2  # imported here to keep `import edge_app.geometry` fast
 
-    if len(score) <= _FEW or not hasattr(cv2, "dnn"):  # an OpenCV that was built small for a camera has no dnn
-        kept = _nms_of_few(
-            xyxy.tolist(), score.tolist(), None if class_id is None else class_id.tolist(), iou_threshold
-        )
+    if len(score) <= _PLAIN_PYTHON_LIMIT or not hasattr(cv2, "dnn"):  # minimal OpenCV builds for cameras lack dnn
+        kept = _nms_plain(xyxy.tolist(), score.tolist(), None if class_id is None else class_id.tolist(), iou_threshold)
         return np.array(kept[:limit], np.intp)
     xywh = xyxy.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
     if class_id is not None:
-        xywh[:, 0] += class_id * _FAR_APART
-    found = cv2.dnn.NMSBoxes(xywh, score, 0.0, iou_threshold)  # type: ignore[arg-type]  # arrays do, faster than lists
-    return np.asarray(found, np.intp)[:limit]
+        xywh[:, 0] += class_id * _CLASS_OFFSET
+    kept_rows = cv2.dnn.NMSBoxes(xywh, score, 0.0, iou_threshold)  # type: ignore[arg-type]  # arrays work too, faster
+    return np.asarray(kept_rows, np.intp)[:limit]
 
 
-def _nms_of_few(
+def _nms_plain(
     boxes: list[list[float]], score: list[float], class_id: list[int] | None, iou_threshold: float
 ) -> list[int]:
-    """In plain Python: for up to 8 boxes, whose array calls cost 50 us behind a network that fills the caches."""
+    """NMS in plain Python: faster for up to 8 boxes, as array calls take 50 us with the caches cold after inference."""
     kept: list[int] = []
     for i in sorted((i for i, s in enumerate(score) if s > 0), key=lambda i: -score[i]):
         left, top, right, bottom = boxes[i]
@@ -124,8 +122,8 @@ def _nms_of_few(
             x1, y1, x2, y2 = boxes[k]
             width, height = min(right, x2) - max(left, x1), min(bottom, y2) - max(top, y1)
             if width > 0 and height > 0:
-                shared = width * height
-                if shared > iou_threshold * (area + (x2 - x1) * (y2 - y1) - shared):
+                overlap = width * height
+                if overlap > iou_threshold * (area + (x2 - x1) * (y2 - y1) - overlap):
                     break
         else:
             kept.append(i)
@@ -133,7 +131,7 @@ def _nms_of_few(
 
 
 def _overlap(a: Float32, b: Float32) -> Float32:
-    """Areas that a (N, 4) and b (M, 4) share: (N, M). Column by column: far fewer passes than by corner pairs."""
+    """Intersection areas (N, M) of a (N, 4) and b (M, 4), computed by column to save passes over memory."""
     width = np.minimum(a[:, 2, None], b[:, 2])
     width -= np.maximum(a[:, 0, None], b[:, 0])
     height = np.minimum(a[:, 3, None], b[:, 3])

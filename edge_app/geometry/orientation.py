@@ -1,8 +1,9 @@
-"""Turn, mirror, crop and mask a picture, in BGR or NV12, before anything else sees it.
+"""Rotate, flip, crop and mask a captured picture, in BGR or NV12, before any other stage gets it.
 
-NV12 stays NV12. What is rounded: a crop grows to even pixels on each side (in both formats, so that a camera's format
-changes no coordinate); a mask covers every pixel that it touches, at most two more beside each edge, and in NV12 the
-2x2 chroma cells of those. Not here: resizing to a model's input (preprocess.py).
+NV12 stays NV12. Rounding: a crop grows outwards to even pixels, in both formats, so that coordinates do not depend on
+the camera's pixel format. A mask covers every pixel that it touches or encloses, and at most two pixels beyond each
+edge; in NV12 it also covers the 2x2 chroma cells of these pixels.
+Not here: resizing to a model's input (inference/preprocess.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ROUNDING = 1e-6  # of a pixel: 0.1 * 30 is 3.0000000000000004 and means 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Patch:
-    """A rectangle of the pixel array that holds masked pixels: `pixels & keep | fill`."""
+    """A rectangle of the pixel array that contains masked pixels. Masking computes `pixels & keep | fill`."""
 
     rows: slice
     columns: slice
@@ -38,9 +39,9 @@ class _Patch:
 
 
 class Geometry:
-    """Applied in this order: rotate (degrees clockwise), flip, crop, mask.
+    """Rotates (degrees clockwise), flips, crops and masks pictures, in this order.
 
-    crop: x1, y1, x2, y2 and mask: polygons, 0..1 of the picture at that point.
+    crop: x1, y1, x2, y2. mask: polygons, painted black. Both in 0..1 of the picture as the preceding step leaves it.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Geometry:
         self.identity = not (transpose or self._flip_code is not None or crop or self._mask)
 
     def apply(self, pixels: UInt8, format: PixelFormat) -> UInt8:  # noqa: A002  (the field's own word)
-        """The picture as it is delivered, C-contiguous. Masks are painted into `pixels` where nothing else is asked.
+        """Return the picture rotated, flipped, cropped and masked, C-contiguous, in the same pixel format.
 
-        pixels: uint8, `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W), and so is what is returned.
+        pixels: uint8, `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). If only masks are configured, they are painted into
+        `pixels` itself, which is then returned.
         """
         if self._transpose or self._flip_code is not None or self._crop is not None:
             if format == "bgr":
@@ -94,7 +96,7 @@ class Geometry:
         return moved
 
     def _paint(self, pixels: UInt8, format: PixelFormat) -> None:  # noqa: A002
-        if self._patches_for != (pixels.shape, format):  # once: a stream seldom changes its size
+        if self._patches_for != (pixels.shape, format):  # rebuilt only when the stream changes its size or format
             self._patches = _patches(self._mask, pixels.shape, format)
             self._patches_for = (pixels.shape, format)
         for patch in self._patches:
@@ -112,7 +114,7 @@ def planes(nv12: UInt8) -> tuple[UInt8, UInt8]:
 
 
 def _flip_code(vertical: bool, horizontal: bool) -> int | None:
-    """OpenCV's code of a flip: 0 upside down, 1 mirrored, -1 both."""
+    """The flip code of cv2.flip: 0 vertical, 1 horizontal, -1 both; None for no flip."""
     if vertical and horizontal:
         return -1
     if vertical:
@@ -121,7 +123,7 @@ def _flip_code(vertical: bool, horizontal: bool) -> int | None:
 
 
 def _edges(crop: tuple[float, float, float, float] | None, plane: UInt8, transpose: bool) -> tuple[int, int, int, int]:
-    """left, top, right, bottom in pixels of the turned plane: even, rounded outwards, inside the picture."""
+    """Crop edges left, top, right, bottom in pixels of the rotated plane, even, rounded outwards, inside it."""
     height, width = plane.shape[:2]
     if transpose:
         height, width = width, height
@@ -143,30 +145,37 @@ def _patches(mask: Sequence[Sequence[Point]], shape: tuple[int, ...], format: Pi
     height, width = (shape[0], shape[1]) if format == "bgr" else (shape[0] * 2 // 3, shape[1])
     patches: list[_Patch] = []
     for polygon in mask:
-        hidden = _hidden(polygon, height, width)
-        left, top, columns, rows = cv2.boundingRect(hidden.view(np.uint8))
+        masked = _masked(polygon, height, width)
+        left, top, columns, rows = cv2.boundingRect(masked.view(np.uint8))
         if not columns:
             continue
         left, right = left // 2 * 2, min(width, (left + columns + 1) // 2 * 2)
         top, bottom = top // 2 * 2, min(height, (top + rows + 1) // 2 * 2)
-        hidden = hidden[top:bottom, left:right]
-        keep = np.where(hidden, 0, 255).astype(np.uint8)
-        where = slice(top, bottom), slice(left, right)
+        masked = masked[top:bottom, left:right]
+        keep = np.where(masked, 0, 255).astype(np.uint8)
+        window = slice(top, bottom), slice(left, right)
         if format == "bgr":
-            patches.append(_Patch(*where, np.repeat(keep[..., None], 3, axis=2), None))
+            patches.append(_Patch(*window, np.repeat(keep[..., None], 3, axis=2), None))
             continue
-        patches.append(_Patch(*where, keep, None))
-        cells = hidden.reshape(hidden.shape[0] // 2, 2, hidden.shape[1] // 2, 2).any(axis=(1, 3))
-        cells = np.repeat(cells, 2, axis=1)  # U and V of a cell lie side by side
+        patches.append(_Patch(*window, keep, None))
+        cells = masked.reshape(masked.shape[0] // 2, 2, masked.shape[1] // 2, 2).any(axis=(1, 3))
+        cells = np.repeat(cells, 2, axis=1)  # U and V of a cell are adjacent bytes
         rows_uv = slice(height + top // 2, height + bottom // 2)
         keep_uv = np.where(cells, 0, 255).astype(np.uint8)
-        patches.append(_Patch(rows_uv, where[1], keep_uv, np.where(cells, 128, 0).astype(np.uint8)))
+        patches.append(_Patch(rows_uv, window[1], keep_uv, np.where(cells, 128, 0).astype(np.uint8)))
     return tuple(patches)
 
 
-def _hidden(polygon: Sequence[Point], height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """The pixels that a polygon touches: (height, width) bool."""
+def _masked(polygon: Sequence[Point], height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """The pixels that a polygon touches or encloses: (height, width) bool.
+
+    fillPoly alone leaves parts of a polygon that crosses itself open (even-odd rule). So the outside is flood-filled,
+    and every pixel that it does not reach is masked. A gap narrower than a pixel counts as closed.
+    """
     corners = np.floor(np.asarray(polygon, np.float64) * (width, height) + _ROUNDING).astype(np.int32)
-    drawn = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(drawn, [corners], (1,))
-    return cv2.dilate(drawn, np.ones((3, 3), np.uint8)).astype(np.bool_)  # the corners were rounded
+    canvas = np.zeros((height + 3, width + 3), np.uint8)  # corners reach 0..width: leaves a margin on every side
+    cv2.fillPoly(canvas, [corners + 1], (1,))
+    cv2.floodFill(canvas, None, (0, 0), (2,))
+    masked = (canvas != 2).view(np.uint8)
+    masked = cv2.dilate(masked, np.ones((3, 3), np.uint8)).astype(np.bool_)  # the corners were rounded
+    return masked[1 : height + 1, 1 : width + 1]

@@ -1,4 +1,4 @@
-"""Polygons and lines in normalised coordinates: which are usable, and what lies inside."""
+"""Polygons and lines in normalized coordinates: validation, and the point-in-polygon test."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Point = tuple[float, float]
 
 
 def inside(points: Float64, polygon: Float64) -> NDArray[np.bool_]:
-    """Whether points (N, 2) lie in a simple polygon (K, 2); those on its border may go either way.
+    """Whether points (N, 2) are inside a simple polygon (K, 2): (N,) bool. Points on the border may be either.
 
-    Counts how often a ray to the right crosses an edge (even-odd).
+    Counts the edges that a ray to the right crosses (even-odd rule).
     """
     x, y = points[:, 0, None], points[:, 1, None]
     x1, y1 = polygon.T
@@ -24,55 +24,56 @@ def inside(points: Float64, polygon: Float64) -> NDArray[np.bool_]:
     spans = (y1 > y) != (y2 > y)  # (N, K)
     rise = np.where(y2 == y1, 1.0, y2 - y1)
     crossing = x1 + (y - y1) / rise * (x2 - x1)
-    hits: NDArray[np.bool_] = (spans & (x < crossing)).sum(axis=1) % 2 == 1
-    return hits
+    odd: NDArray[np.bool_] = (spans & (x < crossing)).sum(axis=1) % 2 == 1
+    return odd
 
 
 def inside_any(points: Float64, polygons: Sequence[Float64]) -> NDArray[np.bool_]:
-    """Whether points (N, 2) lie in one of the polygons."""
-    found = np.zeros(len(points), bool)
+    """Whether points (N, 2) are inside at least one of the polygons: (N,) bool."""
+    hits = np.zeros(len(points), bool)
     for polygon in polygons:
-        found |= inside(points, polygon)
-    return found
+        hits |= inside(points, polygon)
+    return hits
 
 
 def polygon_of(option: str, points: Sequence[Point]) -> Float64:
-    """A polygon (K, 2) that encloses something. Raises OptionError where it has too few points, or crosses itself."""
+    """A simple polygon (K, 2). Raises OptionError if it has fewer than 3 points or crosses or touches itself."""
     if len(points) < 3:
         raise OptionError(option, f"found a polygon of {len(points)} points; expected at least 3")
     corners = np.array(points, np.float64)
     count = len(corners)
     for i in range(count):
         for j in range(i + 1, count):
-            neighbours = j == i + 1 or (i == 0 and j == count - 1)
-            if _touch(corners, i, j, neighbours):
+            adjacent = j == i + 1 or (i == 0 and j == count - 1)
+            if _touch(corners, i, j, adjacent):
                 raise OptionError(
                     option,
-                    f"found a polygon that crosses or touches itself: its sides from {_name(points[i])} and from "
-                    f"{_name(points[j])}; expected its corners in order around it",
+                    f"found a polygon that crosses or touches itself (sides from {_text(points[i])} and from "
+                    f"{_text(points[j])}); expected the corners in order around the outline",
                 )
     return corners
 
 
 def line_of(option: str, points: tuple[Point, Point]) -> Float64:
-    """A line (2, 2). Raises OptionError where its ends are the same."""
+    """A line (2, 2). Raises OptionError if both ends are the same point."""
     if points[0] == points[1]:
-        raise OptionError(option, f"found a line of length 0 at {_name(points[0])}; expected two different points")
+        raise OptionError(option, f"found a line of length 0 at {_text(points[0])}; expected two different points")
     return np.array(points, np.float64)
 
 
 def cross(a: Float64, b: Float64) -> Float64:
-    """The z component of a x b, of vectors (..., 2)."""
+    """The z component of the cross product a x b of vectors (..., 2)."""
     z: Float64 = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
     return z
 
 
-def _touch(corners: Float64, i: int, j: int, neighbours: bool) -> bool:
+def _touch(corners: Float64, i: int, j: int, adjacent: bool) -> bool:
+    """Whether sides i and j touch, beyond the corner that adjacent sides share."""
     a, b = corners[i], corners[(i + 1) % len(corners)]
     c, d = corners[j], corners[(j + 1) % len(corners)]
     if (a == b).all() or (c == d).all():
         return True
-    if neighbours:  # they share a corner; more than that only where one folds back onto the other
+    if adjacent:  # they overlap only if one folds back onto the other
         shared, before, after = (b, a, d) if j == i + 1 else (a, b, c)
         return bool(cross(before - shared, after - shared) == 0 and np.dot(before - shared, after - shared) > 0)
     first = _side(a, b, c) * _side(a, b, d)
@@ -83,12 +84,14 @@ def _touch(corners: Float64, i: int, j: int, neighbours: bool) -> bool:
 
 
 def _side(a: Float64, b: Float64, p: Float64) -> float:
+    """The side of the line a-b on which p is: -1, 1, or 0 on the line."""
     return float(np.sign(cross(b - a, p - a)))
 
 
 def _on(a: Float64, b: Float64, p: Float64) -> bool:
+    """Whether p is on the segment a-b."""
     return _side(a, b, p) == 0 and bool((np.minimum(a, b) <= p).all() and (p <= np.maximum(a, b)).all())
 
 
-def _name(point: Point) -> str:
+def _text(point: Point) -> str:
     return f"[{point[0]:g}, {point[1]:g}]"

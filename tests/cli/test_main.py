@@ -212,6 +212,13 @@ def test_a_missing_configuration(tmp_path: Path):
     assert_one_line(edge_app("check", "-c", tmp_path / "c.yaml"), 2, "c.yaml: cannot be read")
 
 
+def test_a_privacy_mask_that_crosses_itself(tmp_path: Path):
+    star = "[[0.5, 0], [0.8, 1], [0, 0.4], [1, 0.4], [0.2, 1]]"
+    path = tmp_path / "c.yaml"
+    path.write_text(f"source:\n  type: synthetic\n  mask: [{star}]\nmodel: {{path: {PROJECT}/models/digits}}\n")
+    assert_one_line(edge_app("run", "-c", path), 2, "c.yaml:3: source.mask: found a polygon that crosses")
+
+
 def test_a_folder_without_a_configuration(tmp_path: Path):
     assert_one_line(edge_app("check", cwd=tmp_path), 2, "config.yaml: found none in this folder", "--config FILE")
 

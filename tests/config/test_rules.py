@@ -43,8 +43,8 @@ def test_rules_are_read_in_order_with_their_options(config_file):
         ),
         (
             "{name: a, type: zone, head: digits, polygon: [[0, 0], [1, 1], [1, 0], [0, 1]]}",
-            "5: rules.a.polygon: found a polygon that crosses or touches itself: its sides from [0, 0] and "
-            "from [1, 0]; expected its corners in order around it",
+            "5: rules.a.polygon: found a polygon that crosses or touches itself (sides from [0, 0] and "
+            "from [1, 0]); expected the corners in order around the outline",
         ),
         (
             "{name: a, type: line, head: digits, line: [[0.5, 0.5], [0.5, 0.5]]}",

@@ -1,4 +1,4 @@
-"""boxes: fitting an image into an input and back; overlap and suppression as plain loops find them."""
+"""boxes: fitting an image into an input and mapping back; IoU and NMS against plain loops."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from edge_app.geometry.boxes import fit, iou, nms
 corner = st.integers(-20, 60)
 side = st.integers(0, 40)
 box = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
-solid = box.filter(lambda b: b[2] > b[0] and b[3] > b[1])  # what has no area is no box: two of them overlap or not
-score = st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.9, 1.0])  # few: equal scores are the interesting case
-found = st.lists(st.tuples(solid, score, st.integers(0, 2)), max_size=40)
+solid = box.filter(lambda b: b[2] > b[0] and b[3] > b[1])  # IoU is undefined for two boxes without area
+score = st.sampled_from([0.1, 0.25, 0.25, 0.5, 0.9, 1.0])  # few values, so that equal scores are common
+detections = st.lists(st.tuples(solid, score, st.integers(0, 2)), max_size=40)
 
 
 def plain_iou(a, b):
@@ -24,9 +24,9 @@ def plain_iou(a, b):
 
 def plain_nms(boxes, scores, classes, threshold, limit):
     kept = []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):  # sorted keeps the order of equals
-        rivals = [k for k in kept if classes is None or classes[k] == classes[i]]
-        if len(kept) < limit and all(plain_iou(boxes[i], boxes[k]) <= threshold for k in rivals):
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):  # a stable sort
+        same_class = [k for k in kept if classes is None or classes[k] == classes[i]]
+        if len(kept) < limit and all(plain_iou(boxes[i], boxes[k]) <= threshold for k in same_class):
             kept.append(i)
     return kept
 
@@ -37,7 +37,7 @@ def arrays(rows):
 
 
 @given(st.lists(box, max_size=12), st.lists(box, max_size=12))
-def test_iou_of_every_pair_is_as_plain_loops_find_it(a, b):
+def test_iou_matches_plain_loops(a, b):
     got = iou(np.array(a, np.float32).reshape(-1, 4), np.array(b, np.float32).reshape(-1, 4))
     assert got.shape == (len(a), len(b))
     assert got.dtype == np.float32
@@ -45,9 +45,9 @@ def test_iou_of_every_pair_is_as_plain_loops_find_it(a, b):
 
 
 @settings(max_examples=200)
-@given(found, st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans(), st.integers(1, 45))
-def test_nms_keeps_what_plain_loops_keep(rows, threshold, class_aware, limit):
-    """Thresholds that float32 holds exactly: an overlap that is just the threshold lives, in both."""
+@given(detections, st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.booleans(), st.integers(1, 45))
+def test_nms_matches_plain_loops(rows, threshold, class_aware, limit):
+    """The thresholds are exact in float32: a box whose IoU equals the threshold is kept."""
     xyxy, scores, classes = arrays(rows)
     kept = nms(xyxy, scores, classes if class_aware else None, threshold, limit)
     expected = plain_nms(xyxy.tolist(), scores.tolist(), classes.tolist() if class_aware else None, threshold, limit)
@@ -56,25 +56,25 @@ def test_nms_keeps_what_plain_loops_keep(rows, threshold, class_aware, limit):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(65, 300), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95))
-def test_nms_of_many_boxes_keeps_what_plain_loops_keep(count, seed, threshold):
+def test_nms_of_many_boxes_matches_plain_loops(count, seed, threshold):
     rng = np.random.default_rng(seed)
     start = rng.uniform(0, 100, (count, 2))
     xyxy = np.concatenate([start, start + rng.uniform(1, 60, (count, 2))], 1).astype(np.float32)
     scores, classes = rng.random(count).astype(np.float32), rng.integers(0, 2, count).astype(np.int32)
     boxes = xyxy.tolist()
     near = [abs(plain_iou(a, b) - threshold) < 1e-5 for i, a in enumerate(boxes) for b in boxes[:i]]
-    assume(not any(near))  # where rounding decides, float32 and Python's floats may differ
+    assume(not any(near))  # float32 may round to the other side of the threshold
     expected = plain_nms(boxes, scores.tolist(), classes.tolist(), threshold, 300)
     assert nms(xyxy, scores, classes, threshold).tolist() == expected
 
 
-def test_nms_of_nothing_and_of_one():
+def test_nms_of_no_boxes_and_of_one():
     assert nms(np.empty((0, 4), np.float32), np.empty(0, np.float32), None, 0.5).tolist() == []
     assert nms(np.ones((1, 4), np.float32), np.ones(1, np.float32), None, 0.5).tolist() == [0]
 
 
 @given(st.tuples(st.integers(8, 4000), st.integers(8, 4000)), st.sampled_from([(320, 320), (416, 320), (64, 640)]))
-def test_letterbox_keeps_the_shape_and_fills_one_side(image, size):
+def test_letterbox_keeps_the_aspect_ratio_and_fills_one_dimension(image, size):
     transform = fit(image, size, "letterbox")
     width, height = transform.fitted
     assert width == size[0] or height == size[1]
@@ -92,8 +92,8 @@ def test_letterbox_keeps_the_shape_and_fills_one_side(image, size):
     image=st.tuples(st.integers(32, 4000), st.integers(32, 4000)),
     share=st.tuples(*[st.floats(0, 1, width=32)] * 4).map(sorted),
 )
-def test_a_box_comes_back_where_it_was(resize, image, share):
-    """Within a thousandth of the image."""
+def test_a_box_survives_the_round_trip(resize, image, share):
+    """Tolerance: a thousandth of the image size."""
     transform = fit(image, (320, 256), resize)
     xyxy = np.array([share[0], share[1], share[2], share[3]], np.float32) * np.array(image * 2, np.float32)
     scale = np.array([transform.scale_x, transform.scale_y] * 2, np.float32)
@@ -102,7 +102,7 @@ def test_a_box_comes_back_where_it_was(resize, image, share):
     np.testing.assert_allclose(back, xyxy[None], atol=max(image) / 1000)
 
 
-def test_what_lies_outside_the_image_is_clipped():
+def test_boxes_are_clipped_to_the_image():
     transform = fit((640, 320), (320, 320), "letterbox")
     got = transform.to_image(np.array([[-50, 10, 400, 250]], np.float32))
     assert got.tolist() == [[0, 0, 640, 320]]
@@ -113,4 +113,4 @@ def test_points_of_any_shape_are_mapped():
     transform = fit((640, 320), (320, 320), "letterbox")
     points = np.full((2, 5, 2), 160, np.float32)
     assert transform.points_to_image(points).tolist() == np.broadcast_to([320.0, 160.0], (2, 5, 2)).tolist()
-    assert points[0, 0, 0] == 160  # the argument is not written to
+    assert points[0, 0, 0] == 160  # the argument is unchanged

@@ -1,4 +1,4 @@
-"""Geometry against numpy's own rotations, and NV12 against the same picture in BGR."""
+"""orientation: BGR against numpy's rotations, NV12 against the same picture in BGR, and what masks cover."""
 
 import cv2
 import numpy as np
@@ -11,6 +11,9 @@ from edge_app.geometry.orientation import Geometry, planes
 ROTATIONS = st.sampled_from([0, 90, 180, 270])
 FLIPS = st.sampled_from(["none", "horizontal", "vertical"])
 FRACTION = st.floats(0, 1)
+POLYGON = st.lists(st.tuples(FRACTION, FRACTION), min_size=3, max_size=8)  # most of them cross themselves
+STAR = [(0.5, 0.05), (0.78, 0.95), (0.05, 0.4), (0.95, 0.4), (0.22, 0.95)]  # five points, drawn in one stroke
+FORMATS = ["bgr", "nv12"]
 
 
 @st.composite
@@ -32,8 +35,29 @@ def bgr(nv12):
     return cv2.cvtColor(np.ascontiguousarray(nv12), cv2.COLOR_YUV2BGR_NV12)
 
 
+def masked_bgr(polygons, height, width, format_):
+    """A random picture without black pixels before and after masking: two arrays (height, width, 3), BGR."""
+    pixels = picture(height, width) if format_ == "bgr" else nv12_picture(height, width)
+    masked = Geometry(mask=polygons).apply(pixels.copy(), format_)
+    return (pixels, masked) if format_ == "bgr" else (bgr(pixels), bgr(masked))
+
+
+def inside(polygon, height, width):
+    """Pixels (height, width) whose center is inside a polygon by the even-odd rule or the nonzero rule."""
+    y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
+    crossings, winding = np.zeros((2, height, width), int)
+    corners = np.asarray(polygon) * (width, height)
+    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0)):
+        rows = (y1 > y) != (y2 > y)
+        edge_x = x1 + (y - y1) / (y2 - y1 or 1) * (x2 - x1)
+        hits = rows[:, None] & (x < edge_x[:, None])
+        crossings += hits
+        winding += hits if y2 > y1 else -1 * hits
+    return (crossings % 2 == 1) | (winding != 0)
+
+
 def slowly_moved(plane, rotate, flip, crop):
-    """The obvious way: turn with numpy, mirror by indexing, cut pixel rows whose even pairs touch the crop."""
+    """Reference: rotate with numpy, flip by indexing, keep the rows and columns whose even pairs touch the crop."""
     plane = np.rot90(plane, -rotate // 90)
     if flip == "horizontal":
         plane = plane[:, ::-1]
@@ -51,7 +75,7 @@ def slowly_moved(plane, rotate, flip, crop):
 
 @settings(max_examples=60, deadline=None)
 @given(ROTATIONS, FLIPS, crops(), st.integers(8, 40), st.integers(8, 40))
-def test_bgr_is_turned_mirrored_and_cropped_as_numpy_does_it(rotate, flip, crop, height, width):
+def test_bgr_matches_the_numpy_reference(rotate, flip, crop, height, width):
     pixels = picture(height, width)
     before = pixels.copy()
     moved = Geometry(rotate, flip, crop).apply(pixels, "bgr")
@@ -60,7 +84,7 @@ def test_bgr_is_turned_mirrored_and_cropped_as_numpy_does_it(rotate, flip, crop,
     assert moved.flags.c_contiguous
 
 
-def test_a_crop_is_not_moved_by_rounding_of_the_fraction():
+def test_a_crop_is_not_shifted_by_floating_point_rounding():
     assert 0.58 * 100 < 58
     assert 0.07 * 100 > 7
     assert Geometry(crop=(0.58, 0.0, 1.0, 1.0)).apply(picture(8, 100), "bgr").shape[1] == 42
@@ -69,44 +93,73 @@ def test_a_crop_is_not_moved_by_rounding_of_the_fraction():
 
 @settings(max_examples=60, deadline=None)
 @given(ROTATIONS, FLIPS, crops(), st.integers(4, 20), st.integers(4, 20))
-def test_nv12_comes_out_as_the_same_picture_in_bgr_would(rotate, flip, crop, half_height, half_width):
+def test_nv12_matches_the_same_picture_in_bgr(rotate, flip, crop, half_height, half_width):
     pixels = nv12_picture(half_height * 2, half_width * 2)
     geometry = Geometry(rotate, flip, crop)
     np.testing.assert_array_equal(bgr(geometry.apply(pixels, "nv12")), geometry.apply(bgr(pixels), "bgr"))
 
 
+@settings(max_examples=150, deadline=None)
+@given(POLYGON, st.sampled_from(FORMATS), st.integers(4, 24), st.integers(4, 32))
+def test_a_mask_covers_every_pixel_inside_even_if_it_crosses_itself(polygon, format_, half_height, half_width):
+    height, width = half_height * 2, half_width * 2
+    _, masked = masked_bgr([polygon], height, width, format_)
+    assert not masked[inside(polygon, height, width)].any()
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("corners", [STAR, STAR[::-1]])
+def test_a_star_leaves_no_pixel_in_its_center_visible(corners, format_):
+    """The even-odd rule counts the pentagon in the middle as outside."""
+    _, masked = masked_bgr([corners], 120, 160, format_)
+    middle = inside(corners, 120, 160)
+    assert middle[62, 80]
+    assert not masked[middle].any()
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_mask_covers_an_enclosed_area_that_no_fill_rule_counts_as_inside(format_):
+    """A large square clockwise, then a small one counterclockwise: winding number 0 within the small one."""
+    outer = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)]
+    inner = [(0.3, 0.3), (0.3, 0.7), (0.7, 0.7), (0.7, 0.3)]
+    polygon = [*outer, outer[0], *inner, inner[0]]
+    assert not inside(polygon, 64, 64)[32, 32]
+    _, masked = masked_bgr([polygon], 64, 64, format_)
+    assert not masked[8:56, 8:56].any()
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(FRACTION, FRACTION), min_size=3, max_size=6), st.sampled_from(["bgr", "nv12"]))
-def test_a_mask_is_black_inside_and_leaves_what_is_away_from_it(polygon, format_):
+@given(st.lists(st.floats(0, 6.28), min_size=3, max_size=6, unique=True).map(sorted), st.sampled_from(FORMATS))
+def test_a_mask_changes_nothing_far_from_it(angles, format_):
+    """A convex polygon. Far: 4.5 px, the mask's two extra pixels and a chroma cell, measured diagonally."""
     height, width = 48, 64
-    pixels = picture(height, width) if format_ == "bgr" else nv12_picture(height, width)
-    before = pixels if format_ == "bgr" else bgr(pixels)
-    before = before.copy()
-    masked = Geometry(mask=[polygon]).apply(pixels.copy(), format_)
-    masked = masked if format_ == "bgr" else bgr(masked)
+    polygon = [(0.5 + 0.4 * np.cos(a), 0.5 + 0.4 * np.sin(a)) for a in angles]
+    before, masked = masked_bgr([polygon], height, width, format_)
     contour = (np.asarray(polygon) * (width, height)).astype(np.float32)
     for y in range(height):
         for x in range(width):
-            distance = cv2.pointPolygonTest(contour, (x + 0.5, y + 0.5), True)  # positive inside
-            if distance > 0:
-                assert not masked[y, x].any(), (x, y)
-            elif distance < -4.5:  # the mask's own two pixels, and a chroma cell, diagonally
+            if cv2.pointPolygonTest(contour, (x + 0.5, y + 0.5), True) < -4.5:
                 np.testing.assert_array_equal(masked[y, x], before[y, x])
 
 
-@pytest.mark.parametrize("format_", ["bgr", "nv12"])
+def test_a_notch_that_opens_to_the_edge_of_the_picture_stays_visible():
+    notched = [(0.2, 0), (1, 0), (1, 0.3), (0.5, 0.3), (0.5, 0.7), (1, 0.7), (1, 1), (0.2, 1)]
+    before, masked = masked_bgr([notched], 40, 40, "bgr")
+    assert not masked[inside(notched, 40, 40)].any()
+    np.testing.assert_array_equal(masked[15:25, 23:], before[15:25, 23:])
+
+
+@pytest.mark.parametrize("format_", FORMATS)
 def test_two_masks_cover_both_corners_and_reach_the_edge(format_):
-    pixels = picture(32, 32) if format_ == "bgr" else nv12_picture(32, 32)
     square = [(0, 0), (0.25, 0), (0.25, 0.25), (0, 0.25)]
     opposite = [(1 - x, 1 - y) for x, y in square]
-    masked = Geometry(mask=[square, opposite]).apply(pixels, format_)
-    masked = masked if format_ == "bgr" else bgr(masked)
+    _, masked = masked_bgr([square, opposite], 32, 32, format_)
     assert not masked[:8, :8].any()
     assert not masked[24:, 24:].any()
     assert masked[16, 16].any()
 
 
-def test_a_mask_lies_in_the_picture_as_delivered():
+def test_a_mask_is_in_coordinates_of_the_rotated_picture():
     pixels = picture(20, 40)
     masked = Geometry(rotate=90, mask=[[(0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)]]).apply(pixels, "bgr")
     assert masked.shape == (40, 20, 3)
@@ -114,7 +167,7 @@ def test_a_mask_lies_in_the_picture_as_delivered():
     assert masked[23:, :].all()
 
 
-def test_masks_follow_a_picture_that_changes_its_size():
+def test_masks_are_rebuilt_if_the_picture_changes_its_size():
     geometry = Geometry(mask=[[(0, 0), (1, 0), (1, 0.5), (0, 0.5)]])
     for height, width in ((20, 40), (60, 30), (20, 40)):
         masked = geometry.apply(picture(height, width), "bgr")
@@ -122,7 +175,7 @@ def test_masks_follow_a_picture_that_changes_its_size():
         assert masked[height // 2 + 2 :].all()
 
 
-def test_nothing_configured_hands_the_same_array_on():
+def test_without_options_the_same_array_is_returned():
     pixels = picture(6, 8)
     geometry = Geometry()
     assert geometry.identity
