@@ -19,13 +19,13 @@ Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class CrowdFrame:
     """A picture of the crowd: who is truly where (those hidden to more than 70 % left out), and what a detector saw."""
 
     captured_ns: int
     true_id: NDArray[np.int64]
     true_xyxy: Float32
-    found: Detections
+    detections: Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Crowd:
     noise: float = 0.03
     pillars: int = 2
 
-    def film(self, seed: int) -> list[Seen]:
+    def simulate(self, seed: int) -> list[CrowdFrame]:
         """Every frame of it."""
         rng = np.random.default_rng(seed)
         walkers = _Walkers(self, rng)
@@ -56,7 +56,7 @@ class Crowd:
             shares = _visible(walkers.xyxy, pillars, self)
             seen = shares >= 0.3
             film.append(
-                Seen(
+                CrowdFrame(
                     round(k / self.fps * 1e9),
                     walkers.id[seen].copy(),
                     walkers.xyxy[seen].astype(np.float32),
@@ -154,12 +154,12 @@ def _visible(xyxy: Float64, pillars: Float64, crowd: Crowd) -> Float64:
     return share
 
 
-def thinned(film: Sequence[Seen], every: int) -> list[Seen]:
+def subsampled(film: Sequence[CrowdFrame], every: int) -> list[CrowdFrame]:
     """One frame of every `every`."""
     return list(film[::every])
 
 
-def dropped(film: Sequence[Seen], share: float, seed: int) -> list[Seen]:
+def with_lost_frames(film: Sequence[CrowdFrame], share: float, seed: int) -> list[CrowdFrame]:
     """The film with a share of its frames lost at random; time goes on."""
     kept = np.random.default_rng(seed).random(len(film)) >= share
     return [seen for seen, keep in zip(film, kept) if keep]

@@ -24,7 +24,7 @@ from edge_app.config import OutboxConfig as Limits
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import Encoder, Message, Stamp
 from edge_app.outbox import Outbox
-from edge_app.outbox.store import Tally
+from edge_app.outbox.store import GapRecord
 from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
@@ -50,11 +50,11 @@ class Camera:
 
     def close(self) -> None:
         self.delivery.stop()
-        self.outbox.drain()
+        self.outbox.stop_waiting()
         self.delivery.join(10)
         self.outbox.close()
 
-    def _gap(self, number: int, tally: Tally) -> Message:
+    def _gap(self, number: int, tally: GapRecord) -> Message:
         stamp = Stamp(self.clock.monotonic_ns(), self.clock.utc_ns(), self.clock.synced())
         return self.encoder.status(number, stamp, {"gap": tally})
 

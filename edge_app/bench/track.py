@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bench.crowd import Crowd, Seen, dropped, overlaps, thinned
+from edge_app.bench.crowd import Crowd, CrowdFrame, overlaps, subsampled, with_lost_frames
 from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Float32
@@ -75,7 +75,7 @@ def bench(plan: Plan) -> Report:
     peer_is_installed()
     scores = {}
     for people in plan.people:
-        films = [Crowd(people=people, seconds=plan.seconds).film(seed) for seed in range(plan.seeds)]
+        films = [Crowd(people=people, seconds=plan.seconds).simulate(seed) for seed in range(plan.seeds)]
         for label, cut in _CUTS.items():
             views = [cut(film, seed) for seed, film in enumerate(films)]
             scores[f"{people} people, {label}"] = {name: _mean(_score(name, view) for view in views) for name in NAMES}
@@ -88,10 +88,10 @@ def bench(plan: Plan) -> Report:
     return Report(scores, times, boxes)
 
 
-_CUTS: dict[str, Callable[[Sequence[Seen], int], Sequence[Seen]]] = {
+_CUTS: dict[str, Callable[[Sequence[CrowdFrame], int], Sequence[CrowdFrame]]] = {
     "every frame": lambda film, _: film,
-    "a third of the frames": lambda film, _: thinned(film, 3),
-    "20 % of the frames lost": lambda film, seed: dropped(film, 0.2, seed),
+    "a third of the frames": lambda film, _: subsampled(film, 3),
+    "20 % of the frames lost": lambda film, seed: with_lost_frames(film, 0.2, seed),
 }
 
 
@@ -127,7 +127,7 @@ def peer_is_installed() -> None:
         ) from exc
 
 
-def read_boxes(path: Path, head: str | None) -> list[Seen]:
+def read_boxes(path: Path, head: str | None) -> list[CrowdFrame]:
     """The detections of a head (the first one by default) from results of `replay`, without any truth.
 
     Raises ConfigError where the file holds none.
@@ -150,15 +150,15 @@ def read_boxes(path: Path, head: str | None) -> list[Seen]:
     return film
 
 
-def _seen(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str, int]) -> Seen:
+def _seen(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str, int]) -> CrowdFrame:
     size = np.array(message["resolution"] * 2, np.float32)
     xyxy = np.array([d["box"] for d in found], np.float32).reshape(-1, 4) * size
     class_id = np.array([labels.setdefault(d["label"], len(labels)) for d in found], np.int32)
     detections = Detections(xyxy, np.array([d["score"] for d in found], np.float32), class_id)
-    return Seen(message["monotonic_ns"], np.empty(0, np.int64), np.empty((0, 4), np.float32), detections)
+    return CrowdFrame(message["monotonic_ns"], np.empty(0, np.int64), np.empty((0, 4), np.float32), detections)
 
 
-def _follow(name: str, film: Sequence[Seen]) -> tuple[list[Detections], list[float]]:
+def _follow(name: str, film: Sequence[CrowdFrame]) -> tuple[list[Detections], list[float]]:
     """Track a film. Returns the boxes with identities of every frame, and the seconds each frame took."""
     step = _edge_app() if name == "edge_app" else _peer(film, timed=name.endswith("timed"))
     tracked, times = [], []
@@ -170,18 +170,18 @@ def _follow(name: str, film: Sequence[Seen]) -> tuple[list[Detections], list[flo
     return tracked, times
 
 
-def _edge_app() -> Callable[[Seen], tuple[Detections, float]]:
+def _edge_app() -> Callable[[CrowdFrame], tuple[Detections, float]]:
     tracker = Tracker(SETTINGS)
 
-    def step(seen: Seen) -> tuple[Detections, float]:
+    def step(seen: CrowdFrame) -> tuple[Detections, float]:
         begin = time.perf_counter()
-        tracked = tracker.update(seen.found, seen.captured_ns)
+        tracked = tracker.update(seen.detections, seen.captured_ns)
         return tracked, time.perf_counter() - begin
 
     return step
 
 
-def _peer(film: Sequence[Seen], *, timed: bool) -> Callable[[Seen], tuple[Detections, float]]:
+def _peer(film: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame], tuple[Detections, float]]:
     import supervision
     from trackers import ByteTrackTracker
 
@@ -195,8 +195,8 @@ def _peer(film: Sequence[Seen], *, timed: bool) -> Callable[[Seen], tuple[Detect
         minimum_iou_threshold=SETTINGS.overlap,
     )
 
-    def step(seen: Seen) -> tuple[Detections, float]:
-        found = seen.found
+    def step(seen: CrowdFrame) -> tuple[Detections, float]:
+        found = seen.detections
         given = supervision.Detections(xyxy=found.xyxy, confidence=found.score, class_id=found.class_id)
         begin = time.perf_counter()
         out = tracker.update(given, timestamp=seen.captured_ns / 1e9 if timed else None)
@@ -209,7 +209,7 @@ def _peer(film: Sequence[Seen], *, timed: bool) -> Callable[[Seen], tuple[Detect
     return step
 
 
-def _score(name: str, film: Sequence[Seen]) -> Score:
+def _score(name: str, film: Sequence[CrowdFrame]) -> Score:
     from trackers.eval.clear import compute_clear_metrics
     from trackers.eval.identity import compute_identity_metrics
 
@@ -231,16 +231,16 @@ def _mean(scores: Iterable[Score]) -> Score:
 def _times(people: int) -> dict[str, float]:
     """Median milliseconds a frame of each tracker, with `people` in view, in turns."""
     side = 1 if people <= 20 else 2
-    film = Crowd(people=people, width=1280 * side, height=720 * side, seconds=8).film(1)
+    film = Crowd(people=people, width=1280 * side, height=720 * side, seconds=8).simulate(1)
     times: dict[str, list[float]] = {name: [] for name in NAMES}
     for name in NAMES * 3:
         times[name] += _follow(name, film)[1]
     return {name: round(median(spent) * 1e3, 4) for name, spent in times.items()}
 
 
-def _count(name: str, film: Sequence[Seen]) -> Count:
+def _count(name: str, film: Sequence[CrowdFrame]) -> Count:
     tracked, _ = _follow(name, film)
-    limit = np.max([seen.found.xyxy[:, 2:].max(axis=0, initial=1) for seen in film], axis=0)
+    limit = np.max([seen.detections.xyxy[:, 2:].max(axis=0, initial=1) for seen in film], axis=0)
     known: set[int] = set()
     fragments = 0
     for seen, detections in zip(film, tracked):

@@ -17,15 +17,15 @@ from pathlib import Path
 import cv2
 
 from edge_app.bench.chart import Axis, Canvas, Color, Mark, Panel
-from edge_app.bench.reuse.clips import Clip, recorded
-from edge_app.bench.reuse.objects import Reader
-from edge_app.bench.reuse.report import Method, method
-from edge_app.bench.reuse.watch import InferenceRun, Watched, watch
+from edge_app.bench.reuse.clips import Clip, open_clip
+from edge_app.bench.reuse.objects import ObjectReader
+from edge_app.bench.reuse.report import MethodScore, score_method
+from edge_app.bench.reuse.runs import ClipResults, InferenceRun, run_clip
 from edge_app.config import Config
 from edge_app.config.reuse import Mode, ReuseConfig
 from edge_app.errors import ClipError
 from edge_app.reuse import profile as tuned
-from edge_app.reuse.profile import Tuned
+from edge_app.reuse.profile import ReuseProfile
 
 # What may be lost: half of what reuse may lose on any clip, since what is tuned on one clip is used on others.
 _LOSS, _MOVING_LOSS, _DWELL = 0.0025, 0.005, 2
@@ -47,7 +47,7 @@ class Candidate:
     share: float | None = None
     feature_tolerance: float | None = None
 
-    def tuned(self, known: Tuned) -> Tuned:
+    def tuned(self, known: ReuseProfile) -> ReuseProfile:
         """What the runtime would read, were this chosen."""
         return replace(
             known,
@@ -113,12 +113,12 @@ class Report:
 def tune(config: Config, path: str, max_frames: int) -> Report:
     """Measure, and write the choice to the configuration's state_dir. Raises EdgeError where that is not possible."""
     cv2.setNumThreads(1)  # as the pipeline does
-    clip = recorded(path).first(max_frames)
-    reader = Reader(config.manifest, config.heads)
+    clip = open_clip(path).first(max_frames)
+    reader = ObjectReader(config.manifest, config.heads)
     known = _costs(config, reader)
     with tempfile.TemporaryDirectory(prefix="edge_app_tune_") as folder:
         watched, noise = _watch(config, reader, clip, known, Path(folder))
-    full = method(watched.reference, watched.looks["off"], watched.looks["off"])
+    full = score_method(watched.reference, watched.results["off"], watched.results["off"])
     trials = tuple(_trial(each, watched, full) for each in CANDIDATES)
     ceiling, moving_ceiling = full.agreement.overall, full.agreement.moving
     best = choose(trials, ceiling, moving_ceiling)
@@ -202,14 +202,16 @@ def draw(report: Report, path: Path) -> None:
     canvas.save(path)
 
 
-def _costs(config: Config, reader: Reader) -> Tuned:
+def _costs(config: Config, reader: ObjectReader) -> ReuseProfile:
     """What every step costs on this machine, measured alone, before anything else runs."""
     with InferenceRun(config.manifest, reader, config.model, ReuseConfig(mode="auto")) as eye:
         costs = eye.inference.measure()
-    return Tuned(costs=None if costs is None else tuned.measured(costs))
+    return ReuseProfile(costs=None if costs is None else tuned.measured(costs))
 
 
-def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Path) -> tuple[Watched, float | None]:
+def _watch(
+    config: Config, reader: ObjectReader, clip: Clip, known: ReuseProfile, folder: Path
+) -> tuple[ClipResults, float | None]:
     """Look at the clip with every candidate, each reading its settings as the runtime would read them."""
     from tqdm import tqdm
 
@@ -223,7 +225,7 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
             eye = InferenceRun(manifest, reader, engine, ReuseConfig(mode="auto"), state)
             eyes[candidate.name] = stack.enter_context(eye)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
-            watched = watch(clip, independent, off, eyes, bar.update)
+            watched = run_clip(clip, independent, off, eyes, bar.update)
         noise = eyes[CANDIDATES[0].name].inference.reuse_stats()["noise"]
     if len(watched.stamps_ns) < _LEAST_FRAMES:
         found = f"found {len(watched.stamps_ns)} frame(s)"
@@ -231,8 +233,8 @@ def _watch(config: Config, reader: Reader, clip: Clip, known: Tuned, folder: Pat
     return watched, noise if isinstance(noise, float) else None
 
 
-def _trial(candidate: Candidate, watched: Watched, full: Method) -> Trial:
-    found = method(watched.reference, watched.looks[candidate.name], watched.looks["off"])
+def _trial(candidate: Candidate, watched: ClipResults, full: MethodScore) -> Trial:
+    found = score_method(watched.reference, watched.results[candidate.name], watched.results["off"])
     return Trial(
         candidate,
         round(full.cost_ms / found.cost_ms, 3),
@@ -242,7 +244,7 @@ def _trial(candidate: Candidate, watched: Watched, full: Method) -> Trial:
     )
 
 
-def _evidence(watched: Watched, ceiling: float, moving_ceiling: float, best: Trial | None) -> dict[str, float]:
+def _evidence(watched: ClipResults, ceiling: float, moving_ceiling: float, best: Trial | None) -> dict[str, float]:
     frames = len(watched.stamps_ns)
     evidence = {"frames": frames, "ceiling": round(ceiling, 4), "moving_ceiling": round(moving_ceiling, 4)}
     if best is not None:

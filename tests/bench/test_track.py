@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 
 from edge_app.bench import track
-from edge_app.bench.crowd import Crowd, dropped, thinned
+from edge_app.bench.crowd import Crowd, subsampled, with_lost_frames
 from edge_app.errors import ConfigError
 
-FILM = Crowd(people=8, seconds=6).film(3)
+FILM = Crowd(people=8, seconds=6).simulate(3)
 
 
 def test_a_film_is_the_same_every_time():
-    again = Crowd(people=8, seconds=6).film(3)
-    assert all(np.array_equal(a.found.xyxy, b.found.xyxy) for a, b in zip(FILM, again))
+    again = Crowd(people=8, seconds=6).simulate(3)
+    assert all(np.array_equal(a.detections.xyxy, b.detections.xyxy) for a, b in zip(FILM, again))
 
 
 def test_the_crowd_is_missed_and_invented_as_asked_for():
-    film = Crowd(people=30, seconds=20, pillars=0).film(0)
-    true, found = (sum(len(x) for x in column) for column in zip(*((s.true_id, s.found) for s in film)))
+    film = Crowd(people=30, seconds=20, pillars=0).simulate(0)
+    true, found = (sum(len(x) for x in column) for column in zip(*((s.true_id, s.detections) for s in film)))
     assert 0.93 < found / true < 0.97  # 10 % missed, 5 % false
 
 
 def test_cut_films_keep_their_time():
-    assert [seen.captured_ns for seen in thinned(FILM, 3)] == [seen.captured_ns for seen in FILM[::3]]
-    kept = dropped(FILM, 0.2, 0)
+    assert [seen.captured_ns for seen in subsampled(FILM, 3)] == [seen.captured_ns for seen in FILM[::3]]
+    kept = with_lost_frames(FILM, 0.2, 0)
     assert 0.6 < len(kept) / len(FILM) < 0.95
 
 
@@ -56,7 +56,7 @@ def test_boxes_are_read_from_replayed_results(tmp_path):
     path.write_text("\n".join(json.dumps(line) for line in [*lines, {"kind": "event"}]))
     film = track.read_boxes(path, "objects")
     assert [seen.captured_ns for seen in film] == [0, 40_000_000, 80_000_000]
-    np.testing.assert_allclose(film[0].found.xyxy, [[20, 20, 60, 40]], rtol=1e-6)
+    np.testing.assert_allclose(film[0].detections.xyxy, [[20, 20, 60, 40]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["not json", '{"kind": "result"}', '{"kind": "result", "heads": {}}'])

@@ -41,13 +41,13 @@ rules:
   - {name: count, type: count, head: digits, at_least: 3}
   - {name: parked, type: stationary, head: digits, after_s: 1, overlap: 0.4}
 """
-FILM = Crowd(people=5, width=640, height=480, seconds=20).film(1)
+FILM = Crowd(people=5, width=640, height=480, seconds=20).simulate(1)
 PIXELS = np.zeros((480, 640, 3), np.uint8)
 
 
 def crowd_frame(seen, sequence=0, offset_ns=0):
     frame = Frame("camera", sequence, seen.captured_ns + offset_ns, seen.captured_ns, PIXELS)
-    frame.heads = {"digits": HeadOutput(seen.found)}
+    frame.heads = {"digits": HeadOutput(seen.detections)}
     return frame
 
 
@@ -190,7 +190,7 @@ def test_memory_does_not_grow_with_uptime(config_file):
     """All rules at once: from frame 1,000 to 10,000 within 1 MB."""
     text = CROWD + "  - {name: meter, type: reading, heads: [digits]}\n  - {name: camera, type: scene, head: scene}\n"
     rules = Stages(config.load(config_file(text)))
-    film = Crowd(people=3, width=640, height=480, seconds=20).film(2)
+    film = Crowd(people=3, width=640, height=480, seconds=20).simulate(2)
     length_ns = len(film) * 40_000_000
     for k in range(10_000):
         round_, at = divmod(k, len(film))

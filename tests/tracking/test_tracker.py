@@ -182,10 +182,10 @@ def test_empty_frames_and_boxes_without_area_are_survived():
 
 def test_memory_does_not_grow_with_uptime():
     """From frame 1,000 to 10,000 within 1 MB, with people who come and go."""
-    film = Crowd(people=8, seconds=10).film(0)
+    film = Crowd(people=8, seconds=10).simulate(0)
     tracker = Tracker(TRACK)
     for k in range(10_000):
-        tracker.update(film[k % len(film)].found, k * SECOND // 25)
+        tracker.update(film[k % len(film)].detections, k * SECOND // 25)
         if k == 1_000:
             before = resident_bytes()
     assert resident_bytes() - before < 1_000_000

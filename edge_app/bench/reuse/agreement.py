@@ -14,13 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.reuse.objects import Objects
-from edge_app.bench.reuse.paths import Path as ObjectPath
+from edge_app.bench.reuse.trajectories import Trajectory
+from edge_app.evaluation import (
+    LEAST_IOU,
+    Counts,
+    Matches,
+    class_iou,
+    f1,
+    frame_f1,
+    match_optimal,
+    mean_matched_iou,
+    paired_counts,
+    worst_frame,
+)
 from edge_app.frame import Float32
 from edge_app.geometry.boxes import iou
-from edge_app.tracking.assignment import assign
 
 Bools = NDArray[np.bool_]
-LEAST_IOU = 0.5
 _NEAR = 0.1  # IoU: from there on a box that agrees with nothing belongs to the object under it
 _AROUND = 30  # frames before and after, in which a box that agrees with nothing may belong to what moves
 _AGES_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -35,7 +45,7 @@ class Reference:
 
     seen: Sequence[Objects]
     moving: Sequence[Bools]
-    new: Sequence[ObjectPath]
+    new: Sequence[Trajectory]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ class Agreement:
 
     @property
     def worst_frame(self) -> float:
-        return float(self.frames.min(initial=1))
+        return worst_frame(self.frames)
 
     @property
     def first_percentile(self) -> float:
@@ -64,22 +74,19 @@ class Agreement:
 
 def score(reference: Reference, found: Sequence[Objects], ages_ns: Sequence[int] | None = None) -> Agreement:
     """Compare what was found in every frame with the reference. ages_ns: of the results, by frame; None: all fresh."""
-    pairs = [_pair(true, seen) for true, seen in zip(reference.seen, found)]
-    counts = np.array([pair.counts for pair in pairs], np.float64).reshape(-1, 2)
-    moving = np.array(
-        [_moving(reference, i, seen, pair) for i, (seen, pair) in enumerate(zip(found, pairs))], np.float64
-    )
-    moving = moving.reshape(-1, 2)
-    overlaps = np.concatenate([pair.iou for pair in pairs]) if pairs else np.empty(0)
-    ages_s = np.zeros(len(pairs)) if ages_ns is None else np.array(ages_ns) / 1e9
+    matches = [_match(true, seen) for true, seen in zip(reference.seen, found)]
+    frames = list(zip(reference.seen, found, matches))
+    counts = np.array([paired_counts(each, true.sure, seen.sure) for true, seen, each in frames]).reshape(-1, 2)
+    moving = [_moving(reference, i, seen, each) for i, (seen, each) in enumerate(zip(found, matches))]
+    ages_s = np.zeros(len(frames)) if ages_ns is None else np.array(ages_ns) / 1e9
     bins = np.searchsorted(_AGES_S, ages_s + 1e-6, side="right") - 1
     return Agreement(
-        overall=_f1(counts),
-        moving=_f1(moving),
-        mean_iou=float(overlaps.mean()) if len(overlaps) else 1.0,
-        frames=np.array([_f1(row[None]) for row in counts], np.float32),
+        overall=f1(counts),
+        moving=f1(moving),
+        mean_iou=mean_matched_iou(matches),
+        frames=frame_f1(counts),
         delays=np.array([_delay(path, reference.seen, found) for path in reference.new], np.int64),
-        by_age={f"{_AGES_S[b]:g}": _f1(counts[bins == b]) for b in sorted(set(bins.tolist()))},
+        by_age={f"{_AGES_S[b]:g}": f1(counts[bins == b]) for b in sorted(set(bins.tolist()))},
     )
 
 
@@ -89,41 +96,12 @@ def dwell_p99(method: Agreement, without: Agreement) -> float:
     return float(np.percentile(later, 99, method="higher")) if len(later) else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """rows of the reference and columns of what was found that are the same object, with their IoU.
-
-    agreed_true, agreed_found: masks over the sure ones of each side that the other side has too.
-    """
-
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    iou: Float32
-    agreed_true: int
-    agreed_found: int
-    sure: int
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Sure objects that agree, and all sure objects, of both sides together."""
-        return self.agreed_true + self.agreed_found, self.sure
+def _match(true: Objects, found: Objects) -> Matches:
+    return match_optimal(class_iou(true.xyxy, true.class_id, found.xyxy, found.class_id), LEAST_IOU)
 
 
-def _pair(true: Objects, found: Objects) -> _Pairs:
-    overlap = iou(true.xyxy, found.xyxy) * (true.class_id[:, None] == found.class_id)
-    rows, columns = assign(overlap, LEAST_IOU) if overlap.size else (np.empty(0, np.intp), np.empty(0, np.intp))
-    return _Pairs(
-        rows,
-        columns,
-        overlap[rows, columns],
-        int(true.sure[rows].sum()),
-        int(found.sure[columns].sum()),
-        int(true.sure.sum() + found.sure.sum()),
-    )
-
-
-def _moving(reference: Reference, frame: int, found: Objects, pair: _Pairs) -> tuple[int, int]:
-    """As `_Pairs.counts`, of moving objects alone.
+def _moving(reference: Reference, frame: int, found: Objects, pair: Matches) -> Counts:
+    """As `paired_counts`, of moving objects alone.
 
     What was found and agrees with nothing counts as well where something moves or has moved, unless it lies over an
     object that stands still: a box left behind by an object that went on is what is looked for.
@@ -142,10 +120,10 @@ def _moving(reference: Reference, frame: int, found: Objects, pair: _Pairs) -> t
         still = iou(true.xyxy[~on_the_move], found.xyxy[alone]).max(axis=0, initial=0)
         stale = int(((on_a_way >= _NEAR) & (on_a_way > still)).sum())
     paired = int((found.sure[pair.columns] & moves).sum())
-    return agreed, int(here.sum()) + paired + stale
+    return Counts(agreed, int(here.sum()) + paired + stale)
 
 
-def _delay(path: ObjectPath, reference: Sequence[Objects], found: Sequence[Objects]) -> int:
+def _delay(path: Trajectory, reference: Sequence[Objects], found: Sequence[Objects]) -> int:
     """Frames from when an object is there until it is found; its whole path where it never is."""
     for frame, row in zip(path.frames, path.rows):
         there, seen = reference[frame], found[frame]
@@ -153,9 +131,3 @@ def _delay(path: ObjectPath, reference: Sequence[Objects], found: Sequence[Objec
         if same.any() and iou(there.xyxy[row : row + 1], seen.xyxy[same]).max() >= LEAST_IOU:
             return frame - path.frames[0]
     return path.frames[-1] - path.frames[0] + 1
-
-
-def _f1(counts: NDArray[np.float64]) -> float:
-    """Of counts (N, 2): agreeing and all, of both sides. 1 where there is nothing to see."""
-    agreed, total = counts.sum(axis=0)
-    return float(agreed / total) if total else 1.0

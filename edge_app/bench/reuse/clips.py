@@ -62,27 +62,27 @@ class Noise:
         values = np.arange(_LEVELS, dtype=np.int64) * (2 * levels + 1) // _LEVELS - levels
         return cls(values.astype(np.int8), seed)
 
-    def added(self, image: UInt8, number: int) -> UInt8:
+    def apply(self, image: UInt8, number: int) -> UInt8:
         """`image` (H, W, 3) uint8 of frame `number` with noise on it, saturated; the image itself is not touched."""
         bits: NDArray[np.uint64] = np.random.PCG64([self._seed, number]).random_raw(-(-image.size // 4))
         noise = self._table[bits.view(np.uint16)[: image.size]].reshape(image.shape)
         return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
 
-    def on(self, frame: Frame) -> Frame:
+    def apply_to(self, frame: Frame) -> Frame:
         """The frame with noise on it; its stamps are kept, its results are not."""
-        return shown(frame, self.added(frame.image, frame.sequence))
+        return with_image(frame, self.apply(frame.image, frame.sequence))
 
 
-def shown(frame: Frame, image: UInt8) -> Frame:
+def with_image(frame: Frame, image: UInt8) -> Frame:
     """A frame with the stamps of `frame` and another picture (H, W, 3), and nothing found in it yet."""
     return replace(frame, pixels=image, format="bgr", heads=None, events=(), _image=None)
 
 
-def recorded(path: str) -> Clip:
+def open_clip(path: str) -> Clip:
     """A video file or a folder of pictures. Raises ConfigError for a live source; reading raises ClipError."""
     plugin = config.from_url(path).plugin
     if plugin.type not in ("video", "images"):
-        raise ConfigError(f"{path}: is a live or made source ({plugin.type}); expected a recorded clip")
+        raise ConfigError(f"{path}: is a live or made source ({plugin.type}); expected a open_clip clip")
 
     def frames() -> Iterator[Frame]:
         source = registry.build("sources", plugin.type, ClipClock(), **plugin.options, pace="fast")

@@ -1,6 +1,6 @@
 """bench reuse: what reuse gains and what it costs in agreement, beside what else the same time could buy.
 
-Not here: how clips are made (stress.py), looked at (watch.py), compared (agreement.py) or reported (report.py).
+Not here: how clips are made (stress.py), looked at (run_clip.py), compare_readings (agreement.py) or reported (report.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from edge_app.bench.reuse import controls, scene, stress, truth
 from edge_app.bench.reuse.agreement import score
-from edge_app.bench.reuse.clips import Clip, recorded
-from edge_app.bench.reuse.objects import Reader, head_of
-from edge_app.bench.reuse.readings import compared
-from edge_app.bench.reuse.report import ClipReport, method
-from edge_app.bench.reuse.watch import InferenceRun, Watched, referred, watch
+from edge_app.bench.reuse.clips import Clip, open_clip
+from edge_app.bench.reuse.objects import ObjectReader, head_of
+from edge_app.bench.reuse.reading_log import compare_readings
+from edge_app.bench.reuse.report import ClipReport, score_method
+from edge_app.bench.reuse.runs import ClipResults, InferenceRun, build_reference, run_clip
 from edge_app.config import ModelConfig
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ConfigError
@@ -59,7 +59,9 @@ def bench(plan: Plan) -> list[ClipReport]:
     for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):
         length = None if clip.length is None else passes * clip.length
         with tqdm(total=length, unit=" frames", desc=clip.name, disable=None, leave=False) as bar:
-            true = next((truth.beside(Path(path)) for path in plan.clips if Path(path).name == clip.name), None)
+            true = next(
+                (truth.find_truth_file(Path(path)) for path in plan.clips if Path(path).name == clip.name), None
+            )
             reports.append(_report(plan, manifest, clip, true, bar.update))
     return reports
 
@@ -67,7 +69,7 @@ def bench(plan: Plan) -> list[ClipReport]:
 def _report(
     plan: Plan, manifest: Manifest, clip: Clip, true: Path | None, progress: Callable[[], object]
 ) -> ClipReport:
-    reader = Reader(manifest)
+    reader = ObjectReader(manifest)
     with (
         tempfile.TemporaryDirectory(prefix="edge_app_bench_") as folder,
         InferenceRun(manifest, reader, plan.model) as independent,
@@ -76,16 +78,16 @@ def _report(
     ):
         if plan.state_dir is None:
             reusing.inference.measure()  # what `tune` has kept otherwise
-        watched = watch(clip, independent, off, {"reuse": reusing}, progress)
-        full, reuse = watched.looks["off"], watched.looks["reuse"]
+        watched = run_clip(clip, independent, off, {"reuse": reusing}, progress)
+        full, reuse = watched.results["off"], watched.results["reuse"]
         others = {}
         if plan.controls:
             share = float(reuse.costs_ms.mean() / full.costs_ms.mean())
             others = {
-                "skip_frames": controls.skipping(watched, share),
-                "skip_and_track": controls.tracking(watched, share, off.stopwatch),
+                "skip_frames": controls.skip_frames(watched, share),
+                "skip_and_track": controls.skip_and_track(watched, share, off.stopwatch),
             }
-            beside = controls.Bench(manifest, reader, off, Path(folder), progress, plan.model)
+            beside = controls.ControlSetup(manifest, reader, off, Path(folder), progress, plan.model)
             others |= controls.with_models(beside, clip, watched, share)
         reference = watched.reference
         return ClipReport(
@@ -94,23 +96,23 @@ def _report(
             mode=plan.reuse.mode,
             frames=len(watched.stamps_ns),
             new_objects=len(reference.new),
-            full=method(reference, full, full),
-            reuse=method(reference, reuse, full),
-            controls={name: method(reference, looks, full) for name, looks in others.items()},
+            full=score_method(reference, full, full),
+            reuse=score_method(reference, reuse, full),
+            controls={name: score_method(reference, looks, full) for name, looks in others.items()},
             reuse_stats=reusing.inference.reuse_stats(),
             truth=_against_truth(true, manifest, watched),
-            readings=compared(watched.readings["off"], watched.readings["reuse"]) if reusing.readings else None,
+            readings=compare_readings(watched.readings["off"], watched.readings["reuse"]) if reusing.readings else None,
         )
 
 
-def _against_truth(path: Path | None, manifest: Manifest, watched: Watched) -> dict[str, float]:
+def _against_truth(path: Path | None, manifest: Manifest, watched: ClipResults) -> dict[str, float]:
     """F1 of full inference and of reuse against a truth file, over the heads that it tells of."""
     if path is None:
         return {}
-    frames, told = truth.read(path, manifest, watched.size)
-    reference = referred(frames[: len(watched.stamps_ns)], watched.stamps_ns)
+    frames, told = truth.read_truth(path, manifest, watched.size)
+    reference = build_reference(frames[: len(watched.stamps_ns)], watched.stamps_ns)
     found = {}
-    for name, looks in watched.looks.items():
+    for name, looks in watched.results.items():
         seen = [each[np.isin(head_of(each), list(told))] for each in looks.objects]
         found["full inference" if name == "off" else name] = score(reference, seen).overall
     return found
@@ -120,7 +122,7 @@ def _clips(plan: Plan) -> list[Clip]:
     """The clips themselves, and with `stress` those that are made of each. Raises ConfigError for unknown names."""
     clips = []
     for path in plan.clips:
-        clip = recorded(path)
+        clip = open_clip(path)
         clips.append(clip)
         if plan.stress:
             found = scene.find(clip)

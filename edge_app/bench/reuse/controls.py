@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bench.reuse.budget import CostAllowance
+from edge_app.bench.reuse.allowance import CostAllowance
 from edge_app.bench.reuse.clips import Clip
-from edge_app.bench.reuse.crops import Crops, Lens
-from edge_app.bench.reuse.objects import Objects, Reader
-from edge_app.bench.reuse.resized import resized
-from edge_app.bench.reuse.watch import InferenceRun, Looks, Watched
+from edge_app.bench.reuse.motion_crops import MotionCrops, WindowModel
+from edge_app.bench.reuse.objects import ObjectReader, Objects
+from edge_app.bench.reuse.resized_model import resize_model
+from edge_app.bench.reuse.runs import ClipResults, InferenceRun, MethodResults
 from edge_app.config import ModelConfig
 from edge_app.config.rules import TrackConfig
 from edge_app.errors import BackendError, ModelError
@@ -38,12 +38,12 @@ Stopwatch = Callable[[], int]
 _SURE, _UNSURE = 0.9, 0.3  # scores that tell the tracker which boxes are sure
 
 
-def skipping(watched: Watched, share: float) -> Looks:
+def skip_frames(watched: ClipResults, share: float) -> MethodResults:
     """Full inference on a share of the frames; between, the last boxes.
 
     What full inference sees and takes is known from the run without reuse: it is the same.
     """
-    full, looks, budget = watched.looks["off"], Looks(), CostAllowance(min(share, 1.0))
+    full, looks, budget = watched.results["off"], MethodResults(), CostAllowance(min(share, 1.0))
     last, last_ns = full.objects[0], watched.stamps_ns[0]
     for number, now_ns in enumerate(watched.stamps_ns):
         budget.earn()
@@ -54,19 +54,19 @@ def skipping(watched: Watched, share: float) -> Looks:
     return looks
 
 
-def tracking(watched: Watched, share: float, stopwatch: Stopwatch) -> Looks:
+def skip_and_track(watched: ClipResults, share: float, stopwatch: Stopwatch) -> MethodResults:
     """Full inference on a share of the frames; between, the last boxes where a tracker expects them.
 
     The tracker's own time is a part of the share.
     """
-    full_ns = float(np.mean(watched.looks["off"].cost_ns))
+    full_ns = float(np.mean(watched.results["off"].cost_ns))
     _, spent_ns = _tracked(watched, share, stopwatch)
     return _tracked(watched, share - spent_ns / full_ns, stopwatch)[0]
 
 
-def _tracked(watched: Watched, share: float, stopwatch: Stopwatch) -> tuple[Looks, float]:
+def _tracked(watched: ClipResults, share: float, stopwatch: Stopwatch) -> tuple[MethodResults, float]:
     """share: of inference alone. Returns the looks, and the tracker's mean nanoseconds a frame."""
-    full, looks = watched.looks["off"], Looks()
+    full, looks = watched.results["off"], MethodResults()
     tracker, budget = Tracker(_FOLLOW), CostAllowance(min(max(share, 0.0), 1.0))
     last, ids, last_ns = full.objects[0], np.zeros(0, np.int64), 0
     tracker_ns = 0
@@ -85,21 +85,21 @@ def _tracked(watched: Watched, share: float, stopwatch: Stopwatch) -> tuple[Look
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class ControlSetup:
     """What the controls that run models of their own need.
 
     off: full inference. folder: for models of other sizes. progress: called after each frame.
     """
 
     manifest: Manifest
-    reader: Reader
+    reader: ObjectReader
     off: InferenceRun
     folder: Path
     progress: Callable[[], object]
     engine: ModelConfig
 
 
-def with_models(bench: Bench, clip: Clip, watched: Watched, share: float) -> dict[str, Looks]:
+def with_models(bench: ControlSetup, clip: Clip, watched: ClipResults, share: float) -> dict[str, MethodResults]:
     """Lower resolution and motion-gated crops, in turns on every frame. share: of the cost of full inference.
 
     A control that this model cannot do is left out. Times are set in proportion to full inference, which runs beside
@@ -110,15 +110,15 @@ def with_models(bench: Bench, clip: Clip, watched: Watched, share: float) -> dic
         near = _opened(bench, "near", (_half(bench.manifest.input.width), _half(bench.manifest.input.height)), stack)
         methods: dict[str, Callable[[Frame], tuple[Objects, int, int]]] = {}
         if low is not None:
-            methods["lower_resolution"] = low.look
-        lenses = [Lens(bench.off, 1.0)]  # each crop is one more full inference: what every model can do
+            methods["lower_resolution"] = low.infer
+        lenses = [WindowModel(bench.off, 1.0)]  # each crop is one more full inference: what every model can do
         if near is not None:
-            lenses.append(Lens(near, _price(bench, clip, near)[0]))
-        methods["motion_crops"] = Crops(bench.off, lenses, share, _price(bench, clip, bench.off)[1]).look
+            lenses.append(WindowModel(near, _price(bench, clip, near)[0]))
+        methods["motion_crops"] = MotionCrops(bench.off, lenses, share, _price(bench, clip, bench.off)[1]).infer
         return _in_turns(bench, clip, watched, methods)
 
 
-def sizes(width: int, height: int, area: float) -> list[tuple[int, int]]:
+def input_sizes(width: int, height: int, area: float) -> list[tuple[int, int]]:
     """Input sizes of about the same shape, the one first whose area is nearest to a share of width x height."""
     every = [(w, h) for w in range(_LEAST, width + 1, _STEP) for h in range(_LEAST, height + 1, _STEP)]
     alike = [(w, h) for w, h in every if 1 / _SKEWED < w / h * height / width < _SKEWED]
@@ -126,32 +126,35 @@ def sizes(width: int, height: int, area: float) -> list[tuple[int, int]]:
 
 
 def _in_turns(
-    bench: Bench, clip: Clip, watched: Watched, methods: dict[str, Callable[[Frame], tuple[Objects, int, int]]]
-) -> dict[str, Looks]:
-    looks = {name: Looks() for name in methods}
+    bench: ControlSetup,
+    clip: Clip,
+    watched: ClipResults,
+    methods: dict[str, Callable[[Frame], tuple[Objects, int, int]]],
+) -> dict[str, MethodResults]:
+    looks = {name: MethodResults() for name in methods}
     full_ns: list[int] = []
     for number, frame in enumerate(clip.frames()):
         if number % _EVERY == 0:
-            full_ns.append(bench.off.look(frame)[1])
+            full_ns.append(bench.off.infer(frame)[1])
         names = list(methods)
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             looks[name].note(*methods[name](frame))
         bench.progress()
-    then_ns = watched.looks["off"].cost_ns[::_EVERY]
+    then_ns = watched.results["off"].cost_ns[::_EVERY]
     speed = float(np.median(then_ns) / np.median(full_ns))
     for each in looks.values():
         each.cost_ns = [round(cost * speed) for cost in each.cost_ns]
     return looks
 
 
-def _of_price(bench: Bench, clip: Clip, share: float, stack: ExitStack) -> InferenceRun | None:
+def _of_price(bench: ControlSetup, clip: Clip, share: float, stack: ExitStack) -> InferenceRun | None:
     """The model for the least input size that does not cost less than `share`, as measured; None where none works."""
     full = bench.manifest.input
     tried: dict[tuple[int, int], tuple[float, InferenceRun]] = {}
     area = min(share, 1.0)
     for _ in range(_TRIES):
-        size = next(iter(sizes(full.width, full.height, area)), None)
+        size = next(iter(input_sizes(full.width, full.height, area)), None)
         if size is None or size in tried:
             break
         eye = _opened(bench, f"lower{len(tried)}", size, stack)
@@ -170,20 +173,20 @@ def _first(found: tuple[float, InferenceRun]) -> float:
     return found[0]
 
 
-def _price(bench: Bench, clip: Clip, eye: InferenceRun) -> tuple[float, float]:
+def _price(bench: ControlSetup, clip: Clip, eye: InferenceRun) -> tuple[float, float]:
     """What a look costs in shares of full inference, and nanoseconds of that: medians of looks in turns."""
     frame = next(clip.frames())
-    pairs = [(eye.look(frame)[1], bench.off.look(frame)[1]) for _ in range(_LOOKS)]
+    pairs = [(eye.infer(frame)[1], bench.off.infer(frame)[1]) for _ in range(_LOOKS)]
     part, full = np.median(pairs[1:], axis=0)  # engines allocate at the first
     return float(part / full), float(full)
 
 
-def _opened(bench: Bench, name: str, size: tuple[int, int], stack: ExitStack) -> InferenceRun | None:
+def _opened(bench: ControlSetup, name: str, size: tuple[int, int], stack: ExitStack) -> InferenceRun | None:
     """The model for another input size, closed by `stack`; None where its graphs cannot be run with it."""
-    manifest = resized(bench.manifest, *size, bench.folder / name)
+    manifest = resize_model(bench.manifest, *size, bench.folder / name)
     try:
         eye = stack.enter_context(InferenceRun(manifest, bench.reader, bench.engine))
-        eye.look(_black(*size))
+        eye.infer(_black(*size))
     except (BackendError, ModelError, ValueError):  # graphs and decoders with the size written into them
         return None
     return eye

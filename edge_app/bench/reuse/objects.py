@@ -1,4 +1,4 @@
-"""What the heads of a model saw in a frame, whatever their families, as boxes of classes that can be compared.
+"""What the heads of a model saw in a frame, whatever their families, as boxes of classes that can be compare_readings.
 
 A region is its bounding box; what the whole picture is, is a box around all of it. Not here: comparing them
 (agreement.py).
@@ -47,7 +47,7 @@ class Objects:
         return cls(*(np.concatenate(column) for column in columns))
 
 
-class Reader:
+class ObjectReader:
     """Reads frames of one model. heads: as configured; None: all of them, as the model has them.
 
     The attribute `heads` is the configuration that the model must run with, so that it shows what is just below.
@@ -84,7 +84,7 @@ class Reader:
 
 
 def class_of(head: int, class_id: int) -> int:
-    """The number under which a class of the model's so-many-th head is compared."""
+    """The number under which a class of the model's so-many-th head is compare_readings."""
     return head * _APART + class_id
 
 

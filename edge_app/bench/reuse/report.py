@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from edge_app.bench.reuse.agreement import Agreement, Reference, dwell_p99, score
-from edge_app.bench.reuse.readings import Compared
-from edge_app.bench.reuse.watch import Looks
+from edge_app.bench.reuse.reading_log import ReadingComparison
+from edge_app.bench.reuse.runs import MethodResults
 
 ANSWERS = ("gate", "heads", "partial", "dense")
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class MethodScore:
     """One way to look at a clip. cost_ms: mean compute time a frame; dwell_p99: frames later than full inference."""
 
     cost_ms: float
@@ -42,12 +42,12 @@ class ClipReport:
     mode: str
     frames: int
     new_objects: int
-    full: Method
-    reuse: Method
-    controls: Mapping[str, Method]
+    full: MethodScore
+    reuse: MethodScore
+    controls: Mapping[str, MethodScore]
     reuse_stats: Mapping[str, Any]
     truth: Mapping[str, float] = field(default_factory=dict)
-    readings: Compared | None = None
+    readings: ReadingComparison | None = None
 
     @property
     def speedup(self) -> float:
@@ -67,12 +67,12 @@ class ClipReport:
         return {name: count / sum(counts.values()) for name, count in counts.items()}
 
 
-def method(reference: Reference, looks: Looks, full: Looks) -> Method:
+def score_method(reference: Reference, looks: MethodResults, full: MethodResults) -> MethodScore:
     """Score one way to look at a clip beside full inference."""
     agreement = score(reference, looks.objects, looks.age_ns)
     without = score(reference, full.objects)
     costs = looks.costs_ms
-    return Method(float(costs.mean()), float(np.median(costs)), agreement, dwell_p99(agreement, without))
+    return MethodScore(float(costs.mean()), float(np.median(costs)), agreement, dwell_p99(agreement, without))
 
 
 def as_json(reports: Sequence[ClipReport]) -> str:
@@ -110,7 +110,7 @@ _LEGEND = (
 )
 
 
-def _row(name: str, each: Method, full: Method) -> str:
+def _row(name: str, each: MethodScore, full: MethodScore) -> str:
     found = each.agreement
     return (
         f"{name.replace('_', ' '):18}{each.cost_ms:8.2f}{each.median_ms:8.2f}{each.cost_ms / full.cost_ms:7.3f}"
@@ -152,7 +152,7 @@ def _object(report: ClipReport) -> dict[str, Any]:
     }
 
 
-def _figures(each: Method) -> dict[str, float]:
+def _figures(each: MethodScore) -> dict[str, float]:
     return {
         "cost_ms": _rounded(each.cost_ms),
         "cost_median_ms": _rounded(each.median_ms),

@@ -13,7 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edge_app.bench.reuse.clips import Clip, Noise, shown
+from edge_app.bench.reuse.clips import Clip, Noise, with_image
 from edge_app.bench.reuse.scene import Scene
 from edge_app.frame import Float32, Frame, UInt8
 
@@ -75,7 +75,7 @@ def _on_background(name: str, scene: Scene, paint: Painter, frames: int) -> Clip
     def made() -> Iterator[Frame]:
         for number in range(frames):
             at_ns = number * scene.period_ns
-            yield Frame(name, number, at_ns, at_ns, noise.added(paint(scene.background, number), number))
+            yield Frame(name, number, at_ns, at_ns, noise.apply(paint(scene.background, number), number))
 
     return Clip(name, made, frames)
 
@@ -85,7 +85,7 @@ def _on_clip(name: str, base: Clip, paint: Painter, frames: int, sigma: float) -
 
     def made() -> Iterator[Frame]:
         for number, frame in enumerate(base.first(frames).frames()):
-            yield shown(frame, noise.added(paint(frame.image, number), number))
+            yield with_image(frame, noise.apply(paint(frame.image, number), number))
 
     return Clip(name, made, frames if base.length is None else min(frames, base.length))
 

@@ -18,13 +18,13 @@ from edge_app.errors import ClipError
 from edge_app.model.manifest import Manifest
 
 
-def beside(clip: Path) -> Path | None:
+def find_truth_file(clip: Path) -> Path | None:
     """The truth file of a clip, where there is one."""
     path = clip.with_suffix(".truth.jsonl")
     return path if path.is_file() else None
 
 
-def read(path: Path, manifest: Manifest, size: tuple[int, int]) -> tuple[list[Objects], set[int]]:
+def read_truth(path: Path, manifest: Manifest, size: tuple[int, int]) -> tuple[list[Objects], set[int]]:
     """The true objects of every frame, in pixels of a picture of `size`, and the numbers of the heads that it tells of.
 
     Raises ClipError where the file is something else.

@@ -1,4 +1,4 @@
-"""A small recorded clip with a still background and one object that crosses it, for the tests of this folder."""
+"""A small open_clip clip with a still background and one object that crosses it, for the tests of this folder."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edge_app.bench.reuse import agreement, watch
+from edge_app.bench.reuse import agreement, runs
 from edge_app.bench.reuse.objects import Objects
-from edge_app.bench.reuse.paths import follow, moving
+from edge_app.bench.reuse.trajectories import find_trajectories, moving_masks
 
 SECOND = 1_000_000_000
 
@@ -19,7 +19,7 @@ def objects(*boxes: tuple[float, ...], sure: bool = True) -> Objects:
 
 
 def reference(*frames: Objects):
-    return watch.referred(frames, [i * SECOND // 10 for i in range(len(frames))])
+    return runs.build_reference(frames, [i * SECOND // 10 for i in range(len(frames))])
 
 
 def test_the_same_objects_agree_wholly():
@@ -60,7 +60,7 @@ def walking(frames: int = 20, step: int = 6) -> list[Objects]:
 
 def test_what_moves_is_told_from_what_stands():
     seen = walking()
-    masks = moving(seen, follow(seen, [i * SECOND // 10 for i in range(20)]))
+    masks = moving_masks(seen, find_trajectories(seen, [i * SECOND // 10 for i in range(20)]))
     assert all(mask.tolist() == [True, False] for mask in masks)
 
 

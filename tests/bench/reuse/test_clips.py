@@ -14,13 +14,13 @@ GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
 def test_gaussian_noise_has_its_deviation_and_no_bias():
-    difference = Noise.gaussian(2.0, 1).added(GREY, 0).astype(int) - 128
+    difference = Noise.gaussian(2.0, 1).apply(GREY, 0).astype(int) - 128
     assert abs(difference.std() - np.sqrt(4 + 1 / 12)) < 0.03  # rounding adds a twelfth
     assert abs(difference.mean()) < 0.03
 
 
 def test_uniform_noise_has_every_level_alike():
-    difference = Noise.uniform(2, 1).added(GREY, 0).astype(int) - 128
+    difference = Noise.uniform(2, 1).apply(GREY, 0).astype(int) - 128
     levels, counts = np.unique(difference, return_counts=True)
     assert levels.tolist() == [-2, -1, 0, 1, 2]
     assert counts.max() / counts.min() < 1.1
@@ -28,20 +28,20 @@ def test_uniform_noise_has_every_level_alike():
 
 def test_noise_is_the_same_for_a_frame_and_another_for_the_next():
     noise = Noise.gaussian(2.0, 5)
-    assert np.array_equal(noise.added(GREY, 3), Noise.gaussian(2.0, 5).added(GREY, 3))
-    assert not np.array_equal(noise.added(GREY, 3), noise.added(GREY, 4))
-    assert not np.array_equal(noise.added(GREY, 3), Noise.gaussian(2.0, 6).added(GREY, 3))
+    assert np.array_equal(noise.apply(GREY, 3), Noise.gaussian(2.0, 5).apply(GREY, 3))
+    assert not np.array_equal(noise.apply(GREY, 3), noise.apply(GREY, 4))
+    assert not np.array_equal(noise.apply(GREY, 3), Noise.gaussian(2.0, 6).apply(GREY, 3))
 
 
 def test_noise_saturates_and_leaves_the_picture_alone():
     black = np.zeros((40, 40, 3), np.uint8)
-    noisy = Noise.gaussian(4.0, 0).added(black, 0)
+    noisy = Noise.gaussian(4.0, 0).apply(black, 0)
     assert noisy.max() < 40
     assert not black.any()
 
 
 def test_a_recorded_clip_can_be_looked_at_again(tmp_path):
-    clip = clips.recorded(str(film(tmp_path, 6)))
+    clip = clips.open_clip(str(film(tmp_path, 6)))
     first, again = list(clip.frames()), list(clip.frames())
     assert len(first) == clip.length == 6
     assert all(np.array_equal(a.image, b.image) and a.captured_ns == b.captured_ns for a, b in zip(first, again))
@@ -50,8 +50,8 @@ def test_a_recorded_clip_can_be_looked_at_again(tmp_path):
 
 @pytest.mark.parametrize("path", ["rtsp://camera/stream", "synthetic:", "/dev/video0"])
 def test_a_live_source_is_no_clip(path):
-    with pytest.raises(ConfigError, match="expected a recorded clip"):
-        clips.recorded(path)
+    with pytest.raises(ConfigError, match="expected a open_clip clip"):
+        clips.open_clip(path)
 
 
 def test_the_scene_is_found_in_a_clip():

@@ -71,7 +71,7 @@ def test_a_still_scene_costs_next_to_nothing(tmp_path, capsys):
     ("arguments", "said"),
     [
         (["missing.mp4"], "missing.mp4: no such file; expected a video"),
-        (["rtsp://camera/1"], "rtsp://camera/1: is a live or made source (rtsp); expected a recorded clip"),
+        (["rtsp://camera/1"], "rtsp://camera/1: is a live or made source (rtsp); expected a open_clip clip"),
         ([CLIP, "--only", "sample.mp5"], "--only: there is no clip 'sample.mp5'; did you mean 'sample.mp4'?"),
         ([CLIP, "--model", "nowhere"], "nowhere/model.yaml"),
     ],

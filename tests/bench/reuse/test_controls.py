@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edge_app.bench.reuse import controls, crops, motion
-from edge_app.bench.reuse.budget import CostAllowance
-from edge_app.bench.reuse.objects import Objects, Reader
-from edge_app.bench.reuse.resized import resized
-from edge_app.bench.reuse.watch import InferenceRun, Looks, Watched, referred
+from edge_app.bench.reuse import controls, motion, motion_crops
+from edge_app.bench.reuse.allowance import CostAllowance
+from edge_app.bench.reuse.objects import ObjectReader, Objects
+from edge_app.bench.reuse.resized_model import resize_model
+from edge_app.bench.reuse.runs import ClipResults, InferenceRun, MethodResults, build_reference
 from edge_app.config import ModelConfig
 from edge_app.frame import Frame
 from edge_app.model import manifest as manifests
@@ -23,32 +23,32 @@ def box(x: float) -> Objects:
     return Objects(xyxy, np.zeros(1, np.int64), np.full(1, 0.9, np.float32), np.ones(1, bool))
 
 
-def watched(frames: int = 60, step: float = 3.0) -> Watched:
+def watched(frames: int = 60, step: float = 3.0) -> ClipResults:
     """A walker seen by full inference, which takes 10 ms, ten times a second."""
     seen = [box(10 + step * i) for i in range(frames)]
     stamps = [i * 100 * MILLI for i in range(frames)]
-    full = Looks(seen, [10 * MILLI] * frames, [0] * frames)
-    return Watched((640, 480), stamps, referred(seen, stamps), {"off": full}, {})
+    full = MethodResults(seen, [10 * MILLI] * frames, [0] * frames)
+    return ClipResults((640, 480), stamps, build_reference(seen, stamps), {"off": full}, {})
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 1 / 3, 0.21])
 def test_skipping_spends_its_share_and_no_more(share: float):
-    looks = controls.skipping(watched(), share)
+    looks = controls.skip_frames(watched(), share)
     assert np.mean(looks.cost_ns[1:]) / (10 * MILLI) == pytest.approx(share, abs=1 / 59)
 
 
 def test_skipping_repeats_and_knows_how_old_its_results_are():
     seen = watched()
-    looks = controls.skipping(seen, 0.5)
-    assert looks.objects[1] is seen.looks["off"].objects[1 if looks.cost_ns[1] else 0]
+    looks = controls.skip_frames(seen, 0.5)
+    assert looks.objects[1] is seen.results["off"].objects[1 if looks.cost_ns[1] else 0]
     assert set(looks.age_ns) == {0, 100 * MILLI}
 
 
 def test_a_tracker_carries_boxes_on_between():
     seen = watched()
-    repeated = controls.skipping(seen, 0.25)
-    tracked = controls.tracking(seen, 0.25, lambda: 0)  # a stopwatch that stands: the tracker is free
-    truth = [float(each.xyxy[0, 0]) for each in seen.looks["off"].objects]
+    repeated = controls.skip_frames(seen, 0.25)
+    tracked = controls.skip_and_track(seen, 0.25, lambda: 0)  # a stopwatch that stands: the tracker is free
+    truth = [float(each.xyxy[0, 0]) for each in seen.results["off"].objects]
     off = [abs(float(each.xyxy[0, 0]) - x) for each, x in zip(repeated.objects, truth)]
     closer = [abs(float(each.xyxy[0, 0]) - x) for each, x in zip(tracked.objects, truth)]
     assert np.mean(off[20:]) > 3
@@ -57,8 +57,10 @@ def test_a_tracker_carries_boxes_on_between():
 
 
 def test_the_tracker_pays_for_itself():
-    ticks = iter(range(0, 10**12, MILLI))  # every look at the watch is a millisecond later: a tenth of full inference
-    looks = controls.tracking(watched(), 0.5, lambda: next(ticks))
+    ticks = iter(
+        range(0, 10**12, MILLI)
+    )  # every look at the run_clip is a millisecond later: a tenth of full inference
+    looks = controls.skip_and_track(watched(), 0.5, lambda: next(ticks))
     assert np.mean(looks.cost_ns[1:]) / (10 * MILLI) == pytest.approx(0.5, abs=0.03)
 
 
@@ -79,7 +81,7 @@ def test_a_budget_saves_up_and_may_be_overdrawn():
 
 def test_input_sizes_are_multiples_of_32_of_the_same_shape():
     for area in (0.1, 0.3, 0.6, 1.0):
-        width, height = controls.sizes(768, 576, area)[0]
+        width, height = controls.input_sizes(768, 576, area)[0]
         assert width % 32 == height % 32 == 0
         assert width * height / (768 * 576) == pytest.approx(area, abs=0.05)
         assert width / height == pytest.approx(4 / 3, rel=0.15)
@@ -108,9 +110,9 @@ def test_windows_lie_inside_the_picture_and_cover_every_box():
 
 def test_a_window_replaces_what_lay_in_it_and_leaves_the_rest():
     known = Objects.joined([box(10), box(300)])
-    found = crops.merged(known, box(40), (0, 0, 200, 200), (640, 480))
+    found = motion_crops.merge_window(known, box(40), (0, 0, 200, 200), (640, 480))
     assert sorted(found.xyxy[:, 0].tolist()) == [40, 300]
-    cut = crops.merged(known, box(179), (0, 0, 200, 200), (640, 480))  # reaches over the window's edge
+    cut = motion_crops.merge_window(known, box(179), (0, 0, 200, 200), (640, 480))  # reaches over the window's edge
     assert sorted(cut.xyxy[:, 0].tolist()) == [300]
 
 
@@ -118,10 +120,10 @@ def test_a_model_runs_at_another_size(tmp_path):
     """The sizes are taken out of the graphs, and the heads still find their way."""
     pytest.importorskip("onnx", reason="graphs are rewritten with it: pip install edge-app[compiler]")
     model = manifests.load(PROJECT / "models/digits")
-    small = resized(model, 256, 192, tmp_path / "small")
+    small = resize_model(model, 256, 192, tmp_path / "small")
     assert (small.input.width, small.input.height) == (256, 192)
-    with InferenceRun(small, Reader(model), ModelConfig(model.folder)) as eye:
-        objects, cost_ns, age_ns = eye.look(Frame("t", 0, 0, 0, next(crossing().frames()).image))
+    with InferenceRun(small, ObjectReader(model), ModelConfig(model.folder)) as eye:
+        objects, cost_ns, age_ns = eye.infer(Frame("t", 0, 0, 0, next(crossing().frames()).image))
     assert len(objects) >= 1  # the whole picture has a class
     assert cost_ns > 0
     assert age_ns == 0

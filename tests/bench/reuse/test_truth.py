@@ -14,9 +14,9 @@ MODEL = manifests.load(PROJECT / "models/digits")
 
 
 def test_the_sample_s_truth_is_digits_a_panel_and_a_scene():
-    path = truth.beside(CLIP)
+    path = truth.find_truth_file(CLIP)
     assert path is not None
-    frames, told = truth.read(path, MODEL, (640, 480))
+    frames, told = truth.read_truth(path, MODEL, (640, 480))
     assert told == {0, 1, 2}
     first = frames[0]
     assert head_of(first).tolist() == [0, 0, 0, 0, 1, 2]
@@ -27,7 +27,7 @@ def test_the_sample_s_truth_is_digits_a_panel_and_a_scene():
 
 
 def test_a_clip_without_truth_has_none(tmp_path):
-    assert truth.beside(tmp_path / "clip.mp4") is None
+    assert truth.find_truth_file(tmp_path / "clip.mp4") is None
 
 
 @pytest.mark.parametrize("line", ["no json", '{"scene": "sunny"}', '{"digits": [{"box": [0, 0, 1, 1]}]}', "[]", "{}"])
@@ -35,4 +35,4 @@ def test_another_file_is_named_with_its_line(tmp_path, line):
     path = tmp_path / "clip.truth.jsonl"
     path.write_text('{"scene": "ok"}\n' + line)
     with pytest.raises(ClipError, match=r"clip\.truth\.jsonl:2: found .*; expected what each head should see"):
-        truth.read(path, MODEL, (640, 480))
+        truth.read_truth(path, MODEL, (640, 480))

@@ -25,14 +25,14 @@ _FOLLOW = TrackConfig(head="", high=0.01, low=0.0, start=0.01, mix_classes=False
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Trajectory:
     """One object: the frames that show it, ascending, and its row among the objects of each."""
 
     frames: Sequence[int]
     rows: Sequence[int]
 
 
-def follow(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Path]:
+def find_trajectories(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Trajectory]:
     """Every object that was seen surely in three frames or more."""
     tracker = Tracker(_FOLLOW)
     found: dict[int, list[tuple[int, int]]] = {}
@@ -46,10 +46,10 @@ def follow(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Path]:
                 found[id_] = _first_sighting(seen, frame, row)
             found[id_].append((frame, row))
     surely = {id_: [(f, r) for f, r in path] for id_, path in found.items() if _sure(seen, path) >= _PROVEN}
-    return [Path(*zip(*path)) for path in surely.values()]
+    return [Trajectory(*zip(*path)) for path in surely.values()]
 
 
-def moving(seen: Sequence[Objects], paths: Sequence[Path]) -> list[NDArray[np.bool_]]:
+def moving_masks(seen: Sequence[Objects], paths: Sequence[Trajectory]) -> list[NDArray[np.bool_]]:
     """Of every frame's objects, which ones go somewhere: a mask a frame."""
     masks = [np.zeros(len(objects), bool) for objects in seen]
     for path in paths:
@@ -64,7 +64,9 @@ def moving(seen: Sequence[Objects], paths: Sequence[Path]) -> list[NDArray[np.bo
     return masks
 
 
-def new(seen: Sequence[Objects], paths: Sequence[Path], masks: Sequence[NDArray[np.bool_]]) -> list[Path]:
+def new_objects(
+    seen: Sequence[Objects], paths: Sequence[Trajectory], masks: Sequence[NDArray[np.bool_]]
+) -> list[Trajectory]:
     """The paths of objects that appear behind the first frame, for good. masks: as of `moving`.
 
     What a detector sees now and then in a still picture, and what it sees again in its old place, is not new.
@@ -78,12 +80,12 @@ def new(seen: Sequence[Objects], paths: Sequence[Path], masks: Sequence[NDArray[
     ]
 
 
-def _start(path: Path) -> list[tuple[int, int]]:
+def _start(path: Trajectory) -> list[tuple[int, int]]:
     """Frames and rows of the first moments of a path."""
     return [(frame, row) for frame, row in zip(path.frames, path.rows) if frame < path.frames[0] + _AROUND]
 
 
-def _was_there(seen: Sequence[Objects], path: Path) -> bool:
+def _was_there(seen: Sequence[Objects], path: Trajectory) -> bool:
     now = seen[path.frames[0]][np.array(path.rows[:1])]
     return any(
         (iou(now.xyxy, before.xyxy)[0] * (before.class_id == now.class_id)).max(initial=0) >= _SAME

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.bench.reuse import paths
+from edge_app.bench.reuse import trajectories
 from edge_app.bench.reuse.agreement import Reference
-from edge_app.bench.reuse.clips import Clip, Noise, shown
-from edge_app.bench.reuse.objects import Objects, Reader, age_ns
-from edge_app.bench.reuse.readings import Readings
+from edge_app.bench.reuse.clips import Clip, Noise, with_image
+from edge_app.bench.reuse.objects import ObjectReader, Objects, age_ns
+from edge_app.bench.reuse.reading_log import ReadingLog
 from edge_app.config import ModelConfig
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ClipError
@@ -31,7 +31,7 @@ REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # of the noise on the reference's 
 
 
 @dataclass(slots=True)
-class Looks:
+class MethodResults:
     """What one method saw of a clip, a frame an element. cost_ns: everything after decoding and resizing."""
 
     objects: list[Objects] = field(default_factory=list)
@@ -71,7 +71,7 @@ class InferenceRun:
     def __init__(
         self,
         manifest: Manifest,
-        reader: Reader,
+        reader: ObjectReader,
         engine: ModelConfig,
         reuse: ReuseConfig = OFF,
         state_dir: Path | None = None,
@@ -79,7 +79,7 @@ class InferenceRun:
         self._reader = reader
         backend = open_backend(manifest, engine)
         digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
-        self.readings = [Readings(manifest, name, reader.threshold(name)) for name in digits]
+        self.readings = [ReadingLog(manifest, name, reader.threshold(name)) for name in digits]
         # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
         alone = engine.threads == 1 and backend.target == "onnx"
         self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
@@ -92,32 +92,32 @@ class InferenceRun:
     def __exit__(self, *exc: object) -> None:
         self.inference.close()
 
-    def look(self, frame: Frame) -> tuple[Objects, int, int]:
+    def infer(self, frame: Frame) -> tuple[Objects, int, int]:
         """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
-        seen = self.inference.infer(shown(frame, frame.image))
+        seen = self.inference.infer(with_image(frame, frame.image))
         for readings in self.readings:
             readings.note(seen)
         return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class ClipResults:
     """A clip as it was seen. size: width and height. looks, readings: by the method's name."""
 
     size: tuple[int, int]
     stamps_ns: Sequence[int]
     reference: Reference
-    looks: Mapping[str, Looks]
+    results: Mapping[str, MethodResults]
     readings: Mapping[str, Sequence[tuple[str, int]]]
 
 
-def watch(
+def run_clip(
     clip: Clip,
     independent: InferenceRun,
     off: InferenceRun,
     others: Mapping[str, InferenceRun],
     progress: Callable[[], object],
-) -> Watched:
+) -> ClipResults:
     """Look at a whole clip, with full inference (`off`) and in other ways. progress: called after each frame.
 
     independent: full inference for the reference; not `off` itself, which would always find its caches warm.
@@ -125,27 +125,27 @@ def watch(
     """
     noise = Noise.uniform(REFERENCE_LEVELS, REFERENCE_SEED)
     eyes = {"off": off, **others}
-    looks = {name: Looks() for name in eyes}
+    looks = {name: MethodResults() for name in eyes}
     reference: list[Objects] = []
     stamps_ns: list[int] = []
     size = (0, 0)
     for number, frame in enumerate(clip.frames()):
-        reference.append(independent.look(noise.on(frame))[0])
+        reference.append(independent.infer(noise.apply_to(frame))[0])
         stamps_ns.append(frame.captured_ns)
         size = frame.width, frame.height
         names = list(eyes)
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            looks[name].note(*eyes[name].look(frame))
+            looks[name].note(*eyes[name].infer(frame))
         progress()
     if not reference:
         raise ClipError(f"{clip.name}: found no frame; expected a clip")
     told = {name: [each for readings in eye.readings for each in readings.told] for name, eye in eyes.items()}
-    return Watched(size, stamps_ns, referred(reference, stamps_ns), looks, told)
+    return ClipResults(size, stamps_ns, build_reference(reference, stamps_ns), results=looks, readings=told)
 
 
-def referred(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
+def build_reference(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
     """A reference of what was seen: with what moves in it, and what is new."""
-    followed = paths.follow(seen, stamps_ns)
-    moving = paths.moving(seen, followed)
-    return Reference(seen, moving, paths.new(seen, followed, moving))
+    followed = trajectories.find_trajectories(seen, stamps_ns)
+    moving = trajectories.moving_masks(seen, followed)
+    return Reference(seen, moving, trajectories.new_objects(seen, followed, moving))

@@ -16,7 +16,7 @@ from edge_app.rules import Rule as RunningRule
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ReadingComparison:
     """readings: of full inference. lost: those that never came. late_frames: the longest that one came later."""
 
     readings: int
@@ -24,7 +24,7 @@ class Compared:
     late_frames: int
 
 
-class Readings:
+class ReadingLog:
     """The numbers read so far: (text, the frame number in which it was told), in their order."""
 
     def __init__(self, manifest: Manifest, head: str, least_score: float) -> None:
@@ -43,7 +43,7 @@ class Readings:
         self._frames += 1
 
 
-def compared(full: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) -> Compared:
+def compare_readings(full: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) -> ReadingComparison:
     """Find each reading of `full`, in order, among those of `other`."""
     lost = late = position = 0
     for text, frame in full:
@@ -53,4 +53,4 @@ def compared(full: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) 
         else:
             late = max(late, other[found][1] - frame)
             position = found + 1
-    return Compared(len(full), lost, late)
+    return ReadingComparison(len(full), lost, late)

@@ -16,7 +16,7 @@ from edge_app.model import manifest as manifests
 from edge_app.model.manifest import FILE, Manifest
 
 
-def resized(manifest: Manifest, width: int, height: int, folder: Path) -> Manifest:
+def resize_model(manifest: Manifest, width: int, height: int, folder: Path) -> Manifest:
     """Write the model into `folder` (made anew) for pictures of width x height; returns its manifest.
 
     Raises ConfigError where the library that rewrites graphs is missing.

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.bench.reuse import motion
-from edge_app.bench.reuse.budget import CostAllowance
-from edge_app.bench.reuse.clips import shown
+from edge_app.bench.reuse.allowance import CostAllowance
+from edge_app.bench.reuse.clips import with_image
 from edge_app.bench.reuse.objects import Objects
-from edge_app.bench.reuse.watch import InferenceRun
+from edge_app.bench.reuse.runs import InferenceRun
 from edge_app.frame import Float32, Frame
 from edge_app.geometry.boxes import iou
 
@@ -26,30 +26,30 @@ _EDGE_PX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lens:
+class WindowModel:
     """A way to look at a window. price: of a look, in shares of full inference."""
 
     eye: InferenceRun
     price: float
 
 
-class Crops:
-    """Looks at windows of half the picture's width and height. lenses: the one that suits the model is found out.
+class MotionCrops:
+    """MethodResults at windows of half the picture's width and height. lenses: the one that suits the model is found out.
 
     share: what may be spent, of full inference, which takes full_ns. What is spent is what things have really taken.
     """
 
-    def __init__(self, full: InferenceRun, lenses: Sequence[Lens], share: float, full_ns: float) -> None:
+    def __init__(self, full: InferenceRun, lenses: Sequence[WindowModel], share: float, full_ns: float) -> None:
         self._full, self._lenses, self._full_ns = full, lenses, full_ns
         self._budget = CostAllowance(share)
         self._motion = motion.Motion()
         self._objects = Objects.joined([])
-        self._lens: Lens | None = None
+        self._lens: WindowModel | None = None
         self._looked: NDArray[np.int64] = np.zeros((0, 0), np.int64)
         self._whole_ns = 0  # when the whole picture was last looked at
         self._number = 0
 
-    def look(self, frame: Frame) -> tuple[Objects, int, int]:
+    def infer(self, frame: Frame) -> tuple[Objects, int, int]:
         """What is known after a frame, nanoseconds that it took (less resizing), and the age of the last whole look."""
         begin = self._full.stopwatch()
         boxes = self._motion.boxes(frame.image)
@@ -59,7 +59,7 @@ class Crops:
         self._number += 1
         first = self._number == 1
         if first or self._budget.affords(1.0):
-            self._objects, cost_ns, _ = self._full.look(frame)
+            self._objects, cost_ns, _ = self._full.infer(frame)
             self._whole_ns = frame.captured_ns
             self._looked = np.full((frame.height // _CELL + 1, frame.width // _CELL + 1), self._number)
             spent_ns += cost_ns
@@ -79,7 +79,7 @@ class Crops:
                 break
             found, cost_ns = _look_at(lens, frame, window)
             begin = self._full.stopwatch()
-            self._objects = merged(self._objects, found, window, (frame.width, frame.height))
+            self._objects = merge_window(self._objects, found, window, (frame.width, frame.height))
             self._looked[_cells(window)] = self._number
             cost_ns += self._full.stopwatch() - begin
             self._budget.spend(cost_ns / self._full_ns)
@@ -89,7 +89,7 @@ class Crops:
     def _last_look(self, window: motion.Box) -> float:
         return float(self._looked[_cells(window)].mean())
 
-    def _suited(self, frame: Frame) -> Lens:
+    def _suited(self, frame: Frame) -> WindowModel:
         """The lens that sees most of what full inference sees, on four windows that make up the picture."""
         w, h = _window(frame)
         corners = [(x, y) for x in (0, frame.width - w) for y in (0, frame.height - h)]
@@ -102,7 +102,7 @@ class Crops:
         return self._lenses[int(np.argmax(agreeing))]
 
 
-def merged(known: Objects, found: Objects, window: motion.Box, picture: tuple[int, int]) -> Objects:
+def merge_window(known: Objects, found: Objects, window: motion.Box, picture: tuple[int, int]) -> Objects:
     """What is known after a window was looked at. known, found: in pixels of the picture (width, height).
 
     What lay in the window gives way to what was found there, but for boxes that the window's edge cuts.
@@ -116,9 +116,9 @@ def merged(known: Objects, found: Objects, window: motion.Box, picture: tuple[in
     return Objects.joined([known[stays], found])
 
 
-def _look_at(lens: Lens, frame: Frame, window: motion.Box) -> tuple[Objects, int]:
+def _look_at(lens: WindowModel, frame: Frame, window: motion.Box) -> tuple[Objects, int]:
     x1, y1, x2, y2 = window
-    found, cost_ns, _ = lens.eye.look(shown(frame, frame.image[y1:y2, x1:x2]))
+    found, cost_ns, _ = lens.eye.infer(with_image(frame, frame.image[y1:y2, x1:x2]))
     return replace(found, xyxy=found.xyxy + np.array([x1, y1, x1, y1], np.float32)), cost_ns
 
 
