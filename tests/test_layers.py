@@ -49,10 +49,10 @@ MAY_IMPORT = {
     "cli": "errors frame clock device messages registry backends sources sinks model config reuse"
     " inference outbox publish pipeline drawing daemon",
     "analytics": "rules",
-    "evaluation": "frame geometry inference",
-    "compiler": "errors frame geometry registry backends heads model reuse inference",
+    "evaluation": "frame geometry tracking inference",
+    "compiler": "errors frame geometry registry backends heads model reuse inference evaluation",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
-    " rules model config tracking reuse inference outbox publish pipeline",
+    " rules model config tracking reuse inference outbox publish pipeline evaluation",
     "__main__": "cli",
     "__init__": "",
 }

@@ -9,11 +9,11 @@ import numpy as np
 
 from edge_app import registry
 from edge_app.compiler import families
-from edge_app.compiler.agreement import LOWER_SCORE, agreement, cosine
 from edge_app.compiler.net import Net
 from edge_app.compiler.origin import Original
 from edge_app.compiler.pictures import Pictures
 from edge_app.compiler.session import Array
+from edge_app.evaluation import LOWER_SCORE, cosine, result_agreement
 from edge_app.frame import Result
 from edge_app.heads import Head
 
@@ -45,7 +45,7 @@ class Judge:
         expected = self._results if reference is None else self._decode(reference)
         got = self._decode(found)
         sizes = [(t.image_width, t.image_height) for t in self._transforms]
-        return {name: agreement(expected[name], got[name], sizes) for name in self._heads}
+        return {name: result_agreement(expected[name], got[name], sizes) for name in self._heads}
 
     def cosines(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
         """The cosine of every output over all pictures, by head/output."""

@@ -17,11 +17,11 @@ import numpy as np
 from onnx import shape_inference
 
 from edge_app.compiler import ranges
-from edge_app.compiler.agreement import cosine
 from edge_app.compiler.net import Net, from_model
 from edge_app.compiler.ranges import Histogram, Ranges
 from edge_app.compiler.session import Session
 from edge_app.errors import ModelError
+from edge_app.evaluation import cosine
 from edge_app.frame import UInt8
 
 _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

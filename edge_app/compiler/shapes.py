@@ -24,7 +24,7 @@ from edge_app.compiler.rknn import Converted
 from edge_app.compiler.session import Array
 from edge_app.errors import ConfigError, ModelError
 from edge_app.reuse.dirty_rects import Box
-from edge_app.reuse.fixed_shapes import FixedUnit, Size, can_be_laid
+from edge_app.reuse.fixed_shapes import FixedShapeSegment, Size, can_be_laid
 from edge_app.reuse.segments import ALIGN, Reach, backbone_reach, head_reach
 
 _BOXES, _TRIES = 6, 400  # of each shape that are proved; random boxes looked at to find them
@@ -98,7 +98,7 @@ def made(step: Step, whole: tuple[Size, Converted], sizes: Sequence[Size], maps:
     nets = {size: step.sized(size) for size in (whole[0], *sizes)}
     recorders = {size: _Recorder(net) for size, net in nets.items()}
     sessions: dict[Size, Session] = {**recorders}
-    unit = FixedUnit(step.name, sessions, whole[0], step.strides, step.reach)
+    unit = FixedShapeSegment(step.name, sessions, whole[0], step.strides, step.reach)
     boxes = _boxes(unit)
     for box in boxes:
         list(unit.run(maps, box))
@@ -116,7 +116,7 @@ def made(step: Step, whole: tuple[Size, Converted], sizes: Sequence[Size], maps:
     return Shapes(found, len(boxes))
 
 
-def _compare(unit: FixedUnit, box: Box, name: str, expected: Array, values: Array) -> None:
+def _compare(unit: FixedShapeSegment, box: Box, name: str, expected: Array, values: Array) -> None:
     if not np.array_equal(expected, values):
         off = float(np.abs(expected - values).max())
         raise ModelError(
@@ -125,7 +125,7 @@ def _compare(unit: FixedUnit, box: Box, name: str, expected: Array, values: Arra
         )
 
 
-def _inside(unit: FixedUnit, name: str, whole: Array, where: tuple[slice, slice]) -> Array:
+def _inside(unit: FixedShapeSegment, name: str, whole: Array, where: tuple[slice, slice]) -> Array:
     """The cells of a whole output that Unit.run gives values of."""
     if name in unit.rows:
         rows, columns = unit.cells(name, unit.whole)
@@ -135,7 +135,7 @@ def _inside(unit: FixedUnit, name: str, whole: Array, where: tuple[slice, slice]
     return cells
 
 
-def _boxes(unit: FixedUnit) -> list[Box]:
+def _boxes(unit: FixedShapeSegment) -> list[Box]:
     """Boxes of outputs that every shape is used for, where there are any: two opposite corners, others by chance."""
     columns, rows, align = unit.whole[2] // unit.align, unit.whole[3] // unit.align, unit.align
     rng = random.Random(0)

@@ -26,6 +26,8 @@ import glyphs
 import scenes
 from camera import Camera
 from edge_app.cli.parser import main as edge_app
+from edge_app.evaluation import class_iou, f1, match_by_score
+from edge_app.geometry import iou
 from package import HEADS, Graphs, letterbox
 
 SCORE, IOU, WIDTH, HEIGHT, ROW = 0.4, 0.5, 640, 480, 4
@@ -77,24 +79,20 @@ def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
     return [message["heads"] for message in messages if message["kind"] == "result"]
 
 
-def overlap(a: list[float], b: list[float]) -> float:
-    """IoU of two boxes xyxy."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return width * height / (areas - width * height)
+def overlaps(found: list[dict[str, Any]], true: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """IoU of every detection with every true box, whatever their labels. Returns (detections, true boxes)."""
+    return iou(_boxes(found), _boxes(true))
 
 
 def matches(found: list[dict[str, Any]], true: list[dict[str, Any]]) -> int:
-    """How many detections, best first, are each the first on a truth of their own label."""
-    open_, hits = list(true), 0
-    for detection in sorted(found, key=lambda d: -d["score"]):
-        fits = [t for t in open_ if t["label"] == detection["label"] and overlap(t["box"], detection["box"]) >= IOU]
-        if fits:
-            open_.remove(max(fits, key=lambda t: overlap(t["box"], detection["box"])))
-            hits += 1
-    return hits
+    """How many detections match a true box of the same label, one to one, highest score first."""
+    labels = [np.array([each["label"] for each in side], np.str_) for side in (found, true)]
+    overlap = class_iou(_boxes(found), labels[0], _boxes(true), labels[1])
+    return len(match_by_score(overlap, np.array([d["score"] for d in found], np.float64), IOU))
+
+
+def _boxes(listed: list[dict[str, Any]]) -> NDArray[np.float64]:
+    return np.array([each["box"] for each in listed], np.float64).reshape(-1, 4)
 
 
 def held_out_scenes(held: glyphs.Glyphs, folder: Path, seed: int) -> list[list[dict[str, Any]]]:
@@ -144,10 +142,11 @@ def _read_crops(model: Path, held: glyphs.Glyphs, seed: int) -> tuple[int, int]:
     right = extra = 0
     for found, true in zip(heads, truths):
         detections = sorted(found["digits"]["detections"], key=lambda d: -d["score"])
-        for t in true:
-            best = next((d for d in detections if overlap(d["box"], t["box"]) >= IOU), None)
+        near = overlaps(detections, true) >= IOU
+        for column, t in enumerate(true):
+            best = next((d for d, hit in zip(detections, near[:, column]) if hit), None)
             right += best is not None and best["label"] == t["label"]
-        extra += sum(all(overlap(d["box"], t["box"]) < IOU for t in true) for d in detections)
+        extra += int((~near.any(axis=1)).sum())
     return right, extra
 
 
@@ -171,7 +170,7 @@ def clip(model: Path) -> list[Figure]:
     boxes = f"precision {hits / max(total, 1):.4f}, recall {hits / true_total:.4f}, {true_total} digits"
     plates = f"least {min(panels):.3f}, {len(panels)} frames"
     return [
-        Figure("clip: F1 of digit boxes with class", 2 * hits / (total + true_total), 0.95, note=boxes),
+        Figure("clip: F1 of digit boxes with class", f1([(2 * hits, total + true_total)]), 0.95, note=boxes),
         Figure("clip: frames whose scene is right", 1 - len(dim) / len(truth), 0.98, note=listed(dim)),
         Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=listed(wrong)),
         Figure("clip: frames with a number that never was", len(invented), 0, at_most=True, note=listed(invented)),

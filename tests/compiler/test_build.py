@@ -14,9 +14,9 @@ import pytest
 from edge_app import cli
 from edge_app.backends import Graph as GraphFile
 from edge_app.compiler import folder
-from edge_app.compiler.agreement import f1
 from edge_app.config import HeadCommon, HeadConfig, ModelConfig
 from edge_app.errors import ConfigError, ModelError
+from edge_app.evaluation import f1_with_hysteresis
 from edge_app.frame import Frame
 from edge_app.inference.golden import golden_error
 from edge_app.inference.stage import Inference, open_backend
@@ -249,7 +249,7 @@ def test_the_face_detector_decodes_here_what_its_file_decoded(data, tmp_path, ca
     for file in sorted((data / "coco20").glob("*.jpg")):
         image = cv2.imread(str(file))
         (a, _), (b, _) = detected(out, image, score=0.3), detected(plain, image, score=0.3)
-        assert f1([b], [a]) == 1.0
+        assert f1_with_hysteresis([b], [a]) == 1.0
         np.testing.assert_allclose(a.xyxy, b.xyxy, atol=0.5)
         compared += len(a)
     assert compared >= 3

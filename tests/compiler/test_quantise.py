@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from edge_app.compiler import assemble, origin, quantise, ranges
-from edge_app.compiler.agreement import agreement, cosine, f1
 from edge_app.compiler.origin import Given
 from edge_app.compiler.ranges import Histogram
 from edge_app.compiler.session import Session
-from edge_app.frame import Classification, Detections, Embedding, Segmentation
+from edge_app.evaluation import cosine
 from tests.compiler.graphs import segmenter
 
 PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(6)]
@@ -79,38 +78,3 @@ def test_percentiles_and_divergence_give_up_an_outlier():
     low, high = histogram.range("percentile 99.99")
     four_sigma = 4 * 12 / 2048 * 200
     assert (-low, high) == pytest.approx((four_sigma, four_sigma), rel=0.1)
-
-
-def detections(*rows):
-    boxes = np.array([row[:4] for row in rows], np.float32).reshape(-1, 4)
-    return Detections(boxes, np.array([r[4] for r in rows], np.float32), np.array([r[5] for r in rows], np.int32))
-
-
-BOX, FAR = (0, 0, 10, 10), (50, 50, 60, 60)
-
-
-@pytest.mark.parametrize(("reference", "found", "expected"), [
-    ([(*BOX, 0.9, 0)], [(*BOX, 0.9, 0)], 1.0),
-    ([(*BOX, 0.41, 0)], [(*BOX, 0.31, 0)], 1.0),  # hysteresis
-    ([(*BOX, 0.41, 0)], [(*BOX, 0.29, 0)], 0.0),
-    ([(*BOX, 0.9, 0)], [(*BOX, 0.9, 1)], 0.0),
-    ([(*BOX, 0.9, 0)], [(*BOX, 0.9, 0), (*BOX, 0.8, 0)], 2 / 3),  # one box answers one
-    ([(*BOX, 0.9, 0), (*FAR, 0.9, 0)], [(*BOX, 0.9, 0)], 2 / 3),
-    ([], [], 1.0), ([], [(*BOX, 0.9, 0)], 0.0),
-])  # fmt: skip
-def test_f1_with_hysteresis(reference, found, expected):
-    assert f1([detections(*reference)], [detections(*found)]) == pytest.approx(expected)
-
-
-def test_other_results_agree_by_class_area_and_angle():
-    def ranked(*classes):
-        return Classification(np.array(classes, np.int32), np.ones(len(classes), np.float32))
-
-    assert agreement([ranked(1, 2), ranked(3, 1)], [ranked(1, 3), ranked(1, 3)], [(8, 8)] * 2) == 0.5
-    square = np.array([[0, 0], [8, 0], [8, 8], [0, 8]], np.float32)
-    low = (square * [1, 0.5]).astype(np.float32)
-    one, half = (Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (s,)) for s in (square, low))
-    assert agreement([one], [one], [(8, 8)]) == 1.0
-    assert agreement([one], [half], [(8, 8)]) == pytest.approx(0.5, abs=0.01)
-    x, y = (Embedding(np.array(v, np.float32)) for v in ([1, 0], [0, 1]))
-    assert agreement([x, x], [x, y], [(8, 8)] * 2) == 0.5
