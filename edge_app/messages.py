@@ -84,9 +84,10 @@ class Encoder:
         body: dict[str, JsonValue] = {"source": source, **event_fields(event)}
         return self._message(seq, "event", stamp, body)
 
-    def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue]) -> Message:
-        """The heartbeat."""
-        return self._message(seq, "status", stamp, {"status": state})
+    def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue], source: str | None = None) -> Message:
+        """A heartbeat or a gap record. source: the camera's name."""
+        body: dict[str, JsonValue] = {"status": state} if source is None else {"source": source, "status": state}
+        return self._message(seq, "status", stamp, body)
 
     def _heads(self, frame: Frame) -> dict[str, JsonValue]:
         """Every head's part; what a second-stage head says stands at the detection that it says it of."""

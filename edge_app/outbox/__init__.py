@@ -1,9 +1,15 @@
-"""The durable queue between results and sinks.
+"""The durable queue between the pipeline and the sinks.
 
-queue.py      Outbox: what is accepted is delivered to every sink, in order, at least once
-pending.py    what is in memory only         store.py      one SQLite file
-disk.py       when the disk refuses          sequence.py   numbers that are used once
-gap.py        what was lost, and told        view.py       edge-app outbox {stats,list,drop}
+queue.py      Outbox: add messages, read the next ones for a sink, acknowledge them
+state.py      what is known in memory about all messages; one lock
+pending.py    messages that are in memory only
+cursors.py    how far each sink has got
+gap.py        lost messages, until they are reported
+writer.py     the thread that commits to disk and retries
+store.py      the SQLite file
+disk.py       locks the folder, opens the file, replaces a damaged one
+sequence.py   message numbers that are never used twice
+view.py       edge-app outbox {stats,list,drop}
 """
 
 from edge_app.outbox.queue import Outbox, OutboxStats

@@ -24,7 +24,7 @@ FILE = "outbox.db"
 T = TypeVar("T")
 
 
-class DiskRefused(Exception):
+class DiskUnavailable(Exception):
     """The disk is full, read-only or failing now; nothing was changed."""
 
 
@@ -46,23 +46,23 @@ class Disk:
             self._lock_folder()
 
     def run(self, work: Callable[[Store], T], *, reading: bool = False) -> T:
-        """Do something with the store, alone. Raises DiskRefused or FileDamaged."""
+        """Do something with the store, alone. Raises DiskUnavailable or FileDamaged."""
         with self._lock:
             if self._closed:
-                raise DiskRefused(f"{self._folder}: closed")
+                raise DiskUnavailable(f"{self._folder}: closed")
             try:
                 self._lock_folder()
                 store = self._open()
                 return work(store)
             except sqlite3.Error as exc:
                 if not _is_damage(exc, reading):
-                    raise DiskRefused(f"{self._folder}: {exc}") from exc
+                    raise DiskUnavailable(f"{self._folder}: {exc}") from exc
                 self._set_aside(exc)
                 raise FileDamaged(f"{self._folder / FILE}: {exc}") from exc
             except OSError as exc:
-                raise DiskRefused(f"{self._folder}: {exc.strerror}") from exc
+                raise DiskUnavailable(f"{self._folder}: {exc.strerror}") from exc
             except ConfigError as exc:  # could not be locked at the start, and another process came first
-                raise DiskRefused(str(exc)) from exc
+                raise DiskUnavailable(str(exc)) from exc
 
     def close(self) -> None:
         """Safe to call twice."""

@@ -1,17 +1,21 @@
-"""What was lost and has not been told yet: the content of a gap record, a `status` message with `gap` in it."""
+"""Messages that were lost and not yet reported: the content of a gap record, a `status` message with `gap` in it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from edge_app.messages import Kind
-from edge_app.outbox.store import Tally
+from edge_app.messages import Kind, Message, decode
+from edge_app.outbox.pending import KINDS
+from edge_app.outbox.store import GapRecord, Row
+
+_REPORT_EVERY_NS = 60_000_000_000
 
 
 @dataclass(slots=True)
 class Gap:
-    """lost: how many by kind. unknown: there may be more. first, last: ids of the oldest and newest that are known."""
+    """lost: count by kind. unknown: there may be more. first, last: the oldest and newest id, if known."""
 
     lost: dict[str, int] = field(default_factory=lambda: {"event": 0, "status": 0, "result": 0})
     unknown: bool = False
@@ -23,38 +27,119 @@ class Gap:
         return bool(self.reasons)
 
     def add(self, reason: str, kinds: Sequence[Kind], first: str | None, last: str | None) -> None:
-        """Count messages that are gone for good."""
+        """Count messages that are lost."""
         for kind in kinds:
             self.lost[kind] += 1
         self.first = self.first or first
         self.last = last or self.last
-        self._note(reason)
+        self._add_reason(reason)
+
+    def add_evicted(self, rows: Sequence[Row]) -> None:
+        """Count messages that were deleted from the file because it is full."""
+        self.add("outbox full", [KINDS[row.priority] for row in rows], _id_of(rows[0]), _id_of(rows[-1]))
 
     def add_unknown(self, reason: str) -> None:
-        """Nobody can say how many, or whether any."""
+        """Record a loss of an unknown number of messages, possibly none."""
         self.unknown = True
-        self._note(reason)
+        self._add_reason(reason)
 
     def merge(self, earlier: Gap) -> None:
-        """Take in what was lost before this."""
+        """Add losses that happened before these."""
         for kind, count in earlier.lost.items():
             self.lost[kind] += count
         self.unknown = self.unknown or earlier.unknown
         self.first, self.last = earlier.first or self.first, self.last or earlier.last
         for reason in earlier.reasons:
-            self._note(reason)
+            self._add_reason(reason)
 
-    def _note(self, reason: str) -> None:
+    def _add_reason(self, reason: str) -> None:
         if reason not in self.reasons:
             self.reasons.append(reason)
 
-    def as_json(self) -> Tally:
-        """Empty where nothing was lost."""
-        if not self:
-            return {}
-        return asdict(self)
+    def as_json(self) -> GapRecord:
+        """Empty if nothing was lost."""
+        return asdict(self) if self else {}
 
     @classmethod
-    def from_json(cls, tally: Tally) -> Gap:
-        """As `as_json` wrote it."""
-        return cls(**tally) if tally else cls()  # type: ignore[arg-type]  # checked by the file's own integrity check
+    def from_json(cls, record: GapRecord) -> Gap:
+        """The inverse of `as_json`."""
+        return cls(**record) if record else cls()  # type: ignore[arg-type]  # checked by the file's own integrity check
+
+
+class LossLog:
+    """Counts lost messages, and holds the gap until it is written to disk and reported. Not thread-safe.
+
+    total: messages lost since the start.
+    """
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.next_report_ns = 0
+        self._gap = Gap()
+        self._on_disk = True  # whether the file has this gap
+        self._damaged: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to report."""
+        return bool(self._gap)
+
+    def add_messages(self, reason: str, messages: Sequence[Message]) -> None:
+        """Count messages that were not accepted or dropped from memory."""
+        self._gap.add(reason, [message.kind for message in messages], messages[0].id, messages[-1].id)
+        self._on_disk = False
+        self.total += len(messages)
+
+    def add_evicted(self, rows: Sequence[Row]) -> None:
+        """Count messages that were deleted from the file, together with which `with_evicted` was written."""
+        self._gap.add_evicted(rows)
+        self.total += len(rows)
+
+    def add_damaged(self, position: int) -> bool:
+        """Count a message that is damaged on disk. Returns False if it was counted before."""
+        if position in self._damaged:
+            return False
+        self._damaged.add(position)
+        self.add_unknown("message damaged on disk", 1)
+        return True
+
+    def add_unknown(self, reason: str, at_least: int) -> None:
+        """Record a loss whose extent is not known."""
+        self._gap.add_unknown(reason)
+        self._on_disk = False
+        self.total += at_least
+
+    def load(self, record: GapRecord, *, file_missing: bool) -> None:
+        """Add what the file has as not reported. file_missing: there was a file, and it is gone."""
+        self._gap.merge(Gap.from_json(record))
+        if file_missing and not self._gap:
+            self._gap.add_unknown("outbox file missing")
+
+    def with_evicted(self, rows: Sequence[Row]) -> GapRecord:
+        """The gap as it will be after these rows were deleted."""
+        gap = copy.deepcopy(self._gap)
+        gap.add_evicted(rows)
+        return gap.as_json()
+
+    def pop_unwritten(self) -> GapRecord | None:
+        """The gap if the file does not have it; it then counts as written, until `write_failed`."""
+        if self._on_disk:
+            return None
+        self._on_disk = True
+        return self._gap.as_json()
+
+    def write_failed(self) -> None:
+        """What `pop_unwritten` returned is not in the file."""
+        self._on_disk = False
+
+    def pop_report(self, now_ns: int) -> GapRecord:
+        """Everything lost so far, to be reported now; the next report is due in a minute."""
+        record, self._gap, self._on_disk = self._gap.as_json(), Gap(), False
+        self.next_report_ns = now_ns + _REPORT_EVERY_NS
+        return record
+
+
+def _id_of(row: Row) -> str | None:
+    try:
+        return decode(row.payload or b"").id
+    except ValueError:
+        return None

@@ -1,4 +1,7 @@
-"""Messages that are neither on disk nor delivered to all: what a power cut would take, in the order of their places."""
+"""Accepted messages that are in memory only, in order of position. A power cut loses these.
+
+Not here: messages on disk (store.py), when they are written (writer.py).
+"""
 
 from __future__ import annotations
 
@@ -9,75 +12,78 @@ from dataclasses import dataclass, replace
 
 from edge_app.messages import Kind, Message
 
-KINDS: tuple[Kind, ...] = ("event", "status", "result")  # by priority: 0 goes last
+KINDS: tuple[Kind, ...] = ("event", "status", "result")  # the index is the priority; the highest is dropped first
 PRIORITY = {kind: priority for priority, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message and its place in this outbox; places never leave the device."""
+    """A message and its position in this outbox. Positions never leave the device."""
 
     position: int
     message: Message
 
 
 class Pending:
-    """Not thread-safe. size_bytes: of the payloads."""
+    """A queue of messages. Not thread-safe. next_position: of the next message. size_bytes: of all payloads."""
 
-    def __init__(self) -> None:
+    def __init__(self, next_position: int) -> None:
+        self.next_position = next_position
         self.size_bytes = 0
-        self._entries: deque[tuple[Item, int]] = deque()  # with the time at which it is to be on disk
+        self._entries: deque[tuple[Item, int]] = deque()  # with the time by which it must be on disk
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, item: Item, due_ns: int) -> None:
-        """Positions rise."""
-        self._entries.append((item, due_ns))
-        self.size_bytes += len(item.message.payload)
+    def append(self, message: Message, due_ns: int) -> None:
+        """Add a message at the next position."""
+        self._entries.append((Item(self.next_position, message), due_ns))
+        self.next_position += 1
+        self.size_bytes += len(message.payload)
 
     def due_ns(self) -> int | None:
-        """When the first of them is to be on disk."""
+        """The earliest time by which one of them must be on disk. None if there are none."""
         return min((due_ns for _, due_ns in self._entries), default=None)
 
     def after(self, position: int, limit: int) -> list[Item]:
-        """The first of them behind a place."""
+        """At most `limit` messages with a higher position, oldest first."""
         return list(itertools.islice((item for item, _ in self._entries if item.position > position), limit))
 
-    def group(self, room_bytes: float) -> list[tuple[int, int, bytes]]:
-        """The first that fit into one commit, one at least: position, priority, payload."""
+    def group(self, max_bytes: float) -> list[tuple[int, int, bytes]]:
+        """The oldest messages that fit into one commit, at least one: position, priority, payload."""
         rows: list[tuple[int, int, bytes]] = []
         for item, _ in self._entries:
-            room_bytes -= len(item.message.payload)
-            if rows and room_bytes < 0:
+            max_bytes -= len(item.message.payload)
+            if rows and max_bytes < 0:
                 break
             rows.append((item.position, PRIORITY[item.message.kind], item.message.payload))
         return rows
 
-    def forget(self, through: int) -> None:
-        """They are on disk or delivered now."""
-        while self._entries and self._entries[0][0].position <= through:
+    def remove_through(self, position: int) -> None:
+        """Remove messages up to a position: they are on disk or delivered."""
+        while self._entries and self._entries[0][0].position <= position:
             item, _ = self._entries.popleft()
             self.size_bytes -= len(item.message.payload)
 
-    def shed(self, excess_bytes: float) -> list[Item]:
-        """Give up the lowest priority, then the oldest. Returns what is gone, by position."""
-        lost: list[Item] = []
-        by_worth = sorted((item for item, _ in self._entries), key=lambda i: (-PRIORITY[i.message.kind], i.position))
-        for item in by_worth:
+    def drop_over_limit(self, excess_bytes: float) -> list[Item]:
+        """Drop at least `excess_bytes`, the lowest priority first, then the oldest. Returns them by position."""
+        dropped: list[Item] = []
+        candidates = sorted((item for item, _ in self._entries), key=lambda i: (-PRIORITY[i.message.kind], i.position))
+        for item in candidates:
             if excess_bytes <= 0:
                 break
             excess_bytes -= len(item.message.payload)
-            lost.append(item)
-        self._keep_without({item.position for item in lost})
-        return sorted(lost, key=lambda item: item.position)
+            dropped.append(item)
+        self._remove({item.position for item in dropped})
+        return sorted(dropped, key=lambda item: item.position)
 
     def renumber(self, first: int) -> None:
-        """Give them other places, in the same order."""
+        """Assign new positions from `first` on, in the same order."""
         self._entries = deque(
             (replace(item, position=first + n), due_ns) for n, (item, due_ns) in enumerate(self._entries)
         )
+        self.next_position = first + len(self._entries)
 
-    def _keep_without(self, gone: Collection[int]) -> None:
-        self._entries = deque(entry for entry in self._entries if entry[0].position not in gone)
+    def _remove(self, positions: Collection[int]) -> None:
+        self._entries = deque(entry for entry in self._entries if entry[0].position not in positions)
         self.size_bytes = sum(len(item.message.payload) for item, _ in self._entries)

@@ -15,7 +15,7 @@ from pathlib import Path
 BLOCK = 1 << 20  # a jump of this much a start is invisible below 2**53, where JSON readers lose whole numbers
 
 
-class Sequence:
+class SequenceNumbers:
     """Hands out rising numbers. Not for several threads at once, save `reserve_ahead`, which one other may call."""
 
     def __init__(self, path: Path, random_bits: Callable[[int], int] = secrets.randbits) -> None:
@@ -29,7 +29,7 @@ class Sequence:
             self._jump()
         self._limit = self._reserved_to
 
-    def take(self) -> int:
+    def next_number(self) -> int:
         """The next number. Never waits for the disk."""
         if self._next >= self._limit:
             if self._reserved_to > self._limit:

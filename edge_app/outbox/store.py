@@ -37,7 +37,7 @@ COMMIT;
 """
 
 
-Tally = Mapping[str, JsonValue]
+GapRecord = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Changes:
     delete_through: int | None = None
     cursors: Mapping[str, int] = field(default_factory=dict)
     refused: Sequence[tuple[str, str, bytes]] = ()
-    gap: Tally | None = None
+    gap: GapRecord | None = None
 
 
 class Store:
@@ -120,7 +120,7 @@ class Store:
                 self._set_gap(changes.gap)
         return deleted
 
-    def evict(self, tally: Callable[[Sequence[Row]], Tally]) -> list[Row]:
+    def evict(self, tally: Callable[[Sequence[Row]], GapRecord]) -> list[Row]:
         """Where the file is above its cap: delete the lowest priority, then the oldest. Returns what was deleted.
 
         tally: what is to be kept on the loss, written together with it.
@@ -184,7 +184,7 @@ class Store:
         """Sink, reason and payload of the last messages that a sink would never take, oldest first."""
         return list(self._db.execute("SELECT sink, reason, payload FROM refused ORDER BY number"))
 
-    def gap(self) -> Tally:
+    def gap(self) -> GapRecord:
         """The tally of lost messages that was not reported yet; empty for none."""
         tally = self._value("SELECT tally FROM gap")
         try:
@@ -208,7 +208,7 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _set_gap(self, tally: Tally) -> None:
+    def _set_gap(self, tally: GapRecord) -> None:
         self._db.execute("INSERT OR REPLACE INTO gap VALUES (0, ?)", (json.dumps(tally) if tally else "",))
 
     def _live_pages(self) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.errors import ConfigError
-from edge_app.outbox.disk import FILE, Disk, DiskRefused, FileDamaged
+from edge_app.outbox.disk import FILE, Disk, DiskUnavailable, FileDamaged
 
 _KINDS = ("events", "statuses", "results")  # by priority
 
@@ -69,7 +69,7 @@ def drop(folder: Path) -> int:
     disk = Disk(folder, 1 << 26)
     try:
         return disk.run(lambda store: store.clear())
-    except (DiskRefused, FileDamaged) as exc:
+    except (DiskUnavailable, FileDamaged) as exc:
         raise ConfigError(f"{exc}; nothing was dropped") from exc
     finally:
         disk.close()

@@ -1,10 +1,15 @@
-"""Publishing: what of a frame goes upstream, and to which sinks.
+"""Publishing: what is sent of a frame, and how it reaches the sinks.
 
-publisher.py  fan-out
-delivery.py   one worker a sink
-changes.py    whether a result differs from the last published one
+publisher.py      results, events and statuses become messages
+result_filter.py  which frames' results are published: `publish.results`
+changes.py        whether a result differs from the last published one
+transport.py      through the outbox (`run`) or directly (`replay`)
+delivery.py       one thread for each sink: sends from the outbox, retries
+build.py          construct the configured sinks
 """
 
-from edge_app.publish.publisher import Publisher, PublishStats, SinkStats, build_sinks
+from edge_app.publish.build import build_sinks
+from edge_app.publish.publisher import Publisher, PublishStats
+from edge_app.publish.transport import SinkStats
 
 __all__ = ["PublishStats", "Publisher", "SinkStats", "build_sinks"]

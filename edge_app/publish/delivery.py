@@ -51,7 +51,7 @@ class Delivery:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what goes without waiting, then end. `join` after `Outbox.drain`."""
+        """Send what goes without waiting, then end. `join` after `Outbox.stop_waiting`."""
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
@@ -66,7 +66,7 @@ class Delivery:
     def _loop(self) -> None:
         batch: list[Item] = []
         while True:
-            batch = batch or self._outbox.take(self.name, self._limit, _IDLE_S)
+            batch = batch or self._outbox.next_batch(self.name, self._limit, _IDLE_S)
             if not batch and self._stop.is_set():
                 return
             try:
@@ -106,7 +106,7 @@ class Delivery:
         through = rest[0].position - 1 if rest else batch[-1].position
         self.sent += len(batch) - len(rest)
         if len(rest) < len(batch):
-            self._outbox.delivered(self.name, through, len(batch) - len(rest))
+            self._outbox.acknowledge(self.name, through, len(batch) - len(rest))
         return rest
 
     def _narrow(self, batch: list[Item], reason: str) -> list[Item]:
@@ -118,7 +118,7 @@ class Delivery:
         self.refused += 1
         self.last_error = reason
         log.warning("sink '%s' refused %s: %s", self.name, batch[0].message.id, reason)
-        self._outbox.refuse(self.name, batch[0], reason)
+        self._outbox.record_refused(self.name, batch[0], reason)
         return []
 
     def _wait(self, reason: str, after_s: float | None) -> None:

@@ -66,9 +66,9 @@ def numbers(items):
 def take_all(box, sink="a", limit=100):
     """Deliver everything that is there to a sink."""
     got = []
-    while items := box.take(sink, limit, 0.0):
+    while items := box.next_batch(sink, limit, 0.0):
         got += items
-        box.delivered(sink, items[-1].position, len(items))
+        box.acknowledge(sink, items[-1].position, len(items))
     return got
 
 

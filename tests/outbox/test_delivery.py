@@ -58,7 +58,7 @@ def deliver(open_box, maker):
     yield start
     for box, delivery in started:
         delivery.stop()
-        box.drain()
+        box.stop_waiting()
         delivery.join(5)
 
 
@@ -80,7 +80,7 @@ def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, maker, deliver)
     box = open_box()
     for n in range(20):
         box.put(maker.status(n=n))
-    ids = [item.message.id for item in box.take("a", 50, 0.0)]
+    ids = [item.message.id for item in box.next_batch("a", 50, 0.0)]
     sink = Flaky()
     sink.bad = {ids[3], ids[11]}
     delivery = deliver(box, "a", sink)
@@ -109,7 +109,7 @@ def test_closing_closes_the_sink_and_keeps_the_rest(open_box, maker, deliver):
         box.put(maker.status(n=n))
     until(lambda: delivery.failed)
     delivery.stop()
-    box.drain()
+    box.stop_waiting()
     delivery.join(2)
     box.close()
     assert sink.closed == 1

@@ -16,8 +16,8 @@ def test_is_offered_at_once_in_order(open_box, maker):
     box = open_box()
     for n in range(5):
         box.put(maker.status(n=n))
-    assert numbers(box.take("a", 10, 0.0)) == [0, 1, 2, 3, 4]
-    assert numbers(box.take("a", 2, 0.0)) == [0, 1], "the same again until it is delivered"
+    assert numbers(box.next_batch("a", 10, 0.0)) == [0, 1, 2, 3, 4]
+    assert numbers(box.next_batch("a", 2, 0.0)) == [0, 1], "the same again until it is delivered"
 
 
 def test_delivered_before_the_commit_is_due_is_never_written(open_box, maker, tmp_path):
@@ -50,7 +50,7 @@ def test_survives_being_closed_and_goes_on_behind_it(open_box, maker):
     box = open_box()
     for n in range(7):
         box.put(maker.status(n=n))
-    first = [item.message for item in box.take("a", 10, 0.0)]
+    first = [item.message for item in box.next_batch("a", 10, 0.0)]
     box.close()
     again = open_box()
     again.put(maker.status(n=7))
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, maker, tmp_pat
     box = open_box()
     for n in range(200):
         box.put(maker.status(n=n))
-    last = box.take("a", 500, 0.0)[-1].message.seq
+    last = box.next_batch("a", 500, 0.0)[-1].message.seq
     box.close()
     path = tmp_path / "state" / "outbox.db"
     path.write_bytes(damage(path.read_bytes()))
@@ -275,7 +275,7 @@ def test_a_folder_that_becomes_usable_is_used(open_box, maker, tmp_path):
     box = open_box()
     for n in range(3, 6):
         box.put(maker.status(n=n))
-    assert numbers(box.take("a", 10, 0.0)) == [3, 4, 5]
+    assert numbers(box.next_batch("a", 10, 0.0)) == [3, 4, 5]
     (tmp_path / "state").unlink()
     (tmp_path / "away").rename(tmp_path / "state")
     until(lambda: box.stats().problem is None)
@@ -286,8 +286,8 @@ def test_refused_messages_are_kept_aside_bounded(open_box, maker, tmp_path):
     box = open_box()
     for n in range(130):
         box.put(maker.status(n=n))
-    for item in box.take("a", 200, 0.0):
-        box.refuse("a", item, "400 Bad Request")
+    for item in box.next_batch("a", 200, 0.0):
+        box.record_refused("a", item, "400 Bad Request")
     box.close()
     store = Store(tmp_path / "state" / "outbox.db", 1 << 20)
     kept = store.refused()

@@ -2,29 +2,29 @@
 
 import os
 
-from edge_app.outbox.sequence import BLOCK, Sequence
+from edge_app.outbox.sequence import BLOCK, SequenceNumbers
 
 
 def test_numbers_are_never_used_twice(tmp_path):
     path = tmp_path / "sequence"
     used = []
     for _ in range(5):
-        numbers_ = Sequence(path)
-        used += [numbers_.take() for _ in range(10)]
+        numbers_ = SequenceNumbers(path)
+        used += [numbers_.next_number() for _ in range(10)]
     assert used == sorted(set(used))
 
 
 def test_numbers_go_on_at_random_where_the_reservation_is_lost(tmp_path):
     path = tmp_path / "sequence"
     bits = iter([5, 9, 7])
-    first = Sequence(path, lambda n: next(bits)).take()
+    first = SequenceNumbers(path, lambda n: next(bits)).next_number()
     assert first == 5 * BLOCK
     path.write_bytes(path.read_bytes().replace(b"6", b"7", 1))
-    assert Sequence(path, lambda n: next(bits)).take() == 9 * BLOCK, "its checksum does not match"
-    assert Sequence(tmp_path / "none" / "sequence", lambda n: 7).take() == 7 * BLOCK
+    assert SequenceNumbers(path, lambda n: next(bits)).next_number() == 9 * BLOCK, "its checksum does not match"
+    assert SequenceNumbers(tmp_path / "none" / "sequence", lambda n: 7).next_number() == 7 * BLOCK
 
 
 def test_numbers_do_not_wait_for_a_disk_that_refuses(tmp_path):
-    numbers_ = Sequence(tmp_path / "none" / "sequence")
-    assert len({numbers_.take() for _ in range(3)}) == 3
+    numbers_ = SequenceNumbers(tmp_path / "none" / "sequence")
+    assert len({numbers_.next_number() for _ in range(3)}) == 3
     assert not os.path.exists(tmp_path / "none")

@@ -24,9 +24,9 @@ def box(tmp_path):
     made = Outbox(tmp_path, ["a", "b"], Limits(), clock, lambda seq, tally: status(seq))
     for _ in range(60):
         made.put(status)
-    items = made.take("a", 20, 0.0)
-    made.delivered("a", items[-1].position, 20)
-    made.refuse("a", made.take("a", 1, 0.0)[0], "400 Bad Request")
+    items = made.next_batch("a", 20, 0.0)
+    made.acknowledge("a", items[-1].position, 20)
+    made.record_refused("a", made.next_batch("a", 1, 0.0)[0], "400 Bad Request")
     while made.stats().in_memory:
         pass
     yield made

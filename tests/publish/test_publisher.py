@@ -130,9 +130,9 @@ def test_results_are_thinned_as_configured(publisher, results, expected):
 
 def test_status_goes_the_same_way(publisher):
     run = publisher()
-    run.publish_status(Stamp(1, 2, True), {"frames": 7})
+    run.publish_status(Stamp(1, 2, True), {"frames": 7}, "gate")
     until(lambda: bodies(run))
-    assert bodies(run)[0]["status"] == {"frames": 7}
+    assert (bodies(run)[0]["status"], bodies(run)[0]["source"]) == ({"frames": 7}, "gate")
 
 
 def test_closing_keeps_what_a_dead_sink_did_not_get(publisher, tmp_path):

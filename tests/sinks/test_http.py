@@ -190,7 +190,7 @@ def test_what_the_server_answers_decides_what_happens_to_a_message(server, conte
         box.put(lambda seq, n=n: status(seq, n))
     stored = []
 
-    def take(handler):
+    def answer_post(handler):
         body = [message["status"]["n"] for message in json.loads(server.requests[-1][2])]
         code = 400 if 17 in body else 204
         if code == 204:
@@ -199,7 +199,7 @@ def test_what_the_server_answers_decides_what_happens_to_a_message(server, conte
         handler.send_header("Content-Length", "0")
         handler.end_headers()
 
-    server.answers = [503, (429, {"Retry-After": "1"}), lambda handler: time.sleep(0.6), *[take] * 100]
+    server.answers = [503, (429, {"Retry-After": "1"}), lambda handler: time.sleep(0.6), *[answer_post] * 100]
     sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", timeout_s=0.3, batch=20)
     delivery = Delivery("http", sink, box, clock, backoff=Backoff(0.01, 0.05), rng=random.Random(1))
     started = time.monotonic()
@@ -211,7 +211,7 @@ def test_what_the_server_answers_decides_what_happens_to_a_message(server, conte
     assert stored == [n for n in range(60) if n != 17]
     assert delivery.refused == 1
     delivery.stop()
-    box.drain()
+    box.stop_waiting()
     delivery.join(5)
     box.close()
     (refused,) = [json.loads(line) for line in view.messages(tmp_path, refused=True)]

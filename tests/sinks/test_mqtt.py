@@ -357,7 +357,7 @@ def test_a_broker_that_never_acknowledges_costs_no_memory(context, fake, tmp_pat
     broker.acks = 1 << 30
     until(lambda: box.stats().queued["mqtt"] == 0, 20)
     delivery.stop()
-    box.drain()
+    box.stop_waiting()
     delivery.join(5)
     box.close()
     numbers = [json.loads(p)["status"]["n"] for topic, p in broker.published if topic.endswith("/status")]

@@ -56,7 +56,7 @@ def main(folder, port, log_file, first):
     while box.stats().queued["mqtt"]:
         time.sleep(0.05)
     delivery.stop()
-    box.drain()
+    box.stop_waiting()
     delivery.join(5)
     box.close()
 

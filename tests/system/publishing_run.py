@@ -1,4 +1,4 @@
-"""The run that test_power_cut.py records: publishes, delivers now and then, and says in a file what was promised.
+"""The run that test_power_cut.py records: publishes, delivers now and then, and writes its promises to a file.
 
     python publishing_run.py STATE_FOLDER MARKS_FILE
 
@@ -36,10 +36,10 @@ def main(folder, marks_file):
             os.write(marks, f"kept {n - 1}\n".encode())
             if round_ % 4 == 3:
                 for sink in ("a", "b"):
-                    items = box.take(sink, 90, 0.0)
+                    items = box.next_batch(sink, 90, 0.0)
                     last = items[-1].position
                     os.write(marks, f"delivered {last - 1}\n".encode())  # positions count from 1
-                    box.delivered(sink, last, len(items))
+                    box.acknowledge(sink, last, len(items))
         box.close()
 
 

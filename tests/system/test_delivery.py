@@ -1,4 +1,4 @@
-"""Delivery as a whole, against the real thing: a broker that comes and goes, a process that is killed, a full disk."""
+"""Delivery end to end: a real broker that stops and restarts, a killed process, a full disk."""
 
 import json
 import os
@@ -30,7 +30,7 @@ needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosqui
 
 
 class Watcher:
-    """A subscriber with a session that the broker keeps: everything that was accepted reaches it, in order."""
+    """A subscriber with a persistent session: every accepted message reaches it, in order."""
 
     def __init__(self, port, topic="edge-app/#"):
         versions = getattr(paho, "CallbackAPIVersion", None)
@@ -62,7 +62,7 @@ def until(condition, timeout_s=20.0):
 
 
 @needs_broker
-def test_twenty_rounds_of_killing_the_camera_and_stopping_the_broker(tmp_path):
+def test_nothing_is_lost_in_20_rounds_of_killing_the_camera_and_stopping_the_broker(tmp_path):
     rng = random.Random(20)
     log, state = tmp_path / "log", tmp_path / "state"
     log.touch()
@@ -95,7 +95,7 @@ def test_twenty_rounds_of_killing_the_camera_and_stopping_the_broker(tmp_path):
 
 
 def check_deliveries(log, kills, bodies):
-    """Judge the log of `camera.py` by what arrived."""
+    """Compare the log of `camera.py` with the messages that arrived."""
     records = [line.split() for line in log.read_text().splitlines()]
     seqs = {int(n): int(seq) for what, n, *rest in records if what == "put" for seq in rest[:1]}
     arrived = [(body["status"]["n"], body["id"]) for body in bodies if "n" in body["status"]]
@@ -124,7 +124,7 @@ def check_deliveries(log, kills, bodies):
 
 
 @needs_broker
-def test_half_an_hour_without_a_broker_sixty_times_as_fast(tmp_path):
+def test_half_an_hour_without_a_broker_at_sixty_times_speed(tmp_path):
     with mosquitto.Mosquitto(tmp_path, persistent=True) as broker:
         watcher = Watcher(broker.port)
         broker.stop()
@@ -145,8 +145,8 @@ def test_half_an_hour_without_a_broker_sixty_times_as_fast(tmp_path):
     assert list(dict.fromkeys(seqs)) == list(range(seqs[0], seqs[0] + 9000))
 
 
-def test_a_fleet_comes_back_spread_out():
-    """When do 1000 cameras try again, after half an hour? By the backoff alone, which decides that."""
+def test_a_fleet_reconnects_at_different_times():
+    """When 1000 cameras retry after half an hour, computed from the backoff alone."""
     arrivals = []
     for camera in range(1000):
         rng = random.Random(camera)
@@ -162,15 +162,15 @@ def test_a_fleet_comes_back_spread_out():
 
 
 @needs_broker
-def test_a_fleet_of_forty_cameras():
+def test_bench_outbox_with_40_cameras_loses_nothing():
     report = fleet.bench(40, 10)
     assert (report.lost, report.out_of_order) == (0, 0)
     assert report.p99_ms <= 250
 
 
 @needs_broker
-def test_what_it_costs():
-    """`bench outbox`, short. Wider bounds than are claimed: this machine may be busy."""
+def test_bench_outbox_stays_within_its_bounds():
+    """A short `bench outbox`. The bounds are wider than the claims: this machine may be busy."""
     report = outbox.bench(outbox.Plan(seconds=15, messages=5000, rounds=1))
     print(outbox.as_table(report))
     promised = {"messages_per_s", "ratio", "handover_us", "bytes_per_message", "syncs_per_s"}
@@ -186,7 +186,7 @@ def test_what_it_costs():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own, whose size `resize` changes, and which can be made read-only."""
+    """A separate file system; `resize` changes its size, and it can be made read-only."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -216,13 +216,13 @@ def open_box(folder, **limits):
 
 def taken(box):
     got = []
-    while items := box.take("a", 500, 0.0):
+    while items := box.next_batch("a", 500, 0.0):
         got += [json.loads(item.message.payload)["status"] for item in items]
-        box.delivered("a", items[-1].position, len(items))
+        box.acknowledge("a", items[-1].position, len(items))
     return got
 
 
-def test_a_full_disk_and_room_again(small_disk, caplog):
+def test_a_full_disk_that_gets_free_space_again(small_disk, caplog):
     folder, remount = small_disk
     box, put = open_box(folder / "state", max_mb=64, max_memory_mb=0.2)
     for n in range(3000):
@@ -245,7 +245,7 @@ def test_a_full_disk_and_room_again(small_disk, caplog):
     assert len(numbers) + gap["lost"]["status"] == 3100, "what is not there was told of"
     assert gap["reasons"] == ["memory full"]
     box.close()
-    assert "the disk is in use again" in caplog.text
+    assert "the disk can be used again" in caplog.text
 
 
 def test_a_read_only_disk_at_the_start(small_disk):
@@ -287,8 +287,8 @@ def test_a_full_disk_at_the_start(small_disk):
     box.close()
 
 
-def test_ten_thousand_messages_over_a_bad_serial_line(tmp_path):
-    """0.1 % of the bytes changed, 0.05 % dropped, both ways, and the cable out for ten seconds."""
+def test_10000_messages_over_a_noisy_serial_line(tmp_path):
+    """0.1 % of the bytes changed, 0.05 % dropped, in both directions, and the cable unplugged for ten seconds."""
     mcu = Microcontroller(corrupt=0.001, drop=0.0005)
     clock = SystemClock()
     encoder = Encoder("cam-1", clock.boot_id, {})
@@ -314,7 +314,7 @@ def test_ten_thousand_messages_over_a_bad_serial_line(tmp_path):
     mcu.cable.set()
     until(lambda: box.stats().queued["serial"] == 0, 240)
     delivery.stop()
-    box.drain()
+    box.stop_waiting()
     delivery.join(5)
     box.close()
     mcu.close()

@@ -1,4 +1,4 @@
-"""A power cut at any moment: what was accepted is there, and no number is used again.
+"""A power cut at any moment: accepted messages are there, and no number is used twice.
 
 SIGKILL is no power cut, because the system's cache survives it. So a publishing run is recorded, system call by system
 call, and replayed onto files as a disk would have them: what was not synced is dropped, applied in part, or torn at a
@@ -29,7 +29,7 @@ IGNORED = ("-shm", ".lock")  # SQLite makes its shared memory anew
 
 
 def problems(folder, marks):
-    """Open what the cut left, as the next start does. Returns what is missing of what was promised."""
+    """Open what the cut left, as the next start does. Returns the broken promises."""
     used = [int(seq) for kind, *rest in marks if kind == "put" for seq in rest[1:]]
     kept = max((int(rest[0]) for kind, *rest in marks if kind == "kept"), default=-1)
     delivered = max((int(rest[0]) for kind, *rest in marks if kind == "delivered"), default=-1)
@@ -44,10 +44,10 @@ def problems(folder, marks):
     box = Outbox(folder, ["a", "b"], Limits(max_mb=2), clock, lambda seq, tally: status(seq))
     found = {}
     for sink in ("a", "b"):
-        while items := box.take(sink, 500, 0.0):
+        while items := box.next_batch(sink, 500, 0.0):
             for item in items:
                 found.setdefault(int(item.message.payload.split(b'"n":')[1].split(b",")[0].rstrip(b"}")), item.message)
-            box.delivered(sink, items[-1].position, len(items))
+            box.acknowledge(sink, items[-1].position, len(items))
     box.put(status)
     box.close()
     told = []
@@ -72,7 +72,7 @@ def recording(tmp_path_factory):
 
 
 def cuts(recording, tmp, without_syncs=False):
-    """Replay the recording; cut after every sync and at 200 random moments. Yields what was wrong, or an empty list."""
+    """Replay the recording; cut after every sync and at 200 random moments. Yields lists of problems."""
     state, marks, calls = recording
     rng = random.Random(6)
     moments = set(rng.sample(range(len(calls)), 200))
@@ -94,7 +94,7 @@ def cuts(recording, tmp, without_syncs=False):
             shutil.rmtree(folder)
 
 
-def test_nothing_accepted_is_lost_at_any_moment(recording, tmp_path):
+def test_no_accepted_message_is_lost_by_a_cut_at_any_moment(recording, tmp_path):
     wrong, points = [], 0
     for n, mode, told in cuts(recording, tmp_path):
         points += 1
@@ -106,12 +106,12 @@ def test_nothing_accepted_is_lost_at_any_moment(recording, tmp_path):
     assert wrong == []
 
 
-def test_the_same_without_syncs_is_noticed(recording, tmp_path):
+def test_the_same_recording_without_syncs_fails(recording, tmp_path):
     assert any(told for _, _, told in cuts(recording, tmp_path, without_syncs=True))
 
 
-def test_the_recording_replays_to_the_same_files(recording, tmp_path):
-    """Everything written gives what the run itself left, byte for byte: the recording is complete."""
+def test_the_recording_is_complete(recording, tmp_path):
+    """Replaying all writes gives the files that the run left, byte for byte."""
     state, marks, calls = recording
     disk = Disk(state, ignore=IGNORED)
     for call in calls:
