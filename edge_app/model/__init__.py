@@ -1,6 +1,7 @@
 """The model folder.
 
-manifest.py  model.yaml: reading it, and its nouns
-checks.py    whether its parts agree
-memory.py    what a model takes on a board
+manifest.py  reads model.yaml and the files beside it
+schema.py    the blocks of model.yaml
+checks.py    cross-checks between the parts of model.yaml
+memory.py    the memory that a model needs on a board
 """

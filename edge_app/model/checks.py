@@ -1,6 +1,6 @@
-"""What in a model.yaml must agree with what; every mistake is added to the problems, at its line.
+"""Cross-checks between the parts of a model.yaml. Every mistake is added to the problems, with its line.
 
-Not here: its values by themselves (options.py), its nouns (manifest.py), the graphs' own tensors (network.py).
+Not here: checks of single values (options/), the blocks (schema.py), the tensors of the graphs (inference/graphs.py).
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from pathlib import Path
 import yaml
 
 from edge_app import registry
-from edge_app.model.schema import File, Shape
+from edge_app.errors import ConfigError
+from edge_app.frame import Detections
+from edge_app.model.schema import File, FixedShape
 from edge_app.options.document import Problems, entries, nearest
 
 
 def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
-    """Every file lies in the folder and, where any hash is listed, has one. root: the document's."""
+    """Every file is inside the folder and, if `sha256` is given, listed there. root: of the document."""
     graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
     named = [name for graph in (*graphs, file.fused) for name in graph.values()]
-    named += [name for shaped in file.shapes.values() for name in shaped.files()]
+    named += [name for fixed in file.shapes.values() for name in fixed.files()]
     for name in named + list(file.sha256):
         if not inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")
@@ -29,7 +31,7 @@ def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
 
 
 def _targets(file: File, root: yaml.MappingNode, problems: Problems) -> None:
-    """A target's part of the backbone begins with the first graph."""
+    """A target with a file for any backbone graph has one for the first."""
     if file.backbone is None:
         return
     if not file.backbone.graphs:
@@ -43,24 +45,25 @@ def _targets(file: File, root: yaml.MappingNode, problems: Problems) -> None:
 
 
 def shapes(file: File, root: yaml.MappingNode, problems: Problems) -> None:
-    """Every step's shapes begin with the whole picture, and the others are parts of it."""
-    for target, shaped in file.shapes.items():
+    """The fixed shapes of every segment and head start with the whole picture; the others are parts of it."""
+    for target, fixed in file.shapes.items():
         where, node = f"shapes.{target}", entries(entries(root)["shapes"])[target]
         if file.backbone is None or not all(target in graph for graph in file.backbone.graphs[:1]):
             problems.add(node, f"{where}: the backbone has no graph for {target}; expected one in backbone.graphs")
-        if not shaped.backbone:
+        if not fixed.backbone:
             problems.add(node, f"{where}.backbone: found none; expected the shapes of every segment")
-        for i, found in enumerate(shaped.backbone):
-            _of_one_step(found, f"{where}.backbone[{i}]", file, node, problems)
-        for name, found in shaped.heads.items():
+        for i, segment in enumerate(fixed.backbone):
+            _sizes(segment, f"{where}.backbone[{i}]", file, node, problems)
+        for name, head in fixed.heads.items():
             if name not in file.heads:
                 problems.add(node, f"{where}.heads: there is no head '{name}'{nearest(name, file.heads)}")
-            _of_one_step(found, f"{where}.heads.{name}", file, node, problems)
+            _sizes(head, f"{where}.heads.{name}", file, node, problems)
 
 
-def _of_one_step(found: tuple[Shape, ...], where: str, file: File, node: yaml.Node, problems: Problems) -> None:
+def _sizes(shapes: tuple[FixedShape, ...], where: str, file: File, node: yaml.Node, problems: Problems) -> None:
+    """Check the shapes of one segment or head."""
     width, height = file.input.width, file.input.height
-    sizes = [(shape.width, shape.height) for shape in found]
+    sizes = [(shape.width, shape.height) for shape in shapes]
     whole = f"the whole picture, {width}x{height}"
     if sizes[:1] != [(width, height)]:
         first = f"{sizes[0][0]}x{sizes[0][1]}" if sizes else "none"
@@ -71,7 +74,7 @@ def _of_one_step(found: tuple[Shape, ...], where: str, file: File, node: yaml.No
 
 
 def wiring(file: File, node: yaml.Node, problems: Problems) -> None:
-    """Every head takes what there is. node: of `heads`."""
+    """Every head takes existing features, or crops of an existing head. node: of `heads`."""
     features = set(file.backbone.features) if file.backbone else set()
     for name, head in file.heads.items():
         at = entries(node)[name]
@@ -79,7 +82,7 @@ def wiring(file: File, node: yaml.Node, problems: Problems) -> None:
             _crops(name, file, at, problems)
             continue
         if file.backbone is None and (head.inputs or head.graph is None):
-            problems.add(at, f"heads.{name}: there is no backbone; expected a graph, and no inputs")
+            problems.add(at, f"heads.{name}: the model has no backbone; expected a graph and no inputs")
         if file.backbone is not None and not head.inputs:
             problems.add(
                 at, f"heads.{name}.inputs: missing; expected some of the features {', '.join(sorted(features))}"
@@ -92,26 +95,28 @@ def wiring(file: File, node: yaml.Node, problems: Problems) -> None:
 
 
 def _crops(name: str, file: File, node: yaml.Node, problems: Problems) -> None:
-    """Of a second-stage head: its own graph, and a head that detects before it."""
+    """A second-stage head has a graph of its own and takes crops of a first-stage detector."""
     where, head = f"heads.{name}", file.heads[name]
     crops = head.crops
     assert crops is not None
     if head.graph is None or head.inputs:
-        problems.add(node, f"{where}: takes crops; expected a graph of its own, and no inputs")
+        problems.add(node, f"{where}: takes crops; expected a graph of its own and no inputs")
     first = {other: each.family for other, each in file.heads.items() if each.crops is None}
     if crops.of not in first:
         problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
-    elif first[crops.of] in registry.names("heads") and not _detects(first[crops.of]):
+    elif not _detects(first[crops.of]):
         problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
 
 
 def _detects(family: str) -> bool:
-    """Whether a family's results are boxes, by what its decoder says that it returns."""
-    returned = registry.find("heads", family).decode.__annotations__.get("return")
-    return returned in ("Detections", "Result")
+    """Whether a family's results are boxes. An unknown family is reported elsewhere, so it counts as such."""
+    try:
+        return registry.find("heads", family).result_type is Detections
+    except ConfigError:
+        return True
 
 
 def inside_folder(name: str) -> bool:
-    """Whether a file's name stays inside the folder that it is read in."""
+    """Whether a file name from model.yaml refers to a file inside the model's folder."""
     path = Path(name)
     return bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts

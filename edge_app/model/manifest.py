@@ -1,6 +1,6 @@
-"""models/<name>/model.yaml: the contract between the host that makes a model and the device that runs it.
+"""Read models/<name>/model.yaml: the contract between the host that makes a model and the device that runs it.
 
-Not here: whether its parts agree (manifest_checks.py), running the graphs (inference.py) or making them (compiler/).
+Not here: cross-checks of its parts (checks.py), running the graphs (inference/), making them (compiler/).
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from edge_app import registry
 from edge_app.backends import Graph, TensorSpec
 from edge_app.errors import ConfigError, ModelError
 from edge_app.heads import HeadSpec
-from edge_app.model import checks as manifest_checks
-from edge_app.model.schema import Backbone, CropInput, File, HeadManifest, Input, Memory, OutputCells, Shaped
+from edge_app.model import checks
+from edge_app.model.schema import Backbone, CropInput, File, FixedShapes, HeadManifest, Input, Memory, OutputCells
 from edge_app.options import WRONG, read_dataclass, read_options
-from edge_app.options.document import Problems, entries, load_yaml, nearest
+from edge_app.options.document import Problems, entries, load_yaml
 
 FORMAT = 1
 FILE = "model.yaml"
 GOLDEN = "golden.npz"
 LABEL_SETS = ("coco80",)
+_UPGRADE = "unsupported format version; upgrade edge-app or recompile the model"
 _LABELS_FOLDER = Path(__file__).parents[1] / "heads" / "labels"
 
 
@@ -32,8 +33,8 @@ _LABELS_FOLDER = Path(__file__).parents[1] / "heads" / "labels"
 class ManifestHead:
     """One head, read and checked.
 
-    input_size: width and height of its input, pixels. options: the family's options from the manifest, already checked.
-    crops: of a second-stage head. cells: of a head that can run on a part of its inputs.
+    input_size: width and height of its input, pixels. options: the family's options from model.yaml, already checked.
+    crops: only for a second-stage head. cells: only for a head that can run on a part of its inputs.
     """
 
     name: str
@@ -47,7 +48,7 @@ class ManifestHead:
     cells: Mapping[str, OutputCells] = field(default_factory=dict)
 
     def spec(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
-        """What the head's plug-in is constructed from, given the tensors that its graph returns."""
+        """The HeadSpec from which the head's plug-in is constructed. outputs: the tensors that its graph returns."""
         return HeadSpec(self.name, self.family, self.labels, self.input_size, outputs)
 
 
@@ -55,9 +56,9 @@ class ManifestHead:
 class Manifest:
     """A model folder: `folder`/model.yaml, read and checked.
 
-    fused: by target, one file of backbone and all heads, its outputs named `head/output`: for heads that are always
-    due, where passing features through a slow CPU costs more than sharing saves. memory: by file name. shapes: by
-    target.
+    fused: by target, one file with backbone and all heads, its outputs named `head/output`. It is used when every head
+    runs on every frame and copying features through a slow CPU costs more than sharing the backbone saves.
+    memory: by file name. shapes: by target.
     """
 
     folder: Path
@@ -68,33 +69,33 @@ class Manifest:
     sha256: Mapping[str, str]
     fused: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
-    shapes: Mapping[str, Shaped] = field(default_factory=dict)
+    shapes: Mapping[str, FixedShapes] = field(default_factory=dict)
 
     def graph(self, files: Mapping[str, str], target: str) -> Graph:
-        """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError where there is none."""
+        """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError if there is none."""
         if target not in files:
             raise ModelError(
-                f"{self.folder / FILE}: found graphs for {', '.join(sorted(files))} and none for '{target}'; "
+                f"{self.folder / FILE}: found graphs for {', '.join(sorted(files))}, but none for '{target}'; "
                 f"expected another backend, or the model compiled for '{target}'"
             )
         return Graph(self.folder / files[target], self.sha256.get(files[target]))
 
     def backbone_graphs(self, target: str) -> list[Graph]:
-        """The backbone's files for a target, in order; [] without a backbone. Raises ModelError where there is none."""
+        """The backbone's files for a target, in order; [] without a backbone. Raises ModelError if there are none."""
         if self.backbone is None:
             return []
         first, *later = self.backbone.graphs
         return [self.graph(first, target), *(self.graph(files, target) for files in later if target in files)]
 
     def targets(self) -> set[str]:
-        """The targets for which the model has all of its files."""
+        """The targets for which the model has a complete set of files."""
         first = self.backbone.graphs[:1] if self.backbone else ()
         return set.intersection(*(set(graph) for graph in (*first, *self._head_graphs())))
 
     def files(self) -> list[str]:
-        """Every file that the manifest names, in its order."""
+        """Every graph file that the manifest names, in its order, once each."""
         named = [name for graph in (*self._graphs(), self.fused) for name in graph.values()]
-        return list(dict.fromkeys([*named, *(name for shaped in self.shapes.values() for name in shaped.files())]))
+        return list(dict.fromkeys([*named, *(name for fixed in self.shapes.values() for name in fixed.files())]))
 
     def _graphs(self) -> list[Mapping[str, str]]:
         return [*(self.backbone.graphs if self.backbone else ()), *self._head_graphs()]
@@ -103,12 +104,12 @@ class Manifest:
         return [head.graph for head in self.heads.values() if head.graph]
 
     def of_target(self, target: str) -> list[str]:
-        """The files that are loaded for a target: backbone and heads, in order."""
+        """The files of backbone and heads for a target, in order."""
         return [graph[target] for graph in self._graphs() if target in graph]
 
 
 def load(folder: Path) -> Manifest:
-    """Read `folder`/model.yaml. Raises ModelError with every mistake, a line each."""
+    """Read `folder`/model.yaml. Raises ModelError with one line for each mistake."""
     problems = Problems(folder / FILE)
     root = load_yaml(problems.path, problems)
     manifest = _read(folder, root, problems) if root is not None else None
@@ -124,38 +125,38 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     node = entries(root)
     version = node.get("format")
     if isinstance(version, yaml.ScalarNode) and version.value.isdigit() and version.value != str(FORMAT):
-        problems.add(version, f"format: found {version.value}; expected {FORMAT}: this edge_app is of another age")
+        problems.add(version, f"format: found {version.value}; expected {FORMAT}: {_UPGRADE}")
         return None
     file = read_dataclass(_without_head_options(root), File, "", problems)
     if file is WRONG:
         return None
-    manifest_checks.files(file, root, problems)
+    checks.files(file, root, problems)
     heads = {
         name: _head(name, head, entries(node["heads"])[name], file.input, problems) for name, head in file.heads.items()
     }
     if not heads:
         problems.add(node["heads"], "heads: found none; expected at least one head")
-    manifest_checks.wiring(file, node["heads"], problems)
-    manifest_checks.shapes(file, root, problems)
+    checks.wiring(file, node["heads"], problems)
+    checks.shapes(file, root, problems)
     return Manifest(
         folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory, file.shapes
     )
 
 
 def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:
-    """The tree less each head's `options`, whose schema is the family's own."""
+    """The document without the `options` of each head, which the family's own schema checks."""
     heads = entries(root).get("heads")
     if not isinstance(heads, yaml.MappingNode):
         return root
-    pruned = [(k, _less(v, "options") if isinstance(v, yaml.MappingNode) else v) for k, v in heads.value]
+    pruned = [(k, _without(v, "options") if isinstance(v, yaml.MappingNode) else v) for k, v in heads.value]
     heads = yaml.MappingNode(heads.tag, pruned, heads.start_mark, heads.end_mark)
-    swapped = [(k, heads if k.value == "heads" else v) for k, v in root.value]
-    return yaml.MappingNode(root.tag, swapped, root.start_mark, root.end_mark)
+    pairs = [(k, heads if k.value == "heads" else v) for k, v in root.value]
+    return yaml.MappingNode(root.tag, pairs, root.start_mark, root.end_mark)
 
 
-def _less(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
-    kept = [(k, v) for k, v in node.value if k.value != name]
-    return yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
+def _without(node: yaml.MappingNode, name: str) -> yaml.MappingNode:
+    pairs = [(k, v) for k, v in node.value if k.value != name]
+    return yaml.MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
 
 
 def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems: Problems) -> ManifestHead:
@@ -163,9 +164,8 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     given: dict[str, Any] = {}
     try:
         schema = registry.options("heads", head.family)
-    except ConfigError:
-        families = registry.names("heads")
-        problems.add(node, f"{where}.family: unknown family '{head.family}'{nearest(head.family, families)}")
+    except ConfigError as exc:
+        problems.add(node, f"{where}.family: {exc}")
     else:
         given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
     labels = head.labels
@@ -181,8 +181,8 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
 def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
     path = _LABELS_FOLDER / f"{name}.txt" if name in LABEL_SETS else problems.path.parent / name
     try:
-        if not manifest_checks.inside_folder(name):
-            raise FileNotFoundError(2, "it lies outside the model's folder")
+        if not checks.inside_folder(name):
+            raise FileNotFoundError(2, "it is outside the model's folder")
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as exc:
         found = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"

@@ -1,7 +1,7 @@
-"""The memory contract: what a configuration will take on a board, line by line, against what the board has.
+"""Plan the memory that a configuration needs on a board, item by item, and compare it with what the board has.
 
 NPU memory comes from the manifest (the converter's figures), the process from a measured start of the same libraries,
-frames from the source's size. Not here: measuring a running process (bench/), reporting (check.py).
+frames from the size of the source. Not here: measuring a running process (bench/), reporting (cli/check.py).
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ from edge_app.errors import ConfigError
 from edge_app.model.manifest import Manifest
 
 MIB = 1 << 20
-
-
-FRAMES = 4  # that live at once: captured, in inference, in publishing, and one in reserve
+FRAMES = 4  # alive at the same time: captured, in inference, being published, and one spare
 _START = "import edge_app.pipeline, cv2, sys; sys.stdout.write(open('/proc/self/status').read())"
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a board gives to programs, bytes.
+    """The memory of a board, in bytes.
 
-    usable: MemTotal. cma: carved out of RAM for NPU and camera, 0 where the NPU takes ordinary memory. system: what the
-    kernel's caches and the board's own services hold, an estimate.
+    usable: MemTotal. cma: reserved for NPU and camera, 0 if the NPU uses ordinary memory. system: an estimate of what
+    the kernel's caches and the board's own services use.
     """
 
     name: str
@@ -38,7 +36,7 @@ class Board:
     system: int
 
 
-# MemTotal as read on boards with 66 MB of CMA (rv1106g2, g3) or reckoned from their size (the others)
+# MemTotal as read on boards with 66 MB of CMA (rv1106g2, g3), or estimated from the RAM size (the others)
 BOARDS = {
     board.name: board
     for board in (
@@ -52,35 +50,36 @@ BOARDS = {
 
 
 def board(name: str) -> Board:
-    """A known board. Raises ConfigError with those that are known."""
+    """Look up a board by name. Raises ConfigError with the list of known boards."""
     if name not in BOARDS:
         raise ConfigError(f"--board: found '{name}'; expected one of {', '.join(BOARDS)}")
     return BOARDS[name]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One line of the plan. pool: where it is taken from."""
+class PlanItem:
+    """One line of the plan. pool: `ram` or `cma`."""
 
-    what: str
+    text: str
     bytes: int
     pool: str
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """A plan against a board. unknown: what could not be counted, in words."""
+    """The items of a configuration on a board. unknown: descriptions of what could not be counted."""
 
     board: Board
-    items: tuple[Item, ...]
+    items: tuple[PlanItem, ...]
     unknown: tuple[str, ...]
 
-    def need(self, pool: str) -> int:
+    def required(self, pool: str) -> int:
+        """Bytes that the items take from a pool."""
         return sum(item.bytes for item in self.items if item.pool == pool)
 
     def margin(self, pool: str) -> int:
-        """Bytes left in `ram` or `cma`; negative where it cannot fit."""
-        return (self.board.usable if pool == "ram" else self.board.cma) - self.need(pool)
+        """Bytes left in `ram` or `cma`; negative if the plan does not fit."""
+        return (self.board.usable if pool == "ram" else self.board.cma) - self.required(pool)
 
     @property
     def fits(self) -> bool:
@@ -90,8 +89,8 @@ class MemoryPlan:
         return ("ram", "cma") if self.board.cma else ("ram",)
 
     def lines(self) -> list[str]:
-        """Every item, then what is left of each pool."""
-        found = [f"{item.bytes / MIB:7.1f} MiB {item.pool}  {item.what}" for item in self.items]
+        """The plan as text: every item, then the margin of each pool."""
+        found = [f"{item.bytes / MIB:7.1f} MiB {item.pool}  {item.text}" for item in self.items]
         for pool in self.pools():
             total = (self.board.usable if pool == "ram" else self.board.cma) / MIB
             verb = "left" if self.margin(pool) >= 0 else "MISSING"
@@ -104,50 +103,55 @@ def plan(
     board: Board,
     frame_size: tuple[int, int],
     process: int | None,
-    extra: Sequence[Item] = (),
+    extra: Sequence[PlanItem] = (),
     *,
     parts: bool = False,
 ) -> MemoryPlan:
-    """What the model and the process take on a board. frame_size: of captured frames (NV12); process: see `process`.
+    """Plan the memory of the model and the process on a board.
 
-    extra: what other parts state of themselves, such as the cache of reuse. parts: reuse computes parts of pictures in
-    the shapes that the model has for this board; the heads' whole graphs are loaded once more for it.
+    frame_size: width and height of captured frames (NV12). process: its bytes, see `measure_process`. extra: items that
+    other packages state, such as the feature cache. parts: reuse computes parts of pictures with the model's fixed
+    shapes for this board, and loads the whole graphs of the other heads a second time.
     """
     npu = "cma" if board.cma else "ram"
-    items = [Item("the system", board.system, "ram")]
+    items = [PlanItem("the system", board.system, "ram")]
     unknown: list[str] = []
     if process is None:
         unknown.append("the process itself: it could not be started and measured here")
     else:
-        machine = platform.machine()
-        items.append(
-            Item(f"Python, numpy, OpenCV and edge_app (private memory, measured on {machine})", process, "ram")
-        )
-    files = manifest.of_target(board.target)
+        text = f"Python, numpy, OpenCV and edge_app (private memory, measured on {platform.machine()})"
+        items.append(PlanItem(text, process, "ram"))
+    files = _files(manifest, board.target, parts)
     if not files:
         unknown.append(f"the model has no graph for {board.target}: compile it with --target {board.target}")
-    if parts:
-        shaped = manifest.shapes[board.target]
-        others = [h for name, h in manifest.heads.items() if name not in shaped.heads and h.crops is None]
-        files = [*files, *shaped.files(), *(h.graph[board.target] for h in others if h.graph)]
     for name in files:
         if name not in manifest.memory:
-            unknown.append(f"{name}: its NPU memory is not in the manifest: compile the model to have it")
+            unknown.append(f"{name}: its NPU memory is not in the manifest: compile the model to add it")
             continue
         memory = manifest.memory[name]
-        items.append(Item(f"{name}: weights", memory.weights, npu))
-        items.append(Item(f"{name}: internal buffers", memory.internal, npu))
-    items.append(Item("the model's input", manifest.input.width * manifest.input.height * 3, npu))
+        items.append(PlanItem(f"{name}: weights", memory.weights, npu))
+        items.append(PlanItem(f"{name}: internal buffers", memory.internal, npu))
+    items.append(PlanItem("the model's input", manifest.input.width * manifest.input.height * 3, npu))
     width, height = frame_size
-    items.append(Item(f"{FRAMES} frames of {width}x{height}, NV12", FRAMES * width * height * 3 // 2, npu))
-    items.append(Item(f"one frame of {width}x{height}, BGR", width * height * 3, "ram"))
+    items.append(PlanItem(f"{FRAMES} frames of {width}x{height}, NV12", FRAMES * width * height * 3 // 2, npu))
+    items.append(PlanItem(f"one frame of {width}x{height}, BGR", width * height * 3, "ram"))
     return MemoryPlan(board, (*items, *extra), tuple(unknown))
 
 
-def process() -> int | None:
-    """Private bytes of a Python that has loaded the runtime, measured now; None where that cannot be done.
+def _files(manifest: Manifest, target: str, parts: bool) -> list[str]:
+    """The graph files that are loaded, one entry for each time a file is loaded."""
+    files = manifest.of_target(target)
+    if parts and files:
+        fixed = manifest.shapes[target]
+        others = [h for name, h in manifest.heads.items() if name not in fixed.heads and h.crops is None]
+        files += [*fixed.files(), *(h.graph[target] for h in others if h.graph)]
+    return files
 
-    Pages of libraries are not counted: the kernel drops them when memory is short, and reads them again.
+
+def measure_process() -> int | None:
+    """Measure the private bytes of a Python process that has loaded the runtime; None if that fails.
+
+    Pages of libraries are not counted: the kernel can drop them under memory pressure and read them again.
     """
     try:
         done = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, timeout=60, check=True)
@@ -157,13 +161,13 @@ def process() -> int | None:
 
 
 def private_bytes(status: str) -> int | None:
-    """RssAnon of the text of /proc/PID/status, bytes; None where it is not there."""
+    """RssAnon in bytes from the text of /proc/PID/status; None if the text has none."""
     found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
     return int(found[0]) * 1024 if found else None
 
 
 def this_board(target: str, meminfo: Path = Path("/proc/meminfo")) -> Board | None:
-    """The board that this runs on, from what its kernel says; None where it does not."""
+    """The board that this process runs on, as described by /proc/meminfo; None if that cannot be read."""
     try:
         lines = meminfo.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -171,5 +175,5 @@ def this_board(target: str, meminfo: Path = Path("/proc/meminfo")) -> Board | No
     size = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if len(line.split()) > 1}
     if "MemTotal" not in size:
         return None
-    taken = size["MemTotal"] - size.get("MemAvailable", size["MemTotal"])
-    return Board("this board", target, size["MemTotal"], size.get("CmaTotal", 0), taken)
+    used = size["MemTotal"] - size.get("MemAvailable", size["MemTotal"])
+    return Board("this board", target, size["MemTotal"], size.get("CmaTotal", 0), used)

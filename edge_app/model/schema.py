@@ -1,6 +1,6 @@
-"""The blocks of model.yaml: what may stand in each, with its limits and defaults.
+"""The blocks of model.yaml: their keys, limits and defaults.
 
-Not here: reading the file (manifest.py), whether its parts agree (checks.py).
+Not here: reading the file (manifest.py), cross-checks between blocks (checks.py).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from edge_app.options import Positive, Range
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the first graph takes.
+    """The input of the first graph.
 
-    `float32`: the host gives (pixel - mean) / std. `uint8`: the host gives pixels, and the graph (or the NPU, set up
-    at conversion) applies mean and std itself. pad: the grey level around a letterboxed picture.
+    dtype: `float32` means that the host passes (pixel - mean) / std; `uint8` that it passes pixels, and the graph (or
+    the NPU, as configured at conversion) applies mean and std. pad: the gray level around a letterboxed picture.
     """
 
     width: Positive
@@ -32,7 +32,7 @@ class Input:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """The tensor's shape, one picture."""
+        """The shape of the input tensor, batch of one."""
         if self.layout == "nchw":
             return (1, 3, self.height, self.width)
         return (1, self.height, self.width, 3)
@@ -40,9 +40,9 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """Where the cells of a backbone's map lie in the image, from the compiler: what reuse needs to recompute a crop.
+    """The receptive field of the cells of a feature map. Written by the compiler; reuse needs it to recompute a part.
 
-    Cell i depends on pixels i * stride + low to i * stride + high of the input, in x and y alike.
+    Cell i depends on the input pixels i * stride + low to i * stride + high, in x and in y.
     """
 
     stride: Positive
@@ -53,11 +53,12 @@ class ReceptiveField:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """The shared part. features: what the heads take, by tensor name.
+    """The part that the heads share. features: names of the tensors that heads may take.
 
-    graphs: in order; each takes the image or maps of those before it. Where a target has no file for a later one, its
-    graphs before that do the work: engines that cannot run a part of a picture need no more than one graph. extents: by
-    tensor name, of every map that a graph gives; one that depends on the whole picture has none.
+    graphs: the segments in order, files by target; each takes the image or feature maps of earlier segments. A target
+    may have no file for later segments if its earlier files contain them: an engine that cannot compute a part of a
+    picture needs only one graph. extents: receptive fields by tensor name, of every map that a graph returns; a map
+    that depends on the whole picture has none.
     """
 
     graphs: tuple[dict[str, str], ...]
@@ -66,8 +67,8 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A graph for one size: of the picture, or of the part of it that the graph's maps cover, pixels of the input."""
+class FixedShape:
+    """A graph for one size of the picture, or of the part of it that the graph's maps cover. In input pixels."""
 
     width: Positive
     height: Positive
@@ -75,24 +76,25 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Shaped:
-    """What an engine without free shapes computes parts of a picture with: for each step, the whole picture first.
+class FixedShapes:
+    """Graphs of fixed sizes, with which an engine without dynamic shapes computes parts of a picture.
 
-    All shapes of one step have the scales of one quantised graph. backbone: its segments in order. heads: by name,
-    those that can be run on a part of their inputs.
+    backbone: the shapes of each segment, in order. heads: by name, only heads that can run on a part of their inputs.
+    The whole picture is always the first shape. All shapes of one segment or head share the scales of one quantized
+    graph.
     """
 
-    backbone: tuple[tuple[Shape, ...], ...]
-    heads: dict[str, tuple[Shape, ...]] = field(default_factory=dict)
+    backbone: tuple[tuple[FixedShape, ...], ...]
+    heads: dict[str, tuple[FixedShape, ...]] = field(default_factory=dict)
 
     def files(self) -> list[str]:
-        """Every file, a step's own together."""
+        """Every file, grouped by segment and head."""
         return [shape.file for shapes in (*self.backbone, *self.heads.values()) for shape in shapes]
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of NPU memory that one converted file takes, as the converter says: weights and internal buffers."""
+    """Bytes of NPU memory that one converted file needs according to the converter: weights and internal buffers."""
 
     weights: Annotated[int, Range(0)]
     internal: Annotated[int, Range(0)]
@@ -100,10 +102,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class CropInput:
-    """What a second-stage head takes: crops of another head's detections, one at a time.
+    """The input of a second-stage head: crops of another head's detections, one at a time.
 
-    of: that head. margin: how much wider than its box a crop is, in shares of the box, on each side. limit: how many
-    a frame, the surest first.
+    of: the name of that head. margin: added to each side of a box, as a fraction of the box size. limit: crops per
+    frame, highest score first.
     """
 
     of: str
@@ -114,9 +116,10 @@ class CropInput:
 
 @dataclass(frozen=True, slots=True)
 class OutputCells:
-    """Where the cells of a head's output lie, a map's or the rows of one; from the compiler, as `Extent`.
+    """The geometry of a head's output cells, in a map or in the rows of a table. Written by the compiler.
 
-    reach: by input, the first pixels of the cells that a cell needs, at least and at most, relative to its own.
+    stride: input pixels per cell. reach: by input name, the range of input cells that an output cell needs: lowest and
+    highest first pixel, relative to its own first pixel.
     """
 
     stride: Positive
@@ -125,16 +128,16 @@ class OutputCells:
 
 @dataclass(frozen=True, slots=True)
 class HeadManifest:
-    """One head as the file gives it. graph None: the head decodes its `inputs` as they are.
+    """One head as written in the file. graph None: the head decodes its `inputs` directly.
 
-    cells: by output, where the head can be run on a part of its inputs; {} where it cannot.
+    cells: by output, if the head can run on a part of its inputs; otherwise {}.
     """
 
     family: str
     graph: dict[str, str] | None = None
     inputs: tuple[str, ...] = ()
     labels: tuple[str, ...] | str = ()
-    options: dict[str, str] = field(default_factory=dict)  # read again by the family's own schema
+    options: dict[str, str] = field(default_factory=dict)  # checked later by the schema of the family
     crops: CropInput | None = None
     cells: dict[str, OutputCells] = field(default_factory=dict)
 
@@ -151,4 +154,4 @@ class File:
     sha256: dict[str, str] = field(default_factory=dict)
     fused: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
-    shapes: dict[str, Shaped] = field(default_factory=dict)
+    shapes: dict[str, FixedShapes] = field(default_factory=dict)

@@ -11,7 +11,8 @@ from edge_app.geometry.orientation import Geometry, planes
 ROTATIONS = st.sampled_from([0, 90, 180, 270])
 FLIPS = st.sampled_from(["none", "horizontal", "vertical"])
 FRACTION = st.floats(0, 1)
-POLYGON = st.lists(st.tuples(FRACTION, FRACTION), min_size=3, max_size=8)  # most of them cross themselves
+COORDINATE = st.integers(0, 512).map(lambda n: n / 512)
+POLYGON = st.lists(st.tuples(COORDINATE, COORDINATE), min_size=3, max_size=8)  # most of them cross themselves
 STAR = [(0.5, 0.05), (0.78, 0.95), (0.05, 0.4), (0.95, 0.4), (0.22, 0.95)]  # five points, drawn in one stroke
 FORMATS = ["bgr", "nv12"]
 

@@ -1,4 +1,4 @@
-"""model.yaml: what is required, what is checked, and every message."""
+"""manifest: required keys of model.yaml, the checks, and every message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from edge_app.backends import Graph
 from edge_app.errors import ModelError
 from edge_app.model import manifest
-from edge_app.model.schema import Shape
+from edge_app.model.schema import FixedShape
 from tests.conftest import PROJECT
 
 INPUT = "format: 1\nname: m\ninput: {width: 64, height: 48}\n"
@@ -27,7 +27,7 @@ def problems_of(folder: Path) -> list[str]:
     return [line.replace(f"{folder}/model.yaml:", "") for line in str(caught.value).splitlines()]
 
 
-def test_a_hand_written_file_needs_input_graph_family_and_labels_only(tmp_path: Path):
+def test_a_minimal_file_has_input_family_graph_and_labels(tmp_path: Path):
     loaded = manifest.load(write(tmp_path, INPUT + "heads: {kind: {" + HEAD + ", labels: [cat, dog]}}"))
     assert loaded.input.shape == (1, 3, 48, 64)
     assert loaded.heads["kind"].labels == ("cat", "dog")
@@ -61,14 +61,14 @@ SHAPED_HEAD = "heads: {a: {family: classify, inputs: [c8], graph: {onnx: a.onnx,
 WHOLE, PART = "{width: 64, height: 48, file: w.rknn}", "{width: 32, height: 48, file: p.rknn}"
 
 
-def shaped(backbone: str, heads: str = "", target: str = "rv1106") -> str:
+def with_shapes(backbone: str, heads: str = "", target: str = "rv1106") -> str:
     return INPUT + SEGMENTS + SHAPED_HEAD + f"shapes: {{{target}: {{backbone: {backbone}, heads: {{{heads}}}}}}}\n"
 
 
-def test_the_shapes_of_parts_are_a_targets_own(tmp_path: Path):
-    loaded = manifest.load(write(tmp_path, shaped(f"[[{WHOLE}, {PART}], [{WHOLE}]]", f"a: [{WHOLE}, {PART}]")))
+def test_reads_the_fixed_shapes_of_a_target(tmp_path: Path):
+    loaded = manifest.load(write(tmp_path, with_shapes(f"[[{WHOLE}, {PART}], [{WHOLE}]]", f"a: [{WHOLE}, {PART}]")))
     found = loaded.shapes["rv1106"]
-    assert found.backbone[0] == (Shape(64, 48, "w.rknn"), Shape(32, 48, "p.rknn"))
+    assert found.backbone[0] == (FixedShape(64, 48, "w.rknn"), FixedShape(32, 48, "p.rknn"))
     assert found.files() == ["w.rknn", "p.rknn", "w.rknn", "w.rknn", "p.rknn"]
     assert loaded.files() == ["b.onnx", "b.rknn", "a.onnx", "a.rknn", "w.rknn", "p.rknn"]
     assert loaded.of_target("rv1106") == ["b.rknn", "a.rknn"]
@@ -77,43 +77,43 @@ def test_the_shapes_of_parts_are_a_targets_own(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (shaped("[]"), "6: shapes.rv1106.backbone: found none; expected the shapes of every segment"),
-        (shaped("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole picture, 64x48"),
+        (with_shapes("[]"), "6: shapes.rv1106.backbone: found none; expected the shapes of every segment"),
+        (with_shapes("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole picture, 64x48"),
         (
-            shaped(f"[[{PART}, {WHOLE}]]"),
+            with_shapes(f"[[{PART}, {WHOLE}]]"),
             "6: shapes.rv1106.backbone[0]: begins with 32x48; expected the whole picture, 64x48",
         ),
         (
-            shaped(f"[[{WHOLE}, {PART}, {PART}]]"),
+            with_shapes(f"[[{WHOLE}, {PART}, {PART}]]"),
             "6: shapes.rv1106.backbone[0][2]: found 32x48; expected a part of the whole picture, 64x48, each once",
         ),
         (
-            shaped(f"[[{WHOLE}]]", f"a: [{WHOLE}, {PART.replace('32', '80')}]"),
+            with_shapes(f"[[{WHOLE}]]", f"a: [{WHOLE}, {PART.replace('32', '80')}]"),
             "6: shapes.rv1106.heads.a[1]: found 80x48; expected a part of the whole picture, 64x48, each once",
         ),
         (
-            shaped(f"[[{WHOLE}]]", f"b: [{WHOLE}]"),
+            with_shapes(f"[[{WHOLE}]]", f"b: [{WHOLE}]"),
             "6: shapes.rv1106.heads: there is no head 'b'; expected one of: a",
         ),
         (
-            shaped(f"[[{WHOLE}]]", target="rk3588"),
+            with_shapes(f"[[{WHOLE}]]", target="rk3588"),
             "6: shapes.rk3588: the backbone has no graph for rk3588; expected one in backbone.graphs",
         ),
         (
-            shaped("[[{width: 64, height: 48, file: ../w.rknn}]]"),
+            with_shapes("[[{width: 64, height: 48, file: ../w.rknn}]]"),
             "1: found the file '../w.rknn'; expected a name inside the model's folder",
         ),
         (
-            shaped(f"[[{WHOLE}]]") + "sha256: {b.onnx: '0', b.rknn: '0', a.onnx: '0', a.rknn: '0'}",
+            with_shapes(f"[[{WHOLE}]]") + "sha256: {b.onnx: '0', b.rknn: '0', a.onnx: '0', a.rknn: '0'}",
             "7: sha256: 'w.rknn' is not listed; expected every graph or none",
         ),
         (
-            shaped("[[{width: 64, height: 0, file: w.rknn}]]"),
+            with_shapes("[[{width: 64, height: 0, file: w.rknn}]]"),
             "6: shapes.rv1106.backbone[0][0].height: found '0'; expected a whole number at least 1",
         ),
     ],
 )
-def test_a_mistake_in_shapes_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str):
+def test_a_mistake_in_shapes_is_one_line_with_its_line_number(tmp_path: Path, text: str, expected: str):
     assert problems_of(write(tmp_path, text)) == [expected]
 
 
@@ -129,7 +129,10 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("format: 2\nname: m", "1: format: found 2; expected 1: this edge_app is of another age"),
+        (
+            "format: 2\nname: m",
+            "1: format: found 2; expected 1: unsupported format version; upgrade edge-app or recompile the model",
+        ),
         (INPUT + "heads: {}", "4: heads: found none; expected at least one head"),
         (
             INPUT + "heads: {a: {family: yollo, graph: {onnx: a.onnx}}}",
@@ -141,7 +144,7 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
         ),
         (
             INPUT + "heads: {a: {" + HEAD + ", inputs: [c8]}}",
-            "4: heads.a: there is no backbone; expected a graph, and no inputs",
+            "4: heads.a: the model has no backbone; expected a graph and no inputs",
         ),
         (
             INPUT + "backbone: {graphs: [{onnx: b.onnx}], features: [c8]}\nheads: {a: {" + HEAD + "}}",
@@ -178,27 +181,27 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
         ),
     ],
 )
-def test_a_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str):
+def test_a_mistake_is_one_line_with_its_line_number(tmp_path: Path, text: str, expected: str):
     assert problems_of(write(tmp_path, text)) == [expected]
 
 
-def test_a_folder_without_a_manifest_says_so(tmp_path: Path):
+def test_a_missing_manifest_is_an_error(tmp_path: Path):
     (problem,) = problems_of(tmp_path)
     assert problem.endswith("cannot be read: No such file or directory; expected a YAML file")
 
 
-def test_a_labels_file_outside_the_folder_is_refused(tmp_path: Path):
+def test_rejects_a_labels_file_outside_the_folder(tmp_path: Path):
     (problem,) = problems_of(write(tmp_path, INPUT + "heads: {a: {" + HEAD + ", labels: ../x.txt}}"))
-    assert "it lies outside the model's folder" in problem
+    assert "it is outside the model's folder" in problem
 
 
-def test_a_changed_graph_is_refused(tmp_path: Path):
+def test_rejects_a_changed_graph(tmp_path: Path):
     (tmp_path / "a.onnx").write_bytes(b"changed")
     with pytest.raises(ModelError, match=r"a\.onnx: sha256 is .*; expected abc.* as model\.yaml says"):
         Graph(tmp_path / "a.onnx", "abc").read()
 
 
-def test_a_target_without_a_file_is_told(tmp_path: Path):
+def test_a_target_without_a_file_is_an_error(tmp_path: Path):
     loaded = manifest.load(write(tmp_path, INPUT + "heads: {a: {" + HEAD + "}}"))
-    with pytest.raises(ModelError, match="found graphs for onnx and none for 'rv1106'"):
+    with pytest.raises(ModelError, match="found graphs for onnx, but none for 'rv1106'"):
         loaded.graph({"onnx": "a.onnx"}, "rv1106")

@@ -1,4 +1,4 @@
-"""The memory contract: what is counted, what is refused, and what is said of it."""
+"""memory: what the plan counts, when it does not fit, and how check reports it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_app.errors import ConfigError
 from edge_app.model import memory
 from edge_app.model.manifest import Manifest, ManifestHead
 from edge_app.model.memory import MIB
-from edge_app.model.schema import Backbone, Input, Memory, Shape, Shaped
+from edge_app.model.schema import Backbone, FixedShape, FixedShapes, Input, Memory
 from tests.compiler.graphs import classifier
 
 GRAPHS = {"rv1106": "backbone.rv1106.rknn"}
@@ -28,20 +28,20 @@ def manifest(**changes) -> Manifest:
     return replace(Manifest(Path("m"), "m", Input(320, 320), heads, backbone, {}, {}, figures), **changes)
 
 
-def planned(board="rv1106g3", size=(1920, 1080), process=30 * MIB, **changes) -> memory.Budget:
+def planned(board="rv1106g3", size=(1920, 1080), process=30 * MIB, **changes) -> memory.MemoryPlan:
     return memory.plan(manifest(**changes), memory.board(board), size, process)
 
 
-def test_every_part_is_counted_once():
+def test_counts_every_item_once():
     budget = planned()
     frames = memory.FRAMES * 1920 * 1080 * 3 // 2
-    assert budget.need("cma") == 7 * MIB + 320 * 320 * 3 + frames
-    assert budget.need("ram") == 24 * MIB + 30 * MIB + 1920 * 1080 * 3
+    assert budget.required("cma") == 7 * MIB + 320 * 320 * 3 + frames
+    assert budget.required("ram") == 24 * MIB + 30 * MIB + 1920 * 1080 * 3
     assert budget.fits
     assert budget.unknown == ()
 
 
-def test_npu_memory_is_ordinary_memory_where_nothing_is_carved_out():
+def test_a_board_without_cma_counts_npu_memory_as_ram():
     budget = planned("rk3588")
     assert budget.pools() == ("ram",)
     assert "no graph for rk3588" in budget.unknown[0]
@@ -59,45 +59,45 @@ def test_a_process_that_is_too_large_does_not_fit():
     assert not planned("rv1103", process=40 * MIB).fits
 
 
-def test_what_other_parts_state_is_added():
-    extra = (memory.Item("cache of reuse", 5 * MIB, "ram"),)
+def test_adds_items_of_other_packages():
+    extra = (memory.PlanItem("feature cache", 5 * MIB, "ram"),)
     budget = memory.plan(manifest(), memory.board("rv1106g3"), (640, 480), 30 * MIB, extra)
     assert budget.items[-1] == extra[0]
 
 
-def test_every_shape_of_a_part_is_counted_where_reuse_computes_parts():
+def test_counts_every_fixed_shape_if_reuse_computes_parts():
     sizes = {"b0.rknn": (320, 320), "b0.96x96.rknn": (96, 96), "a.rv1106.rknn": (320, 320), "a.96x96.rknn": (96, 96)}
-    first, second, third, fourth = (Shape(*size, name) for name, size in sizes.items())
-    shaped = Shaped(((first, second),), {"a": (third, fourth)})
+    first, second, third, fourth = (FixedShape(*size, name) for name, size in sizes.items())
+    fixed = FixedShapes(((first, second),), {"a": (third, fourth)})
     heads = manifest().heads | {"b": ManifestHead("b", "classify", (), (320, 320), ("c8",), {"rv1106": "b.rknn"})}
     figures = manifest().memory | dict.fromkeys([*sizes, "b.rknn"], Memory(MIB, MIB))
-    model = manifest(heads=heads, shapes={"rv1106": shaped}, memory=figures)
+    model = manifest(heads=heads, shapes={"rv1106": fixed}, memory=figures)
     plain, parts = (
         memory.plan(model, memory.board("rv1106g3"), (640, 480), 30 * MIB, parts=parts) for parts in (False, True)
     )
-    assert parts.need("cma") - plain.need("cma") == (4 + 1) * 2 * MIB  # a head without shapes is loaded again
+    assert parts.required("cma") - plain.required("cma") == (4 + 1) * 2 * MIB  # a head without shapes is loaded again
     assert any("b0.96x96.rknn: weights" in line for line in parts.lines())
 
 
-def test_what_is_not_known_is_said():
+def test_lists_what_could_not_be_counted():
     assert any(
         "backbone.rv1106.rknn: its NPU memory is not in the manifest" in text for text in planned(memory={}).unknown
     )
     assert any("could not be started" in text for text in planned(process=None).unknown)
 
 
-def test_unknown_boards_are_named():
+def test_an_unknown_board_is_an_error_with_the_known_ones():
     with pytest.raises(ConfigError, match="--board: found 'rv1107'; expected one of rv1103, rv1106g2"):
         memory.board("rv1107")
 
 
-def test_the_process_is_measured():
-    found = memory.process()
+def test_measures_the_process():
+    found = memory.measure_process()
     assert found is not None
     assert 8 * MIB < found < 120 * MIB
 
 
-def test_the_board_that_this_runs_on_says_what_it_has(tmp_path):
+def test_reads_this_board_from_meminfo(tmp_path):
     path = tmp_path / "meminfo"
     path.write_text("MemTotal:         186384 kB\nMemAvailable:     150000 kB\nCmaTotal:          67584 kB\n")
     found = memory.this_board("rv1106", path)
@@ -106,7 +106,7 @@ def test_the_board_that_this_runs_on_says_what_it_has(tmp_path):
     assert memory.this_board("rv1106", path) is None
 
 
-def test_check_refuses_a_model_that_cannot_fit_with_its_line_items(tmp_path, config_file, capsys):
+def test_check_rejects_a_model_that_does_not_fit_and_lists_the_items(tmp_path, config_file, capsys):
     model = tmp_path / "m"
     model.mkdir()
     classifier(model / "a.onnx")
@@ -127,7 +127,7 @@ def test_check_refuses_a_model_that_cannot_fit_with_its_line_items(tmp_path, con
 RUN = """
 import json, sys
 import cv2, numpy
-before = set(sys.modules)  # older versions of numpy load all that they have
+before = set(sys.modules)  # older versions of numpy load all of their modules
 from edge_app import cli
 assert cli.main(["run", "-c", sys.argv[1], "--max-frames", "12"]) == 0
 print(json.dumps(sorted(set(sys.modules) - before)))
@@ -138,8 +138,8 @@ UNUSED = (
 )  # fmt: skip
 
 
-def test_a_daemon_loads_nothing_that_it_has_no_use_for(config_file):
-    """What numpy loads when it is first asked for something counts too: a masked array's module is 1.6 MB."""
+def test_a_daemon_loads_no_module_that_it_does_not_use(config_file):
+    """Includes the modules that numpy loads lazily: numpy.ma takes 1.6 MB."""
     path = config_file("""
         device: {id: cam, state_dir: state}
         source: {type: video, path: PROJECT/models/digits/sample.mp4, pace: fast}
