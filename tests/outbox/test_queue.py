@@ -9,21 +9,21 @@ import pytest
 
 from edge_app.errors import ConfigError
 from edge_app.outbox.store import Store
-from tests.outbox.conftest import numbers, rows_on_disk, take_all, take_with_gap, until
+from tests.outbox.boxes import numbers, rows_on_disk, take_all, take_with_gap, until
 
 
-def test_is_offered_at_once_in_order(open_box, maker):
+def test_is_offered_at_once_in_order(open_box, factory):
     box = open_box()
     for n in range(5):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     assert numbers(box.next_batch("a", 10, 0.0)) == [0, 1, 2, 3, 4]
     assert numbers(box.next_batch("a", 2, 0.0)) == [0, 1], "the same again until it is delivered"
 
 
-def test_delivered_before_the_commit_is_due_is_never_written(open_box, maker, tmp_path):
+def test_delivered_before_the_commit_is_due_is_never_written(open_box, factory, tmp_path):
     box = open_box()
     for n in range(200):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
         take_all(box)
     time.sleep(1.2)
     assert box.stats().commits == 0
@@ -31,48 +31,48 @@ def test_delivered_before_the_commit_is_due_is_never_written(open_box, maker, tm
 
 
 @pytest.mark.parametrize(("kind", "within_s"), [("result", 1.0), ("event", 0.1)])
-def test_is_on_disk_within_its_time(open_box, maker, tmp_path, kind, within_s):
+def test_is_on_disk_within_its_time(open_box, factory, tmp_path, kind, within_s):
     box = open_box()
-    box.put(maker.of(kind))
+    box.put(factory.of(kind))
     time.sleep(within_s)
     assert rows_on_disk(tmp_path / "state") == 1
 
 
-def test_fifty_are_written_at_once(open_box, maker, tmp_path):
+def test_fifty_are_written_at_once(open_box, factory, tmp_path):
     box = open_box()
     for n in range(50):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: box.stats().commits == 1, 0.5)
     assert rows_on_disk(tmp_path / "state") == 50
 
 
-def test_survives_being_closed_and_goes_on_behind_it(open_box, maker):
+def test_survives_being_closed_and_goes_on_behind_it(open_box, factory):
     box = open_box()
     for n in range(7):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     first = [item.message for item in box.next_batch("a", 10, 0.0)]
     box.close()
     again = open_box()
-    again.put(maker.status(n=7))
+    again.put(factory.status(n=7))
     items = take_all(again)
     assert numbers(items) == list(range(8))
     assert [item.message.payload for item in items[:7]] == [message.payload for message in first]
     assert items[7].message.seq > items[6].message.seq, "numbers rise over a restart"
 
 
-def test_order_is_kept_from_disk_into_memory(open_box, maker):
+def test_order_is_kept_from_disk_into_memory(open_box, factory):
     box = open_box()
     for n in range(120):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
         if n == 60:
             until(lambda: box.stats().stored >= 50)
     assert numbers(take_all(box, limit=7)) == list(range(120))
 
 
-def test_each_sink_has_its_own_cursor_over_a_restart(open_box, maker):
+def test_each_sink_has_its_own_cursor_over_a_restart(open_box, factory):
     box = open_box("fast", "slow")
     for n in range(60):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     assert len(take_all(box, "fast")) == 60
     box.close()
     again = open_box("fast", "slow")
@@ -80,10 +80,10 @@ def test_each_sink_has_its_own_cursor_over_a_restart(open_box, maker):
     assert numbers(take_all(again, "slow")) == list(range(60))
 
 
-def test_delivered_to_all_is_deleted(open_box, maker, tmp_path):
+def test_delivered_to_all_is_deleted(open_box, factory, tmp_path):
     box = open_box("a", "b")
     for n in range(60):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: box.stats().stored == 60)
     take_all(box, "a")
     time.sleep(1.2)
@@ -93,23 +93,23 @@ def test_delivered_to_all_is_deleted(open_box, maker, tmp_path):
     assert box.stats().queued == {"a": 0, "b": 0}
 
 
-def test_a_sink_that_is_no_longer_configured_holds_nothing(open_box, maker, tmp_path):
+def test_a_sink_that_is_no_longer_configured_holds_nothing(open_box, factory, tmp_path):
     box = open_box("a", "gone")
     for n in range(60):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     take_all(box, "a")
     box.close()
     again = open_box("a")
-    again.put(maker.status(n=60))
+    again.put(factory.status(n=60))
     assert numbers(take_all(again)) == [60]
 
 
-def test_evicts_results_before_events_oldest_first_and_tells(open_box, maker, tmp_path):
+def test_evicts_results_before_events_oldest_first_and_tells(open_box, factory, tmp_path):
     box = open_box(max_mb=1)
     for n in range(100):
-        box.put(maker.of("event", 300, n))
+        box.put(factory.of("event", 300, n))
     for n in range(3000):
-        box.put(maker.of("result", 300, n))
+        box.put(factory.of("result", 300, n))
         if n % 50 == 49:
             time.sleep(0.01)
     until(lambda: box.stats().in_memory == 0)
@@ -129,12 +129,12 @@ def test_evicts_results_before_events_oldest_first_and_tells(open_box, maker, tm
     assert tally["reasons"] == ["outbox full"]
 
 
-def test_the_file_stays_bounded_whatever_comes(open_box, maker, tmp_path):
+def test_the_file_stays_bounded_whatever_comes(open_box, factory, tmp_path):
     box = open_box(max_mb=1)
     rng = random.Random(1)
     sizes = []
     for n in range(6000):
-        box.put(maker.of(rng.choice(["event", "result", "result", "status"]), rng.randrange(20, 1500), n))
+        box.put(factory.of(rng.choice(["event", "result", "result", "status"]), rng.randrange(20, 1500), n))
         if n % 50 == 0:
             time.sleep(0.005)
             sizes.append(sum(f.stat().st_size for f in (tmp_path / "state").glob("outbox.db*") if "shm" not in f.name))
@@ -142,11 +142,11 @@ def test_the_file_stays_bounded_whatever_comes(open_box, maker, tmp_path):
     assert box.stats().lost > 1000
 
 
-def test_a_message_over_the_cap_is_counted_and_harms_nothing(open_box, maker):
+def test_a_message_over_the_cap_is_counted_and_harms_nothing(open_box, factory):
     box = open_box(max_message_kb=1)
-    box.put(maker.status(n=1))
-    box.put(maker.status(size=2000, n=2))
-    box.put(maker.status(n=3))
+    box.put(factory.status(n=1))
+    box.put(factory.status(size=2000, n=2))
+    box.put(factory.status(n=3))
     assert numbers(take_all(box)) == [1, 3]
     (gap,) = take_with_gap(box)
     tally = json.loads(gap.message.payload)["status"]["gap"]
@@ -167,16 +167,16 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, maker, tmp_path, damage):
+def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, factory, tmp_path, damage):
     box = open_box()
     for n in range(200):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     last = box.next_batch("a", 500, 0.0)[-1].message.seq
     box.close()
     path = tmp_path / "state" / "outbox.db"
     path.write_bytes(damage(path.read_bytes()))
     again = open_box()
-    again.put(maker.status(n=999))
+    again.put(factory.status(n=999))
     got = take_with_gap(again)
     assert 999 in numbers(got)
     gaps = [json.loads(item.message.payload)["status"]["gap"] for item in got if numbers([item]) == [None]]
@@ -195,10 +195,10 @@ def damaged(data, rng):
     return data[: rng.randrange(len(data))] if rng.random() < 0.2 else data
 
 
-def test_no_damage_stops_it_or_makes_messages_up(open_box, maker, tmp_path):
+def test_no_damage_stops_it_or_makes_messages_up(open_box, factory, tmp_path):
     box = open_box("a", "b", folder=tmp_path / "whole")
     for n in range(400):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     take_all(box, "a", limit=90)
     until(lambda: box.stats().in_memory == 0)
     shutil.copytree(tmp_path / "whole", tmp_path / "running")  # with what the log holds
@@ -211,7 +211,7 @@ def test_no_damage_stops_it_or_makes_messages_up(open_box, maker, tmp_path):
         victim = rng.choice([part for part in folder.glob("outbox.db*") if part.stat().st_size])
         victim.write_bytes(damaged(victim.read_bytes(), rng))
         again = open_box("a", "b", folder=folder)
-        again.put(maker.status(n=999))
+        again.put(factory.status(n=999))
         for sink in ("a", "b"):
             got = numbers(take_all(again, sink))
             assert 999 in got, f"seed {seed}"
@@ -219,17 +219,17 @@ def test_no_damage_stops_it_or_makes_messages_up(open_box, maker, tmp_path):
         again.close()
 
 
-def test_a_file_that_breaks_while_running_is_replaced(open_box, maker, tmp_path):
+def test_a_file_that_breaks_while_running_is_replaced(open_box, factory, tmp_path):
     box = open_box("a", "b")
     for n in range(2000):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: box.stats().in_memory == 0)
     path = tmp_path / "state" / "outbox.db"
     for part in (path, path.with_name("outbox.db-wal")):
         part.write_bytes(random.Random(1).randbytes(part.stat().st_size))
     take_with_gap(box)
     for n in range(300, 600):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     assert numbers(take_all(box)) == list(range(300, 600))
     until(lambda: box.stats().stored >= 300)
     box.close()
@@ -242,21 +242,21 @@ def test_a_second_process_is_kept_out(open_box, tmp_path):
         open_box()
 
 
-def test_a_clash_of_configuration_does_not_close_the_first(open_box, maker):
+def test_a_clash_of_configuration_does_not_close_the_first(open_box, factory):
     box = open_box()
     with pytest.raises(ConfigError):
         open_box()
-    box.put(maker.status(n=1))
+    box.put(factory.status(n=1))
     box.close()
     assert numbers(take_all(open_box())) == [1]
 
 
-def test_an_unusable_folder_leaves_memory(open_box, maker, tmp_path):
+def test_an_unusable_folder_leaves_memory(open_box, factory, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     box = open_box(folder=tmp_path / "file" / "state", max_memory_mb=0.05)
     assert "Not a directory" in box.stats().problem
     for n in range(500):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     stats = box.stats()
     assert stats.in_memory < 250, "bounded"
     assert stats.lost == 500 - stats.in_memory
@@ -265,16 +265,16 @@ def test_an_unusable_folder_leaves_memory(open_box, maker, tmp_path):
     assert json.loads(gap.message.payload)["status"]["gap"]["reasons"] == ["memory full"]
 
 
-def test_a_folder_that_becomes_usable_is_used(open_box, maker, tmp_path):
+def test_a_folder_that_becomes_usable_is_used(open_box, factory, tmp_path):
     first = open_box()
     for n in range(3):
-        first.put(maker.status(n=n))
+        first.put(factory.status(n=n))
     first.close()
     (tmp_path / "state").rename(tmp_path / "away")
     (tmp_path / "state").write_text("in the way")
     box = open_box()
     for n in range(3, 6):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     assert numbers(box.next_batch("a", 10, 0.0)) == [3, 4, 5]
     (tmp_path / "state").unlink()
     (tmp_path / "away").rename(tmp_path / "state")
@@ -282,10 +282,10 @@ def test_a_folder_that_becomes_usable_is_used(open_box, maker, tmp_path):
     assert numbers(take_all(box)) == list(range(6)), "what was kept comes first"
 
 
-def test_refused_messages_are_kept_aside_bounded(open_box, maker, tmp_path):
+def test_refused_messages_are_kept_aside_bounded(open_box, factory, tmp_path):
     box = open_box()
     for n in range(130):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     for item in box.next_batch("a", 200, 0.0):
         box.record_refused("a", item, "400 Bad Request")
     box.close()

@@ -5,16 +5,16 @@ import random
 import time
 from datetime import datetime
 
-import jsonschema
 import pytest
 
 from edge_app.backoff import Backoff
 from edge_app.clock import SystemClock
 from edge_app.errors import SinkError
 from edge_app.frame import Event
-from edge_app.messages import SCHEMA_FILE, Encoder, Stamp, decode
+from edge_app.messages import Encoder, Stamp, decode
 from edge_app.publish.delivery import Delivery, corrected
-from tests.outbox.conftest import DEVICE, Maker, take_all, until
+from tests.outbox.boxes import DEVICE, MessageFactory, take_all, until
+from tests.schema import strict
 
 
 class Flaky:
@@ -46,11 +46,13 @@ class Flaky:
 
 
 @pytest.fixture
-def deliver(open_box, maker):
+def deliver(open_box, factory):
     started = []
 
     def start(box, name, sink, backoff=None):
-        delivery = Delivery(name, sink, box, maker.clock, backoff=backoff or Backoff(0.01, 0.02), rng=random.Random(1))
+        delivery = Delivery(
+            name, sink, box, factory.clock, backoff=backoff or Backoff(0.01, 0.02), rng=random.Random(1)
+        )
         delivery.start()
         started.append((box, delivery))
         return delivery
@@ -62,13 +64,13 @@ def deliver(open_box, maker):
         delivery.join(5)
 
 
-def test_a_sink_that_fails_gets_everything_in_order(open_box, maker, deliver):
+def test_a_sink_that_fails_gets_everything_in_order(open_box, factory, deliver):
     box = open_box()
     away = SinkError("away", retry=True)
     sink = Flaky([away, 3, 0, away, ValueError("a bug"), 1, away])
     delivery = deliver(box, "a", sink)
     for n in range(40):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: box.stats().queued["a"] == 0)
     seqs = [int(id_.rsplit("-", 1)[1]) for id_ in sink.got]
     assert seqs == list(range(seqs[0], seqs[0] + 40))
@@ -76,10 +78,10 @@ def test_a_sink_that_fails_gets_everything_in_order(open_box, maker, deliver):
     assert delivery.sent == 40
 
 
-def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, maker, deliver):
+def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, factory, deliver):
     box = open_box()
     for n in range(20):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     ids = [item.message.id for item in box.next_batch("a", 50, 0.0)]
     sink = Flaky()
     sink.bad = {ids[3], ids[11]}
@@ -89,24 +91,24 @@ def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, maker, deliver)
     assert delivery.refused == 2
 
 
-def test_a_dead_sink_slows_no_other(open_box, maker, deliver):
+def test_a_dead_sink_slows_no_other(open_box, factory, deliver):
     box = open_box("dead", "well")
     sink = Flaky()
     deliver(box, "dead", Flaky([SinkError("away", retry=True)] * 1000), Backoff(100, 300))
     deliver(box, "well", sink)
     started = time.monotonic()
     for n in range(1000):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: len(sink.got) == 1000, 3.0)
     assert time.monotonic() - started < 3.0
 
 
-def test_closing_closes_the_sink_and_keeps_the_rest(open_box, maker, deliver):
+def test_closing_closes_the_sink_and_keeps_the_rest(open_box, factory, deliver):
     box = open_box()
     sink = Flaky([4] + [SinkError("away", retry=True)] * 1000)
     delivery = deliver(box, "a", sink, Backoff(100, 300))
     for n in range(10):
-        box.put(maker.status(n=n))
+        box.put(factory.status(n=n))
     until(lambda: delivery.failed)
     delivery.stop()
     box.stop_waiting()
@@ -116,12 +118,12 @@ def test_closing_closes_the_sink_and_keeps_the_rest(open_box, maker, deliver):
     assert len(take_all(open_box())) == 10 - len(sink.got)
 
 
-def test_asked_for_time_is_waited(open_box, maker, deliver):
+def test_asked_for_time_is_waited(open_box, factory, deliver):
     box = open_box()
     sink = Flaky([SinkError("429", retry=True, after_s=0.5)])
     deliver(box, "a", sink)
     started = time.monotonic()
-    box.put(maker.status())
+    box.put(factory.status())
     until(lambda: sink.got)
     assert 0.5 <= time.monotonic() - started < 1.5
 
@@ -141,8 +143,8 @@ class Unsynced(SystemClock):
 
 def test_time_is_corrected_once_the_clock_is_set():
     clock = Unsynced()
-    maker = Maker(clock=clock)
-    message = maker.status()(1)
+    factory = MessageFactory(clock=clock)
+    message = factory.status()(1)
     true_utc_ns = time.time_ns()
     assert corrected(message, clock) is message
     clock.offset_ns, clock.is_synced = 0, True
@@ -152,12 +154,12 @@ def test_time_is_corrected_once_the_clock_is_set():
     assert body["clock_synced"] is True
     assert abs(decode(fixed.payload).utc_ns - true_utc_ns) < 50_000_000
     assert fixed.id == message.id
-    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    strict().validate(body)
 
 
 def test_time_of_another_boot_is_left_alone():
     clock = Unsynced()
-    payload = Maker(clock=clock).status()(1).payload.replace(clock.boot_id.encode(), b"another-boot")
+    payload = MessageFactory(clock=clock).status()(1).payload.replace(clock.boot_id.encode(), b"another-boot")
     clock.offset_ns, clock.is_synced = 0, True
     message = decode(payload)
     assert corrected(message, clock) is message
@@ -174,4 +176,4 @@ def test_an_event_is_corrected_with_its_start():
     assert body["end"] == body["utc"]
     assert body["start"] < body["end"]
     assert abs(datetime.fromisoformat(body["start"].replace("Z", "+00:00")).timestamp() + 5 - time.time()) < 1
-    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    strict().validate(body)
