@@ -1,1 +1,10 @@
-"""The measurements, as commands of the product: each beside its alternative, in one run, as a ratio."""
+"""Benchmarks, host only: each measures edge-app and an alternative in one run. RESULTS.md holds the figures.
+
+pipeline.py     the whole pipeline against a plain loop (plain_loop.py); pipeline_plot.py draws it
+track.py        the tracker against the `trackers` package, on simulated crowds (crowd.py)
+outbox.py       the durable queue against persist-queue (outbox_load.py, mosquitto.py); fleet.py: many cameras
+reuse/          speed and agreement of reuse against full inference and other methods of equal cost
+tune.py         `edge-app tune`: choose the reuse settings of one camera
+compare.py      two builds of edge-app, in pairs of runs
+tables.py       aligned tables and JSON; figures.py: matplotlib figures
+"""

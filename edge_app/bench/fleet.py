@@ -1,7 +1,7 @@
-"""bench outbox --cameras N: a fleet behind one Mosquitto; is anything lost, and how long is a message on its way?
+"""bench outbox --cameras N: lost messages and delivery latency of many cameras that publish to one Mosquitto broker.
 
-Cameras are outboxes with their MQTT sinks, 50 to a process. The time is from the message's own monotonic stamp to its
-arrival at a subscriber, on one machine.
+A camera is an outbox with an MQTT sink; one process runs 50 of them. Latency is measured on one machine, from the
+message's monotonic time stamp to its arrival at a subscriber.
 
     python -m edge_app.bench.fleet FOLDER PORT FIRST COUNT SECONDS        one such process
 """
@@ -13,23 +13,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from edge_app.bench import tables
 from edge_app.bench.mosquitto import Mosquitto
 from edge_app.bench.outbox_load import Camera
 
-_RATE = 5
-_A_PROCESS = 50
-_START_S = 8.0  # until every camera has connected; first messages may find the broker busy with that
-_GRACE_S = 10.0
+_RATE = 5  # messages per second and camera
+_CAMERAS_PER_PROCESS = 50
+_CONNECT_S = 8.0  # until every camera has connected; before that the broker is busy with connections
+_GRACE_S = 10.0  # for messages that are still on their way when publishing ends
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """lost: published and never seen. twice: seen again, with the same id. Times: from publishing to arrival."""
+    """lost: published, never arrived. twice: arrivals with a known id. *_ms: from publishing to arrival."""
 
     cameras: int
     seconds: int
@@ -43,15 +44,15 @@ class Report:
 
 
 def bench(cameras: int, seconds: int) -> Report:
-    """Measure. Raises ConfigError where there is no broker."""
+    """Measure. Raises ConfigError if Mosquitto is not installed."""
     with tempfile.TemporaryDirectory(dir=".", prefix="bench-fleet-") as name, Mosquitto(Path(name)) as broker:
         arrivals: list[tuple[int, bytes]] = []
         client = _subscribe(broker.port, arrivals)
-        firsts = range(0, cameras, _A_PROCESS)
+        firsts = range(0, cameras, _CAMERAS_PER_PROCESS)
         processes = [
             subprocess.Popen(
                 [sys.executable, "-m", __name__, name, str(broker.port), str(first),
-                 str(min(_A_PROCESS, cameras - first)), str(seconds)],
+                 str(min(_CAMERAS_PER_PROCESS, cameras - first)), str(seconds)],
                 stdout=subprocess.PIPE, text=True,
             )
             for first in firsts
@@ -62,16 +63,15 @@ def bench(cameras: int, seconds: int) -> Report:
             time.sleep(0.1)
         client.disconnect()
         client.loop_stop()
-    return _judge(arrivals, published, cameras, seconds)
+    return _evaluate(arrivals, published, cameras, seconds)
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(asdict(report))
+    return tables.field_json(report)
 
 
 def as_table(report: Report) -> str:
-    """One line a figure."""
-    return "\n".join(f"{name:14} {value}" for name, value in asdict(report).items())
+    return tables.field_table(report)
 
 
 def _subscribe(port: int, arrivals: list[tuple[int, bytes]]) -> Any:
@@ -90,17 +90,17 @@ def _subscribe(port: int, arrivals: list[tuple[int, bytes]]) -> Any:
     return client
 
 
-def _judge(arrivals: list[tuple[int, bytes]], published: int, cameras: int, seconds: int) -> Report:
+def _evaluate(arrivals: list[tuple[int, bytes]], published: int, cameras: int, seconds: int) -> Report:
     last: dict[str, int] = {}
     ids: set[str] = set()
-    disordered = 0
+    out_of_order = 0
     times_ms = []
     for at_ns, payload in arrivals:
         body = json.loads(payload)
         if body["id"] in ids:
             continue
         ids.add(body["id"])
-        disordered += body["seq"] < last.get(body["device"], 0)
+        out_of_order += body["seq"] < last.get(body["device"], 0)
         last[body["device"]] = body["seq"]
         times_ms.append((at_ns - body["monotonic_ns"]) / 1e6)
     cuts = quantiles(times_ms, n=100)
@@ -110,7 +110,7 @@ def _judge(arrivals: list[tuple[int, bytes]], published: int, cameras: int, seco
         published=published,
         lost=published - len(ids),
         twice=len(arrivals) - len(ids),
-        out_of_order=disordered,
+        out_of_order=out_of_order,
         p50_ms=round(cuts[49], 1),
         p99_ms=round(cuts[98], 1),
         worst_ms=round(max(times_ms), 1),
@@ -118,11 +118,11 @@ def _judge(arrivals: list[tuple[int, bytes]], published: int, cameras: int, seco
 
 
 def run_cameras(folder: Path, port: int, first: int, count: int, seconds: int) -> int:
-    """Publish from `count` cameras, their moments spread over the period. Returns how many messages there were."""
+    """Publish from `count` cameras, evenly spread over time. Returns the number of messages."""
     cameras = [Camera(folder / f"camera-{first + n}", port, f"camera-{first + n}") for n in range(count)]
     for camera in cameras:
         camera.delivery.start()
-    time.sleep(_START_S)
+    time.sleep(_CONNECT_S)
     published = 0
     started = time.monotonic()
     while published < count * _RATE * seconds:

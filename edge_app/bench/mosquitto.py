@@ -1,4 +1,4 @@
-"""A Mosquitto of our own on a free port, started and stopped at will; for measurements and for the tests."""
+"""A private Mosquitto broker on a free port that can be started and stopped; for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import TracebackType
 
 from edge_app.errors import ConfigError
 
-_WHERE = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
+_SEARCH_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
 
 
 def program() -> str | None:
-    """The broker's path, or None where it is not installed."""
-    return shutil.which("mosquitto", path=_WHERE)
+    """The path of the broker, or None if it is not installed."""
+    return shutil.which("mosquitto", path=_SEARCH_PATH)
 
 
 class Mosquitto:
-    """Always on the same port. A subscriber that falls behind loses nothing: its queue is unbounded."""
+    """A broker that keeps its port over restarts. Its queues are unbounded: a slow subscriber loses nothing."""
 
     def __init__(self, folder: Path, *, persistent: bool = False) -> None:
-        """persistent: keeps what it has accepted over `stop`. Raises ConfigError where there is no broker to start."""
+        """persistent: accepted messages survive `stop`. Raises ConfigError if Mosquitto is not installed."""
         found = program()
         if found is None:
             raise ConfigError("found no mosquitto; expected it installed: apt-get install mosquitto")
@@ -47,7 +47,7 @@ class Mosquitto:
         self.stop()
 
     def start(self) -> Mosquitto:
-        """Return when it listens. Raises ConfigError where it does not."""
+        """Start it and wait until it listens. Raises ConfigError if it does not within 5 s."""
         command = [self._program, "-c", str(self.config)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 5
@@ -59,10 +59,10 @@ class Mosquitto:
             else:
                 return self
         self.stop()
-        raise ConfigError(f"mosquitto does not listen on 127.0.0.1:{self.port}")
+        raise ConfigError(f"mosquitto: found nothing listening on 127.0.0.1:{self.port} after 5 s; expected the broker")
 
     def stop(self) -> None:
-        """End it; what it had in memory is gone where it is not persistent. Safe to call twice."""
+        """Stop it; without `persistent` queued messages are lost. Safe to call twice."""
         if self._process is not None:
             (self._process.terminate if self._persistent else self._process.kill)()
             self._process.wait()

@@ -1,7 +1,7 @@
-"""bench outbox: what keeping every message costs: writes, syncs, time on the pipeline's thread, and how fast it drains.
+"""bench outbox: the cost of the durable queue: bytes written, syncs, CPU time of the pipeline's thread, drain rate.
 
-Each figure comes from a process of its own (outbox_load.py); syncs are counted by strace, where it is installed. The
-drain is measured beside the public persist-queue, interleaved, on the same broker.
+Each figure comes from its own process (outbox_load.py). strace counts syncs, if it is installed. Drains alternate with
+those of the public persist-queue, on the same broker.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from edge_app import config
-from edge_app.bench import outbox_load
+from edge_app.bench import outbox_load, tables
 from edge_app.bench.mosquitto import Mosquitto
 from edge_app.clock import SystemClock
 from edge_app.frame import Frame
 from edge_app.messages import Encoder
 
-_RATE = 5
+_RATE = 5  # messages per second
 _SYNCS = "fsync,fdatasync,sync_file_range,msync"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """seconds: of each publishing run. messages: a drain's. rounds: of drains, interleaved; the median counts."""
+    """seconds: length of a publishing run. messages: per drain. rounds: interleaved drains; the median counts."""
 
     seconds: int = 30
     messages: int = 20_000
@@ -40,13 +40,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """messages_per_s: drained, QoS 1, acknowledged; ratio: to persist-queue's; their syncs: a thousand messages.
+    """None: could not be measured (no strace, no persist-queue).
 
-    handover_us: CPU time that `publish_frame` with a result of three finds takes of the pipeline's thread, median of
-    calls close to each other, in the least disturbed of five series; encode_us: the part of it that makes the JSON;
-    handover_cold_us: each call after 10 ms of sleep, with the processor's caches as other programs left them.
-    bytes_per_message, syncs_per_s: 300 B at 5 a second with the broker away; healthy_…: with it there. Bytes include
-    what closing writes. None: could not be measured here (no strace, no persist-queue).
+    messages_per_s: drained at QoS 1 and acknowledged; peer: persist-queue; *_syncs: per 1000 drained messages.
+    handover_us: CPU time of the pipeline's thread in `publish_frame` for a result with three detections: the median of
+    calls in quick succession, the lowest of five series. encode_us: the JSON encoding in it. handover_cold_us: each
+    call after 10 ms of sleep, with cold processor caches.
+    bytes_per_message, syncs_per_s: messages of 300 B at 5 per second while the broker is unreachable; healthy_*: while
+    it is reachable. Bytes include those written on closing.
     """
 
     messages_per_s: float
@@ -64,8 +65,8 @@ class Report:
 
 
 def bench(plan: Plan) -> Report:
-    """Measure. Raises ConfigError where there is no broker."""
-    with tempfile.TemporaryDirectory(dir=".", prefix="bench-outbox-") as name:  # here, not in /tmp: a real disk
+    """Measure. Raises ConfigError if Mosquitto is not installed."""
+    with tempfile.TemporaryDirectory(dir=".", prefix="bench-outbox-") as name:  # not in /tmp, which may be memory
         folder = Path(name)
         with Mosquitto(folder) as broker:
             encode, handover, cold = _handover(folder / "handover", broker.port)
@@ -91,54 +92,54 @@ def bench(plan: Plan) -> Report:
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(asdict(report))
+    return tables.field_json(report)
 
 
 def as_table(report: Report) -> str:
-    """One line a figure."""
-    return "\n".join(f"{name:28} {'-' if value is None else value}" for name, value in asdict(report).items())
+    return tables.field_table(report)
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
+class _Load:
+    """The output of one process of outbox_load.py."""
+
     messages: int
     seconds: float
     bytes: int = 0
     syncs: int | None = None
 
 
-def _run(folder: Path, what: str, port: int, count: int, *, syncs: bool = False) -> _Done:
-    """One measured process. syncs: count them, which slows it down a little."""
+def _run(folder: Path, mode: str, port: int, count: int, *, syncs: bool = False) -> _Load:
+    """Run one measured process. syncs: count them with strace, which slows it down slightly."""
     folder.mkdir()
     counts = folder.with_suffix(".strace")
-    command = [sys.executable, "-m", outbox_load.__name__, what, str(folder), str(port), str(count), str(_RATE)]
+    command = [sys.executable, "-m", outbox_load.__name__, mode, str(folder), str(port), str(count), str(_RATE)]
     strace = shutil.which("strace") if syncs else None
     if strace is not None:
         command = [strace, "-f", "-qq", "-ttt", "--seccomp-bpf", "-e", f"trace={_SYNCS}", "-o", str(counts), *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-    found = json.loads(done.stdout)
+    load = json.loads(done.stdout)
     lines = counts.read_text(encoding="utf-8").splitlines() if strace is not None else None
-    number = None if lines is None else sum(_is_sync(line, found["from"], found["to"]) for line in lines)
-    return _Done(int(found["messages"]), found["seconds"], int(found.get("bytes", 0)), number)
+    number = None if lines is None else sum(_is_sync(line, load["from"], load["to"]) for line in lines)
+    return _Load(int(load["messages"]), load["seconds"], int(load.get("bytes", 0)), number)
 
 
 def _is_sync(line: str, from_s: float, to_s: float) -> bool:
-    """Whether a line of strace is a sync that began within a time (UNIX seconds)."""
+    """Whether a line of strace is a sync that began between two times (UNIX seconds)."""
     fields = line.split(maxsplit=2)  # process, time, call
     return len(fields) == 3 and "sync(" in fields[2] and from_s <= float(fields[1]) <= to_s
 
 
 def _drains(folder: Path, port: int, plan: Plan) -> tuple[float, float | None]:
-    """Messages a second, ours and persist-queue's: medians of interleaved rounds."""
+    """Messages per second of the outbox and of persist-queue: medians of interleaved rounds."""
     variants = ["drain", "peer"] if _has_peer() else ["drain"]
     rates: dict[str, list[float]] = {variant: [] for variant in variants}
     for n in range(plan.rounds):
         for variant in variants:
-            count = (
-                plan.messages if variant == "drain" else plan.messages // 4
-            )  # it is slow, and as slow from the start
+            # The peer is slow; its rate does not depend on the number of messages.
+            count = plan.messages if variant == "drain" else plan.messages // 4
             done = _run(folder / f"{variant}-{n}", variant, port, count)
             rates[variant].append(done.messages / done.seconds)
             shutil.rmtree(folder / f"{variant}-{n}")
@@ -147,17 +148,20 @@ def _drains(folder: Path, port: int, plan: Plan) -> tuple[float, float | None]:
 
 def _has_peer() -> bool:
     try:
-        import persistqueue  # noqa: F401  only whether it is there
+        import persistqueue  # noqa: F401  only whether it is installed
     except ImportError:
-        print("bench outbox: without persist-queue; pip install 'edge-app[bench]'", file=sys.stderr)
+        print(
+            "bench outbox: persist-queue is not installed, measuring without it; pip install 'edge-app[bench]'",
+            file=sys.stderr,
+        )
         return False
     return True
 
 
 def _handover(folder: Path, port: int) -> tuple[float, float, float]:
-    """CPU microseconds of encoding, of `Publisher.publish_frame`, and of the latter after a sleep.
+    """CPU time in microseconds of encoding, of `Publisher.publish_frame`, and of the latter after a sleep.
 
-    Every frame is published, while the worker sends and its acknowledgements come in.
+    Every frame is published while the worker sends messages and receives acknowledgements.
     """
     from edge_app.publish.publisher import Publisher
 
@@ -170,7 +174,7 @@ def _handover(folder: Path, port: int) -> tuple[float, float, float]:
     def encode(frame: Frame) -> None:
         encoder.result(frame.sequence, frame, clock_synced=True)
 
-    frames = [outbox_load.frame(n, clock, finds=3) for n in range(20)]
+    frames = [outbox_load.frame(n, clock, detections=3) for n in range(20)]
     time.sleep(1.0)  # connected
     encodes, handovers = [], []
     for _ in range(5):
@@ -182,7 +186,7 @@ def _handover(folder: Path, port: int) -> tuple[float, float, float]:
 
 
 def _cpu_us(work: Callable[[Frame], None], frames: Sequence[Frame], calls: int, pause_s: float) -> float:
-    """What a call takes of this thread's processor time, median."""
+    """The median CPU time of this thread for one call."""
     spent = []
     for n in range(calls):
         time.sleep(pause_s)
@@ -193,16 +197,16 @@ def _cpu_us(work: Callable[[Frame], None], frames: Sequence[Frame], calls: int, 
 
 
 def _config(folder: Path, sinks: tuple[config.PluginConfig, ...]) -> config.Config:
-    """A configuration of nothing but publishing, every frame's results."""
+    """A configuration that only publishes, the results of every frame."""
     from edge_app.model import manifest
     from edge_app.model.schema import Input
 
     size = Input(1, 1)
-    nothing = config.PluginConfig("synthetic")
+    source = config.PluginConfig("synthetic")
     return config.Config(
         path=folder,
         device=config.DeviceConfig("bench-1", folder),
-        source=config.SourceConfig(config.SourceCommon("synthetic"), nothing),
+        source=config.SourceConfig(config.SourceCommon("synthetic"), source),
         model=config.ModelConfig(folder),
         manifest=manifest.Manifest(folder, "none", size, {}, None, {}),
         heads={},

@@ -1,9 +1,9 @@
-"""One measured process of `bench outbox`: publishes or drains, and prints what it did as one JSON object.
+"""One measured process of `bench outbox`: publishes or drains, and prints its figures as one JSON object.
 
     python -m edge_app.bench.outbox_load publish|drain|peer FOLDER PORT COUNT [RATE]
 
-`publish`: COUNT results of 300 B at RATE a second to a broker at PORT (nobody there: it is away), then closes.
-`drain`: fills an outbox with COUNT, then delivers them, timed. `peer`: the same with persist-queue and plain paho.
+`publish`: publish COUNT results of 300 B at RATE per second to PORT, where a broker may listen or not; then close.
+`drain`: fill an outbox with COUNT messages, then time their delivery. `peer`: the same with persist-queue and paho.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.mqtt import Sink
 
-_WINDOW = 100
+_WINDOW = 100  # unacknowledged messages
 _RESULT_BYTES = 300
 
 
 class Camera:
-    """An outbox with one MQTT sink, as `run` has it, without a pipeline before it."""
+    """An outbox with one MQTT sink, as in `edge-app run`, without a pipeline."""
 
     def __init__(self, folder: Path, port: int, name: str = "bench-1", backoff: Backoff | None = None) -> None:
         self.clock = SystemClock()
@@ -45,7 +45,7 @@ class Camera:
         self.delivery = Delivery("mqtt", sink, self.outbox, self.clock, backoff=backoff or UPSTREAM, rng=rng)
 
     def put_result(self) -> None:
-        """A result of about 300 B: the published form of a frame with one find."""
+        """Queue a message of about 300 B, the size of the result of a frame with one detection."""
         self.outbox.put(lambda seq: result(self.encoder, seq, self.clock))
 
     def close(self) -> None:
@@ -59,17 +59,17 @@ class Camera:
         return self.encoder.status(number, stamp, {"gap": tally})
 
 
-def frame(sequence: int, clock: SystemClock, finds: int = 1) -> Frame:
-    """A frame of which the `digits` head found something; its pixels are not looked at."""
-    boxes = np.linspace(10, 200, finds * 4, dtype=np.float32).reshape(finds, 4)
+def frame(sequence: int, clock: SystemClock, detections: int = 1) -> Frame:
+    """A frame with detections of the head `digits`; its pixels are not used."""
+    boxes = np.linspace(10, 200, detections * 4, dtype=np.float32).reshape(detections, 4)
     boxes[:, 2:] += 300 + sequence % 7
-    found = Detections(boxes, np.full(finds, 0.9, np.float32), np.arange(finds, dtype=np.int32) % 10)
+    found = Detections(boxes, np.full(detections, 0.9, np.float32), np.arange(detections, dtype=np.int32) % 10)
     pixels = np.zeros((480, 640, 3), np.uint8)
     return Frame("camera", sequence, clock.monotonic_ns(), clock.utc_ns(), pixels, heads={"digits": HeadOutput(found)})
 
 
 def result(encoder: Encoder, seq: int, clock: SystemClock) -> Message:
-    """A message of _RESULT_BYTES, give or take."""
+    """A result message of about _RESULT_BYTES."""
     stamp = Stamp(clock.monotonic_ns(), clock.utc_ns(), True)
     short = encoder.status(seq, stamp, {"pad": ""})
     padded = encoder.status(seq, stamp, {"pad": "x" * (_RESULT_BYTES - len(short.payload))})
@@ -85,27 +85,27 @@ def result(encoder: Encoder, seq: int, clock: SystemClock) -> Message:
 
 
 def written_bytes() -> int:
-    """What this process has handed to write calls, sockets' send not among them. Linux."""
+    """Bytes that this process has passed to write calls; a socket's send is not counted. Linux."""
     fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines())
     return int(fields["wchar"])
 
 
 def publish(folder: Path, port: int, count: int, rate: float) -> dict[str, float]:
-    """At a steady rate; the writes of opening are not counted, those of closing are."""
+    """Publish at a steady rate. Bytes written while opening are not counted, those while closing are."""
     camera = Camera(folder, port)
     camera.delivery.start()
-    time.sleep(1.0)  # connected, where there is somebody
+    time.sleep(1.0)  # until it is connected, if there is a broker
     before, started = written_bytes(), time.monotonic()
     for n in range(count):
         camera.put_result()
         time.sleep(max(0.0, started + (n + 1) / rate - time.monotonic()))
-    done = _done(count, started)
+    figures = _figures(count, started)
     camera.close()
-    return {**done, "bytes": written_bytes() - before}
+    return {**figures, "bytes": written_bytes() - before}
 
 
 def drain(folder: Path, port: int, count: int) -> dict[str, float]:
-    """From the disk to the broker."""
+    """Deliver from the disk to the broker."""
     camera = Camera(folder, port)
     for _ in range(count):
         camera.put_result()
@@ -113,13 +113,13 @@ def drain(folder: Path, port: int, count: int) -> dict[str, float]:
     started = time.monotonic()
     camera.delivery.start()
     _wait(lambda: camera.outbox.stats().queued["mqtt"] == 0)
-    done = _done(count, started)
+    figures = _figures(count, started)
     camera.close()
-    return done
+    return figures
 
 
 def peer(folder: Path, port: int, count: int) -> dict[str, float]:
-    """persist-queue's SQLite queue as its README has it, before paho's own QoS 1 queue with the same window."""
+    """Deliver from persist-queue's SQLite queue, used as in its README, through paho with the same QoS 1 window."""
     import paho.mqtt.client as paho
     from persistqueue import FIFOSQLiteQueue
 
@@ -148,15 +148,15 @@ def peer(folder: Path, port: int, count: int) -> dict[str, float]:
             time.sleep(0.0005)
         client.publish("edge-app/bench-1/result", queue.get(), qos=1)
     _wait(lambda: acked[0] >= count)
-    done = _done(count, started)
+    figures = _figures(count, started)
     client.disconnect()
     client.loop_stop()
     queue.close()
-    return done
+    return figures
 
 
-def _done(count: int, started_s: float) -> dict[str, float]:
-    """from, to: UNIX seconds, by which syncs are counted from outside."""
+def _figures(count: int, started_s: float) -> dict[str, float]:
+    """from, to: UNIX seconds; bench outbox counts the syncs between them."""
     seconds, now_s = time.monotonic() - started_s, time.time()
     return {"messages": count, "seconds": seconds, "from": now_s - seconds, "to": now_s}
 
@@ -166,12 +166,12 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def main(what: str, folder: str, port: str, count: str, rate: str = "5") -> None:
-    if what == "publish":
-        done = publish(Path(folder), int(port), int(count), float(rate))
+def main(mode: str, folder: str, port: str, count: str, rate: str = "5") -> None:
+    if mode == "publish":
+        figures = publish(Path(folder), int(port), int(count), float(rate))
     else:
-        done = {"drain": drain, "peer": peer}[what](Path(folder), int(port), int(count))
-    print(json.dumps(done))
+        figures = {"drain": drain, "peer": peer}[mode](Path(folder), int(port), int(count))
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""bench pipeline: frames a second, CPU and memory of the runtime beside a plain loop, interleaved in one run.
+"""bench pipeline: frame rate, CPU time and memory of the runtime and of a plain loop, interleaved in one run.
 
-Each variant runs in a process of its own, so that memory is its own: `plain` is the loop everybody writes first
-(plain_loop.py), `bare` only decodes and runs the model: what no runtime can save.
+Each pass runs in its own process, so that its memory can be measured. Variants (plain_loop.py): `runtime` is edge-app,
+`plain` is a straightforward loop, `bare` only decodes and runs the model, which no runtime can avoid.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from edge_app.bench import tables
 from edge_app.errors import BackendError, ModelError
 
 VARIANTS = ("plain", "runtime", "bare")
-# One x86-64 server core against one 1.2 GHz Cortex-A7 on interpreted, memory-bound code. Assumed, not measured:
-# no board was at hand. CoreMark, which is kinder to small cores, gives 6 to 9.
+# Time of interpreted, memory-bound code on one 1.2 GHz Cortex-A7 core, relative to one x86-64 server core. An estimate:
+# no board was available. CoreMark, which favors small cores, gives 6 to 9.
 A7_FACTOR = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured. max_frames: of the clip; None is all."""
+    """The clip and the model. threads: of onnxruntime; max_frames: the first frames of the clip, None: all."""
 
     clip: Path
     model: Path
@@ -34,7 +35,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One pass of one variant: frames, seconds of wall and of CPU time from first to last frame, peak memory."""
+    """One pass of one variant. wall_s, cpu_s: from the first to the last frame; peak_rss_mb: 10^6 bytes."""
 
     frames: int
     wall_s: float
@@ -44,7 +45,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Medians over the rounds. overhead_ms: CPU a frame beyond bare decoding and running, all threads."""
+    """Medians over the rounds; baseline: the plain loop.
+
+    overhead_ms: CPU time per frame of all threads, less that of the `bare` variant. Peak memory is the maximum.
+    """
 
     clip: str
     model: str
@@ -63,15 +67,15 @@ class Report:
 
 
 def bench(plan: Plan, rounds: int) -> Report:
-    """Measure. Raises EdgeError where the clip or the model cannot be used."""
+    """Measure. Raises EdgeError if the clip or the model cannot be used."""
     from tqdm import tqdm
 
     samples: dict[str, list[Sample]] = {variant: [] for variant in VARIANTS}
     passes = [variant for _ in range(rounds) for variant in VARIANTS]
-    for variant in tqdm(passes, unit=" passes", desc="bench pipeline", disable=None):  # None: where nobody looks
+    for variant in tqdm(passes, unit=" passes", desc="bench pipeline", disable=None):  # None: only on a terminal
         samples[variant].append(_measure(variant, plan))
     runtime, plain, bare = samples["runtime"], samples["plain"], samples["bare"]
-    overhead_ms = _beyond_ms(runtime, bare)
+    overhead_ms = _overhead_ms(runtime, bare)
     return Report(
         clip=str(plan.clip),
         model=str(plan.model),
@@ -82,7 +86,7 @@ def bench(plan: Plan, rounds: int) -> Report:
         baseline_fps=round(_fps(plain), 1),
         ratio=round(median(_fps([r]) / _fps([p]) for r, p in zip(runtime, plain)), 3),
         overhead_ms=round(overhead_ms, 3),
-        baseline_overhead_ms=round(_beyond_ms(plain, bare), 3),
+        baseline_overhead_ms=round(_overhead_ms(plain, bare), 3),
         overhead_a7_ms=round(overhead_ms * A7_FACTOR, 1),
         a7_factor=A7_FACTOR,
         peak_rss_mb=round(max(sample.peak_rss_mb for sample in runtime), 1),
@@ -91,21 +95,25 @@ def bench(plan: Plan, rounds: int) -> Report:
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(asdict(report))
+    return tables.field_json(report)
 
 
 def as_table(report: Report) -> str:
-    """What was measured, for people."""
+    """The figures of both sides, for people."""
+    rows = [
+        ("", "edge-app", "plain loop", "ratio"),
+        ("frames per second", f"{report.fps:.1f}", f"{report.baseline_fps:.1f}", f"{report.ratio:.2f}"),
+        ("CPU overhead, ms per frame", f"{report.overhead_ms:.2f}", f"{report.baseline_overhead_ms:.2f}", ""),
+        ("peak memory, MB", f"{report.peak_rss_mb:.1f}", f"{report.baseline_peak_rss_mb:.1f}", ""),
+    ]
     return "\n".join(
         (
             f"{report.clip}, {report.model}: {report.frames} frames, {report.threads} onnxruntime thread(s), "
             f"{report.cores} core(s)",
-            f"{'':34}{'edge_app':>10}{'plain loop':>12}",
-            f"{'frames a second':34}{report.fps:10.1f}{report.baseline_fps:12.1f}   ratio {report.ratio:.2f}",
-            f"{'CPU ms a frame beyond decode + run':34}{report.overhead_ms:10.2f}{report.baseline_overhead_ms:12.2f}",
-            f"{'peak memory, MB':34}{report.peak_rss_mb:10.1f}{report.baseline_peak_rss_mb:12.1f}",
-            f"On one 1.2 GHz Cortex-A7 the overhead is about {report.overhead_a7_ms:.0f} ms a frame "
-            f"(x{report.a7_factor:.0f}, assumed: no board was at hand).",
+            *tables.align(rows),
+            "CPU overhead: CPU time besides decoding and running the model.",
+            f"Estimate for one 1.2 GHz Cortex-A7: {report.overhead_a7_ms:.0f} ms per frame "
+            f"(factor {report.a7_factor:.0f}, not measured).",
         )
     )
 
@@ -114,8 +122,8 @@ def _fps(samples: list[Sample]) -> float:
     return median(sample.frames / sample.wall_s for sample in samples)
 
 
-def _beyond_ms(samples: list[Sample], bare: list[Sample]) -> float:
-    """CPU time a frame beyond that of the bare passes, round by round: other work comes and goes between rounds."""
+def _overhead_ms(samples: list[Sample], bare: list[Sample]) -> float:
+    """CPU time per frame less that of the bare pass of the same round: the machine's load varies between rounds."""
     return median(s.cpu_s / s.frames - b.cpu_s / b.frames for s, b in zip(samples, bare)) * 1e3
 
 

@@ -1,6 +1,8 @@
-"""The variants of bench pipeline, each one pass in a process of its own: `python -m … VARIANT …`.
+"""One pass of a variant of `bench pipeline`, run as its own process. Prints a `Sample` as JSON.
 
-`plain` is what a competent engineer writes in an afternoon: one thread, OpenCV and numpy, no structure.
+    python -m edge_app.bench.plain_loop runtime|plain|bare CLIP MODEL THREADS MAX_FRAMES
+
+`plain` is the loop that an engineer writes first: one thread, OpenCV and numpy, no structure.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ SCORE, NMS_IOU = 0.4, 0.45
 
 
 def runtime(plan: Plan) -> Sample:
-    """edge_app: the whole pipeline, results for every frame as JSON lines into a file."""
+    """Run the whole pipeline of edge-app; it writes the results of every frame to a JSON Lines file."""
     from edge_app import pipeline
     from edge_app.errors import EndOfClip
 
@@ -49,7 +51,7 @@ def runtime(plan: Plan) -> Sample:
 
 
 def plain(plan: Plan) -> Sample:
-    """The plain loop: decode, resize, run, numpy decode, NMSBoxes, json."""
+    """Run the plain loop: decode, resize, run, decode outputs with numpy, NMSBoxes, json."""
     model = manifest.load(plan.model)
     run = _engine(model, plan.threads)
     decoders = _decoders(model, run(np.zeros(model.input.shape, model.input.dtype)))
@@ -62,7 +64,7 @@ def plain(plan: Plan) -> Sample:
 
 
 def bare(plan: Plan) -> Sample:
-    """Decode the clip and run the model on one and the same input."""
+    """Decode the clip and run the model on a constant input."""
     model = manifest.load(plan.model)
     run = _engine(model, plan.threads)
     tensor = np.zeros(model.input.shape, model.input.dtype)
@@ -73,7 +75,7 @@ def bare(plan: Plan) -> Sample:
 
 
 class _Timer:
-    """Counts frames; wall and CPU time run from construction, behind all loading, to `sample`."""
+    """Counts frames and measures wall and CPU time from construction, after everything is loaded, to `sample`."""
 
     def __init__(self, plan: Plan) -> None:
         self.frames = 0
@@ -90,7 +92,7 @@ class _Timer:
 
 
 def _peak_rss_mb() -> float:
-    """The resident memory of this process, 10^6 bytes; ru_maxrss would carry the parent's over."""
+    """The peak resident memory of this process, 10^6 bytes. Not ru_maxrss, which includes the parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     return int(kib) * 1024 / 1e6
@@ -112,15 +114,15 @@ def _settings(plan: Plan, folder: Path) -> config.Config:
 def _frames(plan: Plan, timer: _Timer) -> Iterator[UInt8]:
     capture = cv2.VideoCapture(str(plan.clip))
     while not timer.full:
-        good, image = capture.read()
-        if not good:
+        ok, image = capture.read()
+        if not ok:
             return
         yield image.astype(np.uint8, copy=False)
         timer.frames += 1
 
 
 def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str, Outputs]]:
-    """The whole model straight on onnxruntime, in one graph where it has one: tensor -> outputs by head and name."""
+    """The model on onnxruntime, as one fused graph if it has one. Returns tensor -> outputs by head and name."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -146,10 +148,10 @@ def _engine(model: Manifest, threads: int) -> Callable[[NDArray[Any]], dict[str,
     return run
 
 
-def _by_head(found: Outputs) -> dict[str, Outputs]:
-    """The outputs of the graph of everything, which are named head/output."""
+def _by_head(outputs: Outputs) -> dict[str, Outputs]:
+    """Group the outputs of a fused graph, which are named head/output."""
     heads: dict[str, Outputs] = {}
-    for name, value in found.items():
+    for name, value in outputs.items():
         head, _, output = name.partition("/")
         heads.setdefault(head, {})[output] = value
     return heads
@@ -166,10 +168,10 @@ def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
     transform = fit((image.shape[1], image.shape[0]), (spec.width, spec.height), spec.resize)
     canvas = cv2.resize(image, transform.fitted)
     if spec.resize == "letterbox":
-        left, above = transform.pad_x, transform.pad_y
-        right, below = spec.width - transform.fitted[0] - left, spec.height - transform.fitted[1] - above
-        grey = (spec.pad,) * 3
-        canvas = cv2.copyMakeBorder(canvas, above, below, left, right, cv2.BORDER_CONSTANT, value=grey)
+        left, top = transform.pad_x, transform.pad_y
+        right, bottom = spec.width - transform.fitted[0] - left, spec.height - transform.fitted[1] - top
+        gray = (spec.pad,) * 3
+        canvas = cv2.copyMakeBorder(canvas, top, bottom, left, right, cv2.BORDER_CONSTANT, value=gray)
     if spec.color == "rgb":
         canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB)
     tensor: NDArray[Any] = canvas
@@ -182,15 +184,15 @@ def _blob(image: UInt8, model: Manifest) -> NDArray[Any]:
 
 
 def _decoders(model: Manifest, probe: dict[str, Outputs]) -> dict[str, Callable[[Outputs, UInt8], Any]]:
-    """FastestDet's decoding in plain numpy; for other families the product's own, which favours the plain loop."""
+    """Decoders by head: plain numpy for FastestDet; for other families edge-app's own, which favors the plain loop."""
 
-    def product(spec: ManifestHead) -> Callable[[Outputs, UInt8], Any]:
-        found = tuple(TensorSpec(name, value.shape, str(value.dtype)) for name, value in probe[spec.name].items())
-        head = registry.build("heads", spec.family, spec.spec(found), **spec.options)
+    def own_decoder(spec: ManifestHead) -> Callable[[Outputs, UInt8], Any]:
+        outputs = tuple(TensorSpec(name, value.shape, str(value.dtype)) for name, value in probe[spec.name].items())
+        head = registry.build("heads", spec.family, spec.spec(outputs), **spec.options)
 
         def decode(outputs: Outputs, image: UInt8) -> Any:
-            laid = fit((image.shape[1], image.shape[0]), spec.input_size, model.input.resize)
-            result = head.decode(outputs, laid)
+            transform = fit((image.shape[1], image.shape[0]), spec.input_size, model.input.resize)
+            result = head.decode(outputs, transform)
             arrays = {field.name: getattr(result, field.name) for field in fields(result)}
             return {
                 name: [np.asarray(a).tolist() for a in array] for name, array in arrays.items() if array is not None
@@ -199,7 +201,7 @@ def _decoders(model: Manifest, probe: dict[str, Outputs]) -> dict[str, Callable[
         return decode
 
     return {
-        name: _decode_fastestdet if spec.family == "fastestdet" else product(spec)
+        name: _decode_fastestdet if spec.family == "fastestdet" else own_decoder(spec)
         for name, spec in model.heads.items()
         if spec.graph
     }
@@ -212,10 +214,10 @@ def _decode_fastestdet(outputs: Outputs, image: UInt8) -> Any:
     cells = prediction.reshape(channels, -1)  # (5 + classes, h * w)
     label = cells[5:].argmax(axis=0)
     score = cells[0] ** 0.6 * cells[5:].max(axis=0) ** 0.4
-    above = np.flatnonzero(score > SCORE)
-    cells, label, score = cells[:, above], label[above], score[above]
-    cx = (np.tanh(cells[1]) + above % columns) / columns * width
-    cy = (np.tanh(cells[2]) + above // columns) / rows * height
+    index = np.flatnonzero(score > SCORE)
+    cells, label, score = cells[:, index], label[index], score[index]
+    cx = (np.tanh(cells[1]) + index % columns) / columns * width
+    cy = (np.tanh(cells[2]) + index // columns) / rows * height
     w = width / (1 + np.exp(-cells[3]))
     h = height / (1 + np.exp(-cells[4]))
     boxes = np.stack((cx - w / 2, cy - h / 2, w, h), axis=1)

@@ -1,7 +1,7 @@
-"""bench track: identities and time beside the public `trackers` package's ByteTrack, on the same boxes, in one run.
+"""bench track: identities and time, compared with ByteTrack of the public `trackers` package on the same boxes.
 
-Both get the same thresholds. The peer runs twice: told the true frame rate, and given time stamps as well (`timed`).
-Scored by `trackers.eval`, which is TrackEval's code. Not here: the crowd (crowd.py).
+Both get the same thresholds. The peer runs twice: with the true frame rate, and with time stamps as well (`timed`).
+`trackers.eval`, the code of TrackEval, scores both. Not here: the crowd (crowd.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -17,20 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_app.bench import tables
 from edge_app.bench.crowd import Crowd, CrowdFrame, overlaps, subsampled, with_lost_frames
 from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Float32
 from edge_app.tracking.tracker import UNTRACKED, Tracker
 
-SETTINGS = TrackConfig(head="objects", high=0.6, start=0.7, mix_classes=True)  # as the peer: it knows no classes
-SECONDS_LOST_FRAMES = 30  # the peer's lost buffer of one second, in its own unit
+SETTINGS = TrackConfig(head="objects", high=0.6, start=0.7, mix_classes=True)  # like the peer, which ignores classes
+PEER_LOST_BUFFER = 30  # the peer's unit: one second
 NAMES = ("edge_app", "trackers", "trackers timed")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured. seeds: scenes a row; boxes: results of `replay` whose boxes are tracked too."""
+    """seeds: scenes per table row, each of `seconds`. boxes: results of `replay` to track too; head: whose boxes."""
 
     people: tuple[int, ...] = (10, 20, 40)
     seeds: int = 6
@@ -41,7 +42,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well one tracker did on scenes with true identities, means over the seeds."""
+    """The score of one tracker on scenes with known identities: means over the seeds."""
 
     idf1: float
     mota: float
@@ -50,10 +51,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one tracker made of boxes without truth.
+    """The output of one tracker for boxes without ground truth.
 
-    tracked: boxes with an identity. tracks: identities given. fragments: of these, those that begin inside the picture
-    after the first second, where nobody comes from nowhere.
+    tracked: boxes with an identity. tracks: identities. fragments: identities that begin after the first second and
+    away from the border, where no object enters.
     """
 
     tracked: int
@@ -63,7 +64,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """By tracker's name. scores: by scene, `20 people, a third of the frames`; times: median ms a frame, by people."""
+    """Figures by tracker name. scores, boxes: by scene, such as `20 people, a third of the frames`.
+
+    times_ms: by number of people, the median milliseconds per frame.
+    """
 
     scores: dict[str, dict[str, Score]]
     times_ms: dict[str, dict[str, float]]
@@ -71,68 +75,75 @@ class Report:
 
 
 def bench(plan: Plan) -> Report:
-    """Measure. Raises ConfigError where the peer is not installed or the boxes cannot be read."""
-    peer_is_installed()
+    """Measure. Raises ConfigError if the peer is not installed or the boxes cannot be read."""
+    check_peer_installed()
     scores = {}
     for people in plan.people:
-        films = [Crowd(people=people, seconds=plan.seconds).simulate(seed) for seed in range(plan.seeds)]
-        for label, cut in _CUTS.items():
-            views = [cut(film, seed) for seed, film in enumerate(films)]
-            scores[f"{people} people, {label}"] = {name: _mean(_score(name, view) for view in views) for name in NAMES}
-    times = {str(people): _times(people) for people in (20, 100)}
+        crowds = [Crowd(people=people, seconds=plan.seconds).simulate(seed) for seed in range(plan.seeds)]
+        for label, select in _SELECTIONS.items():
+            scenes = [select(frames, seed) for seed, frames in enumerate(crowds)]
+            scores[f"{people} people, {label}"] = {
+                name: _mean(_score(name, scene) for scene in scenes) for name in NAMES
+            }
+    times_ms = {str(people): _times_ms(people) for people in (20, 100)}
     boxes = {}
     if plan.boxes is not None:
-        film = read_boxes(plan.boxes, plan.head)
-        for label, cut in _CUTS.items():
-            boxes[f"{plan.boxes.name}, {label}"] = {name: _count(name, cut(film, 0)) for name in NAMES}
-    return Report(scores, times, boxes)
+        frames = read_boxes(plan.boxes, plan.head)
+        for label, select in _SELECTIONS.items():
+            boxes[f"{plan.boxes.name}, {label}"] = {name: _count(name, select(frames, 0)) for name in NAMES}
+    return Report(scores, times_ms, boxes)
 
 
-_CUTS: dict[str, Callable[[Sequence[CrowdFrame], int], Sequence[CrowdFrame]]] = {
-    "every frame": lambda film, _: film,
-    "a third of the frames": lambda film, _: subsampled(film, 3),
-    "20 % of the frames lost": lambda film, seed: with_lost_frames(film, 0.2, seed),
+_SELECTIONS: dict[str, Callable[[Sequence[CrowdFrame], int], Sequence[CrowdFrame]]] = {
+    "every frame": lambda frames, _: frames,
+    "a third of the frames": lambda frames, _: subsampled(frames, 3),
+    "20 % of the frames lost": lambda frames, seed: with_lost_frames(frames, 0.2, seed),
 }
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(asdict(report))
+    return tables.field_json(report)
 
 
 def as_table(report: Report) -> str:
-    """What was measured, for people."""
-    lines = [f"{'IDF1 / MOTA / identity switches':42}" + "".join(f"{name:>24}" for name in NAMES)]
-    for label, scores in report.scores.items():
-        cells = (f"{s.idf1:.3f} / {s.mota:.3f} / {s.switches:.1f}" for s in scores.values())
-        lines.append(f"{label:42}" + "".join(f"{cell:>24}" for cell in cells))
-    lines.append("milliseconds a frame, median")
-    for people, times in report.times_ms.items():
-        lines.append(f"{people + ' tracks':42}" + "".join(f"{ms:24.3f}" for ms in times.values()))
-    if report.boxes:
-        lines.append("boxes with an identity / identities / begun inside the picture")
-    for label, counts in report.boxes.items():
-        cells = (f"{c.tracked} / {c.tracks} / {c.fragments}" for c in counts.values())
-        lines.append(f"{label:42}" + "".join(f"{cell:>24}" for cell in cells))
+    """One table for scores, one for times and one for recorded boxes, for people."""
+    scores = {
+        label: [f"{s.idf1:.3f} / {s.mota:.3f} / {s.switches:.1f}" for s in row.values()]
+        for label, row in report.scores.items()
+    }
+    times = {f"{people} tracks": [f"{ms:.3f}" for ms in row.values()] for people, row in report.times_ms.items()}
+    boxes = {
+        label: [f"{c.tracked} / {c.tracks} / {c.fragments}" for c in row.values()]
+        for label, row in report.boxes.items()
+    }
+    parts = {
+        "IDF1 / MOTA / identity switches": scores,
+        "milliseconds per frame, median": times,
+        "boxes with an identity / identities / of these, begun away from the border": boxes,
+    }
+    lines = []
+    for title, rows in parts.items():
+        if rows:
+            lines += [title, *tables.align([("", *NAMES), *((label, *cells) for label, cells in rows.items())])]
     return "\n".join(lines)
 
 
-def peer_is_installed() -> None:
-    """Raises ConfigError where the package that is measured beside is missing."""
+def check_peer_installed() -> None:
+    """Raise ConfigError if the package to compare with is not installed."""
     try:
         import trackers  # noqa: F401
     except ImportError as exc:
         raise ConfigError(
-            f"bench track: the package to measure beside is not installed ({exc.name}); expected: "
-            "pip install 'edge-app[peers]'"
+            f"bench track: the library {exc.name} is not installed; expected: pip install 'edge-app[peers]'"
         ) from exc
 
 
 def read_boxes(path: Path, head: str | None) -> list[CrowdFrame]:
-    """The detections of a head (the first one by default) from results of `replay`, without any truth.
+    """The detections of a head (default: the first one) in results of `replay`; frames without ground truth.
 
-    Raises ConfigError where the file holds none.
+    Raises ConfigError if the file cannot be read or a result has no detections of the head.
     """
-    film = []
+    frames = []
     labels: dict[str, int] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -144,13 +155,13 @@ def read_boxes(path: Path, head: str | None) -> list[CrowdFrame]:
             if message["kind"] != "result":
                 continue
             found = message["heads"][head or next(iter(message["heads"]))]["detections"]
-            film.append(_seen(message, found, labels))
+            frames.append(_frame(message, found, labels))
         except (ValueError, KeyError, StopIteration) as exc:
             raise ConfigError(f"{path}:{number}: expected a result with detections of head '{head or 'any'}'") from exc
-    return film
+    return frames
 
 
-def _seen(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str, int]) -> CrowdFrame:
+def _frame(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str, int]) -> CrowdFrame:
     size = np.array(message["resolution"] * 2, np.float32)
     xyxy = np.array([d["box"] for d in found], np.float32).reshape(-1, 4) * size
     class_id = np.array([labels.setdefault(d["label"], len(labels)) for d in found], np.int32)
@@ -158,36 +169,36 @@ def _seen(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str
     return CrowdFrame(message["monotonic_ns"], np.empty(0, np.int64), np.empty((0, 4), np.float32), detections)
 
 
-def _follow(name: str, film: Sequence[CrowdFrame]) -> tuple[list[Detections], list[float]]:
-    """Track a film. Returns the boxes with identities of every frame, and the seconds each frame took."""
-    step = _edge_app() if name == "edge_app" else _peer(film, timed=name.endswith("timed"))
-    tracked, times = [], []
-    for seen in film:
-        detections, spent_s = step(seen)
+def _track(name: str, frames: Sequence[CrowdFrame]) -> tuple[list[Detections], list[float]]:
+    """Run one tracker. Returns the boxes with an identity and the seconds, both by frame."""
+    step = _edge_app() if name == "edge_app" else _peer(frames, timed=name.endswith("timed"))
+    tracked, times_s = [], []
+    for frame in frames:
+        detections, spent_s = step(frame)
         assert detections.track_id is not None
         tracked.append(detections[detections.track_id != UNTRACKED])
-        times.append(spent_s)
-    return tracked, times
+        times_s.append(spent_s)
+    return tracked, times_s
 
 
 def _edge_app() -> Callable[[CrowdFrame], tuple[Detections, float]]:
     tracker = Tracker(SETTINGS)
 
-    def step(seen: CrowdFrame) -> tuple[Detections, float]:
+    def step(frame: CrowdFrame) -> tuple[Detections, float]:
         begin = time.perf_counter()
-        tracked = tracker.update(seen.detections, seen.captured_ns)
+        tracked = tracker.update(frame.detections, frame.captured_ns)
         return tracked, time.perf_counter() - begin
 
     return step
 
 
-def _peer(film: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame], tuple[Detections, float]]:
+def _peer(frames: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame], tuple[Detections, float]]:
     import supervision
     from trackers import ByteTrackTracker
 
-    interval_s = (film[-1].captured_ns - film[0].captured_ns) / 1e9 / max(len(film) - 1, 1)
+    interval_s = (frames[-1].captured_ns - frames[0].captured_ns) / 1e9 / max(len(frames) - 1, 1)
     tracker = ByteTrackTracker(
-        lost_track_buffer=SECONDS_LOST_FRAMES,
+        lost_track_buffer=PEER_LOST_BUFFER,
         frame_rate=1 / interval_s,
         track_activation_threshold=SETTINGS.start,
         high_conf_det_threshold=SETTINGS.high,
@@ -195,13 +206,13 @@ def _peer(film: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame], 
         minimum_iou_threshold=SETTINGS.overlap,
     )
 
-    def step(seen: CrowdFrame) -> tuple[Detections, float]:
-        found = seen.detections
-        given = supervision.Detections(xyxy=found.xyxy, confidence=found.score, class_id=found.class_id)
+    def step(frame: CrowdFrame) -> tuple[Detections, float]:
+        found = frame.detections
+        boxes = supervision.Detections(xyxy=found.xyxy, confidence=found.score, class_id=found.class_id)
         begin = time.perf_counter()
-        out = tracker.update(given, timestamp=seen.captured_ns / 1e9 if timed else None)
+        out = tracker.update(boxes, timestamp=frame.captured_ns / 1e9 if timed else None)
         spent_s = time.perf_counter() - begin
-        ids = np.asarray(out.tracker_id, np.int64) + 1  # its first is 0, and -1 is none
+        ids = np.asarray(out.tracker_id, np.int64) + 1  # the peer counts from 0; its -1 is untracked
         score = np.zeros(len(ids), np.float32)
         xyxy: Float32 = np.asarray(out.xyxy, np.float32).reshape(-1, 4)
         return Detections(xyxy, score, np.zeros(len(ids), np.int32), ids), spent_s
@@ -209,17 +220,17 @@ def _peer(film: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame], 
     return step
 
 
-def _score(name: str, film: Sequence[CrowdFrame]) -> Score:
+def _score(name: str, frames: Sequence[CrowdFrame]) -> Score:
     from trackers.eval.clear import compute_clear_metrics
     from trackers.eval.identity import compute_identity_metrics
 
-    tracked, _ = _follow(name, film)
-    given = (
-        [seen.true_id for seen in film],
+    tracked, _ = _track(name, frames)
+    sequence = (
+        [frame.true_id for frame in frames],
         [_ids(detections) for detections in tracked],
-        [overlaps(seen.true_xyxy, detections.xyxy) for seen, detections in zip(film, tracked)],
+        [overlaps(frame.true_xyxy, detections.xyxy) for frame, detections in zip(frames, tracked)],
     )
-    clear, identity = compute_clear_metrics(*given), compute_identity_metrics(*given)
+    clear, identity = compute_clear_metrics(*sequence), compute_identity_metrics(*sequence)
     return Score(float(identity["IDF1"]), float(clear["MOTA"]), float(clear["IDSW"]))
 
 
@@ -228,30 +239,30 @@ def _mean(scores: Iterable[Score]) -> Score:
     return Score(*(round(mean(column), 4) for column in columns))
 
 
-def _times(people: int) -> dict[str, float]:
-    """Median milliseconds a frame of each tracker, with `people` in view, in turns."""
+def _times_ms(people: int) -> dict[str, float]:
+    """Median milliseconds per frame of each tracker with `people` in view. The trackers run in turns."""
     side = 1 if people <= 20 else 2
-    film = Crowd(people=people, width=1280 * side, height=720 * side, seconds=8).simulate(1)
-    times: dict[str, list[float]] = {name: [] for name in NAMES}
+    frames = Crowd(people=people, width=1280 * side, height=720 * side, seconds=8).simulate(1)
+    times_s: dict[str, list[float]] = {name: [] for name in NAMES}
     for name in NAMES * 3:
-        times[name] += _follow(name, film)[1]
-    return {name: round(median(spent) * 1e3, 4) for name, spent in times.items()}
+        times_s[name] += _track(name, frames)[1]
+    return {name: round(median(each) * 1e3, 4) for name, each in times_s.items()}
 
 
-def _count(name: str, film: Sequence[CrowdFrame]) -> Count:
-    tracked, _ = _follow(name, film)
-    limit = np.max([seen.detections.xyxy[:, 2:].max(axis=0, initial=1) for seen in film], axis=0)
-    known: set[int] = set()
+def _count(name: str, frames: Sequence[CrowdFrame]) -> Count:
+    tracked, _ = _track(name, frames)
+    limit = np.max([frame.detections.xyxy[:, 2:].max(axis=0, initial=1) for frame in frames], axis=0)
+    ids: set[int] = set()
     fragments = 0
-    for seen, detections in zip(film, tracked):
+    for frame, detections in zip(frames, tracked):
         low, high = detections.xyxy[:, :2], detections.xyxy[:, 2:]
         margin = high - low
         inside = ((low > margin) & (high < limit - margin)).all(axis=1)
-        late = seen.captured_ns - film[0].captured_ns > 1_000_000_000
+        late = frame.captured_ns - frames[0].captured_ns > 1_000_000_000
         for id_, is_inside in zip(_ids(detections).tolist(), inside.tolist()):
-            fragments += late and is_inside and id_ not in known
-            known.add(id_)
-    return Count(sum(len(detections) for detections in tracked), len(known), fragments)
+            fragments += late and is_inside and id_ not in ids
+            ids.add(id_)
+    return Count(sum(len(detections) for detections in tracked), len(ids), fragments)
 
 
 def _ids(detections: Detections) -> NDArray[np.int64]:

@@ -1,62 +1,58 @@
-"""The picture of `bench reuse`: for every clip, what each method costs and how well it sees what moves."""
+"""The plot of `bench reuse`: one panel per clip, cost of each method against its agreement on moving objects."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_app.bench.chart import FAINT, Axis, Canvas, Color, Mark, Panel
+from edge_app.bench import figures
 from edge_app.bench.reuse.report import ClipReport
 
-_COLUMNS, _PANEL, _HEAD = 3, (300, 220), 56
-_LOOK: dict[str, tuple[Mark, Color]] = {
-    "reuse": ("disc", (40, 90, 220)),
-    "skip_frames": ("square", (150, 150, 150)),
-    "skip_and_track": ("diamond", (60, 160, 60)),
-    "lower_resolution": ("triangle", (200, 130, 40)),
-    "motion_crops": ("cross", (170, 60, 170)),
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLUMNS, _PANEL_PX, _MARGIN_PX = 3, (330, 250), 90
+_STYLES = {  # method: label, marker, color
+    "reuse": ("reuse", "o", "#d62728"),
+    "skip_frames": ("skip frames", "s", "#7f7f7f"),
+    "skip_and_track": ("skip frames + tracker", "D", "#2ca02c"),
+    "lower_resolution": ("lower resolution", "^", "#1f77b4"),
+    "motion_crops": ("motion-gated crops", "X", "#9467bd"),
 }
-_NAMES = {"skip_and_track": "skip frames + tracker", "motion_crops": "motion-gated crops"}
 
 
 def plot(reports: Sequence[ClipReport], path: Path) -> None:
-    """Write a PNG. Raises ConfigError where the file cannot be written."""
+    """Write a PNG. Raises ConfigError if matplotlib is not installed or the file cannot be written."""
     columns = min(_COLUMNS, len(reports))
     rows = math.ceil(len(reports) / columns)
-    width = max(columns * _PANEL[0], 2 * _PANEL[0])
-    canvas = Canvas(width, _HEAD + rows * _PANEL[1])
-    title = "agreement of moving objects (F1), by cost in shares of full inference"
-    canvas.words(f"{reports[0].model}: {title}", (10, 20), size=0.44)
-    _legend(canvas, width)
-    for number, report in enumerate(reports):
-        row, column = divmod(number, columns)
-        _clip(canvas, (column * _PANEL[0], _HEAD + row * _PANEL[1]), report)
-    canvas.save(path)
+    figure = figures.new_figure(max(columns, 2) * _PANEL_PX[0], rows * _PANEL_PX[1] + _MARGIN_PX)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    panels = list(grid.flat)
+    for axes, report in zip(panels, reports):
+        _draw_clip(axes, report)
+    for axes in panels[len(reports) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{reports[0].model}: cost and agreement of every method", fontsize=11)
+    figure.supxlabel("cost (share of the compute time of full inference)", fontsize=9)
+    figure.supylabel("agreement on moving objects (F1)", fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figures.save(figure, path)
 
 
-def _legend(canvas: Canvas, width: int) -> None:
-    step = (width - 20) / len(_LOOK)
-    for number, (name, (mark, color)) in enumerate(_LOOK.items()):
-        x = 16 + number * step
-        canvas.mark(mark, (x, 40), color)
-        canvas.words(_NAMES.get(name, name.replace("_", " ")), (x + 9, 44), size=0.34)
-
-
-def _clip(canvas: Canvas, at: tuple[int, int], report: ClipReport) -> None:
-    found = {"reuse": report.reuse, **report.controls}
+def _draw_clip(axes: Axes, report: ClipReport) -> None:
+    methods = {"reuse": report.reuse, **report.controls}
     ceiling = report.full.agreement.moving
-    least = min(ceiling, *(each.agreement.moving for each in found.values()))
-    low = max(0.0, math.floor(least * 10 - 0.5) / 10)
-    ticks = [round(low + i * (1 - low) / 4, 3) for i in range(5)]
-    most = max(1.0, *(each.cost_ms / report.full.cost_ms for each in found.values()))
-    panel = Panel(
-        canvas,
-        (*at, at[0] + _PANEL[0], at[1] + _PANEL[1]),
-        Axis(0, most * 1.05, (0, 0.25, 0.5, 0.75, 1), ""),
-        Axis(low, 1.0 + (1 - low) * 0.08, ticks, ""),
-        f"{report.clip}  {report.speedup:.2f}x",
-    )
-    panel.level(ceiling, tuple(part - 60 for part in FAINT), "ceiling")  # type: ignore[arg-type]  # three numbers
-    for name, each in reversed(found.items()):  # reuse last, on top
-        panel.point((each.cost_ms / report.full.cost_ms, each.agreement.moving), *_LOOK[name])
+    for name, score in methods.items():
+        label, marker, color = _STYLES[name]
+        cost = score.cost_ms / report.full.cost_ms
+        front = 4 if name == "reuse" else 3
+        axes.plot(cost, score.agreement.moving, marker, color=color, label=label, markersize=7, zorder=front)
+    axes.axhline(ceiling, color="#404040", linestyle="--", linewidth=1, label="full inference (ceiling)")
+    lowest = min(ceiling, *(score.agreement.moving for score in methods.values()))
+    span = max(1 - lowest, 0.05)
+    axes.set_ylim(1 - 1.12 * span, 1 + 0.12 * span)
+    axes.set_xlim(0, 1.08 * max(1.0, *(score.cost_ms / report.full.cost_ms for score in methods.values())))
+    figures.style(axes, f"{report.clip}: {report.speedup:.2f}x")
