@@ -1,7 +1,7 @@
-"""Where frames come from, one file a type. This is the contract; capture.py drives it.
+"""Frame sources, one file for each type. This module is the contract; capture/thread.py and capture/clips.py drive it.
 
-A source is `Source(clock, *, options…)`: constructing it opens nothing heavier than what tells whether it can be used,
-and the keyword arguments are its block's schema.
+A source is a class `Source(clock, *, options…)` whose keyword arguments are the schema of its config block. The
+constructor validates the options and opens nothing heavier than that needs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from edge_app.frame import Frame
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """What a live source owes; capture.py makes a new one when it does not keep to it. All in seconds.
+class LiveLimits:
+    """Limits of a live source in seconds. capture/thread.py replaces a source that exceeds one.
 
-    hang_after_s: the longest that one `read` may take, opening included.
-    silent_after_s: the longest without a new frame.
-    stale_after_s: the oldest that a frame may be when it is handed over.
-    frozen_after_s: the longest that the picture may stay the same, byte for byte; 0: for ever.
+    hang_after_s: longest duration of one `read`, including opening the device.
+    silent_after_s: longest time without a new frame.
+    stale_after_s: greatest age of a frame when `read` returns it.
+    frozen_after_s: longest time that the picture may stay the same, byte for byte; 0 disables the check.
     """
 
     hang_after_s: float
@@ -29,27 +29,27 @@ class Live:
 
 
 class Source(Protocol):
-    """One camera, stream or recorded clip. Used by one thread, and never again after `close`."""
+    """One camera, stream or recorded clip. Used by one thread; not usable after `close`."""
 
     @property
-    def live(self) -> Live | None:
-        """Of a source whose frames come by themselves, so that only the latest counts: what it owes.
+    def live(self) -> LiveLimits | None:
+        """The limits of a live source, whose frames arrive at their own pace and are dropped if not read in time.
 
-        None of a clip: its frames wait to be read, and none is dropped.
+        None for a clip: its frames wait to be read, and none is dropped.
         """
         ...
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame, or None where nothing new came in time.
+        """Return the next frame, or None if no new frame arrives within timeout_s.
 
-        A live source may take longer than timeout_s, up to its `hang_after_s`. Opens the device on first use. Frames
-        are numbered from 0 and stamped with the clock; `Frame.source` is the type, until capture.py writes the
-        configured name. The pixels are handed over: the source keeps no reference that it reads or writes later
-        (privacy masks are painted into them). Raises EndOfClip behind the last one, SourceError where the camera is
-        lost (the caller makes a new Source to reconnect), ClipError where a file cannot be used.
+        A live source may take longer, up to its `hang_after_s`. The first call opens the device. Frames are numbered
+        from 0 and stamped with the clock; `Frame.source` is the type until the capture package sets the configured
+        name. The caller owns the pixels (privacy masks are painted into them): the source must not read or write them
+        later. Raises EndOfClip after the last frame, SourceError if the camera is lost (the caller reconnects with a
+        new Source), ClipError if a file cannot be used.
         """
         ...
 
     def close(self) -> None:
-        """Release the device. Called by the thread that reads; safe to call twice."""
+        """Release the device. Called by the reading thread; safe to call twice."""
         ...

@@ -1,7 +1,7 @@
-"""What a video file's outermost boxes tell: whether it is all there, and what it is if it is no video.
+"""Read the top-level boxes of a video file to detect a truncated file, and to say why a file cannot be decoded.
 
-MP4 / MOV (ISO 14496-12), AVI (RIFF) and Matroska / WebM (RFC 8794). Frame counts in headers tell less: an edit list or
-a longer sound track makes a whole clip look short. Not a source: nothing is decoded here.
+MP4 / MOV (ISO 14496-12), AVI (RIFF) and Matroska / WebM (RFC 8794). The frame counts in headers are less reliable: an
+edit list or a longer audio track makes a complete clip look short. Not a source: nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes the boxes promise beyond the end of the file; 0 where it is whole or does not tell."""
+    """The bytes that the boxes declare beyond the end of the file; 0 if the file is complete or declares no size."""
     size = path.stat().st_size
     with path.open("rb") as file:
         end = max((start + length for _, start, length in _boxes(file, size)), default=0)
@@ -23,13 +23,13 @@ def missing_bytes(path: Path) -> int:
 
 
 def why_unreadable(path: Path) -> str:
-    """What a file is that FFmpeg refused, in a user's words."""
+    """Describe, for an error message, a file that FFmpeg cannot open."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4096)
         boxes = list(_boxes(file, size))
     if head[4:8] == b"ftyp" and not any(name == b"moov" and start + length <= size for name, start, length in boxes):
-        return f"was cut off: an MP4 of {size} bytes without its index (moov)"
+        return f"is truncated: an MP4 of {size} bytes without its index (moov)"
     if b"\0" not in head:
         try:
             head.decode("utf-8")
@@ -37,11 +37,11 @@ def why_unreadable(path: Path) -> str:
             pass
         else:
             return "is a text file"
-    return "is in no format that can be decoded here"
+    return "is in a format that cannot be decoded here"
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and length of each outermost box as it is written, the last one perhaps beyond the end."""
+    """Yield name, start and declared length of each top-level box. The last one may extend beyond the end of file."""
     file.seek(0)
     head = file.read(8)
     if head[:4] == b"RIFF":
@@ -56,7 +56,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
     while start + 8 <= size:
         file.seek(start)
         name, length = reader(file.read(16))
-        if length <= 0:  # unknown: up to the end, however far that is
+        if length <= 0:  # unknown length: the box extends to the end of the file
             return
         yield name, start, length
         start += length
@@ -64,7 +64,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _mp4_box(header: bytes) -> tuple[bytes, int]:
     length = int.from_bytes(header[:4], "big")
-    if length == 1:  # the length is in 64 bits behind the name
+    if length == 1:  # a 64-bit length follows the name
         length = int.from_bytes(header[8:16], "big")
     return header[4:8], length
 
@@ -75,7 +75,7 @@ def _riff_box(header: bytes) -> tuple[bytes, int]:
 
 
 def _ebml_box(header: bytes) -> tuple[bytes, int]:
-    """Only a file's two outermost elements, whose names have four bytes; a recording that goes on has no length."""
+    """Only the two top-level elements, whose IDs have four bytes. A live recording has an unknown length: 0."""
     if int.from_bytes(header[:4], "big") not in (_EBML, _SEGMENT):
         return b"", 0
     bytes_of_length = 9 - header[4].bit_length()

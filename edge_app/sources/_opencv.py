@@ -1,4 +1,4 @@
-"""Keep OpenCV and FFmpeg from writing to stderr. Not a source: the underscore keeps it out of the registry."""
+"""Keep OpenCV and FFmpeg from writing to stderr. Not a source: the registry skips names with an underscore."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _FFMPEG_QUIET = "-8"  # FFmpeg's AV_LOG_QUIET
 
 
 def silence() -> None:
-    """What they say is said again, with the path, by an exception. Must come before the first open.
+    """Turn off their log output; our exceptions report the errors, with the path. Call before the first open.
 
-    Whoever sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL sees what they write.
+    OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL override this.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
     if "OPENCV_LOG_LEVEL" not in os.environ:

@@ -1,6 +1,6 @@
-"""The stamps of recorded and made frames, and the wait until each one's time has come.
+"""Timestamps of recorded and synthetic frames, and waiting until each frame is due.
 
-Not a source: the leading underscore keeps it out of the registry.
+Not a source: the registry skips names with an underscore.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Pace = Literal["realtime", "fast"]
 
 
 class Pacer:
-    """Turns pictures with a presentation time into frames: stamped from the moment of the first, numbered from 0.
+    """Turns pictures with presentation times into frames, numbered from 0 and stamped relative to the first picture.
 
-    `realtime` holds each frame back until its time has come; `fast` holds none back.
+    `realtime` holds each frame back until it is due; `fast` returns it at once.
     """
 
     def __init__(self, clock: Clock, source: str, pace: Pace) -> None:
@@ -30,19 +30,19 @@ class Pacer:
 
     @property
     def pending(self) -> bool:
-        """Whether a frame is held back, so that no other is needed yet."""
+        """Whether a frame is held, so that no other is needed yet."""
         return self._pending is not None
 
-    def offer(self, pixels: UInt8, offset_ns: int, format: PixelFormat = "bgr") -> None:  # noqa: A002
-        """Hold the next picture; offset_ns: its presentation time, 0 is the first picture's."""
+    def hold(self, pixels: UInt8, offset_ns: int, format: PixelFormat = "bgr") -> None:  # noqa: A002
+        """Hold the next picture. offset_ns: its presentation time relative to the first picture."""
         if self._start is None:
             self._start = self._clock.monotonic_ns(), self._clock.utc_ns()
         captured_ns, utc_ns = self._start[0] + offset_ns, self._start[1] + offset_ns
         self._pending = Frame(self._source, self._sequence, captured_ns, utc_ns, pixels, format)
         self._sequence += 1
 
-    def take(self, timeout_s: float) -> Frame | None:
-        """The frame that is held, once its time has come; None where that is later than timeout_s."""
+    def pop_due(self, timeout_s: float) -> Frame | None:
+        """Wait until the held frame is due and return it; None if that takes longer than timeout_s."""
         frame = self._pending
         if frame is not None and self._realtime:
             early_s = (frame.captured_ns - self._clock.monotonic_ns()) * 1e-9

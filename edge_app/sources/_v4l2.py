@@ -1,9 +1,9 @@
-"""Video4Linux's capture calls through ctypes: open, agree on a format, take buffers in order.
+"""Video4Linux capture through ctypes: open a device, negotiate a format, dequeue buffers in order.
 
-Done here and not through OpenCV, because Rockchip's `rkisp_mainpath` is multi-planar, which OpenCV only knows since 4.7
-(Debian 12 has 4.6), and because errno, the driver's time stamps and a bounded wait do not come through OpenCV.
-Source of the layouts: linux/videodev2.h; native alignment gives the sizes of 32 and of 64 bits, and
-tests/sources/test_v4l2.py compares them with the C compiler's. Not a source: no pixels are converted here.
+OpenCV is not used because Rockchip's `rkisp_mainpath` is multi-planar, which OpenCV supports only since 4.7 (Debian 12
+has 4.6), and because OpenCV hides errno and the driver's timestamps and has no wait with a timeout.
+Struct layouts: linux/videodev2.h. Native alignment yields the correct sizes on 32-bit and 64-bit systems;
+tests/sources/test_v4l2.py checks them against the C compiler. Not a source: pixels are not converted here.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _FormatUnion(ctypes.Union):
         ("pix", _Pix),
         ("pix_mp", _PixMulti),
         ("raw", ctypes.c_uint8 * 200),
-        ("alignment", ctypes.c_void_p),  # of v4l2_window, which holds pointers
+        ("alignment", ctypes.c_void_p),  # v4l2_window contains pointers
     ]
 
 
@@ -176,8 +176,8 @@ S_PARM = _request(3, 22, _StreamParameters)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
-    """What the driver settled on. fourcc: `NV12`; bytes_per_line: of the first plane, 0 where compressed."""
+class NegotiatedFormat:
+    """The format that the driver set. fourcc: such as `NV12`. bytes_per_line: of the first plane, 0 if compressed."""
 
     fourcc: str
     width: int
@@ -186,10 +186,10 @@ class Agreed:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A filled buffer. data: only valid until it is given back. stamp_ns: CLOCK_MONOTONIC, or None.
+class CapturedBuffer:
+    """A filled buffer. data: valid only until the buffer is queued again. stamp_ns: CLOCK_MONOTONIC, or None.
 
-    sequence: the driver's count; gaps are frames that it had no buffer for. damaged: the driver says so.
+    sequence: the driver's frame count; gaps are frames for which it had no free buffer. damaged: the driver's flag.
     """
 
     data: memoryview
@@ -199,45 +199,45 @@ class Taken:
 
 
 class Device:
-    """An open capture device with one plane of memory a frame. Every method raises OSError as the kernel does."""
+    """An open capture device with one memory plane per frame. Every method raises OSError with the kernel's errno."""
 
     def __init__(self, path: str) -> None:
-        """Raises OSError; ENOTTY where `path` is no capture device."""
+        """Open `path`. Raises OSError: ENOTTY if it is not a capture device."""
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._maps: list[mmap.mmap] = []
         self._streaming = False
         try:
             capability = _Capability()
             self._ioctl(QUERYCAP, capability)
-            offers = capability.device_caps if capability.capabilities & _CAP_DEVICE_CAPS else capability.capabilities
-            if not offers & (_CAP_CAPTURE | _CAP_CAPTURE_MULTI) or not offers & _CAP_STREAMING:
-                raise OSError(errno.ENOTTY, "no capture device")
+            caps = capability.device_caps if capability.capabilities & _CAP_DEVICE_CAPS else capability.capabilities
+            if not caps & (_CAP_CAPTURE | _CAP_CAPTURE_MULTI) or not caps & _CAP_STREAMING:
+                raise OSError(errno.ENOTTY, "not a capture device")
         except OSError:
             os.close(self._fd)
             raise
         self.card = capability.card.decode("utf-8", "replace")
-        self._multi = not offers & _CAP_CAPTURE
+        self._multi = not caps & _CAP_CAPTURE
         self._type = _CAPTURE_MULTI if self._multi else _CAPTURE
 
     def formats(self) -> list[str]:
-        """The fourccs that the device offers, in its order."""
-        found = []
+        """The fourcc codes that the device supports, in the driver's order."""
+        codes = []
         for index in range(_MAX_FORMATS):
             description = _FormatDescription(index=index, type=self._type)
             try:
                 self._ioctl(ENUM_FMT, description)
             except OSError as exc:
-                if exc.errno != errno.EINVAL:  # behind the last one
+                if exc.errno != errno.EINVAL:  # EINVAL: end of the list
                     raise
                 break
-            found.append(int(description.pixelformat).to_bytes(4, "little").decode("latin-1"))
-        return found
+            codes.append(int(description.pixelformat).to_bytes(4, "little").decode("latin-1"))
+        return codes
 
-    def agree(self, fourcc: str, width: int | None, height: int | None) -> Agreed:
-        """Ask for a format; the driver answers with the nearest that it has. None: keep what it is set to."""
+    def negotiate(self, fourcc: str, width: int | None, height: int | None) -> NegotiatedFormat:
+        """Request a format; the driver sets the nearest one that it supports. None keeps the current width, height."""
         request = _Format(type=self._type)
         self._ioctl(G_FMT, request)
-        pix = request.fmt.pix_mp if self._multi else request.fmt.pix  # both begin with the same four fields
+        pix = request.fmt.pix_mp if self._multi else request.fmt.pix  # the first four fields are the same
         pix.width, pix.height = width or pix.width, height or pix.height
         pix.pixelformat = int.from_bytes(fourcc.encode("latin-1"), "little")
         pix.field = 0  # V4L2_FIELD_ANY
@@ -250,15 +250,15 @@ class Device:
         if self._multi and pix.num_planes != 1:
             raise OSError(errno.EINVAL, f"{pix.num_planes} memory planes")
         line = pix.plane_fmt[0].bytesperline if self._multi else pix.bytesperline
-        agreed = int(pix.pixelformat).to_bytes(4, "little").decode("latin-1")
-        return Agreed(agreed, int(pix.width), int(pix.height), int(line))
+        code = int(pix.pixelformat).to_bytes(4, "little").decode("latin-1")
+        return NegotiatedFormat(code, int(pix.width), int(pix.height), int(line))
 
     def set_fps(self, fps: float) -> None:
-        """Ask for a frame rate; a driver that has but one may refuse with OSError."""
+        """Request a frame rate. A driver that supports only one rate may raise OSError."""
         self._ioctl(S_PARM, _StreamParameters(type=self._type, numerator=1000, denominator=round(fps * 1000)))
 
     def start(self, buffers: int) -> None:
-        """Map the buffers, queue them all and begin to stream."""
+        """Map the buffers, queue all of them and start streaming."""
         request = _RequestBuffers(count=buffers, type=self._type, memory=_MMAP)
         self._ioctl(REQBUFS, request)
         for index in range(request.count):
@@ -271,8 +271,8 @@ class Device:
         self._streaming = True
 
     @contextmanager
-    def take(self, timeout_s: float) -> Iterator[Taken | None]:
-        """The oldest filled buffer, for the time of the `with`; None where there was none in time."""
+    def dequeue(self, timeout_s: float) -> Iterator[CapturedBuffer | None]:
+        """Yield the oldest filled buffer, or None after the timeout. The buffer is queued again when `with` ends."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         if not poll.poll(timeout_s * 1000):
@@ -289,21 +289,21 @@ class Device:
             stamp_ns = buffer.seconds * 10**9 + buffer.microseconds * 1000 if monotonic else None
             view = memoryview(self._maps[buffer.index])
             try:
-                yield Taken(view[skip:used], stamp_ns, int(buffer.sequence), bool(buffer.flags & _FLAG_ERROR))
+                yield CapturedBuffer(view[skip:used], stamp_ns, int(buffer.sequence), bool(buffer.flags & _FLAG_ERROR))
             finally:
                 self._ioctl(QBUF, buffer)
 
     def close(self) -> None:
-        """Stop and release; safe to call twice."""
+        """Stop streaming and close the device; safe to call twice."""
         if self._fd < 0:
             return
         try:
             if self._streaming:
                 self._ioctl(STREAMOFF, ctypes.c_int(self._type))
-        except OSError:  # unplugged: there is nothing left to stop
+        except OSError:  # unplugged
             pass
         finally:
-            self._maps.clear()  # unmapped with the last view of them
+            self._maps.clear()  # each is unmapped when its last view is released
             os.close(self._fd)
             self._fd = -1
 

@@ -1,6 +1,6 @@
-"""A folder of pictures, in the order of their names.
+"""A folder of pictures, sorted by name.
 
-Pictures may differ in size. Subfolders and files of other kinds are left out.
+Pictures may differ in size. Subfolders and other files are ignored.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-# A decoder turns a file that was cut off into a half grey picture: so the end of the format is looked for.
+# Decoders return a half gray picture for a truncated file, so the end marker of the format is checked.
 _ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89PNG": (b"IEND", "PNG")}
-_TRAILER = 4096  # bytes behind the end that some cameras append
+_TRAILER = 4096  # bytes that some cameras append after the end marker
 
 
 class Source:
-    """`images`: options path (the folder), fps (of the stamps), pace, loop."""
+    """`images`. path: the folder. fps: determines the timestamps. loop: start again at the end."""
 
     live = None
 
@@ -51,11 +51,11 @@ class Source:
             index = next(self._index)
             if index >= len(self._paths) and not self._loop:
                 raise EndOfClip
-            self._pacer.offer(_decode(self._paths[index % len(self._paths)]), round(index * self._period_ns))
-        return self._pacer.take(timeout_s)
+            self._pacer.hold(_decode(self._paths[index % len(self._paths)]), round(index * self._period_ns))
+        return self._pacer.pop_due(timeout_s)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """No resources to release."""
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -67,12 +67,12 @@ def _pictures(folder: Path) -> list[Path]:
     except OSError as exc:
         raise ClipError(f"{folder}: cannot be read: {exc.strerror}; {expected}") from exc
     if not paths:
-        raise ClipError(f"{folder}: holds no picture; {expected}")
+        raise ClipError(f"{folder}: contains no picture; {expected}")
     return paths
 
 
 def _decode(path: Path) -> UInt8:
-    """BGR (H, W, 3). Raises ClipError where the file is missing, empty, cut off or no picture."""
+    """Decode a picture to BGR (H, W, 3). Raises ClipError if the file is missing, empty, truncated or not a picture."""
     try:
         data = path.read_bytes()
     except OSError as exc:
@@ -81,8 +81,8 @@ def _decode(path: Path) -> UInt8:
         raise ClipError(f"{path}: is empty (0 bytes); expected a picture")
     for start, (end, name) in _ENDS.items():
         if data.startswith(start) and end not in data[-_TRAILER:]:
-            found = f"was cut off: a {name} of {len(data)} bytes without its end"
-            raise ClipError(f"{path}: {found}; expected a whole picture")
+            found = f"is truncated: a {name} of {len(data)} bytes without its end marker"
+            raise ClipError(f"{path}: {found}; expected a complete picture")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:  # more pixels than OpenCV allows

@@ -1,7 +1,8 @@
 """A network camera over RTSP, decoded by OpenCV's FFmpeg.
 
-Credentials do not belong into config.yaml: `${NAME}` in the url is taken from the environment, or `credentials` names a
-file that holds `user:password`. No message ever shows them. Not here: reconnecting (capture.py).
+Credentials do not belong in config.yaml: `${NAME}` in the url is replaced with an environment variable, or
+`credentials` names a file that contains `user:password`. No message shows them.
+Not here: reconnecting (capture/thread.py).
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from edge_app.clock import Clock
 from edge_app.errors import ConfigError, SourceError
 from edge_app.frame import Frame
 from edge_app.options import Range
-from edge_app.sources import Live
+from edge_app.sources import LiveLimits
 from edge_app.sources._opencv import silence
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-# `nobuffer` would throw away what was read to recognise the stream, and cost the wait for the next key frame.
+# Without `nobuffer`, which would discard the packets read while probing, so that decoding waits for the next key frame.
 _QUICK_START = "flags;low_delay|analyzeduration;500000"
 _PROBE_S = 1.0
-_SPARE_S = 5.0  # beyond both timeouts, before a read counts as hung: FFmpeg checks them between its own waits
-_DRIFT = 2e-4  # seconds a second that the camera's clock may be slower than ours
-_JUMP_S = 30.0  # of the stream's times: the camera set its clock, nothing is late
+_HANG_MARGIN_S = 5.0  # after both timeouts, before a read counts as hung: FFmpeg checks them only between its waits
+_DRIFT = 2e-4  # seconds per second by which the camera's clock may be slower than ours
+_JUMP_S = 30.0  # a jump of the stream's times by more than this means that the camera has set its clock
 
 Timeout = Annotated[float, Range(0.1, 600)]
 
 
 class Source:
-    """`rtsp`: options url, credentials, transport, the timeouts of OpenCV, and those of `Live`.
+    """`rtsp`. open_timeout_s, read_timeout_s: OpenCV's timeouts. stale_after_s, frozen_after_s: see `LiveLimits`.
 
-    A frame is stamped when it arrives, less what it is behind the most punctual one: its age shows a growing backlog.
+    A frame's timestamp is its arrival time minus its lag (see `_LagEstimator`), so its age shows a growing backlog.
     """
 
     def __init__(
@@ -63,24 +64,24 @@ class Source:
         self._transport = transport
         self._open_timeout_s = open_timeout_s
         self._read_timeout_s = read_timeout_s
-        self.live = Live(
-            hang_after_s=open_timeout_s + read_timeout_s + _SPARE_S,
+        self.live = LiveLimits(
+            hang_after_s=open_timeout_s + read_timeout_s + _HANG_MARGIN_S,
             silent_after_s=read_timeout_s,
             stale_after_s=stale_after_s,
             frozen_after_s=frozen_after_s,
         )
         self._capture: cv2.VideoCapture | None = None
-        self._lag = _Lag()
+        self._lag = _LagEstimator()
         self._sequence = 0
 
     def read(self, timeout_s: float) -> Frame:
-        """The next frame. OpenCV cannot wait for less than `read_timeout_s`, so `timeout_s` is not kept to."""
+        """Return the next frame. `timeout_s` is ignored: OpenCV always waits up to `read_timeout_s`."""
         del timeout_s
         capture = self._capture = self._capture or self._open()
         started_s = time.monotonic()
         good, pixels = capture.read()
         waited_s = time.monotonic() - started_s
-        if waited_s >= self._read_timeout_s:  # whatever is returned then is what the decoder had left
+        if waited_s >= self._read_timeout_s:  # OpenCV then returns frames left in the decoder
             raise SourceError(f"{self._shown}: no frame for {waited_s:.1f} s; expected a live stream")
         if not good:
             raise SourceError(f"{self._shown}: the stream ended; expected a live stream")
@@ -108,21 +109,21 @@ class Source:
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s
-            late = waited_s >= self._open_timeout_s
-            why = f"no answer within {waited_s:.1f} s" if late else _why_refused(self._url)
-            raise SourceError(f"{self._shown}: cannot be opened: {why}; expected an RTSP stream")
+            timed_out = waited_s >= self._open_timeout_s
+            reason = f"no answer within {waited_s:.1f} s" if timed_out else _open_failure(self._url)
+            raise SourceError(f"{self._shown}: cannot be opened: {reason}; expected an RTSP stream")
         return capture
 
 
-class _Lag:
-    """How far behind the most punctual frame so far a frame is: what waits in between."""
+class _LagEstimator:
+    """Estimates how late a frame arrives, relative to the frame with the least delay so far: the backlog."""
 
     def __init__(self) -> None:
         self._last_ns = 0
-        self._least_ns: int | None = None  # the least seen of: our time minus the stream's
+        self._least_ns: int | None = None  # least delay so far, arrival minus presentation time
 
     def update(self, now_ns: int, stream_ns: int) -> int:
-        """now_ns: when the frame came; stream_ns: its presentation time, 0 or less where unknown. Returns ns, >= 0."""
+        """Return the frame's lag in ns, >= 0. now_ns: arrival; stream_ns: presentation time, <= 0 if unknown."""
         if stream_ns <= 0:
             return 0
         delay_ns = now_ns - stream_ns
@@ -136,13 +137,13 @@ class _Lag:
 
 
 def without_secrets(url: str) -> str:
-    """The url for messages: no user, no password, and nothing of the query, where some cameras want them."""
+    """The url for messages: without user and password, and without the query, where some cameras expect them."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
 
 
 def _resolved(url: str) -> str:
-    """Replace each ${NAME}. In front of the host it is one user or password, so its `@`, `:` and `/` are escaped."""
+    """Replace each ${NAME}. In the login part, the value is a user or password: its `@`, `:` and `/` are escaped."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
@@ -153,7 +154,7 @@ def _resolved(url: str) -> str:
 
     url = _REFERENCE.sub(value, url)
     if urlsplit(url).scheme not in ("rtsp", "rtsps") or not urlsplit(url).hostname:
-        raise ConfigError("source.url: found no address of a camera; expected rtsp://host[:port]/path")
+        raise ConfigError("source.url: found no camera address; expected rtsp://host[:port]/path")
     return url
 
 
@@ -173,7 +174,7 @@ def _with_credentials(url: str, credentials: Path | None) -> str:
 
 @contextmanager
 def _capture_options(options: str) -> Iterator[None]:
-    """FFmpeg's options reach OpenCV through the environment only; what the user put there comes first."""
+    """Pass options to FFmpeg through OpenCV's environment variable, the only way. A value set by the user wins."""
     before = os.environ.get(_CAPTURE_OPTIONS)
     os.environ[_CAPTURE_OPTIONS] = before or options
     try:
@@ -183,12 +184,12 @@ def _capture_options(options: str) -> Iterator[None]:
             del os.environ[_CAPTURE_OPTIONS]
 
 
-def _why_refused(url: str) -> str:
-    """OpenCV does not tell, so see whether anybody listens there."""
+def _open_failure(url: str) -> str:
+    """Why the stream cannot be opened. OpenCV gives no reason, so try to connect to the port."""
     parts = urlsplit(url)
     port = parts.port or (322 if parts.scheme == "rtsps" else 554)
     try:
         socket.create_connection((parts.hostname, port), _PROBE_S).close()
     except OSError as exc:
         return exc.strerror or "no connection"
-    return "the server refuses; is the path right, and the user and password?"
+    return "rejected by the server; check the path, user and password"

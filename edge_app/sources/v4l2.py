@@ -1,7 +1,7 @@
-"""A camera of this machine: a sensor behind the SoC's image processor, or a webcam.
+"""A local camera: a sensor connected to the SoC's image processor, or a webcam.
 
-NV12 is delivered as it comes, MJPEG and YUYV as BGR. A sensor's exposure and colour are somebody else's work (on
-Rockchip: librkaiq, run by the vendor's rkipc or by rkaiq_3A_server), and so is reconnecting (capture.py).
+NV12 is delivered unchanged, MJPEG and YUYV are converted to BGR. Not here: exposure and color of a sensor (on Rockchip:
+librkaiq, run by the vendor's rkipc or by rkaiq_3A_server), reconnecting (capture/thread.py).
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ from edge_app.clock import Clock
 from edge_app.errors import SourceError
 from edge_app.frame import Frame, PixelFormat, UInt8
 from edge_app.options import Positive, Range
-from edge_app.sources import Live
+from edge_app.sources import LiveLimits
 from edge_app.sources._opencv import silence
-from edge_app.sources._v4l2 import Agreed, Device, Taken
+from edge_app.sources._v4l2 import CapturedBuffer, Device, NegotiatedFormat
 
 Format = Literal["auto", "nv12", "mjpeg", "yuyv"]
 Seconds = Annotated[float, Range(0)]
 
-_FOURCC = {"nv12": "NV12", "mjpeg": "MJPG", "yuyv": "YUYV"}  # best first: what costs the CPU least at full size
+# in order of preference: least CPU time at full resolution first
+_FOURCC = {"nv12": "NV12", "mjpeg": "MJPG", "yuyv": "YUYV"}
 _ROCKCHIP = "rkisp_mainpath"
-_HANG_AFTER_S = 10.0  # of the calls that open a device; waiting for a frame is bounded
+_HANG_AFTER_S = 10.0  # for the calls that open a device; waiting for a frame has its own timeout
 
 
 class Source:
-    """`v4l2`: device `auto` takes Rockchip's main path, else the first that captures. width, height, fps: asked for;
-    null keeps what the driver is set to. buffers: the driver's. silent_after_s, frozen_after_s: see `Live`.
+    """`v4l2`. device: `auto` is Rockchip's main path, or else the first device that captures. width, height, fps:
+    requested; null keeps the driver's setting. buffers: the driver's. silent_after_s, frozen_after_s: see `LiveLimits`.
     """
+
+    class_dir = Path("/sys/class/video4linux")
 
     def __init__(
         self,
         clock: Clock,
-        class_dir: Path = Path("/sys/class/video4linux"),
         *,
         device: str = "auto",
         width: Positive | None = None,
@@ -53,26 +55,25 @@ class Source:
         frozen_after_s: Seconds = 60.0,
     ) -> None:
         silence()
-        self.live = Live(_HANG_AFTER_S, silent_after_s, silent_after_s, frozen_after_s)
+        self.live = LiveLimits(_HANG_AFTER_S, silent_after_s, silent_after_s, frozen_after_s)
         self._clock = clock
-        self._class_dir = class_dir
         self._path = device
         self._size = width, height
         self._fps = fps
         self._format: Format = format
         self._buffers = buffers
         self._device: Device | None = None
-        self._agreed = Agreed("", 0, 0, 0)
+        self._negotiated = NegotiatedFormat("", 0, 0, 0)
         self._first_sequence: int | None = None
         self._sequence = -1
 
     def read(self, timeout_s: float) -> Frame | None:
         try:
             device = self._device or self._open()
-            with device.take(timeout_s) as taken:
-                return None if taken is None else self._frame(taken)
+            with device.dequeue(timeout_s) as buffer:
+                return None if buffer is None else self._frame(buffer)
         except OSError as exc:
-            raise SourceError(f"{self._path}: {self._why(exc)}; expected a camera") from exc
+            raise SourceError(f"{self._path}: {self._reason(exc)}; expected a camera") from exc
 
     def close(self) -> None:
         if self._device is not None:
@@ -81,70 +82,71 @@ class Source:
 
     def _open(self) -> Device:
         if self._path == "auto":
-            self._path = _first_camera(self._class_dir)
+            self._path = _first_camera(self.class_dir)
         device = self._device = Device(self._path)
         offered = device.formats()
         wanted = list(_FOURCC.values()) if self._format == "auto" else [_FOURCC[self._format]]
         fourcc = next((f for f in wanted if f in offered), None)
         if fourcc is None:
             raise SourceError(f"{self._path}: offers {' '.join(offered) or 'nothing'}; expected {' or '.join(wanted)}")
-        self._agreed = device.agree(fourcc, *self._size)
-        if self._agreed.fourcc != fourcc:
-            raise SourceError(f"{self._path}: the driver gives {self._agreed.fourcc}; expected {fourcc}")
+        self._negotiated = device.negotiate(fourcc, *self._size)
+        if self._negotiated.fourcc != fourcc:
+            raise SourceError(f"{self._path}: the driver set {self._negotiated.fourcc}; expected {fourcc}")
         if self._fps is not None:
-            with suppress(OSError):  # many drivers have but one rate
+            with suppress(OSError):  # many drivers support only one frame rate
                 device.set_fps(self._fps)
         device.start(self._buffers)
         return device
 
-    def _frame(self, taken: Taken) -> Frame | None:
-        """The frame, or None where the camera sent damaged data: silence is noticed, one bad frame does not matter."""
-        picture = None if taken.damaged else _pixels(taken.data, self._agreed)
+    def _frame(self, buffer: CapturedBuffer) -> Frame | None:
+        """The frame, or None if its data is damaged. Permanent damage is detected by `silent_after_s`."""
+        picture = None if buffer.damaged else _pixels(buffer.data, self._negotiated)
         if picture is None:
             return None
         if self._first_sequence is None:
-            self._first_sequence = taken.sequence
-        self._sequence = max(self._sequence + 1, taken.sequence - self._first_sequence)
-        age_ns = 0 if taken.stamp_ns is None else max(0, time.monotonic_ns() - taken.stamp_ns)
+            self._first_sequence = buffer.sequence
+        self._sequence = max(self._sequence + 1, buffer.sequence - self._first_sequence)
+        age_ns = 0 if buffer.stamp_ns is None else max(0, time.monotonic_ns() - buffer.stamp_ns)
         captured_ns, utc_ns = self._clock.monotonic_ns() - age_ns, self._clock.utc_ns() - age_ns
         pixels, format_ = picture
         return Frame("v4l2", self._sequence, captured_ns, utc_ns, pixels, format_)
 
-    def _why(self, exc: OSError) -> str:
+    def _reason(self, exc: OSError) -> str:
+        """The cause of an error in the user's terms."""
         if exc.errno == errno.ENOENT:
-            present = ", ".join(f"{path} ({name})" for path, name in _devices(self._class_dir))
+            present = ", ".join(f"{path} ({name})" for path, name in _devices(self.class_dir))
             return f"no such device (found here: {present or 'none'})"
         if exc.errno == errno.ENODEV:
             return "the camera is gone (unplugged?)"
         if exc.errno == errno.ENOTTY:
-            return "is no device that captures video"
+            return "is not a video capture device"
         if exc.errno == errno.EBUSY:
             holders = ", ".join(_holders(self._path)) or "another program"
-            return f"is in use by {holders} (the vendor's rkipc is ended by RkLunch-stop.sh)"
+            return f"is in use by {holders} (RkLunch-stop.sh stops the vendor's rkipc)"
         if exc.errno == errno.EACCES:
             return "permission denied (is this user in the group video?)"
         return exc.strerror or str(exc)
 
 
-def _pixels(data: memoryview, agreed: Agreed) -> tuple[UInt8, PixelFormat] | None:
-    """A copy of a buffer as bgr or nv12, or None where it is too short or cannot be decoded."""
+def _pixels(data: memoryview, format_: NegotiatedFormat) -> tuple[UInt8, PixelFormat] | None:
+    """Copy a buffer to bgr or nv12 pixels; None if it is too short or cannot be decoded."""
     raw = np.frombuffer(data, np.uint8)
-    if agreed.fourcc == "MJPG":
+    if format_.fourcc == "MJPG":
         decoded = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
         return None if decoded is None else (np.asarray(decoded, np.uint8), "bgr")
-    rows = agreed.height * 3 // 2 if agreed.fourcc == "NV12" else agreed.height
-    line = agreed.bytes_per_line or (agreed.width if agreed.fourcc == "NV12" else agreed.width * 2)
+    rows = format_.height * 3 // 2 if format_.fourcc == "NV12" else format_.height
+    line = format_.bytes_per_line or (format_.width if format_.fourcc == "NV12" else format_.width * 2)
     if raw.size < rows * line:
         return None
     lines = raw[: rows * line].reshape(rows, line)
-    if agreed.fourcc == "NV12":
-        return lines[:, : agreed.width].copy(), "nv12"
-    yuyv = lines[:, : agreed.width * 2].reshape(rows, agreed.width, 2)
+    if format_.fourcc == "NV12":
+        return lines[:, : format_.width].copy(), "nv12"
+    yuyv = lines[:, : format_.width * 2].reshape(rows, format_.width, 2)
     return np.asarray(cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV), np.uint8), "bgr"
 
 
 def _devices(class_dir: Path) -> list[tuple[str, str]]:
-    """The video nodes of sysfs: path and name, by number."""
+    """The video devices in sysfs, path and name, sorted by number."""
     found = []
     for entry in class_dir.glob("video*"):
         number = entry.name.removeprefix("video")
@@ -155,21 +157,21 @@ def _devices(class_dir: Path) -> list[tuple[str, str]]:
 
 
 def _first_camera(class_dir: Path) -> str:
-    """Rockchip's main path, else the first node that captures. Raises SourceError where there is none."""
+    """Rockchip's main path, or else the first device that captures. Raises SourceError if there is none."""
     devices = _devices(class_dir)
     for path, name in devices:
         if _ROCKCHIP in name:
             return path
-    for path, _ in devices:  # decoders and a webcam's metadata have nodes too
+    for path, _ in devices:  # some are decoders or deliver a webcam's metadata
         with suppress(OSError):
             Device(path).close()
             return path
     found = ", ".join(f"{path} ({name})" for path, name in devices)
-    raise SourceError(f"no camera: none of the video devices captures (found: {found or 'no device'}); expected one")
+    raise SourceError(f"found no device that captures video among: {found or 'none'}; expected a camera")
 
 
 def _holders(path: str, proc: Path = Path("/proc")) -> Iterator[str]:
-    """Who has the device open: `rkipc (pid 412)`. Only what this user may see."""
+    """Yield the processes that have the device open, as `rkipc (pid 412)`. Only those that this user may inspect."""
     for folder in proc.iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue

@@ -1,7 +1,7 @@
 """A recorded clip, in any container and codec that OpenCV's FFmpeg decodes.
 
-Every frame is stamped with the clock at the first read plus its presentation time in the file, so a variable frame
-rate is kept and the same file gives the same stamps. A clip that was cut off delivers the frames that it has and then
+A frame's timestamp is the clock at the first read plus the frame's presentation time, so a variable frame rate is
+preserved and the timestamps of a file are reproducible. A truncated clip delivers the frames that it has and then
 raises ClipError instead of EndOfClip.
 """
 
@@ -19,15 +19,15 @@ from edge_app.sources._container import missing_bytes, why_unreadable
 from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
-_MAX_FPS = 1000.0  # above that it is a time base, not a frame rate
-_DEFAULT_FPS = 25.0  # of files that tell neither a rate nor times
-# One decoder thread: frame threads keep several decoded pictures each, and took 0.3 ms more of CPU time a frame of
-# vtest.avi, 0.5 ms of the sample clip, whose replay they made 9 % faster. OpenCV before 4.7 cannot be told.
+_MAX_FPS = 1000.0  # a higher value is a time base, not a frame rate
+_DEFAULT_FPS = 25.0  # for files that have neither a frame rate nor presentation times
+# One decoder thread. Frame threads keep several decoded pictures each. They cost 0.3 ms more CPU time per frame of
+# vtest.avi and 0.5 ms per frame of the sample clip, whose replay became 9 % faster. Needs OpenCV 4.7.
 _OPEN = [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
 
 
 class Source:
-    """`video`: options path, pace, loop (starts again at the end; the stamps go on)."""
+    """`video`. loop: start again at the end; timestamps continue."""
 
     live = None
 
@@ -38,15 +38,15 @@ class Source:
         self._loop = loop
         self._pacer = Pacer(clock, "video", pace)
         self._capture: cv2.VideoCapture | None = None
-        self._read_count = 0  # of this turn of the loop
-        self._base_ns = 0  # where this turn began
-        self._first_ns = 0  # the presentation time that the file gives its first frame
+        self._read_count = 0  # frames read in this pass over the file
+        self._base_ns = 0  # offset of the first frame of this pass
+        self._first_ns = 0  # presentation time of the file's first frame
         self._last_ns = -1
 
     def read(self, timeout_s: float) -> Frame | None:
         while not self._pacer.pending:
             self._decode()
-        return self._pacer.take(timeout_s)
+        return self._pacer.pop_due(timeout_s)
 
     def close(self) -> None:
         if self._capture is not None:
@@ -63,29 +63,29 @@ class Source:
         capture = self._capture = self._capture or self._open()
         good, pixels = capture.read()
         if not good:
-            self._end_turn(capture)
+            self._end_pass(capture)
             return
-        self._pacer.offer(np.asarray(pixels, np.uint8), self._stamp_ns(capture))
+        self._pacer.hold(np.asarray(pixels, np.uint8), self._stamp_ns(capture))
         self._read_count += 1
 
-    def _end_turn(self, capture: cv2.VideoCapture) -> None:
+    def _end_pass(self, capture: cv2.VideoCapture) -> None:
         if self._read_count == 0:
-            raise ClipError(f"{self._path}: no frame of it can be decoded; expected a video")
+            raise ClipError(f"{self._path}: none of its frames can be decoded; expected a video")
         missing = missing_bytes(self._path)
         if missing:
             length_s = (self._last_ns - self._base_ns) * 1e-9
             raise ClipError(
-                f"{self._path}: breaks off after frame {self._read_count - 1} ({length_s:.1f} s):"
-                f" {missing} bytes are missing; expected a whole video"
+                f"{self._path}: is truncated after frame {self._read_count - 1} ({length_s:.1f} s):"
+                f" {missing} bytes are missing; expected a complete video"
             )
         if not self._loop:
             raise EndOfClip
         self._base_ns = self._last_ns + _period_ns(capture)
         self._read_count = 0
-        self.close()  # and open again: seeking is not exact in every container
+        self.close()  # reopened by the next read, because seeking is not exact in every container
 
     def _stamp_ns(self, capture: cv2.VideoCapture) -> int:
-        """Since the first frame, strictly increasing, even where the file's own times stand still or go back."""
+        """Nanoseconds since the first frame. Strictly increasing, even if the file's times repeat or go backwards."""
         file_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         if self._read_count == 0:
             self._first_ns = file_ns

@@ -1,4 +1,4 @@
-"""The outermost boxes of video files, written by hand, whole and cut off."""
+"""_container: complete and truncated video files, with hand-written top-level boxes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ UNKNOWN_LENGTH = bytes.fromhex("1A45DFA3 84 00000000 18538067 01 FFFFFFFFFFFFFF"
     ("head", "whole_size"), [(MP4, 20 + 116), (AVI, 40 + 8 + 102), (MKV, 9 + 12 + 100)], ids=["mp4", "avi", "mkv"]
 )
 @pytest.mark.parametrize("missing", [0, 1, 60])
-def test_what_the_boxes_promise_is_compared_with_what_is_there(tmp_path, head, whole_size, missing):
+def test_counts_the_bytes_that_are_missing_from_a_truncated_file(tmp_path, head, whole_size, missing):
     path = tmp_path / "clip"
     path.write_bytes((head + bytes(whole_size))[: whole_size - missing])
     assert missing_bytes(path) == missing
@@ -25,13 +25,13 @@ def test_what_the_boxes_promise_is_compared_with_what_is_there(tmp_path, head, w
     [b"", b"short", b"no container at all", UNKNOWN_LENGTH, b"RIFF\0\0\0\0AVI " + bytes(20), MP4[:20] + bytes(60)],
     ids=["empty", "short", "text", "recording", "unfinished avi", "box up to the end"],
 )
-def test_a_file_that_does_not_tell_is_taken_as_whole(tmp_path, content):
+def test_a_file_that_declares_no_size_counts_as_complete(tmp_path, content):
     path = tmp_path / "clip"
     path.write_bytes(content)
     assert missing_bytes(path) == 0
 
 
-def test_bytes_behind_the_last_box_are_nobodys_loss(tmp_path):
+def test_ignores_bytes_after_the_last_box(tmp_path):
     path = tmp_path / "clip"
     path.write_bytes(MP4 + bytes(500))
     assert missing_bytes(path) == 0

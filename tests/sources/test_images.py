@@ -1,4 +1,4 @@
-"""A folder of pictures as a source, and every way in which it can be unusable."""
+"""images: a folder of pictures as a source, and its errors."""
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def everything(source):
+def read_all(source):
     frames = []
     try:
         while True:
@@ -30,22 +30,22 @@ def everything(source):
         return frames
 
 
-def test_pictures_come_by_name_with_stamps_of_the_rate(folder):
-    frames = everything(Source(ClipClock(7), path=folder, fps=2, pace="fast"))
+def test_pictures_are_sorted_by_name_and_stamped_by_the_rate(folder):
+    frames = read_all(Source(ClipClock(7), path=folder, fps=2, pace="fast"))
     assert [f.height for f in frames] == [12, 10, 14, 16]  # a b c d
     assert [round(float(f.image.mean()), -1) for f in frames] == [60, 20, 100, 140]
     assert [f.captured_ns for f in frames] == [7, 500_000_007, 1_000_000_007, 1_500_000_007]
     assert [f.sequence for f in frames] == [0, 1, 2, 3]
 
 
-def test_a_loop_starts_again_and_the_stamps_go_on(folder):
+def test_timestamps_continue_when_the_loop_restarts(folder):
     source = Source(ClipClock(), path=folder, fps=1, pace="fast", loop=True)
     frames = [source.read(1.0) for _ in range(6)]
     assert [f.height for f in frames] == [12, 10, 14, 16, 12, 10]
     assert [f.captured_ns for f in frames] == [i * 10**9 for i in range(6)]
 
 
-def broken(folder, content):
+def error_of_picture(folder, content):
     (folder / "b2.png").write_bytes(content)
     source = Source(ClipClock(), path=folder, pace="fast")
     assert [source.read(1.0).height for _ in range(2)] == [12, 10]
@@ -54,23 +54,25 @@ def broken(folder, content):
     return str(caught.value)
 
 
-def test_a_broken_picture_ends_the_clip_and_is_named(folder, capfd):
+def test_a_broken_picture_is_an_error_with_its_path(folder, capfd):
     whole = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))[1].tobytes()
     jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))[1].tobytes()
-    found = [broken(folder, data) for data in (b"", b"hello", whole[: len(whole) // 2], jpeg[: len(jpeg) // 2])]
+    found = [
+        error_of_picture(folder, data) for data in (b"", b"hello", whole[: len(whole) // 2], jpeg[: len(jpeg) // 2])
+    ]
     assert [message.split(": ", 1)[1] for message in found] == [
         "is empty (0 bytes); expected a picture",
         "cannot be decoded, 5 bytes; expected a picture",
-        f"was cut off: a PNG of {len(whole) // 2} bytes without its end; expected a whole picture",
-        f"was cut off: a JPEG of {len(jpeg) // 2} bytes without its end; expected a whole picture",
+        f"is truncated: a PNG of {len(whole) // 2} bytes without its end marker; expected a complete picture",
+        f"is truncated: a JPEG of {len(jpeg) // 2} bytes without its end marker; expected a complete picture",
     ]
     assert all(message.startswith(str(folder / "b2.png")) for message in found)
     assert capfd.readouterr().err == ""
 
 
-def test_a_folder_that_cannot_be_used_is_refused_at_once(tmp_path):
+def test_the_constructor_rejects_an_unusable_folder(tmp_path):
     (tmp_path / "file").touch()
     none, file = tmp_path / "none", tmp_path / "file"
-    for path, found in ((none, "no such folder"), (file, "is a file"), (tmp_path, "holds no picture")):
+    for path, found in ((none, "no such folder"), (file, "is a file"), (tmp_path, "contains no picture")):
         with pytest.raises(ClipError, match=f"{path}: {found}.*expected a folder of pictures"):
             Source(ClipClock(), path=path)

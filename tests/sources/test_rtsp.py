@@ -1,4 +1,4 @@
-"""What can be known of a network camera without one: its address, its secrets, its lateness, its absence."""
+"""rtsp without a camera: the url, secrets, the lag estimate, and a server that does not answer."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ import pytest
 
 from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, SourceError
-from edge_app.sources.rtsp import Source, _Lag, _resolved, _with_credentials, without_secrets
+from edge_app.sources.rtsp import Source, _LagEstimator, _resolved, _with_credentials, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from edge_app.sources.rtsp import Source, _Lag, _resolved, _with_credentials, wi
         ("rtsp://cam/live?user=bob&password=x", "rtsp://cam/live?…"),
     ],
 )
-def test_messages_show_no_secret(url, shown):
+def test_messages_contain_no_secret(url, shown):
     assert without_secrets(url) == shown
 
 
-def test_a_reference_in_the_login_is_escaped_and_elsewhere_is_not(monkeypatch):
+def test_only_variables_in_the_login_part_are_escaped(monkeypatch):
     monkeypatch.setenv("CAM_PASSWORD", "p@s/s:1")
     monkeypatch.setenv("CAM_HOST", "10.0.0.7:8554")
     monkeypatch.setenv("CAM_PATH", "a/b")
@@ -32,18 +32,18 @@ def test_a_reference_in_the_login_is_escaped_and_elsewhere_is_not(monkeypatch):
     assert url == "rtsp://bob:p%40s%2Fs%3A1@10.0.0.7:8554/a/b"
 
 
-def test_a_whole_url_may_come_from_the_environment(monkeypatch):
+def test_a_variable_may_contain_the_complete_url(monkeypatch):
     monkeypatch.setenv("CAM_URL", "rtsp://bob:secret@cam/live")
     assert _resolved("${CAM_URL}") == "rtsp://bob:secret@cam/live"
 
 
-def test_credentials_of_a_file_replace_those_of_the_url(tmp_path):
+def test_a_credentials_file_overrides_the_login_in_the_url(tmp_path):
     (tmp_path / "login").write_text("bob:p@ss:word\n")
     url = _with_credentials("rtsp://eve:x@cam:8554/live", tmp_path / "login")
     assert url == "rtsp://bob:p%40ss%3Aword@cam:8554/live"
 
 
-def test_mistakes_are_named_without_the_secret(tmp_path, monkeypatch):
+def test_error_messages_do_not_contain_the_secret(tmp_path, monkeypatch):
     monkeypatch.delenv("NOT_THERE", raising=False)
     (tmp_path / "login").write_text("hunter2")
     clock = SystemClock()
@@ -78,7 +78,7 @@ def test_an_unreachable_port_is_one_line(capfd, monkeypatch):
     assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
 
 
-def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(capfd):
+def test_opening_times_out_if_the_server_does_not_answer(capfd):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         source = Source(SystemClock(), url=f"rtsp://127.0.0.1:{port}/live", open_timeout_s=0.5)
@@ -92,32 +92,32 @@ def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(capfd):
 SECOND = 10**9
 
 
-def test_the_most_punctual_frame_is_not_late():
-    lag = _Lag()
+def test_the_frame_with_the_least_delay_has_no_lag():
+    lag = _LagEstimator()
     assert lag.update(100 * SECOND, 5 * SECOND) == 0
     assert lag.update(101 * SECOND, 6 * SECOND) == 0
 
 
-def test_a_growing_backlog_shows_and_goes_away_again():
-    lag = _Lag()
+def test_lag_follows_a_backlog_up_and_down():
+    lag = _LagEstimator()
     lags = [lag.update((100 + t) * SECOND, (5 + stream) * SECOND) for t, stream in ((0, 0), (2, 1), (4, 2), (5, 5))]
     assert [round(ns / SECOND, 2) for ns in lags] == [0, 1, 2, 0]
 
 
-def test_a_camera_whose_clock_is_slow_does_not_grow_late():
-    lag = _Lag()
+def test_a_slow_camera_clock_causes_no_growing_lag():
+    lag = _LagEstimator()
     late = 0
-    for second in range(1, 200_000, 50):  # two days of a clock that loses 100 ppm
+    for second in range(1, 200_000, 50):  # two days with a clock that is 100 ppm slow
         late = max(late, lag.update(second * SECOND, round(second * SECOND * 0.9999)))
     assert late < 0.1 * SECOND
 
 
-def test_a_jump_of_the_cameras_clock_is_not_lateness():
-    lag = _Lag()
+def test_a_jump_of_the_camera_clock_causes_no_lag():
+    lag = _LagEstimator()
     lag.update(100 * SECOND, 50 * SECOND)
     assert lag.update(101 * SECOND, 5 * SECOND) == 0
     assert lag.update(102 * SECOND, 6 * SECOND) == 0
 
 
-def test_a_stream_without_times_is_never_late():
-    assert _Lag().update(100 * SECOND, 0) == 0
+def test_a_stream_without_times_has_no_lag():
+    assert _LagEstimator().update(100 * SECOND, 0) == 0

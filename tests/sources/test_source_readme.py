@@ -1,4 +1,4 @@
-"""The examples of edge_app/sources/README.md are valid, and its table names every type."""
+"""The examples in edge_app/sources/README.md are valid, and its table lists every type."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_app import registry
-from edge_app.config import loading
+from edge_app.config.plugins import read_source
 from edge_app.options.document import Problems, entries, parse_yaml
 from tests.conftest import PROJECT
 
@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"^source: .*$", README, re.MULTILINE)
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_accepted(example):
     problems = Problems(Path("README.md"))
-    source = loading._read_source(entries(parse_yaml(example.encode(), problems))["source"], problems)
+    source = read_source(entries(parse_yaml(example.encode(), problems))["source"], problems)
     assert problems.found == []
     assert source.plugin.type in example
 

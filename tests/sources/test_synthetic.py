@@ -1,4 +1,4 @@
-"""The made pictures: the same seed gives the same bytes, and it can behave like a camera."""
+"""synthetic: deterministic pictures, and the options that imitate a faulty camera."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_bytes(format_):
         assert (a.sequence, a.captured_ns, a.utc_ns) == (b.sequence, b.captured_ns, b.utc_ns)
 
 
-def test_another_seed_gives_another_picture():
+def test_another_seed_gives_a_different_picture():
     assert (frames(1, seed=1)[0].pixels != frames(1, seed=2)[0].pixels).any()
 
 
@@ -38,20 +38,20 @@ def test_nv12_shows_the_same_scene_as_bgr():
         assert difference.mean() < 3  # chroma is stored at half the size
 
 
-def test_noise_has_the_sigma_that_was_asked_for():
+def test_noise_has_the_configured_sigma():
     clean, noisy = frames(1, noise=0.0)[0].pixels, frames(1, noise=4.0)[0].pixels
     grain = noisy.astype(int) - clean
     assert 3.7 < grain.std() < 4.3
     assert abs(grain.mean()) < 0.2
 
 
-def test_something_moves_and_the_background_stays():
+def test_the_square_moves_and_the_background_does_not():
     a, b = (f.pixels for f in frames(2, noise=0.0))
     changed = (a != b).any(axis=2)
     assert 0 < changed.mean() < 0.2
 
 
-def test_it_ends_after_the_frames_that_were_asked_for():
+def test_ends_after_the_configured_number_of_frames():
     source = Source(ClipClock(), pace="fast", frames=2)
     assert source.read(1.0).sequence == 0
     assert source.read(1.0).sequence == 1
@@ -60,13 +60,13 @@ def test_it_ends_after_the_frames_that_were_asked_for():
             source.read(1.0)
 
 
-def test_realtime_gives_none_while_a_frame_is_not_due():
+def test_realtime_returns_none_while_a_frame_is_not_due():
     source = Source(ClipClock(), fps=0.001)
     assert source.read(0.0).sequence == 0
     assert source.read(0.01) is None
 
 
-def test_it_freezes_and_fails_where_it_is_told_to():
+def test_freezes_and_fails_at_the_configured_frames():
     source = Source(ClipClock(), pace="fast", freeze_at=1, fail_at=3)
     first, second, third = (source.read(1.0).pixels for _ in range(3))
     assert (first != second).any()
@@ -75,6 +75,6 @@ def test_it_freezes_and_fails_where_it_is_told_to():
         source.read(1.0)
 
 
-def test_only_a_live_one_owes_frames_in_time():
+def test_only_a_live_source_has_limits():
     assert Source(ClipClock()).live is None
     assert Source(ClipClock(), live=True, frozen_after_s=7.0).live.frozen_after_s == 7.0

@@ -1,7 +1,7 @@
-"""Cameras of this machine, without one: against a stand-in driver that answers ioctl() with the kernel's own header.
+"""v4l2 against a fake driver that implements ioctl() with the kernel's own header.
 
-What this shows: the layouts and numbers of the calls, the order they are made in, every format, and the messages.
-What it cannot show: how a real sensor or webcam behaves.
+Covers the struct layouts, the request numbers, the order of calls, every format, and the messages.
+Does not cover the behavior of a real sensor or webcam.
 """
 
 import os
@@ -48,9 +48,11 @@ np.savez(sys.argv[1], *frames)
 
 
 def error_of(**options):
-    class_dir = options.pop("class_dir", Path("/nonexistent"))
+    class FakeSysfs(Source):
+        class_dir = options.pop("class_dir", Path("/nonexistent"))
+
     with pytest.raises(SourceError) as caught:
-        Source(SystemClock(), class_dir, **options).read(0.1)
+        FakeSysfs(SystemClock(), **options).read(0.1)
     return str(caught.value)
 
 
@@ -65,7 +67,7 @@ def driver(tmp_path_factory):
 
 
 def read_six(driver, tmp_path, kind, padding=0, offset=0, jpeg=None, format_="auto"):
-    """What six reads print, and the pixels of the frames."""
+    """The output lines of six reads, and the pixels of the frames."""
     environment = {
         **os.environ,
         "LD_PRELOAD": str(driver),
@@ -83,20 +85,20 @@ def read_six(driver, tmp_path, kind, padding=0, offset=0, jpeg=None, format_="au
 
 
 def filled(index, rows, line, offset=0):
-    """What the stand-in fills frame `index` with: (rows, line)."""
+    """The bytes with which the fake driver fills frame `index`: (rows, line)."""
     return ((index + offset + np.arange(rows * line)) % 251).astype(np.uint8).reshape(rows, line)
 
 
 @pytest.mark.parametrize("kind", ["nv12", "nv12 multi"])
 @pytest.mark.parametrize("padding", [0, 32])
-def test_nv12_stays_nv12_and_loses_the_padding_of_its_lines(driver, tmp_path, kind, padding):
+def test_nv12_is_delivered_without_line_padding(driver, tmp_path, kind, padding):
     printed, frames = read_six(driver, tmp_path, kind, padding)
     assert printed == [f"{2 * i} nv12 72 96 True" for i in range(6)]  # sequence: the driver skipped every other
     for i, pixels in enumerate(frames):
         np.testing.assert_array_equal(pixels, filled(i, 72, 96 + padding)[:, :96])
 
 
-def test_what_lies_before_the_picture_in_a_plane_is_left_out(driver, tmp_path):
+def test_skips_the_data_offset_of_a_plane(driver, tmp_path):
     _, frames = read_six(driver, tmp_path, "nv12 multi", offset=64)
     np.testing.assert_array_equal(frames[1], filled(1, 72, 96, offset=64))
 
@@ -108,7 +110,7 @@ def test_yuyv_becomes_bgr(driver, tmp_path):
     np.testing.assert_array_equal(frames[2], cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV))
 
 
-def test_mjpeg_becomes_bgr_and_a_damaged_picture_is_left_out(driver, tmp_path):
+def test_mjpeg_becomes_bgr_and_damaged_pictures_are_dropped(driver, tmp_path):
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 12, 3), np.uint8), (96, 48))
     cv2.imwrite(str(tmp_path / "frame.jpg"), image)
     printed, frames = read_six(driver, tmp_path, "mjpg", jpeg=tmp_path / "frame.jpg")
@@ -118,24 +120,24 @@ def test_mjpeg_becomes_bgr_and_a_damaged_picture_is_left_out(driver, tmp_path):
     assert read_six(driver, tmp_path, "mjpg", jpeg=tmp_path / "broken.jpg")[0] == ["None"] * 6
 
 
-def test_a_frame_that_the_driver_calls_damaged_is_left_out(driver, tmp_path):
+def test_drops_frames_that_the_driver_marks_as_damaged(driver, tmp_path):
     printed, _ = read_six(driver, tmp_path, "nv12 damaged")
     assert [line.split()[0] for line in printed] == ["0", "None", "4", "6", "8", "10"]
 
 
-def test_a_camera_that_is_unplugged_busy_or_of_another_format_is_one_line(driver, tmp_path):
+def test_unplugged_busy_and_wrong_format_are_one_line_errors(driver, tmp_path):
     printed, frames = read_six(driver, tmp_path, "nv12 multi unplugged")
     assert len(frames) == 2
     assert printed[2:] == ["/dev/video7: the camera is gone (unplugged?); expected a camera"]
     busy = read_six(driver, tmp_path, "nv12 busy")[0]
     assert busy == [
-        "/dev/video7: is in use by another program (the vendor's rkipc is ended by RkLunch-stop.sh); expected a camera"
+        "/dev/video7: is in use by another program (RkLunch-stop.sh stops the vendor's rkipc); expected a camera"
     ]
     other = read_six(driver, tmp_path, "nv12", format_="mjpeg")[0]
     assert other == ["/dev/video7: offers BG10 NV12; expected MJPG"]
 
 
-def test_a_missing_device_tells_which_there_are(tmp_path):
+def test_a_missing_device_is_an_error_that_lists_the_existing_ones(tmp_path):
     for number, name in ((11, "rkisp_mainpath"), (2, "USB Camera")):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name + "\n")
@@ -147,30 +149,28 @@ def test_a_missing_device_tells_which_there_are(tmp_path):
     assert "(found here: none)" in error_of(device="/dev/video99")
 
 
-@pytest.mark.parametrize("what", ["/dev/null", "file"])
-def test_what_is_no_camera_is_said_so(tmp_path, what):
-    path = what if what.startswith("/") else str(tmp_path / what)
+@pytest.mark.parametrize("name", ["/dev/null", "file"])
+def test_rejects_a_path_that_is_not_a_camera(tmp_path, name):
+    path = name if name.startswith("/") else str(tmp_path / name)
     Path(path).touch()
-    assert error_of(device=path) == f"{path}: is no device that captures video; expected a camera"
+    assert error_of(device=path) == f"{path}: is not a video capture device; expected a camera"
 
 
-def test_auto_takes_rockchips_main_path_among_others(tmp_path):
+def test_auto_prefers_the_main_path_of_rockchip(tmp_path):
     for number, name in ((0, "rkcif"), (98, "rkisp_mainpath"), (99, "rkisp_selfpath")):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name + "\n")
     assert error_of(class_dir=tmp_path).startswith("/dev/video98: no such device")
 
 
-def test_auto_without_any_camera_is_one_line(tmp_path):
-    assert error_of(class_dir=tmp_path) == (
-        "no camera: none of the video devices captures (found: no device); expected one"
-    )
+def test_auto_without_a_camera_is_a_one_line_error(tmp_path):
+    assert error_of(class_dir=tmp_path) == "found no device that captures video among: none; expected a camera"
     (tmp_path / "video97").mkdir()
     (tmp_path / "video97" / "name").write_text("rkvdec\n")
-    assert "(found: /dev/video97 (rkvdec))" in error_of(class_dir=tmp_path)
+    assert "among: /dev/video97 (rkvdec);" in error_of(class_dir=tmp_path)
 
 
-def test_who_holds_a_device_is_found_by_its_open_files(tmp_path):
+def test_finds_the_processes_that_have_a_device_open(tmp_path):
     held = tmp_path / "device"
     held.touch()
     with held.open() as file, subprocess.Popen(["sleep", "60"], stdin=file) as holder:
