@@ -1,6 +1,6 @@
-"""What is published: one JSON object a message, and the JSON Schema of it (`edge-app schema`).
+"""Published messages: one JSON object each, described by messages.schema.json (`edge-app schema`).
 
-Not here: where messages go (publish.py, sinks/), what is kept until it is delivered (outbox/).
+Not here: which messages are published (publish/), where they are sent (sinks/), undelivered messages (outbox/).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SCHEMA_ID = "edge-app/1"
 SCHEMA_FILE = Path(__file__).with_name("messages.schema.json")
 Kind = Literal["result", "event", "status"]
 Labels = Mapping[str, Sequence[str]]
-_STEPS = 10_000  # of a score or a coordinate: four decimals
+_SCALE = 10_000  # scores and coordinates have four decimals
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One published object. id: the same when it is sent again. payload: UTF-8 JSON without a newline.
+    """One published object. id: the same if it is sent again. payload: UTF-8 JSON without a newline.
 
-    monotonic_ns, utc_ns: when what it tells of happened. clock_synced: whether that UTC could be trusted then.
+    monotonic_ns, utc_ns: time of the frame, event or status. clock_synced: the clock was set at that time.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When a message's content happened."""
+    """The time of a message's content; see `Message`."""
 
     monotonic_ns: int
     utc_ns: int
@@ -60,17 +60,17 @@ class Stamp:
 
 
 class Encoder:
-    """Turns frames, events and states into messages of one device and one boot, numbered by the caller."""
+    """Turns frames, events and states into messages of one device and boot. The caller numbers them."""
 
     def __init__(self, device: str, boot_id: str, labels: Labels) -> None:
         self._device = device
         self._boot_id = boot_id
         self._labels = labels
-        self._second, self._second_text = -1, ""  # the last that was written out: frames come many to the second
+        self._second, self._second_text = -1, ""  # cache: many frames share a second
         self._json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False)
 
     def result(self, seq: int, frame: Frame, *, clock_synced: bool) -> Message:
-        """A frame's outputs."""
+        """A frame's results."""
         body: dict[str, JsonValue] = {
             "source": frame.source,
             "frame": frame.sequence,
@@ -80,7 +80,7 @@ class Encoder:
         return self._message(seq, "result", Stamp(frame.captured_ns, frame.utc_ns, clock_synced), body)
 
     def event(self, seq: int, event: Event, stamp: Stamp, source: str) -> Message:
-        """Something that began, changed or ended. stamp: when this message's change happened."""
+        """An event's begin, update or end. stamp: when that was detected. source: the camera's name."""
         body: dict[str, JsonValue] = {"source": source, **event_fields(event)}
         return self._message(seq, "event", stamp, body)
 
@@ -90,7 +90,7 @@ class Encoder:
         return self._message(seq, "status", stamp, body)
 
     def _heads(self, frame: Frame) -> dict[str, JsonValue]:
-        """Every head's part; what a second-stage head says stands at the detection that it says it of."""
+        """The results of all heads. Those of a second-stage head are put into the detections that they belong to."""
         outputs = frame.outputs
         heads = {
             name: _head(output, self._labels[name], frame.width, frame.height)
@@ -101,8 +101,8 @@ class Encoder:
             if isinstance(output.result, Crops) and output.result.of in heads:
                 listed: Any = heads[output.result.of]["detections"]
                 for row, result in zip(output.result.row, output.result.results):
-                    said = _head(HeadOutput(result), self._labels[name], frame.width, frame.height)
-                    listed[row].setdefault("heads", {})[name] = said
+                    body = _head(HeadOutput(result), self._labels[name], frame.width, frame.height)
+                    listed[row].setdefault("heads", {})[name] = body
         return dict(heads)
 
     def _message(self, seq: int, kind: Kind, stamp: Stamp, body: Mapping[str, JsonValue]) -> Message:
@@ -123,7 +123,7 @@ class Encoder:
         return Message(id_, seq, kind, stamp.monotonic_ns, stamp.utc_ns, stamp.clock_synced, payload)
 
     def _utc(self, utc_ns: int) -> str:
-        """As rfc3339, without writing out the same second again."""
+        """As `rfc3339`; formats each second once."""
         second, rest_ns = divmod(utc_ns, 1_000_000_000)
         if second != self._second:
             self._second, self._second_text = second, rfc3339(utc_ns)[: -len(".000Z")]
@@ -131,7 +131,7 @@ class Encoder:
 
 
 def event_fields(event: Event) -> dict[str, JsonValue]:
-    """An event as it is published, without the envelope."""
+    """An event's published fields, without the envelope."""
     return {
         "type": event.type,
         "event_id": event.event_id,
@@ -144,7 +144,7 @@ def event_fields(event: Event) -> dict[str, JsonValue]:
 
 
 def decode(payload: bytes) -> Message:
-    """A message from its payload. utc_ns has the payload's milliseconds. Raises ValueError where it is none of ours."""
+    """Parse a payload. utc_ns has a resolution of milliseconds. Raises ValueError if it is not a message."""
     try:
         body = json.loads(payload)
         moment = datetime.strptime(body["utc"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
@@ -183,25 +183,24 @@ def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) ->
 
 
 def _detections(found: Detections, labels: Sequence[str], width: int, height: int) -> list[JsonValue]:
-    # Plain Python, and no `round`: with a network's weights in the cache numpy's set-up costs more than a few boxes,
-    # and rounding to decimals more than all the rest. Nothing here is negative.
-    x, y = _STEPS / width, _STEPS / height
+    # Plain Python is faster than numpy for a few boxes, and int(x + 0.5) faster than round(). All values are >= 0.
+    x, y = _SCALE / width, _SCALE / height
     listed: list[dict[str, JsonValue]] = [
         {
             "label": label_of(labels, c),
-            "score": int(s * _STEPS + 0.5) / _STEPS,
+            "score": int(s * _SCALE + 0.5) / _SCALE,
             "box": [
-                int(x1 * x + 0.5) / _STEPS,
-                int(y1 * y + 0.5) / _STEPS,
-                int(x2 * x + 0.5) / _STEPS,
-                int(y2 * y + 0.5) / _STEPS,
+                int(x1 * x + 0.5) / _SCALE,
+                int(y1 * y + 0.5) / _SCALE,
+                int(x2 * x + 0.5) / _SCALE,
+                int(y2 * y + 0.5) / _SCALE,
             ],
         }
         for c, s, (x1, y1, x2, y2) in zip(found.class_id.tolist(), found.score.tolist(), found.xyxy.tolist())
     ]
     if found.track_id is not None:
         for entry, track in zip(listed, found.track_id.tolist()):
-            if track:  # 0: not, or not yet, an object that is followed
+            if track:  # 0: not tracked (yet)
                 entry["track_id"] = track
     if found.keypoints is not None:
         for entry, points in zip(listed, _rounded(found.keypoints / (width, height, 1))):
@@ -217,10 +216,10 @@ def _segments(found: Segmentation, labels: Sequence[str], width: int, height: in
 
 
 def label_of(labels: Sequence[str], class_id: int) -> str:
-    """The label of a class, or its number as text where the manifest names none."""
+    """The label of a class, or its number as text if the manifest has no label for it."""
     return labels[class_id] if 0 <= class_id < len(labels) else str(class_id)
 
 
 def _rounded(values: NDArray[np.floating[Any]], digits: int = 4) -> Any:
-    """Plain nested lists. Rounded as float64: float32 0.4 would print as 0.4000000059604645."""
+    """Nested lists. Rounds as float64, because float32 0.4 would print as 0.4000000059604645."""
     return values.astype(float).round(digits).tolist()

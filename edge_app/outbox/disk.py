@@ -1,6 +1,6 @@
-"""The outbox's folder, as far as the disk lets us: locked, opened when it can be, a broken file set aside, retried.
+"""Access to the outbox's folder: locks it, opens the file as soon as possible, and replaces a damaged file.
 
-Not here: what is in the file (store.py), what to do while it is refused (queue.py).
+Not here: the content of the file (store.py), when to retry (writer.py).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import TypeVar
 from edge_app.errors import ConfigError
 from edge_app.outbox.store import Store
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 FILE = "outbox.db"
 T = TypeVar("T")
 
 
 class DiskUnavailable(Exception):
-    """The disk is full, read-only or failing now; nothing was changed."""
+    """The disk is full, read-only or failing. Nothing was changed."""
 
 
 class FileDamaged(Exception):
-    """The file was broken and has been set aside; an empty one is in its place."""
+    """The file was damaged and has been renamed. The next access creates an empty one."""
 
 
 class Disk:
-    """One store, used by one thread at a time. Raises ConfigError where another process has the folder."""
+    """One store, used by one thread at a time. Raises ConfigError if another process uses the folder."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
@@ -42,11 +42,11 @@ class Disk:
         self._closed = False
         self._store: Store | None = None
         self._folder_lock: int | None = None
-        with contextlib.suppress(OSError):  # tried again by `run`, which says what is wrong
+        with contextlib.suppress(OSError):  # `run` tries again and reports the error
             self._lock_folder()
 
     def run(self, work: Callable[[Store], T], *, reading: bool = False) -> T:
-        """Do something with the store, alone. Raises DiskUnavailable or FileDamaged."""
+        """Run something on the store, exclusively. Raises DiskUnavailable or FileDamaged."""
         with self._lock:
             if self._closed:
                 raise DiskUnavailable(f"{self._folder}: closed")
@@ -57,11 +57,11 @@ class Disk:
             except sqlite3.Error as exc:
                 if not _is_damage(exc, reading):
                     raise DiskUnavailable(f"{self._folder}: {exc}") from exc
-                self._set_aside(exc)
+                self._rename_damaged(exc)
                 raise FileDamaged(f"{self._folder / FILE}: {exc}") from exc
             except OSError as exc:
                 raise DiskUnavailable(f"{self._folder}: {exc.strerror}") from exc
-            except ConfigError as exc:  # could not be locked at the start, and another process came first
+            except ConfigError as exc:  # the folder could not be locked at start, and another process locked it since
                 raise DiskUnavailable(str(exc)) from exc
 
     def close(self) -> None:
@@ -79,14 +79,14 @@ class Disk:
             self._store = Store(self._folder / FILE, self._max_bytes)
         return self._store
 
-    def _set_aside(self, why: sqlite3.Error) -> None:
-        """Move the broken file, and what SQLite keeps beside it, out of the way. The last such is kept, no more."""
+    def _rename_damaged(self, why: sqlite3.Error) -> None:
+        """Rename the damaged file with SQLite's files beside it. Only the last damaged one is kept."""
         if self._store is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._store.close()
             self._store = None
         broken = self._folder / (FILE + ".broken")
-        log.error("outbox: %s is damaged (%s); set aside as %s", self._folder / FILE, why, broken.name)
+        _LOG.error("outbox: %s is damaged (%s); renamed to %s", self._folder / FILE, why, broken.name)
         for suffix in ("", "-wal", "-shm"):
             part = self._folder / (FILE + suffix)
             if part.exists():
@@ -95,7 +95,7 @@ class Disk:
                 (self._folder / (broken.name + suffix)).unlink(missing_ok=True)
 
     def _lock_folder(self) -> None:
-        """Keep a second process out, which would deliver everything twice."""
+        """Exclude a second process, which would deliver everything twice."""
         if self._folder_lock is not None:
             return
         _make_folder(self._folder)
@@ -109,7 +109,7 @@ class Disk:
 
 
 def _make_folder(folder: Path) -> None:
-    """Create a folder, and what it lies in, so that a power cut does not take it away again."""
+    """Create a folder and its parents, synced, so that they survive a power cut."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
@@ -121,9 +121,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
-    """Whether the file itself is broken, rather than the disk full or refusing for now."""
+    """Whether the file itself is damaged, rather than the disk full or failing for now."""
     if isinstance(error, sqlite3.OperationalError):
-        if "decode" in str(error):  # noise where text should be
+        if "decode" in str(error):  # a text column holds other bytes
             return True
-        return reading and "I/O" in str(error)  # a bad sector: waiting does not mend it
-    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no class of their own
+        return reading and "I/O" in str(error)  # a bad sector: retrying does not help
+    return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no subclass

@@ -1,7 +1,7 @@
-"""Numbers that are used once only, whatever happens to the power: reserved on disk in blocks before any is handed out.
+"""Message numbers that are never used twice, power cuts included: blocks are reserved on disk before use.
 
-Where no reservation can be read (a new device, an erased or damaged state directory) or none can be written (a full or
-read-only disk), numbering goes on at a random place, so that an id that went out before is not given another message.
+If the reservation cannot be read (a new device, an erased or damaged state folder) or written (a full or read-only
+disk), numbering continues at a random number, so that an id is not given to a second message.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-BLOCK = 1 << 20  # a jump of this much a start is invisible below 2**53, where JSON readers lose whole numbers
+BLOCK = 1 << 20  # 2**31 of them stay below 2**53, above which JSON readers lose precision
 
 
 class SequenceNumbers:
-    """Hands out rising numbers. Not for several threads at once, save `reserve_ahead`, which one other may call."""
+    """Rising numbers. For one thread; `reserve_ahead` may be called by one other. resumed: a reservation was found."""
 
     def __init__(self, path: Path, random_bits: Callable[[int], int] = secrets.randbits) -> None:
         self._path = path
         self._random_bits = random_bits
         start = _read(path)
-        self.resumed = start is not None  # numbers were taken here before
-        self._next = self._limit = self._anywhere() if start is None else start
+        self.resumed = start is not None
+        self._next = self._limit = self._random_start() if start is None else start
         self._reserved_to = self._limit
         if not self.reserve_ahead():
             self._jump()
@@ -40,7 +40,7 @@ class SequenceNumbers:
         return self._next - 1
 
     def reserve_ahead(self) -> bool:
-        """Reserve the next block where half of this one is used. Returns False where the disk refuses."""
+        """Reserve the next block if half of this one is used. Returns False if it cannot be written."""
         if self._reserved_to - self._next > BLOCK // 2:
             return True
         limit = max(self._reserved_to, self._next) + BLOCK
@@ -52,15 +52,15 @@ class SequenceNumbers:
         return True
 
     def _jump(self) -> None:
-        self._next = self._anywhere()
+        self._next = self._random_start()
         self._limit = self._reserved_to = self._next + BLOCK
 
-    def _anywhere(self) -> int:
+    def _random_start(self) -> int:
         return self._random_bits(31) * BLOCK
 
 
 def _read(path: Path) -> int | None:
-    """The reservation in a file, or None where there is none or its checksum does not match."""
+    """The reservation in a file, or None if there is none or its checksum does not match."""
     try:
         number, checksum = path.read_bytes().split()
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def _read(path: Path) -> int | None:
 
 
 def _write(path: Path, limit: int) -> None:
-    """Replace the reservation so that after a power cut either the old or the new one is there, whole."""
+    """Replace the reservation atomically: after a power cut, the file has either the old or the new one."""
     number = b"%d" % limit
     fresh = path.with_name(path.name + ".new")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,7 @@
-"""The outbox on disk: one SQLite file (WAL, every commit synced) of messages in order, cursors, and what was refused.
+"""The outbox on disk: one SQLite file (WAL, every commit synced) with messages, cursors, the gap and refused messages.
 
-Small pages keep the bytes written a group commit low. Every method may raise sqlite3.Error.
-Not here: what then (disk.py), when to commit (queue.py).
+Small pages keep the bytes written by a group commit low. Every method may raise sqlite3.Error.
+Not here: handling those errors (disk.py), when to commit (writer.py).
 """
 
 from __future__ import annotations
@@ -36,13 +36,12 @@ PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 
-
-GapRecord = Mapping[str, JsonValue]
+GapRecord = Mapping[str, JsonValue]  # the JSON form of gap.Gap
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kept message. priority: 0 goes last. payload: None where its checksum does not match."""
+    """One stored message. priority: the highest is evicted first. payload: None if its checksum does not match."""
 
     position: int
     priority: int
@@ -51,9 +50,9 @@ class Row:
 
 @dataclass(slots=True)
 class Changes:
-    """One group commit. rows: position, priority, payload. delete_through: all sinks have those up to it.
+    """One group commit. rows: position, priority, payload. delete_through: all sinks have received messages up to it.
 
-    refused: sink, reason, payload. gap: the tally of losses to keep; empty: it has been reported; None: as it was.
+    refused: sink, reason, payload. gap: losses not reported yet; empty if all are reported; None: unchanged.
     """
 
     rows: Sequence[tuple[int, int, bytes]] = ()
@@ -64,15 +63,18 @@ class Changes:
 
 
 class Store:
-    """An open outbox file. Use from one thread at a time. max_bytes: of the file with its log beside it."""
+    """An open outbox file. Use from one thread at a time. max_bytes: of the file and its log together.
+
+    fresh: the constructor created the file.
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
         pages = max_bytes // _PAGE_BYTES
         wal_pages = min(_WAL_PAGES, pages // 16)
-        self._max_pages = pages - 6 * wal_pages  # the log outgrows its bound by the largest group and eviction
-        self.fresh = False  # whether this call has made the file
-        self._evicted_through = [0, 0, 0]  # by priority: nothing of it is left up to this position
+        self._max_pages = pages - 6 * wal_pages  # the log exceeds its limit by the largest group and eviction
+        self.fresh = False
+        self._evicted_through = [0, 0, 0]  # by priority: all messages up to this position are evicted
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(wal_pages)
@@ -108,7 +110,7 @@ class Store:
                 query = "DELETE FROM messages WHERE position <= ?"
                 deleted = self._db.execute(query, (changes.delete_through,)).rowcount
             rows = ((position, priority, zlib.crc32(payload), payload) for position, priority, payload in changes.rows)
-            # or replace: a commit that was reported as failed may be there all the same
+            # or replace: a commit that was reported as failed may have been written all the same
             self._db.executemany("INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?)", rows)
             self._db.executemany("INSERT OR REPLACE INTO cursors VALUES (?, ?)", changes.cursors.items())
             if changes.refused:
@@ -120,25 +122,25 @@ class Store:
                 self._set_gap(changes.gap)
         return deleted
 
-    def evict(self, tally: Callable[[Sequence[Row]], GapRecord]) -> list[Row]:
-        """Where the file is above its cap: delete the lowest priority, then the oldest. Returns what was deleted.
+    def evict(self, gap_with: Callable[[Sequence[Row]], GapRecord]) -> list[Row]:
+        """If the file exceeds its cap, delete the lowest priority first, then the oldest. Returns the deleted rows.
 
-        tally: what is to be kept on the loss, written together with it.
+        gap_with: returns the gap including these rows; it is written in the same transaction.
         """
         evicted: list[Row] = []
         if self._live_pages() <= self._max_pages:
             return evicted
         with self._transaction():
             while self._live_pages() > self._max_pages - self._max_pages // 64:
-                rows = self._oldest_least()
+                rows = self._next_to_evict()
                 if not rows:
                     break
                 self._db.executemany("DELETE FROM messages WHERE position = ?", [(row.position,) for row in rows])
                 evicted += rows
-            self._set_gap(tally(evicted))
+            self._set_gap(gap_with(evicted))
         return evicted
 
-    def _oldest_least(self) -> list[Row]:
+    def _next_to_evict(self) -> list[Row]:
         for priority in (2, 1, 0):
             after = self._evicted_through[priority]
             rows = self._rows("position > ? AND priority = ? ORDER BY position", (after, priority), _EVICT_ROWS)
@@ -148,24 +150,24 @@ class Store:
         return []
 
     def read(self, after: int, through: int, limit: int, max_bytes: int) -> list[Row]:
-        """The first messages of after < position <= through: `limit` at most, none once `max_bytes` are reached."""
+        """The first messages with after < position <= through: at most `limit`, fewer once `max_bytes` are reached."""
         return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit, max_bytes)
 
     def last_position(self) -> int:
-        """The highest position that was ever kept, as far as the file can tell; 0 for none."""
+        """The highest position that was ever stored, as far as the file shows; 0 if none."""
         return max(
             self._number("SELECT max(position) FROM messages"), self._number("SELECT max(position) FROM cursors")
         )
 
     def first_position(self) -> int | None:
-        """The oldest message's."""
+        """The oldest message's position, or None."""
         return self._number("SELECT min(position) FROM messages") or None
 
     def cursors(self) -> dict[str, int]:
         return dict(self._db.execute("SELECT sink, position FROM cursors"))
 
     def keep_cursors(self, sinks: Iterable[str]) -> None:
-        """Forget the cursors of sinks that are no longer configured."""
+        """Delete the cursors of sinks that are no longer configured."""
         gone = [(name,) for name in self.cursors() if name not in set(sinks)]
         if gone:
             self._db.executemany("DELETE FROM cursors WHERE sink = ?", gone)
@@ -173,27 +175,20 @@ class Store:
     def count_after(self, position: int) -> int:
         return self._number("SELECT count(*) FROM messages WHERE position > ?", position)
 
-    def by_priority(self) -> dict[int, int]:
-        return dict(self._db.execute("SELECT priority, count(*) FROM messages GROUP BY priority"))
-
-    def size_bytes(self) -> int:
-        """What the messages take up in the file, without pages that are free for new ones."""
-        return self._live_pages() * _PAGE_BYTES
-
     def refused(self) -> list[tuple[str, str, bytes]]:
-        """Sink, reason and payload of the last messages that a sink would never take, oldest first."""
+        """Sink, reason and payload of the last refused messages, oldest first."""
         return list(self._db.execute("SELECT sink, reason, payload FROM refused ORDER BY number"))
 
     def gap(self) -> GapRecord:
-        """The tally of lost messages that was not reported yet; empty for none."""
-        tally = self._value("SELECT tally FROM gap")
+        """Losses that have not been reported; empty if none."""
+        record = self._value("SELECT tally FROM gap")
         try:
-            return dict(json.loads(str(tally))) if tally else {}
+            return dict(json.loads(str(record))) if record else {}
         except ValueError as exc:
-            raise sqlite3.DatabaseError("the tally of losses is not readable") from exc
+            raise sqlite3.DatabaseError("the gap is not readable") from exc
 
     def clear(self) -> int:
-        """Delete every message. Returns how many."""
+        """Delete all messages. Returns how many."""
         with self._transaction():
             return self._db.execute("DELETE FROM messages").rowcount
 
@@ -204,12 +199,12 @@ class Store:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:  # a full disk may have ended it already
+            if self._db.in_transaction:  # a full disk may have rolled it back already
                 self._db.execute("ROLLBACK")
             raise
 
-    def _set_gap(self, tally: GapRecord) -> None:
-        self._db.execute("INSERT OR REPLACE INTO gap VALUES (0, ?)", (json.dumps(tally) if tally else "",))
+    def _set_gap(self, gap: GapRecord) -> None:
+        self._db.execute("INSERT OR REPLACE INTO gap VALUES (0, ?)", (json.dumps(gap) if gap else "",))
 
     def _live_pages(self) -> int:
         return self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
@@ -228,7 +223,7 @@ class Store:
         return rows
 
     def _number(self, query: str, *values: object) -> int:
-        """A whole number, 0 for NULL."""
+        """An integer; 0 for NULL."""
         return int(str(self._value(query, *values) or 0))
 
     def _value(self, query: str, *values: object) -> object:

@@ -1,6 +1,6 @@
-"""What lies in an outbox, seen from outside: `edge-app outbox stats`, `list` and `drop`.
+"""Inspect an outbox from another process: `edge-app outbox stats`, `list` and `drop`.
 
-Looking is possible beside a running daemon; dropping is not, since the daemon would go on with what it knows.
+`stats` and `list` work while a daemon runs. `drop` does not: the daemon holds part of the state in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _KINDS = ("events", "statuses", "results")  # by priority
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is kept. queued: by sink, where there are several. refused: kept aside, for a person to look at."""
+    """What the file holds. queued: messages to deliver, by sink; empty for a single sink.
+
+    refused: messages that a sink will never accept, stored for inspection. unreported_loss: a gap record is due.
+    """
 
     path: Path
     file_bytes: int
@@ -33,7 +36,7 @@ class Contents:
 
 
 def stats(folder: Path) -> Contents:
-    """Raises ConfigError where there is no outbox, or none that can be read."""
+    """Count what an outbox holds. Raises ConfigError if there is none or it cannot be read."""
     with closing(_open(folder)) as db:
         try:
             counts = dict(db.execute("SELECT priority, count(*) FROM messages GROUP BY priority"))
@@ -49,7 +52,10 @@ def stats(folder: Path) -> Contents:
 
 
 def messages(folder: Path, *, refused: bool = False) -> Iterator[str]:
-    """The messages that are kept, oldest first, a JSON object each; refused ones with the sink and its reason."""
+    """The stored messages, oldest first, as JSON objects. refused: refused ones instead, with sink and reason.
+
+    Raises ConfigError as `stats` does.
+    """
     with closing(_open(folder)) as db:
         try:
             if refused:
@@ -64,7 +70,7 @@ def messages(folder: Path, *, refused: bool = False) -> Iterator[str]:
 
 
 def drop(folder: Path) -> int:
-    """Delete every message that waits. Returns how many. Raises ConfigError, also while a daemon has the folder."""
+    """Delete all undelivered messages. Returns how many. Raises ConfigError, also if a daemon uses the folder."""
     _open(folder).close()
     disk = Disk(folder, 1 << 26)
     try:
@@ -78,7 +84,7 @@ def drop(folder: Path) -> int:
 def _open(folder: Path) -> sqlite3.Connection:
     path = folder / FILE
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no outbox; expected device.state_dir of a camera that has run")
+        raise ConfigError(f"{path}: found no outbox; expected device.state_dir of a camera that has run")
     try:
         return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     except sqlite3.Error as exc:
@@ -86,4 +92,4 @@ def _open(folder: Path) -> sqlite3.Connection:
 
 
 def _unreadable(folder: Path, exc: Exception) -> ConfigError:
-    return ConfigError(f"{folder / FILE}: cannot be read: {exc}; the daemon sets a damaged file aside when it starts")
+    return ConfigError(f"{folder / FILE}: cannot be read: {exc}; the daemon replaces a damaged file when it starts")

@@ -1,6 +1,6 @@
-"""One sink's worker: takes from the outbox, sends, waits as the other side needs it, and never disturbs another sink.
+"""One sink's delivery thread: reads from the outbox, sends, and retries, independently of other sinks.
 
-Not here: what a destination is (sinks/), what is kept meanwhile (outbox/).
+Not here: how a destination is reached (sinks/), where messages are stored meanwhile (outbox/).
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from edge_app.outbox import Outbox
 from edge_app.outbox.pending import Item
 from edge_app.sinks import Sink
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
-_LONGEST_ASKED_S = 3600.0  # of a Retry-After
+_MAX_RETRY_AFTER_S = 3600.0
 
 
 class Delivery:
-    """Drives one sink on a thread of its own; closes it there. sent, failed, refused, last_error: for status."""
+    """Drives one sink on its own thread, which also closes it.
+
+    sent: messages delivered. failed: attempts. refused: messages that the sink will never accept. broken_pipe: the
+    reader of the output closed the pipe; the thread has ended.
+    """
 
     def __init__(
         self, name: str, sink: Sink, outbox: Outbox, clock: Clock, *, backoff: Backoff, rng: random.Random
@@ -45,13 +49,13 @@ class Delivery:
         self._failures = 0  # in a row
         self._limit = sink.batch_limit
         self._stop = Event()
-        self._thread = Thread(target=self._run, name=f"sink {name}", daemon=True)  # a hung one must not hold the exit
+        self._thread = Thread(target=self._run, name=f"sink {name}", daemon=True)  # a hung sink must not block the exit
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what goes without waiting, then end. `join` after `Outbox.stop_waiting`."""
+        """Send what can be sent without waiting, then end. Call `Outbox.stop_waiting`, then `join`."""
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
@@ -71,36 +75,36 @@ class Delivery:
                 return
             try:
                 batch = self._send(batch)
-            except BrokenPipeError:  # the reader of our output has gone: the pipeline's thread is told
+            except BrokenPipeError:  # reported to the pipeline's thread by the next `put`
                 self.broken_pipe = True
                 return
             except SinkError as exc:
                 if exc.retry or not batch:
-                    self._wait(str(exc), exc.after_s)
+                    self._wait_to_retry(str(exc), exc.after_s)
                 else:
-                    batch = self._narrow(batch, str(exc))
-            except Exception as exc:  # a mistake in a sink must not end the delivery of everything
-                log.exception("sink '%s'", self.name)
-                self._wait(f"{type(exc).__name__}: {exc}", None)
+                    batch = self._isolate_refused(batch, str(exc))
+            except Exception as exc:  # noqa: BLE001  logged and counted: a bug in a sink must not end its deliveries
+                _LOG.exception("sink '%s'", self.name)
+                self._wait_to_retry(f"{type(exc).__name__}: {exc}", None)
             if self._failures and self._stop.is_set():
                 return
 
     def _send(self, batch: list[Item]) -> list[Item]:
-        """Send once. Returns what has not arrived yet."""
+        """Send once. Returns the messages that have not arrived."""
         if not batch:
             self._sink.idle()
-            self._recovered()
+            self._record_success()
             return batch
         ids = self._sink.send([corrected(item.message, self._clock) for item in batch])
-        rest = self._settle(batch, ids)
+        rest = self._advance_cursor(batch, ids)
         if len(rest) == len(batch):
             raise SinkError("nothing was acknowledged", retry=True)
-        self._recovered()
+        self._record_success()
         self._limit = min(self._sink.batch_limit, self._limit * 2)
         return rest
 
-    def _settle(self, batch: list[Item], ids: Collection[str]) -> list[Item]:
-        """Move the cursor to the first message that has not arrived."""
+    def _advance_cursor(self, batch: list[Item], ids: Collection[str]) -> list[Item]:
+        """Acknowledge messages up to the first that has not arrived. Returns those that have not arrived."""
         arrived = set(ids)
         rest = [item for item in batch if item.message.id not in arrived]
         through = rest[0].position - 1 if rest else batch[-1].position
@@ -109,45 +113,45 @@ class Delivery:
             self._outbox.acknowledge(self.name, through, len(batch) - len(rest))
         return rest
 
-    def _narrow(self, batch: list[Item], reason: str) -> list[Item]:
-        """Something in a batch will never be taken: halve it until it stands alone, then keep that one aside."""
+    def _isolate_refused(self, batch: list[Item], reason: str) -> list[Item]:
+        """The sink refuses something in this batch: halve it until one message is left, and record that as refused."""
         if len(batch) > 1:
             self._limit = len(batch) // 2
             return batch[: self._limit]
         self.failed += 1
         self.refused += 1
         self.last_error = reason
-        log.warning("sink '%s' refused %s: %s", self.name, batch[0].message.id, reason)
+        _LOG.warning("sink '%s' refused %s: %s", self.name, batch[0].message.id, reason)
         self._outbox.record_refused(self.name, batch[0], reason)
         return []
 
-    def _wait(self, reason: str, after_s: float | None) -> None:
+    def _wait_to_retry(self, reason: str, after_s: float | None) -> None:
         self._failures += 1
         self.failed += 1
         if self._failures == 1 or reason != self.last_error:
-            log.warning("sink '%s': %s; trying again", self.name, reason)
+            _LOG.warning("sink '%s': %s; retrying", self.name, reason)
         self.last_error = reason
         wait_s = self._backoff.wait_s(self._failures - 1, self._rng)
         if after_s is not None:
-            wait_s = min(after_s, _LONGEST_ASKED_S) * self._rng.uniform(1.0, 1.1)
+            wait_s = min(after_s, _MAX_RETRY_AFTER_S) * self._rng.uniform(1.0, 1.1)
         self._stop.wait(wait_s)
 
-    def _recovered(self) -> None:
+    def _record_success(self) -> None:
         if self._failures:
-            log.warning("sink '%s': works again", self.name)
+            _LOG.warning("sink '%s': recovered", self.name)
         self._failures = 0
 
 
 def corrected(message: Message, clock: Clock) -> Message:
-    """The message with its true UTC where it was stamped before this boot's clock was set; it then says so.
+    """Correct the UTC of a message that was stamped before the clock was set, in this boot; adds `utc_corrected`.
 
-    `start` and `end` of an event move by as much.
+    `start` and `end` of an event are shifted by the same amount.
     """
     if message.clock_synced or not clock.synced():
         return message
     body = json.loads(message.payload)
     if body["boot_id"] != clock.boot_id:
-        return message  # nobody knows any more how long ago that was
+        return message  # how long ago that was is not known
     utc_ns = clock.utc_ns() - (clock.monotonic_ns() - message.monotonic_ns)
     shift_ns = utc_ns - message.utc_ns
     for name in ("utc", "start", "end"):

@@ -1,8 +1,9 @@
-"""Where messages go, one file a type. This is the contract; publish.py drives it.
+"""Destinations of messages: one file for each type. This file is the contract; publish/ calls it.
 
-A sink is `Sink(context, *, options…)`. Constructing it checks what can be checked without the other side being there,
-or raises ConfigError or SinkError saying what is wrong; what is only away for now (a broker, a cable) is for `send`.
-One that makes or changes a file at once says so (`opens_file = True`), so that `edge-app check` leaves it alone.
+A sink is a class `Sink(context, *, options…)`. Its constructor checks all that can be checked without a connection and
+raises ConfigError or SinkError. An unreachable broker or an unplugged cable is an error of `send`, not of the
+constructor. A sink whose constructor creates or changes a file sets `opens_file = True`; `edge-app check` then does not
+construct it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from edge_app.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """Whose messages these are. name: the sink's own, as configured. rules: name to type. heads: name to family."""
+    """The device whose messages a sink sends. name: the sink's. rules: name -> type. heads: name -> family."""
 
     device_id: str
     name: str
@@ -27,22 +28,22 @@ class SinkContext:
 
 
 class Sink(Protocol):
-    """One destination. Used by one thread. batch_limit: how many messages `send` takes at once."""
+    """One destination, used by one thread. batch_limit: the most messages that `send` accepts."""
 
     batch_limit: int
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Deliver messages in order. Returns the ids that arrived for certain, which may be fewer.
+        """Send messages in order. Returns the ids that are acknowledged, possibly not all.
 
-        Raises SinkError (retry or not, and after how long) where none could be delivered. Always returns within a
-        bounded time, whatever the other side does.
+        Raises SinkError if none was delivered: `retry` says whether to try again, `after_s` when. Returns within a
+        bounded time, whatever the peer does.
         """
         ...
 
     def idle(self) -> None:
-        """Called about once a second while there is nothing to send: connect, keep alive. Raises SinkError."""
+        """Called about once a second if there is nothing to send: connect, keep alive. Raises SinkError."""
         ...
 
     def close(self) -> None:
-        """Flush and release; safe to call twice."""
+        """Flush and release. Safe to call twice."""
         ...

@@ -1,9 +1,9 @@
-"""The frames of the serial sink: COBS between zero bytes, with a CRC-32 inside.
+"""Frames of the serial sink: COBS-encoded, delimited by zero bytes, protected by a CRC-32.
 
     0x00  COBS( version type seq_lo seq_hi length_lo length_hi payload… crc32[4, little-endian] )  0x00
 
 COBS: S. Cheshire and M. Baker, "Consistent Overhead Byte Stuffing", IEEE/ACM Transactions on Networking 7(2), 1999.
-CRC-32 as in zlib and Ethernet, over everything before it: a CRC-16 lets wrong frames through on a noisy line.
+CRC-32 as in zlib and Ethernet, over everything before it. A CRC-16 accepts damaged frames on a noisy line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OVERHEAD = _HEADER.size + _CRC.size
 
 
 class Type(IntEnum):
-    """HELLO begins counting anew at its seq. ACK and NAK name a seq and carry nothing."""
+    """HELLO restarts numbering at its seq. ACK and NAK have a seq and no payload."""
 
     HELLO = 1
     DATA = 2
@@ -31,7 +31,7 @@ class Type(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LinkFrame:
-    """seq: 0..65535, of the link; it has nothing to do with a message's own."""
+    """One frame. seq: 0..65535, of the link; unrelated to the `seq` of messages."""
 
     type: Type
     seq: int
@@ -39,23 +39,23 @@ class LinkFrame:
 
 
 class BrokenFrame(ValueError):
-    """What arrived between two zero bytes is no frame."""
+    """The bytes between two zero bytes are not a valid frame."""
 
 
 def pack(frame: LinkFrame) -> bytes:
-    """A frame as it goes over the wire, with a zero byte before and after it."""
+    """Encode a frame, with a zero byte before and after it."""
     data = _HEADER.pack(VERSION, frame.type, frame.seq, len(frame.payload)) + frame.payload
     return b"\0" + cobs(data + _CRC.pack(zlib.crc32(data))) + b"\0"
 
 
 def unpack(stuffed: bytes) -> LinkFrame:
-    """The frame between two zero bytes. Raises BrokenFrame."""
+    """Decode the bytes between two zero bytes. Raises BrokenFrame."""
     data = uncobs(stuffed)
     if len(data) < OVERHEAD:
         raise BrokenFrame("too short")
     body, (crc,) = data[: -_CRC.size], _CRC.unpack(data[-_CRC.size :])
     if zlib.crc32(body) != crc:
-        raise BrokenFrame("its checksum does not match")
+        raise BrokenFrame("checksum mismatch")
     version, type_, seq, length = _HEADER.unpack_from(body)
     payload = body[_HEADER.size :]
     if version != VERSION or length != len(payload) or type_ not in Type.__members__.values():
@@ -64,21 +64,21 @@ def unpack(stuffed: bytes) -> LinkFrame:
 
 
 class Splitter:
-    """Cuts a stream of bytes at its zero bytes. Keeps at most `max_bytes` of an unfinished piece."""
+    """Splits a byte stream at its zero bytes. Buffers at most `max_bytes` of an unfinished piece."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The pieces that are complete now, without empty ones."""
+        """Add received bytes. Yields the pieces that are complete now, without empty ones."""
         *pieces, self._rest = (self._rest + data).split(b"\0")
-        self._rest = self._rest[: self._max_bytes]  # an overlong piece is no frame; its checksum will say so
+        self._rest = self._rest[: self._max_bytes]  # a truncated piece fails its checksum
         yield from filter(None, pieces)
 
 
 def cobs(data: bytes) -> bytes:
-    """Free data of zero bytes; one byte in 254 more, and one."""
+    """Encode data without zero bytes. Adds one byte, and one for every 254 bytes."""
     out = bytearray()
     for run in data.split(b"\0"):
         while len(run) >= 254:

@@ -1,4 +1,4 @@
-"""Home Assistant's MQTT device discovery: one retained message that makes sensors of what is published anyway.
+"""Home Assistant's MQTT device discovery: one retained message that describes published topics as sensors.
 
 Format: https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
 """
@@ -18,7 +18,7 @@ _OCCUPIED = (
 )
 _VALUE = "{{ value_json.value.get('%s') }}"
 _Sensor = dict[str, JsonValue]
-_SENSORS: dict[str, dict[str, _Sensor]] = {  # by rule type; each with what is added to the rule's name
+_SENSORS: dict[str, dict[str, _Sensor]] = {  # by rule type, then by the suffix of the sensor's name
     "reading": {"": {"platform": "sensor", "value_template": _VALUE % "text"}},
     "zone": {"": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _OCCUPIED}},
     "stationary": {"": {"platform": "binary_sensor", "device_class": "occupancy", "value_template": _ON_UNTIL_END}},
@@ -38,7 +38,7 @@ _HEAD = (
 
 
 def discovery(context: SinkContext, base: str, prefix: str) -> tuple[str, bytes]:
-    """The topic and the payload that announce this camera. base: of its topics. prefix: Home Assistant's."""
+    """The discovery message: topic and payload. base: of the camera's topics. prefix: Home Assistant's own."""
     device = context.device_id
     components: dict[str, _Sensor] = {}
     for rule, type_ in context.rules.items():

@@ -1,4 +1,4 @@
-"""TLS as every sink uses it: the other side is always verified; what went wrong is said in a user's words."""
+"""TLS for all sinks: the server is always verified, and errors are explained in plain words."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _WRONG_HOST = (62, 64)
 
 
 def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """ca: who to trust; None: the system's. cert, key: who we are. Raises ConfigError where they do not fit."""
+    """A client's context. ca: trusted authorities; None: the system's. cert, key: our own. Raises ConfigError."""
     if (cert is None) != (key is None):
         raise ConfigError("found only one of cert and key; expected both or neither")
     try:
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
-    except OSError as exc:  # SSLError is one, too
+    except OSError as exc:  # includes SSLError
         raise ConfigError(f"{ca}: {_reason(exc)}; expected certificates in PEM") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert is not None and key is not None:
@@ -36,20 +36,20 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
 
 
 def explain(exc: OSError, host: str, port: int, clock: Clock) -> str:
-    """Why a connection could not be made."""
+    """Why a connection failed, in one line."""
     where = f"{host}:{port}"
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return f"{where}: {_reason(exc)}"
-    today = rfc3339(clock.utc_ns())[:10]  # no more of it: what reads the same as before is logged once
+    today = rfc3339(clock.utc_ns())[:10]  # the date only: an unchanged text is logged once
     if exc.verify_code == _NOT_YET_VALID and not clock.synced():
-        return f"{where}: its certificate is not yet valid: the clock here is not set yet ({today})"
+        return f"{where}: the certificate is not yet valid: the local clock is not set ({today})"
     if exc.verify_code == _NOT_YET_VALID:
-        return f"{where}: its certificate is not yet valid; the clock here says {today}"
+        return f"{where}: the certificate is not yet valid; the local clock says {today}"
     if exc.verify_code == _EXPIRED:
-        return f"{where}: its certificate has expired; the clock here says {today}"
+        return f"{where}: the certificate has expired; the local clock says {today}"
     if exc.verify_code in _WRONG_HOST:
-        return f"{where}: its certificate is for another host"
-    return f"{where}: its certificate is not trusted: {exc.verify_message}"
+        return f"{where}: the certificate is for another host"
+    return f"{where}: the certificate is not trusted: {exc.verify_message}"
 
 
 def _reason(exc: OSError) -> str:

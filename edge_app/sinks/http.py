@@ -1,8 +1,8 @@
-"""HTTP: a POST of a JSON array of messages; any 2xx delivers them all.
+"""HTTP: POSTs JSON arrays of messages. A 2xx response acknowledges all messages of the request.
 
-The `Idempotency-Key` stands for the ids in the body: the same when the same batch is sent again. 408, 429 and 5xx are
-tried again (after `Retry-After`, where given), what gets another 4xx is never sent again and kept aside. Redirects
-are not followed, and proxies of the environment are not used.
+`Idempotency-Key` identifies the batch: it is the same if the same messages are sent again. 408, 429 and 5xx are
+retried, after `Retry-After` if present. Messages that get another 4xx are refused and not sent again. Redirects are not
+followed. Proxy settings of the environment are ignored.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _tls
 
-_ANSWER_BYTES = 16 * 1024
+_MAX_RESPONSE_BYTES = 16 * 1024
 _RETRY_STATUS = (408, 429)
 
 
 class Sink:
-    """batch: messages a request. token: sent as `Authorization: Bearer`. ca: who to trust; null: the system's."""
+    """batch: messages per request. token: for `Authorization: Bearer`. ca: trusted authorities; null: the system's."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Sink:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError("url: expected http://… or https://…")
         if parts.username is not None or parts.password is not None:
-            raise ConfigError("url: found a user or password in it; expected token: beside it")
+            raise ConfigError("url: found a user or password; expected the option token instead")
         self._secure = parts.scheme == "https"
         self._tls = _tls.client_context(ca, cert, key) if self._secure else None
         self._address = (parts.hostname, port or (443 if self._secure else 80))
@@ -62,7 +62,7 @@ class Sink:
         self._timeout_s = timeout_s
         self._token = token
         if token is not None:
-            token.read()  # says now what is wrong with it; read again for each request, as it may be renewed
+            token.read()  # raises ConfigError now; read again for each request, because it may be replaced
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-app/{__version__}", **(headers or {})}
         for name, value in self._headers.items():
             if not name.isascii() or any(c in name + value for c in "\r\n\0") or not value.isascii():
@@ -70,7 +70,7 @@ class Sink:
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Raises SinkError as the module says."""
+        """Raises SinkError; see the module's docstring for which responses are retried."""
         body = b"[" + b",".join([message.payload for message in batch]) + b"]"
         ids = [message.id for message in batch]
         key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32] if len(ids) > 1 else ids[0]
@@ -80,12 +80,12 @@ class Sink:
         except SinkError:
             if not kept_alive:
                 raise
-            response = self._post(body, key)  # the server may have closed the idle connection: try a fresh one
-        self._judge(response)
+            response = self._post(body, key)  # the server may have closed the idle connection: retry on a new one
+        self._check_status(response)
         return ids
 
     def idle(self) -> None:
-        """The next POST makes its connection."""
+        """Nothing to do: the next POST connects."""
 
     def close(self) -> None:
         if self._connection is not None:
@@ -93,7 +93,7 @@ class Sink:
             self._connection = None
 
     def _post(self, body: bytes, key: str) -> http.client.HTTPResponse:
-        """Send, and read the answer as far as it is of interest. Raises SinkError (retry) where none came."""
+        """Send a request and read the response. Raises SinkError (retry) if there is none."""
         headers = {**self._headers, "Idempotency-Key": key}
         try:
             if self._token is not None:
@@ -101,16 +101,16 @@ class Sink:
             connection = self._connection = self._connection or self._connect()
             connection.request("POST", self._target, body, headers)
             response = connection.getresponse()
-            if len(response.read(_ANSWER_BYTES)) == _ANSWER_BYTES or response.will_close:
-                self.close()  # what is left of the answer is not worth reading
+            if len(response.read(_MAX_RESPONSE_BYTES)) == _MAX_RESPONSE_BYTES or response.will_close:
+                self.close()  # do not read the rest of a long response
         except OSError as exc:
             self.close()
             raise SinkError(_tls.explain(exc, *self._address, self._clock), retry=True) from exc
-        except ConfigError as exc:  # the token's file has gone
+        except ConfigError as exc:  # the token's file is missing
             raise SinkError(str(exc), retry=True) from exc
         except http.client.HTTPException as exc:
             self.close()
-            reason = f"not an HTTP answer ({type(exc).__name__})"
+            reason = f"not an HTTP response ({type(exc).__name__})"
             raise SinkError(f"{self._address[0]}:{self._address[1]}: {reason}", retry=True) from exc
         return response
 
@@ -125,8 +125,8 @@ class Sink:
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _judge(self, response: http.client.HTTPResponse) -> None:
-        """Return where the answer means that everything has arrived."""
+    def _check_status(self, response: http.client.HTTPResponse) -> None:
+        """Raises SinkError unless the messages are delivered."""
         status = response.status
         if 200 <= status < 300:
             return
@@ -139,7 +139,7 @@ class Sink:
 
 
 def _retry_after_s(text: str | None, clock: Clock) -> float | None:
-    """Seconds of a Retry-After header: a number or a date. None where it says nothing usable."""
+    """Parse a Retry-After header: seconds or a date. None if it is missing or not usable."""
     if text is None:
         return None
     if text.strip().isdecimal():

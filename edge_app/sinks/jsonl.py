@@ -1,6 +1,6 @@
-"""JSON lines, to a file with rotation by size or to standard output: whole lines only, whatever happens.
+"""JSON lines, to a file with rotation by size or to standard output. The file never has an incomplete line.
 
-A half line that a power cut left behind is cut back on opening; one that a full disk would leave is taken back at once.
+An incomplete line after a power cut is removed on opening; one caused by a full disk is removed at once.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BLOCK = 64 * 1024
 
 
 class Sink:
-    """path: a file, or `-`. max_mb: a file beyond it becomes `path.1` and so on, `keep` of them (null: never).
+    """path: a file, or `-` for standard output. max_mb: a larger file is renamed to `path.1` and so on; null: never.
 
-    append: go on behind what the file holds, or begin anew. fsync: a line counts as delivered only once it is on the
-    disk (one sync a batch), not once the system has it.
+    keep: number of renamed files. append: append to an existing file, or truncate it. fsync: a message counts as
+    delivered once it is on disk (one sync per batch), not once the operating system has it.
     """
 
     batch_limit = 500
@@ -35,7 +35,7 @@ class Sink:
 
     def __init__(
         self,
-        context: SinkContext,  # noqa: ARG002  lines carry the device already
+        context: SinkContext,  # noqa: ARG002  messages name the device
         *,
         path: Literal["-"] | Path = "-",
         max_mb: Annotated[float, Range(0.001)] | None = 64.0,
@@ -49,17 +49,17 @@ class Sink:
         self._fsync = fsync
         self._fd = _STDOUT if path == "-" else self._open(append)
         self._regular = self._fd != _STDOUT and stat.S_ISREG(os.fstat(self._fd).st_mode)
-        self._size = _whole_lines(self._fd) if self._regular else 0
+        self._size = _remove_incomplete_line(self._fd) if self._regular else 0
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Raises SinkError (retry) where the disk refuses, BrokenPipeError where the reader of a pipe has gone."""
+        """Raises SinkError (retry) if writing fails, BrokenPipeError if the reader closed the pipe."""
         if self._fd < 0:
             self._fd = self._open(append=True)
         data = b"".join([message.payload + b"\n" for message in batch])
         if self._regular and self._max_bytes and self._size and self._size + len(data) > self._max_bytes:
             self._rotate()
         if self._regular:
-            self._write_whole(data)
+            self._write_file(data)
         else:
             self._write_stream(data)
         return [message.id for message in batch]
@@ -81,12 +81,12 @@ class Sink:
         except OSError as exc:
             raise SinkError(f"{self._path}: cannot be written: {exc.strerror}", retry=True) from exc
 
-    def _write_whole(self, data: bytes) -> None:
-        """Write all of it or, seen from outside, nothing."""
+    def _write_file(self, data: bytes) -> None:
+        """Write everything, or truncate the file to its old size."""
         try:
             written = os.write(self._fd, data)
             while written < len(data):
-                written += os.write(self._fd, data[written:])  # tells why the first one fell short
+                written += os.write(self._fd, data[written:])  # raises the reason of a short write
             if self._fsync:
                 os.fsync(self._fd)
         except OSError as exc:
@@ -116,13 +116,13 @@ class Sink:
         except OSError as exc:
             raise SinkError(f"{self._path}: cannot be rotated: {exc.strerror}", retry=True) from exc
         os.close(self._fd)
-        self._fd = -1  # stays so where opening fails; the next send tries again
+        self._fd = -1  # if opening fails, the next `send` tries again
         self._fd = self._open(append=False)
         self._size = 0
 
 
-def _whole_lines(fd: int) -> int:
-    """Cut a half line off the end of a file. Returns the size that is left."""
+def _remove_incomplete_line(fd: int) -> int:
+    """Truncate a file after its last newline. Returns the new size."""
     size = end = os.fstat(fd).st_size
     while end > 0:
         start = max(0, end - _BLOCK)

@@ -1,4 +1,4 @@
-"""Keeps the last messages in memory: what tests and the live page read."""
+"""Keeps the last messages in memory, for tests."""
 
 from __future__ import annotations
 

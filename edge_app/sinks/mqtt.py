@@ -1,8 +1,8 @@
-"""MQTT 3.1.1 with QoS 1: a message counts as delivered when the broker's PUBACK for it has come.
+"""MQTT 3.1.1 with QoS 1: a message counts as delivered when the broker has sent its PUBACK.
 
 Topics: `<prefix>/<device>/result`, `…/status`, `…/event/<rule>`, and `…/available`, retained: `online` or, as the last
-will, `offline`. paho's own queue and reconnecting are not used: they live in memory only and know no jitter. One client
-is made for each connection and thrown away with it, so nothing is sent that the outbox does not know of.
+will, `offline`. paho's queue and reconnect are not used: the queue is in memory only, and the reconnect has no jitter.
+Each connection has its own client, so nothing is sent that the outbox does not track.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LEVEL_NOT_ALLOWED = ("+", "#", "/", "\0")
 
 
 class Sink:
-    """window: messages under way at once. home_assistant: announce sensors, retain each rule's last event for them."""
+    """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event."""
 
     batch_limit = 200
 
@@ -49,7 +49,7 @@ class Sink:
         home_assistant: bool = False,
         discovery_prefix: str = "homeassistant",
     ) -> None:
-        import paho.mqtt.client as paho  # here: the configuration can be checked where it is not installed
+        import paho.mqtt.client as paho  # here: `edge-app check` works without the library
 
         self._paho: Any = paho
         self._context = context
@@ -59,12 +59,12 @@ class Sink:
                 raise ConfigError(f"{name}: found {text!r}; expected topic levels without + # NUL or a leading $")
         for rule in context.rules:
             if not _is_level(rule):
-                raise ConfigError(f"rule '{rule}': expected a name without + # / NUL: it is a part of a topic")
+                raise ConfigError(f"rule '{rule}': expected a name without + # / NUL, because it is part of a topic")
         self._base = f"{prefix}/{context.device_id}"
         self._tls = _tls_context(tls, ca, cert, key)
         self._login = (username, password)
         if password is not None:
-            password.read()  # says now what is wrong with it; read again at each connection, as it may be renewed
+            password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
         self._window = window
         self._ack_timeout_s = ack_timeout_s
         self._keepalive_s = keepalive_s
@@ -73,12 +73,12 @@ class Sink:
         self._client: Any = None
         self._refusal: str | None = None
         self._connected = False
-        self._waiting: dict[int, tuple[str | None, int]] = {}  # PUBACKs to come: id (None: our own), bytes
+        self._waiting: dict[int, tuple[str | None, int]] = {}  # by mid: message id (None: our own), bytes
         self._waiting_bytes = 0
         self._acked: set[str] = set()
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Raises SinkError (retry) where the broker is away, refuses us or acknowledges nothing in time."""
+        """Raises SinkError (retry) if the broker is unreachable, refuses the login or acknowledges nothing in time."""
         topics = [self._topic(message) for message in batch]
         self._connect()
         self._acked = set()
@@ -97,7 +97,7 @@ class Sink:
 
     def idle(self) -> None:
         self._connect()
-        self._turn(0)
+        self._poll(0)
         if self._announce:
             self._publish_discovery()
 
@@ -107,16 +107,16 @@ class Sink:
                 self._publish(f"{self._base}/available", b"offline", None, retain=True)
                 end = time.monotonic() + 1.0
                 while self._waiting and time.monotonic() < end:
-                    self._turn(0.1)
+                    self._poll(0.1)
                 self._client.disconnect()
             except SinkError:
-                pass  # the last will says it for us
+                pass  # the last will does the same
         self._drop()
 
     # The connection.
 
     def _connect(self) -> None:
-        """Make sure that the broker has accepted us. Raises SinkError (retry)."""
+        """Connect and log in, if not connected. Raises SinkError (retry)."""
         if self._client is not None and self._connected and self._client.socket() is not None:
             return
         self._drop()
@@ -129,7 +129,7 @@ class Sink:
                     raise SinkError(f"{self._where()}: the broker refused: {self._refusal}", retry=True)
                 if time.monotonic() > end:
                     raise SinkError(f"{self._where()}: the broker does not answer", retry=True)
-                self._turn(0.2)
+                self._poll(0.2)
         except SinkError:
             self._drop()
             raise
@@ -145,13 +145,13 @@ class Sink:
     def _new_client(self) -> Any:
         paho, client_id = self._paho, f"edge-app-{self._context.device_id}-{self._context.name}"
         options = {"client_id": client_id, "clean_session": True, "reconnect_on_failure": False}
-        if hasattr(paho, "CallbackAPIVersion"):  # paho 2; callbacks below take the arguments of both
+        if hasattr(paho, "CallbackAPIVersion"):  # paho 2; the callbacks below accept the arguments of both versions
             options["callback_api_version"] = paho.CallbackAPIVersion.VERSION2
         client = paho.Client(**options)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        client.max_inflight_messages_set(0)  # the window is ours
+        client.max_inflight_messages_set(0)  # this class limits the window
         client.will_set(f"{self._base}/available", b"offline", qos=1, retain=True)
         username, password = self._login
         if username is not None:
@@ -162,7 +162,7 @@ class Sink:
         return client
 
     def _drop(self) -> None:
-        """Throw the connection away, and with it whatever paho still had in memory."""
+        """Close the connection and discard paho's state."""
         client, self._client = self._client, None
         self._connected = False
         self._waiting.clear()
@@ -170,15 +170,15 @@ class Sink:
         if client is not None and client.socket() is not None:
             client.socket().close()
 
-    def _turn(self, timeout_s: float) -> None:
-        """Read and write what there is. Raises SinkError where the connection is gone."""
+    def _poll(self, timeout_s: float) -> None:
+        """Read and write what is pending. Raises SinkError if the connection is lost."""
         client = self._client
         socket = client.socket()
         if socket is not None:
             wait_ms = 0 if isinstance(socket, ssl.SSLSocket) and socket.pending() else round(timeout_s * 1000)
-            poll = select.poll()
-            poll.register(socket, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-            for _, events in poll.poll(wait_ms):
+            poller = select.poll()
+            poller.register(socket, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+            for _, events in poller.poll(wait_ms):
                 if events & select.POLLOUT:
                     client.loop_write()
                 if events & ~select.POLLOUT:
@@ -190,14 +190,14 @@ class Sink:
             raise SinkError(f"{self._where()}: {refusal}", retry=True)
 
     def _await_ack(self) -> None:
-        """Return when at least one more message was acknowledged."""
+        """Wait until at least one more message is acknowledged. Raises SinkError (retry)."""
         before = len(self._waiting)
         end = time.monotonic() + self._ack_timeout_s
         while len(self._waiting) == before:
             if (left_s := end - time.monotonic()) <= 0:
                 self._drop()
-                raise SinkError(f"{self._where()}: no acknowledgement in {self._ack_timeout_s:g} s", retry=True)
-            self._turn(min(left_s, 1.0))
+                raise SinkError(f"{self._where()}: no acknowledgment in {self._ack_timeout_s:g} s", retry=True)
+            self._poll(min(left_s, 1.0))
 
     def _publish(self, topic: str, payload: bytes, id_: str | None, *, retain: bool = False) -> None:
         info = self._client.publish(topic, payload, qos=1, retain=retain)
@@ -210,7 +210,7 @@ class Sink:
     def _where(self) -> str:
         return f"{self._address[0]}:{self._address[1]}"
 
-    # What paho calls; how many arguments there are differs between its versions.
+    # Callbacks of paho. The number of arguments differs between its versions.
 
     def _on_connect(self, *arguments: Any) -> None:
         reason = arguments[3]
@@ -228,14 +228,14 @@ class Sink:
     def _on_message(self, *arguments: Any) -> None:
         self._announce = self._announce or arguments[2].payload == b"online"
 
-    # What is said where.
+    # Topics.
 
     def _topic(self, message: Message) -> str:
         if message.kind != "event":
             return f"{self._base}/{message.kind}"
         rule = json.loads(message.payload)["rule"]
         if not _is_level(rule):
-            raise SinkError(f"rule '{rule}' cannot be a part of a topic: found one of + # / NUL", retry=False)
+            raise SinkError(f"rule '{rule}' cannot be part of a topic: found one of + # / NUL", retry=False)
         return f"{self._base}/event/{rule}"
 
     def _publish_discovery(self) -> None:
@@ -245,7 +245,7 @@ class Sink:
 
 
 def _is_level(text: str) -> bool:
-    """Whether a text can be one level of a topic."""
+    """Whether a text can be one level of a topic: not empty, at most 256 bytes, no reserved character."""
     return bool(text) and len(text.encode()) <= 256 and not any(bad in text for bad in _LEVEL_NOT_ALLOWED)
 
 
@@ -253,5 +253,5 @@ def _tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None
     if tls:
         return _tls.client_context(ca, cert, key)
     if ca or cert or key:
-        raise ConfigError("found ca, cert or key without TLS; expected tls: true beside them")
+        raise ConfigError("found ca, cert or key without TLS; expected tls: true")
     return None

@@ -1,6 +1,6 @@
-"""A serial line: to a microcontroller (`frames`, acknowledged and sent again), or to people (`lines`: JSON lines).
+"""A serial line: to a microcontroller (mode `frames`, acknowledged), or to a terminal (mode `lines`, JSON lines).
 
-Stop and wait: one frame is under way, so that the other side needs memory for one only.
+Stop-and-wait: only one frame is in flight, so the microcontroller needs memory for one frame.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from edge_app.options import Positive, Range
 from edge_app.sinks import SinkContext
 from edge_app.sinks._frames import BrokenFrame, LinkFrame, Splitter, Type, pack, unpack
 
-_ATTEMPTS = 12  # of one frame; then the line counts as dead
+_ATTEMPTS = 12  # per frame
 _REPLY_BYTES = 64
 
 
 class Sink:
-    """max_bytes: of a payload, as the other side can hold. ack_timeout_s: beside the time the bytes take on the wire.
+    """max_bytes: the largest payload that the peer accepts. ack_timeout_s: added to the transmission time.
 
-    In `lines` a message counts as delivered once it is written: nobody acknowledges.
+    In mode `lines`, a message counts as delivered once it is written.
     """
 
     batch_limit = 20
@@ -40,7 +40,7 @@ class Sink:
         max_bytes: Annotated[int, Range(64, 65535)] = 4096,
         ack_timeout_s: Annotated[float, Range(0.01, 60)] = 0.2,
     ) -> None:
-        import serial  # here: the configuration can be checked where it is not installed
+        import serial  # here: `edge-app check` works without the library
 
         self._serial: Any = serial
         self._device_id = context.device_id
@@ -55,7 +55,7 @@ class Sink:
         self._splitter = Splitter(_REPLY_BYTES)
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Raises SinkError: retry where the line is away or nobody answers, not where a message is too long."""
+        """Raises SinkError: with retry if the port or an answer is missing, without if a message is too long."""
         ids: list[str] = []
         try:
             self._open()
@@ -72,14 +72,14 @@ class Sink:
         except SinkError:
             if not ids:
                 raise
-        except (self._serial.SerialException, OSError) as exc:  # the cable is out, the adapter is gone
+        except (self._serial.SerialException, OSError) as exc:  # unplugged
             self.close()
             if not ids:
                 raise SinkError(self._explain(exc), retry=True) from exc
         return ids
 
     def idle(self) -> None:
-        """Notice a line that comes back, so that the first message finds it open."""
+        """Open the port if it is available, before there is a message to send."""
         try:
             self._open()
         except (self._serial.SerialException, OSError) as exc:
@@ -98,21 +98,21 @@ class Sink:
             self._splitter = Splitter(_REPLY_BYTES)
 
     def _deliver(self, payload: bytes) -> None:
-        """Return once the other side has acknowledged. Raises SinkError (retry) where it does not."""
+        """Send until the peer acknowledges. Raises SinkError (retry) if it does not."""
         for attempt in range(_ATTEMPTS):
             if not self._greeted:
                 self._greeted = self._exchange(Type.HELLO, self._device_id.encode())
             if self._greeted and self._exchange(Type.DATA, payload):
                 return
             if attempt % 4 == 3:
-                self._greeted = False  # it may have restarted and lost count
+                self._greeted = False  # the peer may have restarted
         self.close()
-        raise SinkError(f"{self._options['port']}: nobody acknowledges", retry=True)
+        raise SinkError(f"{self._options['port']}: no acknowledgment", retry=True)
 
     def _exchange(self, type_: Type, payload: bytes) -> bool:
-        """Send one frame, once. Returns whether it was acknowledged.
+        """Send one frame once. Returns whether it was acknowledged.
 
-        The number stays the same until it was, so that the other side knows a repeated frame.
+        The number does not change until then, so that the peer recognizes a repeated frame.
         """
         seq = (self._seq + 1) & 0xFFFF
         frame = pack(LinkFrame(type_, seq, payload))
@@ -136,6 +136,6 @@ class Sink:
         if "exclusively lock" in str(exc):
             return f"{port}: in use by another program"
         if isinstance(exc, OSError) and exc.errno is not None:
-            return f"{port}: {os.strerror(exc.errno)}"  # pyserial puts a sentence of its own into strerror
+            return f"{port}: {os.strerror(exc.errno)}"  # pyserial replaces strerror by a sentence
         reason = str(exc)
         return reason if str(port) in reason else f"{port}: {reason}"

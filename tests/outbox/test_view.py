@@ -56,7 +56,7 @@ def test_drop_needs_the_daemon_to_be_stopped(box, tmp_path):
 
 def test_nothing_there(tmp_path):
     for look in (view.stats, view.drop, lambda folder: list(view.messages(folder))):
-        with pytest.raises(ConfigError, match="there is no outbox"):
+        with pytest.raises(ConfigError, match="found no outbox"):
             look(tmp_path)
 
 

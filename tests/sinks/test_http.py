@@ -124,7 +124,7 @@ def test_something_that_is_not_http(context, message):
         thread = threading.Thread(target=answer)
         thread.start()
         sink = Sink(context, url=f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        with pytest.raises(SinkError, match="not an HTTP answer"):
+        with pytest.raises(SinkError, match="not an HTTP response"):
             sink.send([message(1)])
         thread.join()
 

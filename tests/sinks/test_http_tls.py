@@ -143,7 +143,7 @@ def test_tls_is_always_verified(context, message, secure, certificates, name, ca
 
 def test_a_clock_that_is_not_set_is_told_apart(message, secure, certificates):
     sink = Sink(SinkContext("cam-1", "sink", ClipClock()), url=secure("future"), ca=certificates / "ca.pem")
-    with pytest.raises(SinkError, match=r"the clock here is not set yet \(1970-01-01\)$"):
+    with pytest.raises(SinkError, match=r"the local clock is not set \(1970-01-01\)$"):
         sink.send([message(1)])
 
 

@@ -72,7 +72,7 @@ def test_a_broker_that_never_acknowledges(context, message, fake):
     broker = fake()
     sink = sink_on(broker, context, window=10)
     batch = [message(n) for n in range(50)]
-    with pytest.raises(SinkError, match=r"no acknowledgement in 0.3 s") as error:
+    with pytest.raises(SinkError, match=r"no acknowledgment in 0.3 s") as error:
         sink.send(batch)
     assert error.value.retry
     assert len(broker.published) == 10, "no more than the window: the rest stays in the outbox"
@@ -131,7 +131,7 @@ def test_a_rule_name_that_is_no_topic_level(context, message, fake):
     with pytest.raises(ConfigError, match=r"rule 'a/b': expected a name without"):
         Sink(SinkContext("cam-1", "sink", SystemClock(), {"a/b": "zone"}), host="h")
     sink = sink_on(fake(acks=100), context)
-    with pytest.raises(SinkError, match="cannot be a part of a topic") as error:
+    with pytest.raises(SinkError, match="cannot be part of a topic") as error:
         sink.send([message(1, "event", rule="a#b")])
     assert not error.value.retry
     sink.close()
@@ -353,7 +353,7 @@ def test_a_broker_that_never_acknowledges_costs_no_memory(context, fake, tmp_pat
     until(lambda: delivery.failed >= 2)
     until(lambda: box.stats().in_memory == 0)
     assert box.stats().queued["mqtt"] == box.stats().stored == 4000
-    assert "no acknowledgement" in delivery.last_error
+    assert "no acknowledgment" in delivery.last_error
     broker.acks = 1 << 30
     until(lambda: box.stats().queued["mqtt"] == 0, 20)
     delivery.stop()

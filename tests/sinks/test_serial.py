@@ -76,7 +76,7 @@ def test_a_cable_that_is_out(context, message, mcu):
     sink = sink_on(side, context)
     sink.send([message(1)])
     side.cable.clear()
-    with pytest.raises(SinkError, match="nobody acknowledges") as error:
+    with pytest.raises(SinkError, match="no acknowledgment") as error:
         sink.send([message(2)])
     assert error.value.retry
     side.cable.set()
