@@ -1,1 +1,29 @@
-"""The model compiler, host only: ONNX files in, a model folder that proves itself out. README.md explains it."""
+"""The model compiler, host only: from ONNX files to a model folder that is checked against them. See README.md.
+
+The passes, in order. build.py runs them:
+
+input_models.py         read the models, with their family and preprocessing; keep the published files for comparison
+net.py                  the editable graph: reading and writing ONNX
+canonical.py            fold constants and BatchNorm, remove fixed sizes
+data_movement.py        replace chains of Reshape and Transpose by a channel Gather
+families.py             recognize the model family by its outputs and last layers
+tails.py                cut post-processing off that the family's decoder does
+frontend.py             let the graph take the camera's uint8 BGR pixels
+share.py                find the backbone that several models have in common
+split.py                split one model into backbone and head; cut the backbone into segments
+receptive_field.py      stride and receptive field of every feature map
+output_cells.py         which input cells each output cell of a head depends on
+assemble.py             backbone and heads from the passes above; check that they equal the published files
+calibration_images.py   read images to calibrate with and to compare on
+ranges.py               measure the range of every tensor
+quantize.py             INT8 graphs; choose the calibration method
+npu.py                  convert for an NPU and simulate
+rknn.py                 run the RKNN converter; rknn_worker.py runs inside its environment
+npu_shapes.py           convert segments and heads for parts of a picture; check that a part equals the whole
+comparison.py           compare decoded outputs with those of float32
+describe.py             the manifest's contents
+folder_writer.py        write graphs, golden vectors and manifest; folder.py replaces the folder at the end
+report.py               the report, as a table and as JSON
+
+compilation.py has what is to be compiled, session.py runs graphs on this machine, command.py reads the arguments.
+"""

@@ -1,6 +1,6 @@
-"""From whole models to backbone and heads, and the proof that nothing has changed.
+"""Turn whole models into backbone and heads, and check that they compute the same as the published files.
 
-Not here: files (build.py), int8 (quantise.py).
+Not here: writing files (folder_writer.py), INT8 (quantize.py).
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_app.compiler import canonical, frontend, share, split
-from edge_app.compiler.cells import Cells, cells
+from edge_app.compiler.calibration_images import CalibrationImages
+from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.net import Net, join
-from edge_app.compiler.origin import Original
-from edge_app.compiler.pictures import Pictures
+from edge_app.compiler.output_cells import CellDependency, cell_dependencies
 from edge_app.compiler.session import Array, Session
 from edge_app.compiler.split import Feature
 from edge_app.errors import ModelError
 from edge_app.frame import UInt8
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of max(1, |value|)
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """Graphs on float32 planes `core`, and on the camera's pixels.
+    """Backbone and heads, on float32 planes (frontend.core); `on_pixels` has them on the camera's pixels.
 
-    backbone: None where there is none. segments: the same in order, cut for engines that can run a part of a picture.
-    heads: by name, behind it. mean, std: BGR, what the pixels undergo.
+    backbone: None if the model cannot be split. segments: the backbone, cut for engines that can run it on a part of a
+    picture. heads: by name. whole: backbone and heads in one graph. mean, std: BGR, of the pixels. cuts: maps between
+    segments that are not features.
     """
 
     backbone: Net | None
@@ -41,21 +42,23 @@ class Assembly:
     cuts: tuple[Feature, ...] = ()
 
     def on_pixels(self, *, one_pass: bool = True) -> tuple[list[Net], dict[str, Net]]:
-        """Segments and heads for onnxruntime: the first one takes the camera's image. one_pass: see frontend."""
+        """Segments and heads for onnxruntime; the first graph takes the camera's image. one_pass: see frontend.py."""
         segments = list(self.segments)
         if segments:
             return [self._on_pixels(segments[0], one_pass), *segments[1:]], dict(self.heads)
         return [], {name: self._on_pixels(net, one_pass) for name, net in self.heads.items()}
 
     def maps(self) -> tuple[Feature, ...]:
-        """Every map that leaves a segment: the features, and where segments were cut at others."""
+        """Every map that leaves a segment: the features, and the other maps at which segments are cut."""
         return (*self.features, *self.cuts)
 
-    def cells(self) -> dict[str, dict[str, Cells]]:
-        """By head: where the cells of its outputs lie, of the heads that can be run on a rectangle."""
-        strides = {f.name: f.extent.stride for f in self.features if f.extent is not None}
+    def cell_dependencies(self) -> dict[str, dict[str, CellDependency]]:
+        """By head and output, for heads that can run on a part of their input maps."""
+        strides = {f.name: f.receptive_field.stride for f in self.features if f.receptive_field is not None}
         found = {
-            name: cells(net, {value.name: strides[value.name] for value in net.inputs if value.name in strides})
+            name: cell_dependencies(
+                net, {value.name: strides[value.name] for value in net.inputs if value.name in strides}
+            )
             for name, net in self.heads.items()
             if self.segments
         }
@@ -68,20 +71,23 @@ class Assembly:
         return frontend.with_pixels(net, self.mean, self.std, one_pass=one_pass)
 
 
-def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: Sequence[int]) -> Assembly:
-    """Share one backbone among models, or split one. size: another width and height. cuts: strides to cut at."""
+def assemble(models: Sequence[InputModel], size: tuple[int, int] | None, cuts: Sequence[int]) -> Assembly:
+    """Find the common backbone of several models, or split one model.
+
+    size: another input width and height; None keeps that of the file. cuts: strides at which to cut the backbone.
+    """
     nets = []
-    for original in originals:
-        net = frontend.core(original.net, original.picture.color)
-        net.name = original.name
+    for model in models:
+        net = frontend.core(model.net, model.preprocessing.color)
+        net.name = model.name
         nets.append(canonical.set_input_size(net, *size) if size else net)
-    words = [_words(original) for original in originals]
-    found = split.at_features(nets[0]) if len(nets) == 1 else share.backbone(nets, words)
-    found = split.named(found)
+    preprocessing = [_preprocessing_text(model) for model in models]
+    found = split.at_features(nets[0]) if len(nets) == 1 else share.backbone(nets, preprocessing)
+    found = split.with_readable_names(found)
     heads = {net.name: net for net in found.heads}
     segments = split.segments(found, cuts) if found.backbone else ()
-    mean, std = originals[0].picture.mean, originals[0].picture.std
-    step = -1 if originals[0].picture.color == "rgb" else 1
+    mean, std = models[0].preprocessing.mean, models[0].preprocessing.std
+    step = -1 if models[0].preprocessing.color == "rgb" else 1
     whole = _whole(found)
     extra = {name for net in segments for name in net.outputs} - {feature.name for feature in found.features}
     return Assembly(
@@ -91,14 +97,14 @@ def assemble(originals: Sequence[Original], size: tuple[int, int] | None, cuts: 
 
 
 class Runner:
-    """An assembly's ONNX files, run as the device runs them: the backbone once, then every head."""
+    """Runs an assembly's ONNX files as the device does: the backbone once, then every head."""
 
     def __init__(self, segments: Sequence[bytes], heads: dict[str, bytes]) -> None:
         self._segments = [Session(data) for data in segments]
         self._heads = {name: Session(data) for name, data in heads.items()}
 
     def run(self, pixels: UInt8) -> dict[str, dict[str, Array]]:
-        """Outputs by head and name for one picture (H, W, 3) BGR."""
+        """Outputs by head and name for one image (H, W, 3) BGR."""
         known: dict[str, Array] = {frontend.IMAGE: pixels[None]}
         for session in self._segments:
             known.update(zip(session.outputs, session.feed({name: known[name] for name in session.inputs})))
@@ -108,38 +114,40 @@ class Runner:
         return found
 
 
-def prove_equal(originals: Sequence[Original], runner: Runner, pictures: Pictures, rows: Sequence[int]) -> float:
-    """The largest |a - b| / max(1, |b|) over all outputs, tails applied again. Raises ModelError above TOLERANCE."""
+def prove_equal(
+    models: Sequence[InputModel], runner: Runner, pictures: CalibrationImages, rows: Sequence[int]
+) -> float:
+    """The largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
     worst = 0.0
-    tails = [original.cut.tail if original.cut else None for original in originals]
+    tails = [model.cut.tail if model.cut else None for model in models]
     rebuilt = [Session(tail.serialize()) if tail else None for tail in tails]
     for row in rows:
         picture = pictures.pixels[row]
         results = runner.run(picture)
-        for original, tail in zip(originals, rebuilt):
-            found = list(results[original.name].values())
+        for model, tail in zip(models, rebuilt):
+            found = list(results[model.name].values())
             if tail is not None:
                 found = tail.feed(dict(zip(tail.inputs, found)))
-            for reference, array in zip(original.run(picture), found):
-                worst = max(worst, _error(original, reference, array))
+            for reference, array in zip(model.run(picture), found):
+                worst = max(worst, _error(model, reference, array))
     return worst
 
 
-def _error(original: Original, reference: Array, found: Array) -> float:
+def _error(model: InputModel, reference: Array, found: Array) -> float:
     if reference.shape != found.shape:
         raise ModelError(
-            f"{original.name}: the compiled graph gives {found.shape}, the file as published {reference.shape}"
+            f"{model.name}: the compiled graph returns {found.shape}; expected {reference.shape} as the published file"
         )
     error = float(np.max(np.abs(found - reference) / np.maximum(1, np.abs(reference)), initial=0))
     if not error <= TOLERANCE:
         raise ModelError(
-            f"{original.name}: compiled, outputs differ from the file's by {error:.2g}; expected at most {TOLERANCE:g}"
+            f"{model.name}: outputs differ from the published file by {error:.2g}; expected at most {TOLERANCE:g}"
         )
     return error
 
 
 def _whole(found: split.Parts) -> Net:
-    """Backbone and all heads as one graph, outputs named head/output, in order."""
+    """Backbone and all heads as one graph, with outputs named head/output."""
     if found.backbone is None:
         (net,) = found.heads
         whole = net.copy()
@@ -159,6 +167,6 @@ def _whole(found: split.Parts) -> Net:
     return whole
 
 
-def _words(original: Original) -> str:
-    p = original.picture
+def _preprocessing_text(model: InputModel) -> str:
+    p = model.preprocessing
     return f"({p.color}, mean {list(p.mean)}, std {list(p.std)}, {p.resize})"

@@ -1,6 +1,6 @@
-"""Bring a graph into one form, whatever framework wrote it: folded, without dead nodes, free of image sizes.
+"""Bring a graph into canonical form, whatever framework wrote it: folded, without dead nodes or fixed image sizes.
 
-Not here: reading and opsets (net.py), channel shuffles (movement.py), what the first layer takes (frontend.py).
+Not here: reading and opsets (net.py), channel shuffles (data_movement.py), the input layer (frontend.py).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_app.compiler import movement
+from edge_app.compiler import data_movement
 from edge_app.compiler.net import Net, Node, Shape, from_model
 from edge_app.compiler.session import Session
 from edge_app.errors import ModelError
 
 
-def canonicalise(net: Net) -> Net:
-    """A new, equal graph in canonical form. net: input shapes known. Raises ModelError where it cannot be folded."""
+def canonicalize(net: Net) -> Net:
+    """An equivalent graph in canonical form. net: with known input shapes. Raises ModelError if it cannot be folded."""
     net = _folded(net)
     for rewrite in (
         _no_identities,
@@ -28,7 +28,7 @@ def canonicalise(net: Net) -> Net:
     ):
         rewrite(net, net.shapes())
         net.prune()
-    movement.rewrite(net, net.shapes())
+    data_movement.rewrite(net, net.shapes())
     _no_identities(net, {})
     net.prune()
     return net
@@ -40,7 +40,7 @@ def _folded(net: Net) -> Net:
 
     try:
         slim = onnxslim.slim(net.to_model())
-    except Exception as exc:  # onnxslim lets through whatever its many passes meet
+    except Exception as exc:  # onnxslim's passes raise many types
         raise ModelError(
             f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph"
         ) from exc
@@ -50,7 +50,7 @@ def _folded(net: Net) -> Net:
 
 
 def _no_identities(net: Net, _: dict[str, Shape]) -> None:
-    """Identity and inference-time Dropout go, unless one stands between the graph's input and its output."""
+    """Remove Identity and Dropout, except an Identity that connects an input directly to an output."""
     given = {value.name for value in net.inputs}
     for node in list(net.nodes):
         if node.op not in ("Identity", "Dropout"):
@@ -68,7 +68,7 @@ def _no_identities(net: Net, _: dict[str, Shape]) -> None:
 
 
 def _no_transpose_pairs(net: Net, _: dict[str, Shape]) -> None:
-    """Two Transposes in a row become one, or none."""
+    """Merge two consecutive Transposes into one, or none."""
     producers = net.producers()
     for node in net.nodes:
         before = producers.get(node.inputs[0]) if node.op == "Transpose" else None
@@ -83,7 +83,7 @@ def _no_transpose_pairs(net: Net, _: dict[str, Shape]) -> None:
 
 
 def _plain_softmax(net: Net, shapes: dict[str, Shape]) -> None:
-    """Flatten - Softmax - Reshape back, which opset conversion writes, is a Softmax on the last axis."""
+    """Replace Flatten - Softmax - Reshape, which opset conversion writes, by a Softmax on the last axis."""
     producers = net.producers()
     for node in net.nodes:
         softmax = producers.get(node.inputs[0]) if node.op == "Reshape" else None
@@ -96,7 +96,7 @@ def _plain_softmax(net: Net, shapes: dict[str, Shape]) -> None:
 
 
 def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
-    """A convolution whose channels are then split becomes several: class scores and boxes must not share a scale."""
+    """Replace a convolution followed by Split by several: class scores and boxes must not share an INT8 scale."""
     consumers = net.consumers()
     for conv in list(net.nodes):
         after = consumers.get(conv.outputs[0], []) if conv.op == "Conv" and conv.attrs.get("group", 1) == 1 else []
@@ -120,7 +120,7 @@ def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
 
 
 def _no_pads(net: Net, _: dict[str, Shape]) -> None:
-    """A Pad of zeros goes into the convolution or average that follows it."""
+    """Fold a zero Pad into the convolution or average pooling that follows."""
     producers, consumers = net.producers(), net.consumers()
     for node in net.nodes:
         pad = producers.get(node.inputs[0]) if node.op in ("Conv", "AveragePool") else None
@@ -141,7 +141,7 @@ def _no_pads(net: Net, _: dict[str, Shape]) -> None:
 
 
 def _scaled_resizes(net: Net, shapes: dict[str, Shape]) -> None:
-    """A Resize to a size becomes a Resize by a factor, so that it fits any image; default attributes are dropped."""
+    """Replace Resize to a size by Resize by a factor, for any image size. Drop attributes that have no effect."""
     for node in net.nodes:
         if node.op != "Resize":
             continue
@@ -160,7 +160,7 @@ def _scaled_resizes(net: Net, shapes: dict[str, Shape]) -> None:
 
 
 def set_input_size(net: Net, width: int, height: int) -> Net:
-    """The same graph for another image size. Raises ModelError where a size is written into it that cannot be freed."""
+    """The same graph for another image size. Raises ModelError if it contains a fixed size."""
     net = net.copy()
     (value,) = net.inputs
     net.inputs = [replace(value, shape=(1, value.shape[1], height, width))]
@@ -173,7 +173,7 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
 
 
 def any_size(net: Net) -> Net:
-    """The same graph for any image size, where nothing in it contradicts."""
+    """The same graph with a free image size; unchanged if it contains a fixed size."""
     free = net.copy()
     free.inputs = [
         replace(v, shape=(1, None, None, 3) if v.dtype == "uint8" else (1, v.shape[1], None, None)) for v in net.inputs

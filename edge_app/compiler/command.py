@@ -1,4 +1,4 @@
-"""The arguments of `edge-app compile`, read and carried out. Not here: their names (cli.py), the work (build.py)."""
+"""Run `edge-app compile` from its parsed arguments. Not here: the parser (edge_app/cli), the passes (build.py)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from edge_app.compiler import build, report, rknn
+from edge_app.compiler.compilation import Plan
 from edge_app.compiler.families import Triple
-from edge_app.compiler.origin import Given
-from edge_app.compiler.plan import Plan
+from edge_app.compiler.input_models import ModelOptions
 from edge_app.errors import ConfigError
 from edge_app.model.manifest import LABEL_SETS
 
 _CUTS = (4, 8, 16)
-_STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # about, NPUs' for each shape: the bar's length, corrected at the end
+_STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # estimates for the progress bar; an NPU has its steps once a shape
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,14 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1) * (1 + len(plan.shapes))
     with tqdm(total=steps, desc="compile", bar_format="{desc:<28} {bar:20} {elapsed}", file=sys.stderr) as bar:
 
-        def say(step: str) -> None:
+        def progress(step: str) -> None:
             bar.set_description_str(step, refresh=False)
             bar.update()
 
-        made = build.build(plan, say)
+        finished = build.build(plan, progress)
         bar.total = bar.n
         bar.set_description_str("done")
-    print(report.as_json(made) if arguments.json else report.as_table(made))
+    print(report.as_json(finished) if arguments.json else report.as_table(finished))
     return 0
 
 
@@ -45,7 +45,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         raise ConfigError("edge-app compile: found no model; expected ONNX files, or a model folder")
     if arguments.out is None:
         raise ConfigError("edge-app compile: --out is missing; expected the folder to write")
-    given = Given(
+    given = ModelOptions(
         arguments.family,
         _labels(arguments.labels),
         _triple("--mean", arguments.mean),
@@ -76,7 +76,7 @@ def _size(text: str | None, option: str = "--input") -> tuple[int, int] | None:
 
 
 def _sizes(text: str | None) -> tuple[tuple[int, int], ...]:
-    """In order of area, each once."""
+    """Sorted by area, without duplicates."""
     found = {_size(each.strip(), "--npu-shapes") or (0, 0) for each in (text or "").split(",") if text is not None}
     return tuple(sorted(found, key=lambda size: (size[0] * size[1], size)))
 
@@ -91,7 +91,9 @@ def _triple(option: str, text: str | None) -> Triple | None:
     if len(numbers) == 1:
         numbers *= 3
     if len(numbers) != 3 or (option == "--std" and 0 in numbers):
-        raise ConfigError(f"{option}: found '{text}'; expected one number, or three in the model's colour order: 1,2,3")
+        raise ConfigError(
+            f"{option}: found '{text}'; expected one number, or three in the model's color order, such as 1,2,3"
+        )
     return numbers[0], numbers[1], numbers[2]
 
 
@@ -103,10 +105,10 @@ def _labels(text: str | None) -> tuple[str, ...] | str:
     try:
         lines = Path(text).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"--labels {text}: cannot be read as text; expected a file of a label a line") from exc
+        raise ConfigError(f"--labels {text}: cannot be read as text; expected a file with one label per line") from exc
     labels = tuple(line.strip() for line in lines if line.strip())
     if not labels:
-        raise ConfigError(f"--labels {text}: is empty; expected a label a line")
+        raise ConfigError(f"--labels {text}: is empty; expected one label per line")
     return labels
 
 

@@ -1,7 +1,7 @@
-"""Which model family a graph is, by its outputs and last layers, and what that family's inputs usually are.
+"""Recognize the model family of a graph by its outputs and last layers, and give the family's usual preprocessing.
 
-The families' own decoders say whether they can read a graph's outputs. ONNX carries no preprocessing: what is taken
-from here instead of from the user is reported as assumed. Not here: cutting baked-in post-processing off (tails.py).
+The decoder of the family checks whether it can read the outputs. ONNX files do not contain preprocessing: defaults from
+here are reported as assumed. Not here: cutting post-processing off (tails.py).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """How pixels become a model's input: (pixel - mean) / std in this colour order, fitted so."""
+class Preprocessing:
+    """How pixels become a model's input: (pixel - mean) / std, in this color order, after `resize`."""
 
     color: Color
     mean: Triple
@@ -34,44 +34,44 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A recognised family. why: in a user's words. labels: a label set's name, or the labels, where they are known."""
+    """A recognized family. why: for the report. labels: a label set's name, or the labels if known."""
 
     name: str
     why: str
-    picture: Picture
+    preprocessing: Preprocessing
     labels: str | tuple[str, ...] = ()
 
 
-_UNIT_RGB = Picture("rgb", (0, 0, 0), (255, 255, 255), "letterbox")
-_IMAGENET = Picture("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "stretch")
-_PICTURES = {
+_UNIT_RGB = Preprocessing("rgb", (0, 0, 0), (255, 255, 255), "letterbox")
+_IMAGENET = Preprocessing("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "stretch")
+_PREPROCESSING = {
     "yolo": _UNIT_RGB,
     "digits": _UNIT_RGB,
-    "nanodet": Picture("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
-    "fastestdet": Picture("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
-    "ultraface": Picture("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
-    "yunet": Picture("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
+    "nanodet": Preprocessing("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
+    "fastestdet": Preprocessing("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
+    "ultraface": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
+    "yunet": Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
     "classify": _IMAGENET,
     "segment": _IMAGENET,
-    "embed": Picture("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
+    "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
 }
-_YOLOX = Picture("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
+_YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
 
 
-def recognise(net: Net, given: str | None, labels: int) -> Family:
-    """The family of a graph. given: what the user says it is; labels: how many the user gave, 0 for none.
+def recognize(net: Net, given: str | None, labels: int) -> Family:
+    """The family of a graph. given: the value of --family; labels: the number of --labels, 0 for none.
 
-    Raises ModelError where no family can decode the outputs, or the given one cannot.
+    Raises ModelError if no family, or not the given one, can decode the outputs.
     """
     outputs = _outputs(net)
     if given is not None:
         if given not in registry.names("heads"):
             raise ConfigError(f"--family: found '{given}'; expected one of {', '.join(registry.names('heads'))}")
         _decodable(net, given, outputs)
-        return _with_labels(Family(given, "as told", _picture(net, given)), outputs, labels)
-    for name, why, looks_right in _SIGNS:
-        if looks_right(net, outputs, labels) and _accepts(net, name, outputs):
-            return _with_labels(Family(name, why, _picture(net, name)), outputs, labels)
+        return _with_labels(Family(given, "given by --family", _preprocessing(net, given)), outputs, labels)
+    for name, why, matches in _SIGNS:
+        if matches(net, outputs, labels) and _accepts(net, name, outputs):
+            return _with_labels(Family(name, why, _preprocessing(net, name)), outputs, labels)
     shapes = ", ".join(f"{o.name} {o.shape}" for o in outputs)
     raise ModelError(
         f"{net.name}: no known family has the outputs {shapes}; expected one of {', '.join(registry.names('heads'))}, "
@@ -80,7 +80,7 @@ def recognise(net: Net, given: str | None, labels: int) -> Family:
 
 
 def head_spec(net: Net, name: str, family: str, labels: tuple[str, ...]) -> HeadSpec:
-    """What the family's decoder is made from."""
+    """The specification from which the family's decoder is built."""
     height, width = net.inputs[0].shape[2:]
     return HeadSpec(name, family, labels, (width or 0, height or 0), outputs=_outputs(net))
 
@@ -103,14 +103,14 @@ def _accepts(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> bool:
     return True
 
 
-def _picture(net: Net, family: str) -> Picture:
+def _preprocessing(net: Net, family: str) -> Preprocessing:
     if family == "yolo" and _is_yolox(net):
         return _YOLOX
-    return _PICTURES[family]
+    return _PREPROCESSING[family]
 
 
 def _with_labels(family: Family, outputs: tuple[TensorSpec, ...], labels: int) -> Family:
-    """A detector of 80 classes is COCO's, one of faces has one."""
+    """Labels follow from the outputs: 80 classes are those of COCO; face detectors have one."""
     if labels or family.name in ("classify", "segment", "embed"):
         return family
     if family.name in ("ultraface", "yunet"):
@@ -152,20 +152,20 @@ def _is_embedding(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> boo
 
 
 def _is_yolox(net: Net) -> bool:
-    """YOLOX begins by slicing every second pixel."""
+    """YOLOX starts by slicing every second pixel."""
     first = [node for node in net.nodes if net.inputs[0].name in node.inputs]
     return len(first) == 4 and all(node.op == "Slice" for node in first)
 
 
 def _levels(count: int) -> Callable[[Net, tuple[TensorSpec, ...], int], bool]:
-    """Whether there are `count` flat outputs (1, N, C) for every N."""
+    """Build a test: are there `count` flat outputs (1, N, C) for every N?"""
 
-    def looks_right(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
+    def matches(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
         shapes = _shapes(outputs)
         cells = [shape[1] for shape in shapes if len(shape) == 3]
         return len(cells) == len(shapes) and all(cells.count(n) == count for n in cells)
 
-    return looks_right
+    return matches
 
 
 def _has_distributions(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
@@ -198,7 +198,7 @@ _SIGNS: tuple[tuple[str, str, _Sign], ...] = (
     ("nanodet", "class scores and box distributions of 4 x 8 bins in one output", _is_joined),
     ("ultraface", "scores with a background class, and boxes of 4", _has_background),
     ("digits", "one grid of class scores and edge distances", _is_digits),
-    ("embed", "one vector, normalised at the end", _is_embedding),
+    ("embed", "one vector, normalized at the end", _is_embedding),
     ("classify", "one vector of class scores", _is_vector),
     ("segment", "one map of class scores", _is_map),
     ("yolo", "grids or cells of boxes and class scores", _is_any),

@@ -1,6 +1,6 @@
-"""The model folder as it is written: beside its place, and renamed when it is whole.
+"""Replace a model folder atomically: write a temporary folder beside it, rename it when it is complete.
 
-Not here: what is in it (build.py).
+Not here: the files in it (folder_writer.py).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from edge_app.model import manifest as manifests
 
 
 @contextmanager
-def written(out: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `out` at the end, or vanishes where something fails.
+def staged(out: Path) -> Iterator[Path]:
+    """A temporary folder that replaces `out` at the end, or is removed if an exception is raised.
 
-    What lies in `out` and is no part of the model it holds (a clip, a README) is kept. Raises ConfigError where `out`
-    is something else than a model folder, ModelError where the disk refuses.
+    Files in `out` that are not part of its model (a clip, a README) are kept. Raises ConfigError if `out` exists and is
+    not a model folder, ModelError if it cannot be written.
     """
     out = Path(os.path.abspath(out))
-    kept = _not_the_models(out)
+    kept = _other_files(out)
     staging: Path | None = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def written(out: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write model.yaml with the hash of every file beside it, and read it back. Raises ModelError where it is wrong."""
+    """Write model.yaml with the hash of every file in the folder, and load it. Raises ModelError if it is invalid."""
     hashes = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
@@ -57,7 +57,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     manifests.load(folder)
 
 
-def _not_the_models(out: Path) -> list[Path]:
+def _other_files(out: Path) -> list[Path]:
     if not out.exists():
         return []
     if not out.is_dir():
@@ -67,7 +67,7 @@ def _not_the_models(out: Path) -> list[Path]:
         return []
     if not (out / manifests.FILE).exists():
         raise ConfigError(
-            f"--out {out}: holds files and no {manifests.FILE}; expected a new folder, or a model to replace"
+            f"--out {out}: contains files but no {manifests.FILE}; expected a new folder, or a model folder to replace"
         )
     old = manifests.load(out)
     own = {*old.files(), *old.sha256, *old.fused.values(), manifests.FILE, manifests.GOLDEN}

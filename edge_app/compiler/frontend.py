@@ -1,8 +1,8 @@
-"""What the first layer takes: the camera's uint8 BGR pixels instead of normalised float planes.
+"""The input layer: the camera's uint8 BGR pixels instead of normalized float planes.
 
-`core` is the graph as the NPU's converter wants it: float32 (1, 3, H, W), BGR, normalised. `with_pixels` puts the
-camera's image in front of it: uint8 (1, H, W, 3), std folded into the first convolution. Not here: which mean and std
-(families.py).
+`core` is the graph for the NPU's converter: float32 (1, 3, H, W), BGR, normalized. `with_pixels` adds the uint8 image
+(1, H, W, 3) of the camera in front of it and folds std into the first convolution. Not here: the values of mean and
+std (families.py).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import numpy as np
 
 from edge_app.compiler.net import Net, Node, Value
 from edge_app.errors import ModelError
-from edge_app.model.schema import Input
 
 IMAGE = "image"
 REVERSED = np.array([2, 1, 0], np.int64)
 
 
 def core(net: Net, color: str) -> Net:
-    """The graph on float32 (1, 3, H, W) BGR. color: the order of its training. Raises ModelError for other inputs."""
+    """The graph on float32 (1, 3, H, W) BGR. color: its order in training. Raises ModelError for other inputs."""
     if len(net.inputs) != 1:
         names = ", ".join(value.name for value in net.inputs) or "none"
         raise ModelError(f"{net.name}: found the inputs {names}; expected one image")
@@ -39,9 +38,9 @@ def core(net: Net, color: str) -> Net:
 
 
 def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pass: bool = True) -> Net:
-    """`core` behind uint8 (1, H, W, 3) BGR. mean, std: in BGR order, of pixels 0..255.
+    """`core` with a uint8 input (1, H, W, 3) BGR. mean, std: in BGR order, of pixels 0..255.
 
-    one_pass: use DequantizeLinear where it can do all of it; a graph that is still to be quantised must not have it.
+    one_pass: normalize by one DequantizeLinear if mean allows it; not for graphs that will be quantized.
     """
     net = net.copy()
     (value,) = net.inputs
@@ -49,16 +48,18 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pa
     net.rename(IMAGE, pixels)
     n, channels, height, width = value.shape
     net.inputs = [Value(IMAGE, "uint8", (n, height, width, channels))]
-    turn = Node("Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]})  # while a pixel is one byte, not four
+    transpose = Node(
+        "Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]}
+    )  # before the cast: a pixel is one byte, not four
     if one_pass and any(mean) and all(m == int(m) and 0 <= m <= 255 for m in mean):
         scale, zero = net.fresh("pixel_scale"), net.fresh("pixel_zero")
         net.weights[scale] = (1 / np.array(std, np.float64)).astype(np.float32)
         net.weights[zero] = np.array(mean, np.uint8)
-        net.nodes = [turn, Node("DequantizeLinear", [planes, scale, zero], [pixels], {"axis": 1}), *net.nodes]
+        net.nodes = [transpose, Node("DequantizeLinear", [planes, scale, zero], [pixels], {"axis": 1}), *net.nodes]
         return net
-    net.nodes = [turn, Node("Cast", [planes], [pixels], {"to": 1}), *net.nodes]
+    net.nodes = [transpose, Node("Cast", [planes], [pixels], {"to": 1}), *net.nodes]
     last = pixels
-    if any(mean):  # padding is zeros behind the subtraction: it cannot go into a padded convolution's bias
+    if any(mean):  # padding zeros come after the subtraction, so a padded convolution's bias cannot do it
         last = _constant(net, "Sub", last, np.array(mean, np.float32))
     if any(s != 1 for s in std) and not _scale_weights(net, last, 1 / np.array(std, np.float64)):
         _constant(net, "Mul", last, (1 / np.array(std, np.float64)).astype(np.float32))
@@ -67,30 +68,30 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pa
 
 
 def without_pixels(net: Net) -> Net:
-    """A graph that begins with a uint8 image, Transpose and Cast, from behind them on; any other as it is.
+    """Remove a uint8 image input with its Transpose and Cast; other graphs are returned unchanged.
 
-    DequantizeLinear in place of Cast becomes arithmetic on float planes.
+    DequantizeLinear in place of Cast is replaced by Sub and Mul.
     """
     (value,) = net.inputs
     if value.dtype != "uint8" or len(value.shape) != 4:
         return net
     net = net.copy()
-    turn, floats = _first_two(net, value.name)
-    perm = turn.attrs["perm"]
-    net.nodes = [node for node in net.nodes if node is not turn and node is not floats]
+    transpose, to_float = _first_two(net, value.name)
+    perm = transpose.attrs["perm"]
+    net.nodes = [node for node in net.nodes if node is not transpose and node is not to_float]
     net.inputs = [Value(value.name, "float32", tuple([value.shape[i] for i in perm]))]
-    if floats.op == "Cast":
-        net.redirect(floats.outputs[0], value.name)
+    if to_float.op == "Cast":
+        net.redirect(to_float.outputs[0], value.name)
     else:
-        scale, zero = (net.weights[name].astype(np.float32) for name in floats.inputs[1:3])
-        net.redirect(floats.outputs[0], value.name)
+        scale, zero = (net.weights[name].astype(np.float32) for name in to_float.inputs[1:3])
+        net.redirect(to_float.outputs[0], value.name)
         _constant(net, "Mul", _constant(net, "Sub", value.name, zero), scale)
     net.prune()
     return net
 
 
 def _first_two(net: Net, image: str) -> tuple[Node, Node]:
-    """The Transpose behind the image, and what makes floats of it."""
+    """The Transpose after the image, and the Cast or DequantizeLinear after that."""
     consumers = net.consumers()
     first = consumers.get(image, [])
     second = consumers.get(first[0].outputs[0], []) if len(first) == 1 else []
@@ -100,7 +101,7 @@ def _first_two(net: Net, image: str) -> tuple[Node, Node]:
 
 
 def with_planes(net: Net) -> Net:
-    """A graph on (1, 3, H, W): one that takes (1, H, W, 3) gets a Transpose in front."""
+    """The graph on (1, 3, H, W): a graph on (1, H, W, 3) gets a Transpose in front."""
     (value,) = net.inputs
     if len(value.shape) != 4 or value.shape[1] == 3 or value.shape[3] != 3:
         return net
@@ -114,7 +115,7 @@ def with_planes(net: Net) -> Net:
 
 
 def _reverse_colors(net: Net) -> None:
-    """Swap red and blue: in the first convolutions' weights, or by a Gather where something else comes first."""
+    """Swap red and blue: in the weights of the first convolutions, or by a Gather before any other first layer."""
     if _change_weights(net, IMAGE, lambda weights: weights[:, ::-1]):
         return
     index, swapped = net.fresh("bgr_to_rgb"), net.fresh("rgb")
@@ -129,7 +130,7 @@ def _scale_weights(net: Net, tensor: str, factors: np.ndarray) -> bool:
 
 
 def _change_weights(net: Net, tensor: str, change: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Change the weights (out, 3, kh, kw) of every convolution on `tensor`; False where something else takes it too."""
+    """Change the weights (out, 3, kh, kw) of every convolution on `tensor`. False if another operation uses it too."""
     after = net.consumers().get(tensor, [])
     if not after or any(
         n.op != "Conv" or n.attrs.get("group", 1) != 1 or n.inputs[1] not in net.weights for n in after
@@ -143,16 +144,10 @@ def _change_weights(net: Net, tensor: str, change: Callable[[np.ndarray], np.nda
 
 
 def _constant(net: Net, op: str, tensor: str, values: np.ndarray) -> str:
-    """Put `op` with a constant a channel behind a tensor. Returns the new tensor."""
+    """Insert `op` with one constant per channel after a tensor. Returns the new tensor."""
     output, constant = net.fresh(f"{tensor}_{op.lower()}"), net.fresh(f"{tensor}_{op.lower()}_by")
     for node in net.nodes:
         node.inputs = [output if name == tensor else name for name in node.inputs]
     net.weights[constant] = values.reshape(1, -1, 1, 1)
     net.nodes.append(Node(op, [tensor, constant], [output]))
     return output
-
-
-def in_bgr(spec: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of an input in the camera's order."""
-    step = -1 if spec.color == "rgb" else 1
-    return tuple(spec.mean[::step]), tuple(spec.std[::step])

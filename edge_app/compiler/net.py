@@ -1,6 +1,6 @@
-"""A graph that passes can edit: nodes and weights as plain Python, read from ONNX and written as ONNX.
+"""An editable graph: nodes and weights as plain Python objects, read from ONNX and written as ONNX.
 
-Not here: any rewriting (canonical.py, shuffle.py, …).
+Not here: any rewriting (canonical.py, data_movement.py and others).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 @dataclass(slots=True)
 class Node:
-    """One operation. Empty input names are optional inputs left out."""
+    """One operation. An empty input name is an omitted optional input."""
 
     op: str
     inputs: list[str]
@@ -39,7 +39,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor at a graph's edge: name, numpy dtype name, shape (None: free)."""
+    """The type of a tensor: name, numpy dtype name, shape (None: free size)."""
 
     name: str
     dtype: str
@@ -48,9 +48,9 @@ class Value:
 
 @dataclass(slots=True)
 class Net:
-    """A graph in topological order. weights: constants by name, no graph inputs among them.
+    """A graph in topological order. weights: constants by name; they are never graph inputs.
 
-    declared: what the file says of its outputs, for as long as shape inference cannot tell.
+    declared: output types from the file, used if shape inference does not find them.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Net:
     declared: dict[str, Value] = field(default_factory=dict)
 
     def copy(self) -> Net:
-        """Independent nodes; weights are shared, passes replace arrays and never write into them."""
+        """A copy with its own nodes. Weights are shared: passes replace arrays and never write into them."""
         return replace(
             self,
             inputs=list(self.inputs),
@@ -75,7 +75,7 @@ class Net:
         return {output: node for node in self.nodes for output in node.outputs}
 
     def consumers(self) -> dict[str, list[Node]]:
-        """The nodes that take each tensor; a node that takes it twice is listed twice."""
+        """The nodes that use each tensor; a node that uses it twice is listed twice."""
         found: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in node.inputs:
@@ -83,7 +83,7 @@ class Net:
         return found
 
     def fresh(self, stem: str) -> str:
-        """A tensor name that is not in use."""
+        """An unused tensor name: `stem`, or `stem` with a number."""
         used = {name for node in self.nodes for name in (*node.inputs, *node.outputs)} | set(self.weights)
         used |= {value.name for value in self.inputs}
         if stem not in used:
@@ -91,24 +91,24 @@ class Net:
         return next(name for i in range(1, len(used) + 2) if (name := f"{stem}_{i}") not in used)
 
     def redirect(self, old: str, new: str) -> None:
-        """Let every consumer of `old`, and the graph's outputs, take `new`."""
+        """Replace tensor `old` by `new` in the inputs of every node and in the graph's outputs."""
         for node in self.nodes:
             node.inputs = [new if name == old else name for name in node.inputs]
         self.outputs = [new if name == old else name for name in self.outputs]
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a tensor wherever it stands. Raises ValueError where `new` is another tensor's name."""
+        """Rename a tensor everywhere. Raises ValueError if `new` is already in use."""
         if old == new:
             return
         if self.fresh(new) != new:
-            raise ValueError(f"the name {new} is taken")
+            raise ValueError(f"the name {new} is in use")
         self.redirect(old, new)
         for node in self.nodes:
             node.outputs = [new if name == old else name for name in node.outputs]
         self.inputs = [replace(value, name=new) if value.name == old else value for value in self.inputs]
 
     def prune(self) -> None:
-        """Drop nodes and weights that no output needs, and put the nodes in topological order, else as they were."""
+        """Drop nodes and weights that no output needs, and sort the nodes topologically, otherwise in their order."""
         producers = self.producers()
         needed: set[int] = set()
         stack = list(self.outputs)
@@ -118,14 +118,14 @@ class Net:
                 needed.add(id(node))
                 stack.extend(node.inputs)
         pending = [node for node in self.nodes if id(node) in needed]
-        made_later = {output for node in pending for output in node.outputs}
+        not_yet_computed = {output for node in pending for output in node.outputs}
         order: list[Node] = []
         while pending:
             left = []
             for node in pending:
-                if made_later.isdisjoint(node.inputs):
+                if not_yet_computed.isdisjoint(node.inputs):
                     order.append(node)
-                    made_later.difference_update(node.outputs)
+                    not_yet_computed.difference_update(node.outputs)
                 else:
                     left.append(node)
             if len(left) == len(pending):
@@ -136,21 +136,21 @@ class Net:
         self.weights = {name: array for name, array in self.weights.items() if name in used}
 
     def values(self) -> dict[str, Value]:
-        """Every tensor whose type and shape inference finds. Raises ModelError where the graph contradicts itself."""
-        model = self._model([])  # without outputs, every tensor is a value in between
+        """Every tensor whose type and shape can be inferred. Raises ModelError if the graph is inconsistent."""
+        model = self._model([])  # without outputs, inference lists every tensor
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except shape_inference.InferenceError as exc:
-            raise ModelError(f"{self.name}: {_reason(exc)}; expected shapes that fit together") from exc
+            raise ModelError(f"{self.name}: {_reason(exc)}; expected consistent shapes") from exc
         found = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
         return {value.name: value for value in found if value is not None}
 
     def shapes(self) -> dict[str, Shape]:
-        """The shape of every tensor that shape inference finds; None where a size is free."""
+        """The shape of every tensor that can be inferred; a free size is None."""
         return {name: value.shape for name, value in self.values().items()}
 
     def to_model(self) -> onnx.ModelProto:
-        """As ONNX, outputs typed. Raises ModelError where an output's shape cannot be inferred."""
+        """As ONNX, with typed outputs. Raises ModelError if an output's shape cannot be inferred."""
         values = self.declared | self.values()
         for name in self.outputs:
             if name not in values:
@@ -173,7 +173,7 @@ class Net:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edge_app")
 
     def serialize(self) -> bytes:
-        """The bytes of a complete ONNX file, checked. Raises ModelError where it is invalid."""
+        """The bytes of a complete, checked ONNX file. Raises ModelError if it is invalid."""
         model = self.to_model()
         try:
             onnx.checker.check_model(model, full_check=True)
@@ -187,7 +187,7 @@ class Net:
 
 
 def read(path: Path) -> Net:
-    """Read an ONNX file of opset 7 to 19. Raises ModelError where it is none, truncated, or refers to other files."""
+    """Read an ONNX file of opset 7 to 19. Raises ModelError for other or truncated files, and for external data."""
     try:
         data = path.read_bytes()
     except OSError as exc:
@@ -196,15 +196,15 @@ def read(path: Path) -> Net:
     try:
         model.ParseFromString(data)
     except Exception as exc:  # protobuf's exceptions differ between its implementations
-        raise ModelError(f"{path}: is not an ONNX file, or a truncated one; expected a whole ONNX model") from exc
+        raise ModelError(f"{path}: is not an ONNX file, or is truncated; expected a complete ONNX model") from exc
     if not model.graph.node or not model.opset_import:
-        raise ModelError(f"{path}: holds no graph; expected an ONNX model")
-    _refuse_external(model, path)
+        raise ModelError(f"{path}: contains no graph; expected an ONNX model")
+    _reject_external(model, path)
     return from_model(_to_opset(model, path), path.stem)
 
 
 def from_model(model: onnx.ModelProto, name: str) -> Net:
-    """Initialisers that are also listed as inputs are weights; Constant nodes become weights."""
+    """Convert from ONNX. Initializers that are also listed as inputs, and Constant nodes, become weights."""
     graph = model.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = []
@@ -223,7 +223,7 @@ def from_model(model: onnx.ModelProto, name: str) -> Net:
 
 
 def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[str]) -> Net:
-    """The part of a graph between some tensors and others. Raises ValueError where it needs more than `inputs`."""
+    """The part of a graph from `inputs` to `outputs`. Raises ValueError if it needs other inputs."""
     inputs = list(inputs)
     part = net.copy()
     part.name, part.inputs, part.outputs, part.declared = name, inputs, list(outputs), {}
@@ -238,23 +238,23 @@ def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[s
 
 
 def join(name: str, first: Net, second: Net, outputs: Collection[str] | None = None) -> Net:
-    """`second` behind `first`: its inputs are tensors of `first` by name. outputs: None gives those of `second`.
+    """Append `second` to `first`: its inputs are tensors of `first`, by name. outputs: None means those of `second`.
 
-    Every other name of `second` gets a prefix where `first` uses it too.
+    Other names of `second` that `first` uses too get a prefix.
     """
-    joined, behind = first.copy(), second.copy()
+    joined, appended = first.copy(), second.copy()
     taken = set(joined.weights) | {n for node in joined.nodes for n in (*node.inputs, *node.outputs)}
     taken |= {value.name for value in joined.inputs}
     given = {value.name for value in second.inputs}
-    names = {n for node in behind.nodes for n in (*node.inputs, *node.outputs) if n} | set(behind.weights)
+    names = {n for node in appended.nodes for n in (*node.inputs, *node.outputs) if n} | set(appended.weights)
     renamed = {n: f"{second.name}.{n}" for n in names & taken - given}
-    for node in behind.nodes:
+    for node in appended.nodes:
         node.inputs = [renamed.get(n, n) for n in node.inputs]
         node.outputs = [renamed.get(n, n) for n in node.outputs]
     joined.name = name
-    joined.nodes += behind.nodes
-    joined.weights |= {renamed.get(n, n): array for n, array in behind.weights.items()}
-    joined.outputs = list(outputs) if outputs is not None else [renamed.get(n, n) for n in behind.outputs]
+    joined.nodes += appended.nodes
+    joined.weights |= {renamed.get(n, n): array for n, array in appended.weights.items()}
+    joined.outputs = list(outputs) if outputs is not None else [renamed.get(n, n) for n in appended.outputs]
     joined.declared = {}
     joined.prune()
     return joined
@@ -276,18 +276,18 @@ def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         converted = version_converter.convert_version(shape_inference.infer_shapes(model), OLDEST)
     except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
         raise ModelError(
-            f"{path}: opset {version} cannot be brought to {OLDEST}: {_reason(exc)}; export with opset_version=17"
+            f"{path}: opset {version} cannot be converted to {OLDEST}: {_reason(exc)}; export with opset_version=17"
         ) from exc
     return converted
 
 
-def _refuse_external(model: onnx.ModelProto, path: Path) -> None:
+def _reject_external(model: onnx.ModelProto, path: Path) -> None:
     tensors = list(model.graph.initializer)
     tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
     for tensor in tensors:
         if tensor.data_location == TensorProto.EXTERNAL:
             raise ModelError(
-                f"{path}: '{tensor.name}' lies in another file (external data); expected all weights in one file"
+                f"{path}: '{tensor.name}' is stored in another file (external data); expected all weights in one file"
             )
 
 
@@ -309,7 +309,7 @@ def _value(info: onnx.ValueInfoProto) -> Value | None:
 
 
 def _reason(exc: Exception) -> str:
-    """The first thing that a library's error says; what follows is its consequences."""
+    """The first line of a library's error message, the rest of which only repeats its consequences."""
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(exc).__name__
 

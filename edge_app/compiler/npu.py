@@ -1,9 +1,10 @@
-"""Every graph of a model converted for one NPU, and run in the converter's simulator as the device would run it.
+"""Convert every graph of a model for one NPU, and run it in the converter's simulator as the device would run it.
 
-The backbone is one graph: an NPU runs whole pictures, and every graph more is copied out of and into it. Heads are
-calibrated with the features that float32 gives, and simulated with those that the simulated backbone gives. One more
-file has backbone and heads fused. For reuse of parts its segments and heads are made in several shapes as well, with
-the scales of the backbone and of the whole head. Not here: the converter itself (rknn.py), those shapes (shapes.py).
+The backbone is one graph, since every further graph costs copies out of the NPU and back into it. Heads are calibrated
+with float32 features, and simulated with the features of the simulated backbone. One more file, fused, holds backbone
+and heads. If parts of a picture are wanted, segments and heads are also converted in several shapes, with the scales of
+the backbone and of the whole head.
+Not here: the converter itself (rknn.py), the shapes (npu_shapes.py).
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_app.compiler import frontend, rknn, shapes
+from edge_app.compiler import frontend, npu_shapes, rknn
 from edge_app.compiler.assemble import Assembly
+from edge_app.compiler.calibration_images import CalibrationImages
+from edge_app.compiler.comparison import OutputComparison, Outputs
 from edge_app.compiler.frontend import IMAGE
-from edge_app.compiler.judge import Judge, Outputs
 from edge_app.compiler.net import Net
-from edge_app.compiler.pictures import Pictures
+from edge_app.compiler.npu_shapes import SegmentShapes
 from edge_app.compiler.report import NpuReport, ShapesReport
-from edge_app.compiler.rknn import Converted, Job, Ranges
+from edge_app.compiler.rknn import ConversionJob, ConvertedGraph, Ranges
 from edge_app.compiler.session import Array, Session
-from edge_app.compiler.shapes import Shapes
 from edge_app.errors import ConfigError, ModelError
 from edge_app.reuse.fixed_shapes import Size
 
 TARGETS = rknn.TARGETS
-ByName = dict[str, Shapes]
+ShapesByName = dict[str, SegmentShapes]
 
 
 def check_targets(targets: Sequence[str], calibrated: bool, converter: Path | None, *, shaped: bool = False) -> None:
-    """Everything that can be known before the work begins. shaped: parts are wanted. Raises ConfigError."""
+    """Check targets, calibration and converter before work begins. shaped: with --npu-shapes. Raises ConfigError."""
     wanted = [target for target in targets if target != "onnx"]
     if shaped and not wanted:
         raise ConfigError("--npu-shapes: found no NPU among the targets; expected one, such as --target rv1106")
@@ -52,70 +53,71 @@ def python(converter: Path | None) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """files: by part. outputs: of the simulator, backbone and heads apart, for every row that is judged.
+class ConvertedModel:
+    """All graphs of a model for one target.
 
-    segments, heads: in several shapes, by name; {} where none were wanted.
+    files: by part. outputs: of the simulator for every held-out row, with backbone and heads as separate graphs.
+    segments, heads: in several shapes, by name; empty without --npu-shapes.
     """
 
-    files: dict[str, Converted]
+    files: dict[str, ConvertedGraph]
     outputs: list[Outputs]
-    segments: ByName = field(default_factory=dict)
-    heads: ByName = field(default_factory=dict)
+    segments: ShapesByName = field(default_factory=dict)
+    heads: ShapesByName = field(default_factory=dict)
 
-    def report(self, judge: Judge, int8: list[Outputs] | None) -> NpuReport:
-        loaded = [made for part, made in self.files.items() if part != "fused"]
+    def report(self, comparison: OutputComparison, int8: list[Outputs] | None) -> NpuReport:
+        loaded = [graph for part, graph in self.files.items() if part != "fused"]
         return NpuReport(
-            judge.agreement(self.outputs),
-            judge.cosines(self.outputs),
-            judge.between(self.outputs, int8) if int8 else {},
-            judge.cosines(self.outputs, int8) if int8 else {},
-            sum(made.memory.weights for made in loaded),
-            sum(made.memory.internal for made in loaded),
-            sorted({f"{layer.op} {layer.name}" for made in loaded for layer in made.cpu_layers}),
-            self._of_shapes() if self.segments else None,
+            comparison.agreement(self.outputs),
+            comparison.cosines(self.outputs),
+            comparison.agreement(self.outputs, int8) if int8 else {},
+            comparison.cosines(self.outputs, int8) if int8 else {},
+            sum(graph.memory.weights for graph in loaded),
+            sum(graph.memory.internal for graph in loaded),
+            sorted({f"{layer.op} {layer.name}" for graph in loaded for layer in graph.cpu_layers}),
+            self._shapes_report() if self.segments else None,
         )
 
-    def _of_shapes(self) -> ShapesReport:
-        steps = [*self.segments.values(), *self.heads.values()]
-        known = [id(made) for made in self.files.values()]
-        more = [made for step in steps for made in step.files.values() if id(made) not in known]
+    def _shapes_report(self) -> ShapesReport:
+        shapes = [*self.segments.values(), *self.heads.values()]
+        counted = {id(graph) for graph in self.files.values()}
+        more = [graph for each in shapes for graph in each.files.values() if id(graph) not in counted]
         return ShapesReport(
             len(more),
-            sum(len(made.data) for made in more),
-            sum(made.memory.weights for made in more),
-            sum(made.memory.internal for made in more),
-            sum(step.boxes for step in steps),
+            sum(len(graph.data) for graph in more),
+            sum(graph.memory.weights for graph in more),
+            sum(graph.memory.internal for graph in more),
+            sum(each.boxes for each in shapes),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """One target's conversions. folder: for files in between. sizes: those of parts of the picture."""
+    """Converts one model for one target. folder: for temporary files. sizes: of parts of a picture, for reuse."""
 
     target: str
     python: Path
     folder: Path
-    say: Callable[[str], None]
+    progress: Callable[[str], None]
     assembly: Assembly
     sizes: tuple[Size, ...] = ()
 
-    def run(self, seen: Pictures, rows: Sequence[int]) -> Made:
-        """Convert backbone, heads and the fused graph. Raises ModelError where the converter fails or a layer does."""
+    def run(self, images: CalibrationImages, rows: Sequence[int]) -> ConvertedModel:
+        """Convert backbone, heads and the fused graph. rows: to simulate. Raises ModelError if a conversion fails."""
         assembly = self.assembly
-        calibration: dict[str, Array] = {IMAGE: seen.pixels[list(seen.calibration)]}
-        simulated: dict[str, Array] = {IMAGE: seen.pixels[list(rows)]}
-        ranges: Ranges | None = {} if self.sizes else None  # to be told, for the parts
-        files: dict[str, Converted] = {}
+        calibration: dict[str, Array] = {IMAGE: images.pixels[list(images.calibration)]}
+        simulated: dict[str, Array] = {IMAGE: images.pixels[list(rows)]}
+        ranges: Ranges | None = {} if self.sizes else None  # {}: have the converter report them, for the parts
+        files: dict[str, ConvertedGraph] = {}
         if assembly.backbone is not None:
             net = assembly.backbone
-            files["backbone"] = made = self._convert(ranges, "backbone", net, calibration, simulated)
-            simulated.update(zip(net.outputs, made.outputs))
+            files["backbone"] = graph = self._convert(ranges, "backbone", net, calibration, simulated)
+            simulated.update(zip(net.outputs, graph.outputs))
             calibration.update(_float_features(net, assembly, calibration))
         found: dict[str, dict[str, Array]] = {}
         for name, net in assembly.heads.items():
-            files[name] = made = self._convert(ranges, name, net, calibration, simulated)
-            found[name] = dict(zip(net.outputs, made.outputs))
+            files[name] = graph = self._convert(ranges, name, net, calibration, simulated)
+            found[name] = dict(zip(net.outputs, graph.outputs))
         if assembly.backbone is not None:
             files["fused"] = self._convert(None, "fused", assembly.whole, calibration, {})
         outputs: list[Outputs] = [
@@ -123,32 +125,38 @@ class Conversion:
             for i in range(len(rows))
         ]
         first = {name: array[:1] for name, array in simulated.items()}
-        return Made(files, outputs, *(self._parts(files, first) if self.sizes else ()))
+        return ConvertedModel(files, outputs, *(self._parts(files, first) if self.sizes else ()))
 
-    def _parts(self, files: dict[str, Converted], maps: dict[str, Array]) -> tuple[ByName, ByName]:
-        """Segments and heads in several shapes. maps: image and features of one picture, as simulated."""
+    def _parts(self, files: dict[str, ConvertedGraph], maps: dict[str, Array]) -> tuple[ShapesByName, ShapesByName]:
+        """Segments and heads in several shapes. maps: the image and the simulated features of one picture."""
         height, width = maps[IMAGE].shape[1:3]
         segments, heads = {}, {}
-        for step in shapes.segments(self.assembly):
+        for segment in npu_shapes.segments(self.assembly):
             convert = partial(self._convert, files["backbone"].ranges)
-            inputs = {value.name: maps[value.name] for value in step.net.inputs}
-            whole = convert(step.name, step.net, inputs, inputs)
-            for name, found in zip(step.net.outputs, whole.outputs):
+            inputs = {value.name: maps[value.name] for value in segment.net.inputs}
+            whole = convert(segment.name, segment.net, inputs, inputs)
+            for name, found in zip(segment.net.outputs, whole.outputs):
                 if not np.array_equal(maps.setdefault(name, found), found):
-                    raise ModelError(f"{step.name} for {self.target}: its '{name}' is not that of the whole backbone")
-            segments[step.name] = shapes.made(step, ((width, height), whole), self.sizes, maps, convert)
-        for step in shapes.heads(self.assembly):
-            convert = partial(self._convert, files[step.name].ranges)
-            heads[step.name] = shapes.made(step, ((width, height), files[step.name]), self.sizes, maps, convert)
+                    raise ModelError(
+                        f"{segment.name} for {self.target}: output '{name}' differs from that of the whole backbone"
+                    )
+            segments[segment.name] = npu_shapes.convert_shapes(
+                segment, ((width, height), whole), self.sizes, maps, convert
+            )
+        for segment in npu_shapes.heads(self.assembly):
+            convert = partial(self._convert, files[segment.name].ranges)
+            heads[segment.name] = npu_shapes.convert_shapes(
+                segment, ((width, height), files[segment.name]), self.sizes, maps, convert
+            )
         return segments, heads
 
     def _convert(
         self, ranges: Ranges | None, part: str, net: Net, calibration: dict[str, Array], simulated: dict[str, Array]
-    ) -> Converted:
-        self.say(f"{self.target}: {part}")
+    ) -> ConvertedGraph:
+        self.progress(f"{self.target}: {part}")
         names = [value.name for value in net.inputs]
         image = names == [IMAGE]
-        job = Job(
+        job = ConversionJob(
             part, net.serialize(), self.target,
             self.assembly.mean if image else None, self.assembly.std if image else None,
             {name: calibration[name] for name in names}, {name: simulated[name] for name in names if simulated}, ranges,
@@ -157,7 +165,7 @@ class Conversion:
 
 
 def _float_features(net: Net, assembly: Assembly, known: dict[str, Array]) -> dict[str, Array]:
-    """What float32 gives for the calibration pictures, (N, C, H, W) by feature."""
+    """The float32 features of the calibration images, (N, C, H, W) by name."""
     names = [value.name for value in net.inputs]
     graph = frontend.with_pixels(net, assembly.mean, assembly.std) if names == [IMAGE] else net
     session = Session(graph.serialize())

@@ -1,6 +1,6 @@
-"""The range of every activation over calibration pictures, by three methods: extremes, percentiles, divergence.
+"""The range of every activation over calibration images, by extremes, percentiles or divergence.
 
-Not here: making quantised graphs of them, and which method is best (quantise.py).
+Not here: quantizing graphs, and choosing the method (quantize.py).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from edge_app.frame import UInt8
 METHODS = ("minmax", "percentile 99.999", "percentile 99.99", "kl")
 _BINS = 2048
 _LEVELS = 256
-_SAMPLES = 16_384  # of a tensor and picture: what a percentile needs, at a tenth of the time
+_SAMPLES = 16_384  # of a tensor and image: enough for percentiles, at a tenth of the time
 _CANDIDATES = np.linspace(0.2, 1.0, 33)
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What int8 has to hold of a tensor. means: of each channel, of maps (N, C, H, W) only."""
+    """The range of a tensor that int8 represents. means: of each channel, for maps (N, C, H, W) only."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ Ranges = dict[str, Range]
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Values of one tensor: `counts` of equal bins between low and high; means as in Range."""
+    """Values of one tensor: `counts` in equal bins between low and high; means as in Range."""
 
     low: float
     high: float
@@ -44,26 +44,27 @@ class Histogram:
     means: NDArray[np.float64] | None
 
     def range(self, method: str) -> tuple[float, float]:
+        """The range (low, high) by one of METHODS."""
         if method == "minmax" or self.high <= self.low:
             return self.low, self.high
         kind, _, percent = method.partition(" ")
         return self._percentile(1 - float(percent) / 100) if kind == "percentile" else self._divergence()
 
     def _percentile(self, outside: float) -> tuple[float, float]:
-        """outside: the share of values that is given up, half at either end."""
+        """outside: the share of values to clip, half at either end."""
         share = np.cumsum(self.counts) / max(1, self.counts.sum())
         first = int(np.searchsorted(share, outside / 2))
         last = int(np.searchsorted(share, 1 - outside / 2))
         return self._edge(first), self._edge(min(last, _BINS - 1) + 1)
 
     def _divergence(self) -> tuple[float, float]:
-        """The range whose 256 levels lose least (Kullback-Leibler); ends move towards zero in proportion."""
+        """The range whose 256 levels have the least Kullback-Leibler divergence; both ends shrink in proportion."""
         best, chosen = np.inf, (self.low, self.high)
         for share in _CANDIDATES:
             low, high = min(0.0, self.low * share), max(0.0, self.high * share)
-            lost = self._loss(low, high)
-            if lost < best:
-                best, chosen = lost, (low, high)
+            loss = self._loss(low, high)
+            if loss < best:
+                best, chosen = loss, (low, high)
         return chosen
 
     def _loss(self, low: float, high: float) -> float:
@@ -71,7 +72,7 @@ class Histogram:
         level = np.clip((centers - low) / max(high - low, 1e-12) * _LEVELS, 0, _LEVELS - 1).astype(np.int64)
         inside = (centers >= low) & (centers <= high)
         counts = self.counts.copy()
-        counts[np.argmin(np.abs(centers))] = 0  # zeros, of which a ReLU gives many, are exact in any range
+        counts[np.argmin(np.abs(centers))] = 0  # zeros, frequent after ReLU, are exact in any range
         p = counts * inside
         clipped = np.bincount(level, counts * ~inside, _LEVELS)
         reference = p.astype(np.float64)
@@ -91,7 +92,7 @@ class Histogram:
 
 
 def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
-    """Histograms of every float tensor. pixels: (H, W, 3), iterated twice."""
+    """Histograms of every float tensor. pixels: images (H, W, 3) uint8."""
     values = net.values()
     names = [
         output
@@ -101,30 +102,36 @@ def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
     ]
     watched = net.copy()
     watched.outputs = names
-    session = Session(watched.serialize(), optimise=False)
-    pictures = list(pixels)
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for picture in pictures:
-        arrays = session.run(picture[None])
-        low = np.minimum(low, [array.min(initial=np.inf) for array in arrays])
-        high = np.maximum(high, [array.max(initial=-np.inf) for array in arrays])
+    session = Session(watched.serialize(), optimize=False)
+    images = list(pixels)
+    low, high = _extremes(session, images)
     counts = np.zeros((len(names), _BINS), np.int64)
     sums: list[NDArray[np.float64] | None] = [None] * len(names)
     factors = _BINS / np.maximum(high - low, 1e-12)
-    for picture in pictures:
-        for i, array in enumerate(session.run(picture[None])):
+    for image in images:
+        for i, array in enumerate(session.run(image[None])):
             flat = array.ravel()[:: max(1, array.size // _SAMPLES)]
             index = np.minimum(((flat - low[i]) * factors[i]).astype(np.int64), _BINS - 1)
             counts[i] += np.bincount(np.maximum(index, 0), minlength=_BINS)
             if array.ndim == 4:
-                mean = array.mean(axis=(0, 2, 3), dtype=np.float64) / len(pictures)
+                mean = array.mean(axis=(0, 2, 3), dtype=np.float64) / len(images)
                 before = sums[i]
                 sums[i] = mean if before is None else before + mean
     return {name: Histogram(float(low[i]), float(high[i]), counts[i], sums[i]) for i, name in enumerate(names)}
 
 
-def of(histograms: dict[str, Histogram], method: str) -> Ranges:
-    """The range of every tensor; zero is always inside, since it must be representable."""
+def _extremes(session: Session, images: list[UInt8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least and greatest value of every output over the images."""
+    low, high = np.full(len(session.outputs), np.inf), np.full(len(session.outputs), -np.inf)
+    for image in images:
+        arrays = session.run(image[None])
+        low = np.minimum(low, [array.min(initial=np.inf) for array in arrays])
+        high = np.maximum(high, [array.max(initial=-np.inf) for array in arrays])
+    return low, high
+
+
+def from_histograms(histograms: dict[str, Histogram], method: str) -> Ranges:
+    """The range of every tensor by one method. It always contains zero, which must be representable."""
     found = {}
     for name, histogram in histograms.items():
         low, high = histogram.range(method)

@@ -1,4 +1,4 @@
-"""What a compilation found and measured, as a table for people and as one JSON object."""
+"""The results and measurements of a compilation, as a table and as one JSON object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HeadReport:
 
 @dataclass(slots=True)
 class Int8Report:
-    """agreement: decoded results against float32, on pictures not used for calibration; cosines: worst first."""
+    """agreement: decoded results against float32, on held-out images. cosines: by tensor, worst first."""
 
     agreement: dict[str, float]
     method: str
@@ -30,7 +30,7 @@ class Int8Report:
 
 @dataclass(slots=True)
 class ShapesReport:
-    """Steps in several shapes, beside the graphs that a target has anyway. boxes: of parts that equal the whole.
+    """Graphs for parts of a picture, in addition to the other graphs of a target. boxes: number of parts checked.
 
     bytes: of their files. weights, internal: bytes of NPU memory.
     """
@@ -44,9 +44,9 @@ class ShapesReport:
 
 @dataclass(slots=True)
 class NpuReport:
-    """agreement, cosines: of the converter's simulator against float32 and, where there is one, against int8 here.
+    """agreement, cosines: of the converter's simulator with float32, and with onnxruntime's INT8 if it was built.
 
-    weights, internal: bytes of NPU memory. cpu_layers: what runs on the CPU, on targets that can.
+    weights, internal: bytes of NPU memory. cpu_layers: layers that run on the CPU, on targets that can.
     """
 
     agreement: dict[str, float]
@@ -61,7 +61,7 @@ class NpuReport:
 
 @dataclass(slots=True)
 class Report:
-    """speedup: milliseconds of the files as published over those of `fused` here; split: over backbone and heads."""
+    """speedup: time of the published files over that of `fused`; speedup_split: over that of backbone and heads."""
 
     out: str
     input: str
@@ -94,17 +94,20 @@ def as_table(report: Report) -> str:
     rows: list[tuple[str, str]] = [("model", f"{report.out}  ({report.seconds:.0f} s)"), ("input", report.input)]
     for head in report.heads:
         labels = f", {head.labels} labels" if head.labels else ", no labels"
-        rows.append((f"head {head.name}", f"{head.family}: {head.why}{labels}; gives {', '.join(head.outputs)}"))
-    for name, text in (report.backbone or {"backbone": "none: nothing to share or to reuse"}).items():
+        rows.append((f"head {head.name}", f"{head.family}: {head.why}{labels}; outputs {', '.join(head.outputs)}"))
+    for name, text in (report.backbone or {"backbone": "none: nothing can be shared or reused"}).items():
         rows.append((name, text))
     if report.assumed:
         rows.append(("assumed", "; ".join(report.assumed)))
     rows.append(
-        ("equality", f"largest error {report.max_abs_error:.1e} against the files as published, on {report.pictures}")
+        ("equality", f"largest error {report.max_abs_error:.1e} against the published files, on {report.pictures}")
     )
     times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in report.time_ms.items())
     rows.append(
-        ("time", f"{times}: {report.speedup:.2f}x fused, {report.speedup_split:.2f}x apart (one thread, in turns)")
+        (
+            "time",
+            f"{times}: {report.speedup:.2f}x fused, {report.speedup_split:.2f}x as backbone and heads (one thread)",
+        )
     )
     rows.append(("size", f"{report.parameters:,} parameters, {report.bytes:,} bytes"))
     if report.int8:
@@ -120,7 +123,7 @@ def as_table(report: Report) -> str:
 def _int8(int8: Int8Report) -> list[tuple[str, str]]:
     tried = ", ".join(f"{name} {score:.3f}" for name, score in int8.methods.items())
     worst = ", ".join(f"{name} {value:.4f}" for name, value in list(int8.cosines.items())[:3])
-    left = f"; {len(int8.float_convolutions)} convolutions stayed in float" if int8.float_convolutions else ""
+    left = f"; {len(int8.float_convolutions)} convolutions remain in float" if int8.float_convolutions else ""
     return [
         ("int8", f"agreement {_each(int8.agreement)} (by {int8.method}; {tried}){left}"),
         ("", f"{int8.bytes:,} bytes, {int8.time_ms:.2f} ms; worst tensors by cosine: {worst}"),
@@ -128,7 +131,7 @@ def _int8(int8: Int8Report) -> list[tuple[str, str]]:
 
 
 def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
-    against = f", with int8 here {_each(npu.agreement_int8)}" if npu.agreement_int8 else ""
+    against = f", with onnxruntime INT8 {_each(npu.agreement_int8)}" if npu.agreement_int8 else ""
     rows = [
         (target, f"simulator: agreement with float {_each(npu.agreement)}{against}"),
         ("", f"least cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
@@ -136,7 +139,7 @@ def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
     if npu.shapes:
         s = npu.shapes
         memory = f"{s.bytes:,} bytes, NPU memory {s.weights:,} + {s.internal:,} bytes"
-        rows.append(("", f"{s.files} graphs for parts: {memory}; {s.boxes} parts equal the whole bit by bit"))
+        rows.append(("", f"{s.files} graphs for parts: {memory}; {s.boxes} parts checked, bit-equal to the whole"))
     if npu.cpu_layers:
         rows.append(("", f"on the CPU: {', '.join(npu.cpu_layers)}"))
     return rows

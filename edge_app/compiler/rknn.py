@@ -1,7 +1,8 @@
-"""Conversion to .rknn: in a process and an environment of its own, with the layer table read and the simulator run.
+"""Convert graphs to .rknn in a separate process and environment, parse the converter's log, and run its simulator.
 
-The converter needs older libraries than everything else, can abort its process, and does not say that an operator fell
-back to the CPU, which kills `rknn_init` on RV1106. Not here: what runs inside that environment (rknn_worker.py).
+The converter needs older libraries than the rest of the project and can abort its process. It does not report as an
+error that an operator falls back to the CPU, which makes `rknn_init` fail on RV1106; its layer table shows it.
+Not here: the code inside that environment (rknn_worker.py).
 """
 
 from __future__ import annotations
@@ -27,28 +28,28 @@ NO_CPU = ("rv1103", "rv1106")
 PINS = (
     "rknn-toolkit2==2.5.0", "torch==2.13.0", "typing_extensions", "numpy==1.26.4", "onnx==1.18.0", "protobuf==4.25.4",
     "scipy", "tqdm", "opencv-python-headless", "onnxruntime", "ruamel.yaml",
-)  # fmt: skip  # onnx 1.19 and newer break it; the torch that it declares is not needed, hence --no-deps
+)  # fmt: skip  # onnx >= 1.19 breaks it; --no-deps: it does not need the other packages that it declares
 DEFAULT_ENVIRONMENT = Path("~/.cache/edge-app/rknn")
 _WORKER = Path(__file__).with_name("rknn_worker.py")
 _TIMEOUT_S = 1800
-Ranges = Mapping[str, tuple[list[float], list[float]]]  # least and most of each tensor, by name
-_ROUNDS_ABOUT = {
+Ranges = Mapping[str, tuple[list[float], list[float]]]  # minimum and maximum of each tensor, by name
+_WORKAROUNDS = {
     "ArgMax": "leave it to the head's decoder",
     "Erf": "GELU: train with SiLU, HardSwish or ReLU instead",
     "Gelu": "train with SiLU, HardSwish or ReLU instead",
-    "Norm": "normalise on the host: cut the graph in front of it",
-    "Log": "cut the graph in front of it",
-    "Resize": "enlarge by whole factors from 2 to 8",
+    "Norm": "normalize on the host: cut the graph before it",
+    "Log": "cut the graph before it",
+    "Resize": "enlarge by integer factors from 2 to 8",
     "TopK": "leave it to the head's decoder",
-    "Reshape": "shapes in int64 stay on the CPU: cut the graph in front of it",
+    "Reshape": "shapes in int64 stay on the CPU: cut the graph before it",
     "Softmax": "along the channels or the width only, or leave it to the head's decoder",
-    "Exp": "leave it to the head's decoder: cut the graph in front of it",
+    "Exp": "leave it to the head's decoder: cut the graph before it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row of the converter's table."""
+    """One row of the converter's layer table. target: NPU, CPU or GPU."""
 
     op: str
     target: str
@@ -56,11 +57,12 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One graph to convert. mean, std: of a graph that takes pixels, None for one that takes features.
+class ConversionJob:
+    """One graph to convert.
 
-    calibration: by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. feeds: the same for the simulator. ranges: by
-    tensor, to be used in the place of those that calibration finds; {} uses these and tells them, None does not tell.
+    mean, std: for a graph that takes pixels; None for one that takes features. calibration, feeds (for the simulator):
+    by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. ranges: by tensor, to use instead of the calibrated ones; {}
+    uses the calibrated ones and returns them, None does not return them.
     """
 
     name: str
@@ -74,8 +76,8 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """outputs: of the simulator, by position, (N, …) float32. ranges: of every tensor, where they were asked for."""
+class ConvertedGraph:
+    """outputs: of the simulator, by position, (N, …) float32. ranges: of every tensor, if the job asked for them."""
 
     data: bytes
     memory: Memory
@@ -85,39 +87,36 @@ class Converted:
 
 
 def environment(folder: Path | None) -> Path:
-    """The Python of the converter's environment. Raises ConfigError where there is none."""
-    folder = (folder or DEFAULT_ENVIRONMENT).expanduser().absolute()  # it is started in another directory
+    """The Python of the converter's environment. Raises ConfigError if it does not exist."""
+    folder = (folder or DEFAULT_ENVIRONMENT).expanduser().absolute()  # the worker starts in another directory
     python = folder / "bin" / "python"
     if not python.exists():
-        raise ConfigError(
-            f"{folder}: the RKNN converter is not there; expected it made by: edge-app compile --setup-rknn {folder}"
-        )
+        raise ConfigError(f"{folder}: found no RKNN converter; create it with: edge-app compile --setup-rknn {folder}")
     return python
 
 
 def check_ranges(python: Path) -> None:
-    """Whether the environment can use ranges that it is given. Raises ConfigError where it was made without that."""
+    """Check that the environment can use given ranges. Raises ConfigError if it was created without that."""
     if not _has(python, "ruamel.yaml"):
         folder = python.parent.parent
         raise ConfigError(
-            f"{folder}: the RKNN converter lacks ruamel.yaml; expected it completed by: edge-app compile --setup-rknn "
-            f"{folder}"
+            f"{folder}: the RKNN converter lacks ruamel.yaml; complete it with: edge-app compile --setup-rknn {folder}"
         )
 
 
-def set_up(folder: Path, say: Callable[[str], None]) -> None:
-    """Make the converter's environment: 1.4 GB; one that is there is completed. Raises ConfigError where pip fails."""
+def set_up(folder: Path, progress: Callable[[str], None]) -> None:
+    """Create the converter's environment (1.4 GB), or complete an existing one. Raises ConfigError if pip fails."""
     folder = folder.expanduser()
     if sys.version_info[:2] > (3, 12):
         raise ConfigError(
             f"Python {sys.version_info[0]}.{sys.version_info[1]}: the RKNN converter has no wheel for it; "
-            "expected 3.8 to 3.12"
+            "expected Python 3.8 to 3.12"
         )
     python = folder / "bin" / "python"
     if python.exists() and _has(python, "pip"):
-        say(f"{folder}: completing the environment for {PINS[0]}")
+        progress(f"{folder}: completing the environment for {PINS[0]}")
     else:
-        say(f"{folder}: making an environment for {PINS[0]} (1.4 GB)")
+        progress(f"{folder}: creating an environment for {PINS[0]} (1.4 GB)")
         venv.create(folder, with_pip=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *PINS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -125,10 +124,32 @@ def set_up(folder: Path, say: Callable[[str], None]) -> None:
         raise ConfigError(f"{folder}: pip failed: {_last_line(done.stderr)}; expected x86-64 Linux and a package index")
 
 
-def convert(job: Job, python: Path, folder: Path) -> Converted:
-    """Convert and simulate. folder: for files in between. Raises ModelError with the layer, or the converter's word."""
-    base = folder / f"{job.name}.{job.target}"
+def convert(job: ConversionJob, python: Path, folder: Path) -> ConvertedGraph:
+    """Convert and simulate. folder: for temporary files.
+
+    Raises ModelError with the layer that would run on the CPU, or the converter's own message.
+    """
+    base = f"{folder / job.name}.{job.target}"
     paths = {key: f"{base}.{key}" for key in ("onnx", "rknn", "json", "result", "npz", "out.npz", "txt")}
+    _write_job(job, paths, base)
+    code, log = _run_worker(job, python, paths["json"], folder)
+    cpu = tuple(
+        layer for layer in parse_layer_table(log) if layer.target == "CPU" and not layer.op.endswith("Operator")
+    )
+    if cpu and job.target in NO_CPU:
+        raise ModelError(f"{job.name} for {job.target}: {_cpu_layer_error(cpu)}")
+    result = Path(paths["result"])
+    _raise_if_failed(job, code, result)
+    ranges = {} if job.ranges is None else json.loads(result.read_text(encoding="utf-8"))["ranges"]
+    outputs: tuple[Array, ...] = ()
+    if job.feeds:
+        with np.load(paths["out.npz"]) as file:
+            outputs = tuple(file[str(i)] for i in range(len(file.files)))
+    return ConvertedGraph(Path(paths["rknn"]).read_bytes(), parse_memory(log), outputs, cpu, ranges)
+
+
+def _write_job(job: ConversionJob, paths: Mapping[str, str], base: str) -> None:
+    """Write the files that the worker reads: graph, calibration samples, feeds and their description."""
     Path(paths["onnx"]).write_bytes(job.graph)
     Path(paths["txt"]).write_text(_dataset(job, base), encoding="utf-8")
     if job.feeds:
@@ -140,37 +161,29 @@ def convert(job: Job, python: Path, folder: Path) -> Converted:
         "outputs": paths["out.npz"], "result": paths["result"], "ranges": job.ranges,
     }  # fmt: skip
     Path(paths["json"]).write_text(json.dumps(description), encoding="utf-8")
+
+
+def _run_worker(job: ConversionJob, python: Path, description: str, folder: Path) -> tuple[int, str]:
+    """Run the worker. Returns its exit code and its log."""
     try:
         done = subprocess.run(
-            [str(python), "-I", str(_WORKER), paths["json"]], capture_output=True, text=True, errors="replace",
+            [str(python), "-I", str(_WORKER), description], capture_output=True, text=True, errors="replace",
             timeout=_TIMEOUT_S, cwd=folder, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise ModelError(f"{job.name} for {job.target}: the converter did not finish: {exc}") from exc
-    log = done.stdout + done.stderr
-    layers = table(log)
-    cpu = tuple(layer for layer in layers if layer.target == "CPU" and not layer.op.endswith("Operator"))
-    if cpu and job.target in NO_CPU:
-        raise ModelError(f"{job.name} for {job.target}: {_complaint(cpu)}")
-    result = Path(paths["result"])
-    _raise_if_failed(job, done.returncode, result)
-    ranges = {} if job.ranges is None else json.loads(result.read_text(encoding="utf-8"))["ranges"]
-    outputs: tuple[Array, ...] = ()
-    if job.feeds:
-        with np.load(paths["out.npz"]) as file:
-            outputs = tuple(file[str(i)] for i in range(len(file.files)))
-    return Converted(Path(paths["rknn"]).read_bytes(), memory(log), outputs, cpu, ranges)
+    return done.returncode, done.stdout + done.stderr
 
 
 def _has(python: Path, module: str) -> bool:
-    """Whether an environment has a module."""
+    """Whether a module can be imported in an environment."""
     return (
         subprocess.run([str(python), "-I", "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
     )
 
 
-def table(log: str) -> list[Layer]:
-    """The rows of the layer table in a verbose log: number, operator, data type, NPU or CPU, …, full name."""
+def parse_layer_table(log: str) -> list[Layer]:
+    """Rows of the layer table in a verbose log. Columns: number, operator, data type, NPU or CPU, …, full name."""
     found = []
     for line in log.splitlines():
         row = re.search(r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s.*?(\S+:\S+)\s*$", line)
@@ -179,33 +192,33 @@ def table(log: str) -> list[Layer]:
     return found
 
 
-def memory(log: str) -> Memory:
-    """The totals in a verbose log; the last ones count. Raises ModelError where it has none."""
+def parse_memory(log: str) -> Memory:
+    """Memory totals in a verbose log; the last ones count. Raises ModelError if there are none."""
     totals = {}
     for kind in ("Internal", "Weight"):
-        # now and then another line comes in between, and the number stands below it
+        # sometimes another line is printed in between, and the number is on the next line
         found = re.findall(rf"Total {kind} Memory Size:(?:[^\n]*\n)??\s*([\d.]+)\s*(KB|MB|B)\b", log)
         if not found:
             raise ModelError(
-                f"the converter's log has no total of {kind.lower()} memory; expected the one of {PINS[0]}"
+                f"the converter's log has no total of {kind.lower()} memory; expected the log of {PINS[0]}"
             )
         number, unit = found[-1]
         totals[kind] = round(float(number) * {"B": 1, "KB": 1024, "MB": 1 << 20}[unit])
     return Memory(totals["Weight"], totals["Internal"])
 
 
-def _complaint(layers: Sequence[Layer]) -> str:
+def _cpu_layer_error(layers: Sequence[Layer]) -> str:
     first, *others = layers
-    ways = (text for op, text in _ROUNDS_ABOUT.items() if op.lower() in first.op.lower())
-    way = next(ways, "cut the graph in front of it")
+    workarounds = (text for op, text in _WORKAROUNDS.items() if op.lower() in first.op.lower())
+    way = next(workarounds, "cut the graph before it")
     more = f" (and {len(others)} more: {', '.join(sorted({layer.op for layer in others}))})" if others else ""
     return (
-        f"layer '{first.name}' ({first.op}) would run on the CPU, which its runtime cannot{more}; "
-        f"known way round: {way}"
+        f"layer '{first.name}' ({first.op}) would run on the CPU, which this target does not support{more}; "
+        f"workaround: {way}"
     )
 
 
-def _raise_if_failed(job: Job, code: int, result: Path) -> None:
+def _raise_if_failed(job: ConversionJob, code: int, result: Path) -> None:
     if code == 0:
         return
     problem = None
@@ -217,8 +230,8 @@ def _raise_if_failed(job: Job, code: int, result: Path) -> None:
     raise ModelError(f"{job.name} for {job.target}: the RKNN converter failed: {problem}")
 
 
-def _dataset(job: Job, base: Path) -> str:
-    """Calibration files, a sample a line, one column an input, all of them (1, C, H, W)."""
+def _dataset(job: ConversionJob, base: str) -> str:
+    """Write calibration files and return their list: a line per sample, a column per input, all (1, C, H, W)."""
     lines = []
     count = min(len(array) for array in job.calibration.values())
     for row in range(count):

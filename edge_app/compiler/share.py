@@ -1,7 +1,7 @@
 """Find the backbone that several models have in common, from the graphs alone.
 
-A tensor's hash covers everything that it depends on: operations, attributes, weights, the image. Equal hashes are
-equal numbers, whatever the tensors are called. Not here: splitting one model (split.py).
+The hash of a tensor covers everything that it depends on: operations, attributes, weights and the image. Tensors with
+equal hashes have equal values, whatever their names. Not here: splitting one model (split.py).
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from edge_app.errors import ModelError
 
 
 def backbone(nets: Sequence[Net], preprocessing: Sequence[str]) -> Parts:
-    """Split models at the end of their longest common beginning. nets: on (1, 3, H, W); preprocessing: in words.
+    """Split models at the end of their longest common prefix. nets: on (1, 3, H, W); preprocessing: as text.
 
-    Raises ModelError, saying why, where models have nothing in common.
+    Raises ModelError with the reason if models have nothing in common.
     """
     first = nets[0]
     for net, words in zip(nets[1:], preprocessing[1:]):
         if net.inputs[0].shape != first.inputs[0].shape or words != preprocessing[0]:
             raise ModelError(
-                f"{first.name} and {net.name} cannot share a backbone: {_size(first)} {preprocessing[0]} against "
+                f"{first.name} and {net.name} cannot share a backbone: {_size(first)} {preprocessing[0]} and "
                 f"{_size(net)} {words}; expected the same input for both"
             )
     hashes = [tensor_hashes(net) for net in nets]
@@ -40,7 +40,7 @@ def backbone(nets: Sequence[Net], preprocessing: Sequence[str]) -> Parts:
     image = hashes[0][first.inputs[0].name]
     if image in wanted:
         raise ModelError(
-            f"{', '.join(net.name for net in nets)}: the image itself goes beyond the shared layers; "
+            f"{', '.join(net.name for net in nets)}: a layer that is not shared uses the image itself; "
             "compile them one by one"
         )
     names = {code: name for name, code in reversed(hashes[0].items())}
@@ -50,7 +50,7 @@ def backbone(nets: Sequence[Net], preprocessing: Sequence[str]) -> Parts:
 
 
 def tensor_hashes(net: Net) -> dict[str, str]:
-    """The hash of every tensor that nodes make, and of the input, in topological order."""
+    """The hash of the input and of every node output, in topological order."""
     (value,) = net.inputs
     found = {value.name: _hash("image", value.dtype, str(value.shape))}
     weights: dict[str, str] = {}
@@ -68,7 +68,7 @@ def tensor_hashes(net: Net) -> dict[str, str]:
 
 
 def _frontier(net: Net, hashes: dict[str, str], common: set[str]) -> set[str]:
-    """Hashes of the common tensors that something of the model's own takes, or that are its outputs."""
+    """Hashes of the common tensors that a node of this model alone uses, or that are outputs."""
     image = hashes[net.inputs[0].name]
     reached = {hashes[name] for name in net.outputs if hashes[name] in common}
     for node in net.nodes:
@@ -79,7 +79,7 @@ def _frontier(net: Net, hashes: dict[str, str], common: set[str]) -> set[str]:
 
 
 def _renamed(net: Net, hashes: dict[str, str], names: dict[str, str], common: set[str]) -> Net:
-    """The model with the first model's names for what they share."""
+    """The model with the first model's names for shared tensors."""
     net = net.copy()
     shared = {name: names[code] for name, code in hashes.items() if code in common}
     for name in [name for name in hashes if name not in shared and name in names.values()]:
@@ -94,7 +94,7 @@ def _renamed(net: Net, hashes: dict[str, str], names: dict[str, str], common: se
 
 
 def _difference(nets: Sequence[Net]) -> str:
-    """Where the first two models part, in words."""
+    """How the first convolutions of the first two models differ, as text."""
     first = [next((node for node in net.nodes if node.op == "Conv"), net.nodes[0]) for net in nets[:2]]
     forms = [(node.op, _plain(node.attrs), _weight_shape(net, node)) for net, node in zip(nets, first)]
     if forms[0] != forms[1]:

@@ -1,7 +1,7 @@
-"""Cut one model into a backbone and its head at its feature maps.
+"""Split one model into backbone and head at its feature maps, and cut the backbone into segments.
 
-The backbone is everything that the deepest map before the first enlargement depends on; what crosses from there into
-the rest are the features. Not here: several models (share.py), writing files (build.py).
+The backbone is everything that the deepest map before the first upsampling depends on. Its maps that the rest of the
+model uses are the features. Not here: several models (share.py), writing files (folder_writer.py).
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from edge_app.compiler.extent import Extent, extents
 from edge_app.compiler.net import Net, Node, Shape, subgraph
+from edge_app.compiler.receptive_field import FieldBounds, receptive_fields
 
 _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A map that the backbone gives to heads. extent None: it depends on the whole picture."""
+    """A map that heads take from the backbone. receptive_field None: it depends on the whole picture."""
 
     name: str
     shape: Shape
-    extent: Extent | None
+    receptive_field: FieldBounds | None
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """backbone None: nothing to share or to reuse, the head is the whole model."""
+    """A split model. backbone None: it cannot be split, and the head is the whole model."""
 
     backbone: Net | None
     features: tuple[Feature, ...]
@@ -35,9 +35,9 @@ class Parts:
 
 
 def at_features(net: Net) -> Parts:
-    """Split one model on (1, 3, H, W). Outputs equal the original's, since no node is changed."""
+    """Split one model on (1, 3, H, W). No node is changed, so the outputs stay equal."""
     shapes = net.shapes()
-    deepest = _deepest(net, shapes)
+    deepest = _deepest_map(net, shapes)
     if deepest is None:
         return Parts(None, (), (net,))
     ancestors = _ancestors(net, {deepest})
@@ -52,8 +52,8 @@ def at_features(net: Net) -> Parts:
     return parts(net, crossing, [net])
 
 
-def named(found: Parts) -> Parts:
-    """The same parts with readable names for what goes between them: c8 is the map of stride 8."""
+def with_readable_names(found: Parts) -> Parts:
+    """The same parts with readable feature names: c8 is the map of stride 8."""
     if found.backbone is None:
         return found
     names: dict[str, str] = {}
@@ -62,7 +62,11 @@ def named(found: Parts) -> Parts:
     }
     used -= {feature.name for feature in found.features}
     for feature in found.features:
-        stem = f"c{feature.extent.stride}" if feature.extent and feature.extent.stride.denominator == 1 else "map"
+        stem = (
+            f"c{feature.receptive_field.stride}"
+            if feature.receptive_field and feature.receptive_field.stride.denominator == 1
+            else "map"
+        )
         choices = [
             stem,
             *(f"{stem}{letter}" for letter in "bcdefghijklmnopqrstuvwxyz"),
@@ -71,7 +75,7 @@ def named(found: Parts) -> Parts:
         names[feature.name] = next(n for n in choices if n not in used)
         used.add(names[feature.name])
     nets = [found.backbone.copy(), *(head.copy() for head in found.heads)]
-    for net in nets:  # by way of names that nothing has: an old one may be another's new one
+    for net in nets:  # through temporary names: an old name may be the new name of another map
         for old in names:
             net.rename(old, f"feature:{old}")
         for old, new in names.items():
@@ -81,46 +85,46 @@ def named(found: Parts) -> Parts:
 
 
 def segments(found: Parts, strides: Collection[int]) -> tuple[Net, ...]:
-    """The backbone cut behind its last map of each of `strides`, in order; features come out where they arise.
+    """The backbone cut after its last map of each of `strides`; a feature is an output of the segment that computes it.
 
-    A cut is left out where a later part would need more than the maps in front of it.
+    A cut is omitted if a later segment would need tensors other than the maps of earlier ones.
     """
     backbone = found.backbone
     assert backbone is not None
     values = backbone.values()
-    reach = extents(backbone, {name: value.shape for name, value in values.items()})
+    reach = receptive_fields(backbone, {name: value.shape for name, value in values.items()})
     wanted = {feature.name for feature in found.features}
     ends = [*wanted]
-    there = {reach[name].stride for name in wanted if name in reach}
-    for stride in set(strides) - there:
-        name = passage(backbone, reach, stride)
+    present = {reach[name].stride for name in wanted if name in reach}
+    for stride in set(strides) - present:
+        name = bottleneck(backbone, reach, stride)
         if name is not None:
             ends.append(name)
     ends = _ordered(backbone, set(ends))
-    made: list[Net] = []
+    cut_parts: list[Net] = []
     given = {backbone.inputs[0].name}
     pending: list[str] = []
     for end in ends:
         pending.append(end)
         cut = end == ends[-1] or (end in reach and reach[end].stride in strides)
-        if not cut or not _clean(backbone, given | set(pending), ends[ends.index(end) + 1 :]):
+        if not cut or not _needs_only_cuts(backbone, given | set(pending), ends[ends.index(end) + 1 :]):
             continue
         outputs = [name for name in pending if name in wanted or name == end]
         needed = _needed(backbone, given, outputs)
         inputs = [v for v in (*backbone.inputs, *(values[n] for n in ends)) if v.name in needed]
-        made.append(subgraph(backbone, f"backbone{len(made)}", inputs, outputs))
+        cut_parts.append(subgraph(backbone, f"backbone{len(cut_parts)}", inputs, outputs))
         given, pending = given | set(outputs), []
-    return tuple(made) if len(made) > 1 else (backbone,)
+    return tuple(cut_parts) if len(cut_parts) > 1 else (backbone,)
 
 
-def _clean(net: Net, given: set[str], later: list[str]) -> bool:
-    """Whether what comes later needs only cut maps, so that no layer is computed twice."""
+def _needs_only_cuts(net: Net, given: set[str], later: list[str]) -> bool:
+    """Whether later tensors need only cut maps and not the image, so that no layer is computed twice."""
     image = net.inputs[0].name
     return image not in _needed(net, given, later)
 
 
 def _needed(net: Net, given: set[str], outputs: list[str]) -> set[str]:
-    """Which of `given` some tensors depend on, without looking behind them."""
+    """Which of `given` the outputs depend on directly, not through another of `given`."""
     producers = net.producers()
     stack, seen = [name for name in outputs if name not in given], set()
     found = set()
@@ -134,36 +138,41 @@ def _needed(net: Net, given: set[str], outputs: list[str]) -> set[str]:
     return found
 
 
-def passage(net: Net, reach: dict[str, Extent], stride: int) -> str | None:
-    """The last map of a stride that everything behind the maps of that stride passes through."""
-    maps = [node.outputs[0] for node in net.nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_ENDS)]
-    return _last_passage(net, maps, reach, Fraction(stride))
+def bottleneck(net: Net, reach: dict[str, FieldBounds], stride: int) -> str | None:
+    """The last map of a stride through which everything after the maps of that stride passes."""
+    maps = [node.outputs[0] for node in net.nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_MAP_ENDS)]
+    return _last_bottleneck(net, maps, reach, Fraction(stride))
 
 
 def parts(trunk: Net, features: list[str], nets: list[Net]) -> Parts:
-    """A backbone that ends in `features` and the rest of every net behind it. features: names that all nets use."""
+    """A backbone that ends in `features`, and the rest of every net as a head. features: names used by all nets."""
     values = trunk.values()
-    reach = extents(trunk, {name: value.shape for name, value in values.items()})
+    reach = receptive_fields(trunk, {name: value.shape for name, value in values.items()})
     backbone = subgraph(trunk, "backbone", trunk.inputs, features)
     heads = []
     for net in nets:
         wanted = _wanted(net, features)
         heads.append(
-            subgraph(_apart(net, wanted), net.name, [values[name] for name in features if name in wanted], net.outputs)
+            subgraph(
+                _without_feature_outputs(net, wanted),
+                net.name,
+                [values[name] for name in features if name in wanted],
+                net.outputs,
+            )
         )
     found = tuple(Feature(name, values[name].shape, reach.get(name)) for name in features)
     return Parts(backbone, found, tuple(heads))
 
 
 def features(net: Net, names: Collection[str]) -> tuple[Feature, ...]:
-    """Maps of a graph with their extents, in the graph's order."""
+    """Maps of a graph with their receptive fields, in the graph's order."""
     values = net.values()
-    reach = extents(net, {name: value.shape for name, value in values.items()})
+    reach = receptive_fields(net, {name: value.shape for name, value in values.items()})
     return tuple(Feature(name, values[name].shape, reach.get(name)) for name in _ordered(net, set(names)))
 
 
-def _apart(net: Net, features: set[str]) -> Net:
-    """The same graph with no output that is a feature itself: a graph's output is no input of it."""
+def _without_feature_outputs(net: Net, features: set[str]) -> Net:
+    """The graph with an Identity for each output that is also a feature: an ONNX output cannot be an input."""
     if not features & set(net.outputs):
         return net
     net = net.copy()
@@ -188,43 +197,43 @@ def _wanted(net: Net, features: list[str]) -> set[str]:
     return wanted
 
 
-def _deepest(net: Net, shapes: dict[str, Shape]) -> str | None:
-    """The last map of the deepest stride, before the first enlargement, that all of its later use passes through."""
-    reach = extents(net, shapes)
-    enlarged = next((node for node in net.nodes if _enlarges(node, reach)), None)
+def _deepest_map(net: Net, shapes: dict[str, Shape]) -> str | None:
+    """The last map of the deepest stride before the first upsampling through which all later layers pass."""
+    reach = receptive_fields(net, shapes)
+    upsampling = next((node for node in net.nodes if _upsamples(node, reach)), None)
     nodes = net.nodes
-    if enlarged is not None:
-        before = _ancestors(net, {enlarged.inputs[0]})
+    if upsampling is not None:
+        before = _ancestors(net, {upsampling.inputs[0]})
         nodes = [node for node in net.nodes if id(node) in before]
-    maps = [node.outputs[0] for node in nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_ENDS)]
+    maps = [node.outputs[0] for node in nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_MAP_ENDS)]
     depth = max((reach[name].stride for name in maps), default=None)
     if depth is None or depth <= 1:
         return None
-    return _last_passage(net, maps, reach, depth)
+    return _last_bottleneck(net, maps, reach, depth)
 
 
-def _last_passage(net: Net, maps: list[str], reach: dict[str, Extent], stride: Fraction) -> str | None:
+def _last_bottleneck(net: Net, maps: list[str], reach: dict[str, FieldBounds], stride: Fraction) -> str | None:
     found = None
     for name in maps:
-        if reach[name].stride == stride and name not in net.outputs and _is_passage(net, name, maps, reach, stride):
+        if reach[name].stride == stride and name not in net.outputs and _is_bottleneck(net, name, maps, reach, stride):
             found = name
     return found
 
 
-# a map that another layer takes ends in one of these, or in a convolution
-_ENDS = frozenset((
+# the last operation of a map that other layers use is one of these, or a convolution
+_MAP_ENDS = frozenset((
     "Relu", "LeakyRelu", "Clip", "HardSwish", "Add", "Mul", "Concat", "MaxPool", "AveragePool", "PRelu", "Sigmoid",
     "Elu", "Mish",
 ))  # fmt: skip
 
 
-def _enlarges(node: Node, reach: dict[str, Extent]) -> bool:
+def _upsamples(node: Node, reach: dict[str, FieldBounds]) -> bool:
     before, after = reach.get(node.inputs[0] if node.inputs else ""), reach.get(node.outputs[0])
     return before is not None and after is not None and after.stride < before.stride
 
 
-def _is_passage(net: Net, name: str, maps: list[str], reach: dict[str, Extent], depth: Fraction) -> bool:
-    """Whether everything learned behind the maps of this depth passes through `name`, and something is."""
+def _is_bottleneck(net: Net, name: str, maps: list[str], reach: dict[str, FieldBounds], depth: Fraction) -> bool:
+    """Whether all learned layers after the maps of this depth, at least one, depend on them through `name` only."""
     before = _ancestors(net, {name})
     deep = {m for m in maps if reach[m].stride == depth}
     consumers = net.consumers()
@@ -233,19 +242,19 @@ def _is_passage(net: Net, name: str, maps: list[str], reach: dict[str, Extent], 
             continue
         if any(output in deep and id(c) not in before for output in node.outputs for c in consumers.get(output, [])):
             return False
-    behind = _descendants(net, name)
+    after = _descendants(net, name)
     unrelated = {
         output
         for node in net.nodes
-        if id(node) not in before and id(node) not in behind
+        if id(node) not in before and id(node) not in after
         for output in node.outputs
         if output in deep
     }
-    return not unrelated and any(node.op in _LEARNED for node in net.nodes if id(node) in behind)
+    return not unrelated and any(node.op in _LEARNED for node in net.nodes if id(node) in after)
 
 
 def _ancestors(net: Net, names: set[str]) -> set[int]:
-    """Ids of the nodes that some tensors depend on, their own included."""
+    """Ids of the nodes that the tensors depend on, including the nodes that compute them."""
     producers = net.producers()
     stack, found = list(names), set()
     while stack:

@@ -1,7 +1,7 @@
-"""Cut baked-in post-processing off where the family's decoder does it better, and keep it for proving equality.
+"""Cut post-processing off the end of a graph if the family's decoder does it, and keep it for the equality check.
 
-What is cut would put boxes and scores into one tensor, which at int8 leaves no scores, and write the image's size into
-the graph. Not here: which family a graph is (families.py).
+Such tails join boxes and scores into one tensor, which destroys the scores in INT8, and fix the image size. Not here:
+recognizing the family (families.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from edge_app.heads.ultraface import priors
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A graph without its tail, and the tail: its inputs are the outputs of `net`, in order.
+    """A graph without its tail, and the tail, whose inputs are the outputs of `net`, in order.
 
-    options: what the family's decoder must be told.
+    options: for the family's decoder.
     """
 
     net: Net
@@ -28,7 +28,7 @@ class Cut:
 
 
 def cut(net: Net, family: str) -> Cut | None:
-    """Cut a graph of this family, or None where nothing is to be cut."""
+    """Cut a graph of this family; None if it has no such tail."""
     find = _FINDERS.get(family)
     found = find(net, net.shapes()) if find else None
     if found is None:
@@ -46,7 +46,7 @@ def cut(net: Net, family: str) -> Cut | None:
     return Cut(short, tail, _OPTIONS.get(family, {}))
 
 
-_Found = dict[str, str]  # the tensors to end in, each with a readable name
+_Found = dict[str, str]  # the tensors to cut at, each with a readable name
 
 
 def _fastestdet(net: Net, _: dict[str, Shape]) -> _Found | None:
@@ -58,9 +58,9 @@ def _fastestdet(net: Net, _: dict[str, Shape]) -> _Found | None:
 
 
 def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
-    """v8, v11: the two convolutions of each stride before they are joined. v5, v7: each stride's convolution."""
+    """v8, v11: the two convolutions of each stride before they are joined. v5, v7: the convolution of each stride."""
     if any(len(shapes.get(name, ())) == 4 for name in net.outputs):
-        return None  # exported with its grids already
+        return None  # exported without decoding
     producers, consumers = net.producers(), net.consumers()
     learned = {name for name, node in producers.items() if node.op == "Conv" and len(shapes.get(name, ())) == 4}
     pairs = [
@@ -85,7 +85,7 @@ def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
 
 
 def _ultraface(net: Net, shapes: dict[str, Shape]) -> _Found | None:
-    """Class logits and deltas of all maps, where the graph decodes them from the priors that the decoder knows."""
+    """Class logits and deltas of all maps, if the graph decodes them with the priors of the decoder."""
     producers = net.producers()
     softmax = [name for name in net.outputs if name in producers and producers[name].op == "Softmax"]
     height, width = net.inputs[0].shape[2:]
@@ -95,16 +95,16 @@ def _ultraface(net: Net, shapes: dict[str, Shape]) -> _Found | None:
     if len(softmax) != 1 or not all(any(np.allclose(c, half, atol=1e-6) for c in constants) for half in halves):
         return None
     boxes = next(name for name in net.outputs if name not in softmax)
-    stack, behind = [boxes], []
+    stack, deltas = [boxes], []
     while stack:
         node = producers.get(stack.pop())
         if node is None:
             continue
         if node.op == "Concat" and node.attrs.get("axis") == 1 and shapes.get(node.outputs[0]) == (1, len(expected), 4):
-            behind.append(node.outputs[0])
+            deltas.append(node.outputs[0])
             continue
         stack.extend(node.inputs)
-    return {producers[softmax[0]].inputs[0]: "logits", behind[0]: "deltas"} if len(set(behind)) == 1 else None
+    return {producers[softmax[0]].inputs[0]: "logits", deltas[0]: "deltas"} if len(set(deltas)) == 1 else None
 
 
 _OPTIONS = {"ultraface": {"boxes": "deltas"}}

@@ -12,7 +12,7 @@ FLOAT = TensorProto.FLOAT
 
 
 class Graph:
-    """Nodes and weights being collected; every method returns the name of a tensor."""
+    """Collects nodes and weights; every method returns the name of a tensor."""
 
     def __init__(self, seed: int = 0, opset: int = 13):
         self.rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ class Graph:
         return self.node("Reshape", x, self.weight(np.array(shape, np.int64)))
 
     def model(self, outputs: dict[str, str], shape=(1, 3, 64, 64), listed: bool = False, image: str = "image"):
-        """outputs: public name by tensor. listed: initialisers are graph inputs too, as old exporters have it."""
+        """outputs: public name by tensor. listed: list initializers as graph inputs too, as old exporters do."""
         nodes = [*self.nodes, *(helper.make_node("Identity", [t], [name]) for name, t in outputs.items())]
         inputs = [helper.make_tensor_value_info(image, FLOAT, list(shape))]
         weights = [numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in self.weights.items()]
@@ -69,7 +69,7 @@ class Graph:
 
 
 def classifier(path: Path, *, backbone_seed: int = 0, head_seed: int = 1, classes: int = 5, size: int = 64) -> Path:
-    """A residual network of strides 2, 4, 8 and a classifier behind its last map."""
+    """A residual network of strides 2, 4, 8 and a classifier after its last map."""
     g = Graph(backbone_seed)
     x = trunk(g)
     g.rng = np.random.default_rng(head_seed)
@@ -81,7 +81,7 @@ def classifier(path: Path, *, backbone_seed: int = 0, head_seed: int = 1, classe
 
 
 def segmenter(path: Path, *, backbone_seed: int = 0, head_seed: int = 2, size: int = 64) -> Path:
-    """The same backbone as `classifier`, and a map of three classes."""
+    """The backbone of `classifier`, with a map of three classes."""
     g = Graph(backbone_seed)
     x = trunk(g)
     g.rng = np.random.default_rng(head_seed)

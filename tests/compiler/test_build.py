@@ -1,4 +1,4 @@
-"""edge-app compile, from files to a model folder that the runtime runs; and everything that it refuses."""
+"""edge-app compile: from files to a model folder that the runtime runs, and the input that it rejects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compile_(*arguments) -> int:
 
 
 def running(path):
-    """The model folder as the device runs it."""
+    """A compiled model folder, and its inference as on the device."""
     made = manifest.load(path)
     heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in made.heads.items()}
     return made, Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads)
@@ -48,15 +48,15 @@ def detected(path, image, **options):
 
 @pytest.fixture
 def pictures(tmp_path):
-    place = tmp_path / "pictures"
-    place.mkdir()
+    images = tmp_path / "pictures"
+    images.mkdir()
     for i in range(12):
         noise = np.random.default_rng(i).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        cv2.imwrite(str(place / f"{i:02}.png"), cv2.resize(noise, (80, 60)))
-    return place
+        cv2.imwrite(str(images / f"{i:02}.png"), cv2.resize(noise, (80, 60)))
+    return images
 
 
-def test_a_model_becomes_a_folder_that_proves_itself(tmp_path, pictures, capsys):
+def test_compiles_a_model_to_a_folder_with_report_and_golden_vectors(tmp_path, pictures, capsys):
     out = tmp_path / "models" / "tiny"
     assert compile_(classifier(tmp_path / "a.onnx"), "--out", out, "--calibrate", pictures, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -78,7 +78,7 @@ def test_a_model_becomes_a_folder_that_proves_itself(tmp_path, pictures, capsys)
     assert not [path for path in out.parent.iterdir() if path != out]
 
 
-def test_two_models_become_one_backbone_and_two_heads(tmp_path, capsys):
+def test_compiles_two_models_to_one_backbone_and_two_heads(tmp_path, capsys):
     out = tmp_path / "both"
     same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
     assert compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same) == 0
@@ -89,19 +89,19 @@ def test_two_models_become_one_backbone_and_two_heads(tmp_path, capsys):
     inference.close()
 
 
-def test_segments_are_cut_at_strides(tmp_path):
+def test_cuts_the_backbone_at_the_given_strides(tmp_path):
     out = tmp_path / "cut"
     assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out, "--cut", "4,8") == 0
     made, inference = running(out)
     assert [graph["onnx"] for graph in made.backbone.graphs] == ["backbone0.onnx", "backbone1.onnx"]
-    assert sorted(extent.stride for extent in made.backbone.extents.values()) == [4, 8]
+    assert sorted(field.stride for field in made.backbone.extents.values()) == [4, 8]
     with np.load(out / "golden.npz") as golden:
         found = inference.outputs(golden["image"][:1])["a"]["map"]
         assert golden_error(golden["a/map"][:1], found) < 1e-5
     inference.close()
 
 
-def test_the_backbones_graph_takes_any_image_size(tmp_path):
+def test_the_backbone_takes_any_image_size(tmp_path):
     out = tmp_path / "free"
     assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out, "--cut", "none") == 0
     session = open_backend(manifest.load(out), ModelConfig(out, "onnx")).load(GraphFile(out / "backbone.onnx", None))
@@ -109,7 +109,7 @@ def test_the_backbones_graph_takes_any_image_size(tmp_path):
 
 
 @pytest.mark.parametrize("mean", ["0", "127", "103.5,116.3,123.7"])
-def test_a_model_folder_is_compiled_again(tmp_path, mean):
+def test_compiles_a_model_folder_again(tmp_path, mean):
     first, again = tmp_path / "first", tmp_path / "again"
     compile_(classifier(tmp_path / "a.onnx"), "--out", first, "--mean", mean, "--std", "60,58,57")
     assert compile_(first, "--out", again) == 0
@@ -121,21 +121,21 @@ def test_a_model_folder_is_compiled_again(tmp_path, mean):
     assert before.input == after.input
 
 
-def test_what_belongs_to_no_model_stays_in_the_folder(tmp_path):
+def test_keeps_other_files_of_a_replaced_folder(tmp_path):
     out = tmp_path / "m"
     compile_(classifier(tmp_path / "a.onnx"), "--out", out)
-    (out / "README.md").write_text("mine")
-    (out / "old.onnx").write_text("mine too")
+    (out / "README.md").write_text("notes")
+    (out / "old.onnx").write_text("other")
     assert compile_(segmenter(tmp_path / "b.onnx"), "--out", out) == 0
-    assert (out / "README.md").read_text() == "mine"
+    assert (out / "README.md").read_text() == "notes"
     assert (out / "old.onnx").exists()
     assert not (out / "a.onnx").exists()
     assert set(manifest.load(out).heads) == {"b"}
 
 
-def refused(capsys, tmp_path, *arguments) -> str:
-    """The one line on stderr of a compilation that is refused, leaving nothing behind."""
-    out = tmp_path / "refused"
+def rejected(capsys, tmp_path, *arguments) -> str:
+    """The last line on stderr of a rejected compilation, after checking that it left no files."""
+    out = tmp_path / "rejected"
     before = sorted(tmp_path.rglob("*"))
     assert compile_(*arguments, "--out", out) == 2
     assert sorted(tmp_path.rglob("*")) == before
@@ -143,7 +143,7 @@ def refused(capsys, tmp_path, *arguments) -> str:
     return error[-1]
 
 
-def test_bad_input_is_one_clear_line(capsys, tmp_path, pictures):
+def test_reports_bad_input_in_one_line(capsys, tmp_path, pictures):
     good = classifier(tmp_path / "good.onnx")
     text = tmp_path / "text.onnx"
     text.write_text("not a graph")
@@ -153,25 +153,25 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, pictures):
     cv2.imwrite(str(black / "a.png"), np.zeros((32, 32, 3), np.uint8))
     new = tmp_path / "new.onnx"
     new.write_bytes(_of_opset_22())
-    assert "text.onnx: is not an ONNX file" in refused(capsys, tmp_path, text)
-    assert "opset 22; expected 7 to 19" in refused(capsys, tmp_path, new)
-    assert "found no picture" in refused(capsys, tmp_path, good, "--calibrate", empty)
-    assert "not found; expected a clip" in refused(capsys, tmp_path, good, "--calibrate", tmp_path / "absent.mp4")
-    assert "found no picture" in refused(capsys, tmp_path, good, "--calibrate", text)
-    assert "--target: found 'rk9999'" in refused(capsys, tmp_path, good, "--target", "rk9999")
-    assert "expected --calibrate" in refused(capsys, tmp_path, good, "--target", "rv1106")
+    assert "text.onnx: is not an ONNX file" in rejected(capsys, tmp_path, text)
+    assert "opset 22; expected 7 to 19" in rejected(capsys, tmp_path, new)
+    assert "found no image" in rejected(capsys, tmp_path, good, "--calibrate", empty)
+    assert "not found; expected a clip" in rejected(capsys, tmp_path, good, "--calibrate", tmp_path / "absent.mp4")
+    assert "found no image" in rejected(capsys, tmp_path, good, "--calibrate", text)
+    assert "--target: found 'rk9999'" in rejected(capsys, tmp_path, good, "--target", "rk9999")
+    assert "expected --calibrate" in rejected(capsys, tmp_path, good, "--target", "rv1106")
     absent = ("--target", "rv1106", "--calibrate", pictures, "--rknn", tmp_path / "absent")
-    assert "--setup-rknn" in refused(capsys, tmp_path, good, *absent)
+    assert "--setup-rknn" in rejected(capsys, tmp_path, good, *absent)
     parts = ("--npu-shapes", "32x32")
-    assert "--npu-shapes: found no NPU among the targets" in refused(capsys, tmp_path, good, *parts)
-    assert "--npu-shapes: found '32'" in refused(capsys, tmp_path, good, "--npu-shapes", "32")
-    assert "--input: found '0x3'" in refused(capsys, tmp_path, good, "--input", "0x3")
-    assert "--mean: found 'a,b'" in refused(capsys, tmp_path, good, "--mean", "a,b")
-    assert "cannot be read as text" in refused(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
+    assert "--npu-shapes: found no NPU among the targets" in rejected(capsys, tmp_path, good, *parts)
+    assert "--npu-shapes: found '32'" in rejected(capsys, tmp_path, good, "--npu-shapes", "32")
+    assert "--input: found '0x3'" in rejected(capsys, tmp_path, good, "--input", "0x3")
+    assert "--mean: found 'a,b'" in rejected(capsys, tmp_path, good, "--mean", "a,b")
+    assert "cannot be read as text" in rejected(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
     labels = tmp_path / "labels.txt"
     labels.write_text("one\ntwo\n")
-    assert "labels: found 2, the graph has 5 classes" in refused(capsys, tmp_path, good, "--labels", labels)
-    assert "two models of this name" in refused(capsys, tmp_path, good, good)
+    assert "labels: found 2, the graph has 5 classes" in rejected(capsys, tmp_path, good, "--labels", labels)
+    assert "two models have this name" in rejected(capsys, tmp_path, good, good)
 
 
 def _of_opset_22() -> bytes:
@@ -179,7 +179,7 @@ def _of_opset_22() -> bytes:
     return g.model({"y": g.relu("image")}).SerializeToString()
 
 
-def test_a_calibration_of_one_black_frame_is_warned_of(tmp_path, capsys):
+def test_warns_of_calibration_with_one_black_image(tmp_path, capsys):
     black = tmp_path / "black"
     black.mkdir()
     cv2.imwrite(str(black / "a.png"), np.zeros((32, 32, 3), np.uint8))
@@ -187,22 +187,22 @@ def test_a_calibration_of_one_black_frame_is_warned_of(tmp_path, capsys):
     assert "the int8 scales are meaningless" in capsys.readouterr().out
 
 
-def test_a_folder_of_other_things_is_not_overwritten(tmp_path):
+def test_does_not_replace_a_folder_without_a_model(tmp_path):
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match=r"holds files and no model\.yaml"), folder.written(tmp_path / "docs"):
+    (tmp_path / "docs" / "notes.txt").write_text("text")
+    with pytest.raises(ConfigError, match=r"contains files but no model\.yaml"), folder.staged(tmp_path / "docs"):
         pass
-    assert (tmp_path / "docs" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "docs" / "notes.txt").read_text() == "text"
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path):
+def test_a_full_disk_leaves_the_old_folder_unchanged(tmp_path):
     out = tmp_path / "m"
     compile_(classifier(tmp_path / "a.onnx"), "--out", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def fill():
-        with folder.written(out) as place, open("/dev/full", "wb", buffering=0) as full:
-            (place / "half.onnx").write_bytes(b"half")
+        with folder.staged(out) as images, open("/dev/full", "wb", buffering=0) as full:
+            (images / "half.onnx").write_bytes(b"half")
             full.write(b"x")
 
     with pytest.raises(ModelError, match="cannot be written: No space left on device; nothing was changed"):
@@ -222,7 +222,7 @@ def test_nanodet_at_another_size_finds_people_and_the_van(data, tmp_path, capsys
     assert {"car", "truck", "bus"} & set(names), names
 
 
-def test_fastestdet_int8_keeps_its_boxes_and_takes_less_than_a_minute(data, tmp_path, capsys):
+def test_fastestdet_int8_keeps_its_boxes_and_compiles_within_a_minute(data, tmp_path, capsys):
     out = tmp_path / "fastestdet"
     start = time.monotonic()
     cal = ("--calibrate", data / "vtest.avi", "--calibrate", data / "coco20")
@@ -255,14 +255,14 @@ def test_the_face_detector_decodes_here_what_its_file_decoded(data, tmp_path, ca
     assert compared >= 3
 
 
-def test_onnx_of_the_folder_is_valid(tmp_path, pictures):
+def test_writes_valid_onnx_files(tmp_path, pictures):
     out = tmp_path / "m"
     compile_(classifier(tmp_path / "a.onnx"), "--out", out, "--calibrate", pictures)
     for path in out.glob("*.onnx"):
         onnx.checker.check_model(onnx.load(path), full_check=True)
 
 
-def test_the_fused_graph_runs_where_every_head_is_always_due(tmp_path, capsys):
+def test_the_fused_graph_runs_if_every_head_is_always_due(tmp_path, capsys):
     out = tmp_path / "both"
     same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
     compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same)
@@ -274,7 +274,7 @@ def test_the_fused_graph_runs_where_every_head_is_always_due(tmp_path, capsys):
     fused, apart = (
         Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads) for heads in (always, sometimes)
     )
-    (out / "fused.onnx").unlink()  # so that it is known to be the one that was loaded
+    (out / "fused.onnx").unlink()  # its absence shows that it is the file that is loaded
     with pytest.raises(ModelError, match=r"fused\.onnx: cannot be read"):
         Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), always)
     for head, outputs in apart.outputs(picture).items():

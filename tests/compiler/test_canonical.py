@@ -1,4 +1,4 @@
-"""Canonical form: what is folded and rewritten, always equal to what it was, and free of image sizes."""
+"""Canonical form: folded, rewritten and without image sizes, with unchanged outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.compiler.graphs import Graph
 
 
 def compiled(g: Graph, outputs: dict[str, str], shape=(1, 3, 16, 24), **options) -> Net:
-    """The canonical graph, proved equal to the original on random input."""
+    """The canonical graph, after checking that its outputs equal the original's on random input."""
     model = g.model(outputs, shape=shape, **options)
-    made = canonical.canonicalise(net.from_model(model, "test"))
+    made = canonical.canonicalize(net.from_model(model, "test"))
     image = np.random.default_rng(7).normal(size=shape).astype(np.float32)
     for expected, found in zip(Session(model.SerializeToString()).run(image), Session(made.serialize()).run(image)):
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -34,7 +34,7 @@ def works_at_any_size(made: Net) -> bool:
     return True
 
 
-def test_batch_norm_constants_and_dead_nodes_are_folded():
+def test_folds_batch_norm_constants_and_dead_nodes():
     g = Graph()
     x = g.batch_norm(g.conv("image", 3, 8, bias=False), 8)
     shape = g.node("Shape", x)
@@ -45,7 +45,7 @@ def test_batch_norm_constants_and_dead_nodes_are_folded():
     assert ops(made) == ["Conv", "Reshape"]
 
 
-def test_initialisers_listed_as_inputs_are_weights():
+def test_initializers_listed_as_inputs_become_weights():
     g = Graph()
     made = compiled(g, {"y": g.batch_norm(g.conv("image", 3, 8, bias=False), 8)}, listed=True)
     assert ops(made) == ["Conv"]
@@ -73,7 +73,7 @@ def test_channel_shuffles_become_a_gather(shuffle):
 
 @settings(max_examples=25, deadline=None)
 @given(groups=st.sampled_from([2, 3, 4, 6]), taken=st.integers(1, 12), seed=st.integers(0, 99))
-def test_any_shuffle_and_slice_of_whole_channels_is_found(groups, taken, seed):
+def test_replaces_any_shuffle_and_slice_of_whole_channels(groups, taken, seed):
     g = Graph(seed)
     x = g.node("Transpose", g.reshape(g.conv("image", 3, 12), 1, groups, 12 // groups, 16 * 24), perm=[0, 2, 1, 3])
     x = g.reshape(x, 1, 12, 16, 24)
@@ -83,7 +83,7 @@ def test_any_shuffle_and_slice_of_whole_channels_is_found(groups, taken, seed):
     assert works_at_any_size(made)
 
 
-def test_what_moves_pixels_is_left_alone():
+def test_does_not_rewrite_a_chain_that_moves_pixels():
     g = Graph()
     x = g.reshape(g.conv("image", 3, 8), 1, 8, 24, 16)
     made = compiled(g, {"y": g.reshape(x, 1, 8, 16, 24), "z": x})
@@ -92,14 +92,14 @@ def test_what_moves_pixels_is_left_alone():
         works_at_any_size(made)
 
 
-def test_a_convolution_that_is_split_becomes_two():
+def test_splits_a_convolution_followed_by_split():
     g = Graph()
     a, b = g.node("Split", g.conv("image", 3, 8), g.weight(np.array([5, 3])), outputs=2, axis=1)
     made = compiled(g, {"a": a, "b": g.node("Sigmoid", b)})
     assert ops(made) == ["Conv", "Conv", "Sigmoid"]
 
 
-def test_a_resize_to_a_size_becomes_a_factor():
+def test_replaces_resize_to_a_size_by_a_factor():
     g = Graph()
     x = g.conv("image", 3, 4, stride=2)
     x = g.node(
@@ -115,7 +115,7 @@ def test_a_resize_to_a_size_becomes_a_factor():
     assert works_at_any_size(compiled(g, {"y": x}))
 
 
-def test_zero_padding_goes_into_what_follows():
+def test_folds_zero_padding_into_the_next_operation():
     g = Graph()
     pad = g.weight(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     a = g.node("AveragePool", g.node("Pad", g.conv("image", 3, 4), pad), kernel_shape=[3, 3], strides=[2, 2])
@@ -123,14 +123,14 @@ def test_zero_padding_goes_into_what_follows():
     assert "Pad" not in ops(compiled(g, {"a": a, "b": b}))
 
 
-def test_padding_before_a_maximum_stays():
+def test_keeps_padding_before_max_pooling():
     g = Graph()
     pad = g.weight(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     x = g.node("MaxPool", g.node("Pad", g.conv("image", 3, 4), pad), kernel_shape=[3, 3])
-    compiled(g, {"y": x})  # negative values beside zeros: equality is what counts
+    compiled(g, {"y": x})  # `compiled` checks equality: padding zeros would win over negative values
 
 
-def test_a_softmax_between_transposes_needs_none():
+def test_removes_transposes_around_softmax():
     g = Graph()
     x = g.node("Transpose", g.conv("image", 3, 4), perm=[0, 3, 2, 1])
     x = g.node("Transpose", g.node("Softmax", x, axis=3), perm=[0, 3, 2, 1])
@@ -138,7 +138,7 @@ def test_a_softmax_between_transposes_needs_none():
     assert ops(made) == ["Conv", "Softmax"]
 
 
-def test_flattened_maps_get_a_free_size():
+def test_reshapes_of_maps_get_a_free_size():
     g = Graph()
     x = g.conv("image", 3, 6)
     a = g.node("Transpose", g.reshape(x, 1, 6, 16 * 24), perm=[0, 2, 1])

@@ -1,4 +1,4 @@
-"""What is read from the converter's log, and how one that fails is reported. The converter itself: tests/system."""
+"""Parsing the converter's log, and reporting its failures. The real converter is tested in tests/system."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_app.compiler import assemble, npu, origin, rknn
-from edge_app.compiler.origin import Given
-from edge_app.compiler.rknn import Job, Layer
+from edge_app.compiler import assemble, input_models, npu, rknn
+from edge_app.compiler.input_models import ModelOptions
+from edge_app.compiler.rknn import ConversionJob, Layer
 from edge_app.errors import ConfigError, ModelError
 from edge_app.model.schema import Memory
 from tests.compiler.graphs import segmenter
@@ -28,34 +28,34 @@ ROWS = (
 LOG = "".join(f"D RKNN: [04:42:14.023] {row}\n" for row in ROWS)
 
 
-def test_the_layer_table_is_read():
-    layers = rknn.table(LOG)
+def test_parses_the_layer_table():
+    layers = rknn.parse_layer_table(LOG)
     assert [layer.target for layer in layers] == ["CPU", "NPU", "CPU", "CPU"]
     assert layers[2] == Layer("ArgMax", "CPU", "best/channel")
 
 
-def test_the_memory_totals_are_read():
-    assert rknn.memory(LOG) == Memory(weights=round(2004.06 * 1024), internal=1859 * 1024)
+def test_parses_the_memory_totals():
+    assert rknn.parse_memory(LOG) == Memory(weights=round(2004.06 * 1024), internal=1859 * 1024)
     torn = LOG.replace("Size: 1859KB", "Size: compress=0, memory_plan_strategy=BestFit\n1859KB")
-    assert rknn.memory(torn) == rknn.memory(LOG)
+    assert rknn.parse_memory(torn) == rknn.parse_memory(LOG)
     with pytest.raises(ModelError, match="no total of internal memory"):
-        rknn.memory("nothing")
+        rknn.parse_memory("nothing")
 
 
 def converter(folder: Path, script: str) -> Path:
-    """A stand-in for the environment's Python: a shell script that gets the worker's arguments."""
+    """A shell script in place of the environment's Python; it gets the worker's arguments."""
     path = folder / "python"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
 
 
-def job(target: str = "rv1106") -> Job:
+def job(target: str = "rv1106") -> ConversionJob:
     feature = np.zeros((2, 4, 8, 8), np.float32)
-    return Job("backbone", b"graph", target, None, None, {"c8": feature}, {})
+    return ConversionJob("backbone", b"graph", target, None, None, {"c8": feature}, {})
 
 
-def test_a_layer_on_the_cpu_is_an_error_for_rv1106_with_a_way_round(tmp_path):
+def test_a_layer_on_the_cpu_is_an_error_for_rv1106_with_a_workaround(tmp_path):
     python = converter(tmp_path, f"cat <<'E'\n{LOG}E\nexit 0")
     with pytest.raises(
         ModelError, match=r"layer 'best/channel' \(ArgMax\) would run on the CPU.*leave it to the head's decoder"
@@ -63,7 +63,7 @@ def test_a_layer_on_the_cpu_is_an_error_for_rv1106_with_a_way_round(tmp_path):
         rknn.convert(job(), python, tmp_path)
 
 
-def test_an_aborted_converter_is_named(tmp_path):
+def test_reports_an_aborted_converter(tmp_path):
     python = converter(tmp_path, "kill -ABRT $$")
     with pytest.raises(
         ModelError, match=r"backbone for rv1106: the RKNN converter failed: it was aborted \(signal 6\)"
@@ -71,33 +71,33 @@ def test_an_aborted_converter_is_named(tmp_path):
         rknn.convert(job(), python, tmp_path)
 
 
-def test_what_the_converter_says_is_passed_on(tmp_path):
+def test_passes_on_the_converters_message(tmp_path):
     result = tmp_path / "backbone.rv1106.result"
     python = converter(tmp_path, f'echo \'{{"problem": "build failed"}}\' > {result}; exit 1')
     with pytest.raises(ModelError, match="failed: build failed"):
         rknn.convert(job(), python, tmp_path)
 
 
-def test_a_missing_converter_says_how_to_get_it(tmp_path):
-    with pytest.raises(ConfigError, match=r"is not there; expected it made by: edge-app compile --setup-rknn"):
+def test_a_missing_converter_names_the_command_that_creates_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"found no RKNN converter; create it with: edge-app compile --setup-rknn"):
         rknn.environment(tmp_path / "absent")
 
 
-def test_an_environment_may_be_named_from_here_and_used_from_elsewhere(tmp_path, monkeypatch):
+def test_a_relative_environment_path_becomes_absolute(tmp_path, monkeypatch):
     (tmp_path / "converter/bin").mkdir(parents=True)
     (tmp_path / "converter/bin/python").touch()
     monkeypatch.chdir(tmp_path)
     assert rknn.environment(Path("converter")) == tmp_path / "converter/bin/python"
 
 
-def test_an_environment_that_cannot_take_ranges_says_what_completes_it(tmp_path):
+def test_an_environment_without_ruamel_yaml_names_the_command_that_completes_it(tmp_path):
     (tmp_path / "bin").mkdir()
     python = converter(tmp_path / "bin", "exit 1")
-    with pytest.raises(ConfigError, match=rf"lacks ruamel.yaml; expected it completed by: .* --setup-rknn {tmp_path}"):
+    with pytest.raises(ConfigError, match=rf"lacks ruamel.yaml; complete it with: .* --setup-rknn {tmp_path}"):
         rknn.check_ranges(python)
 
 
-def test_an_environment_that_is_there_is_completed(tmp_path):
+def test_completes_an_existing_environment(tmp_path):
     (tmp_path / "bin").mkdir()
     converter(tmp_path / "bin", f'echo "$@" >> {tmp_path}/log')
     said = []
@@ -112,16 +112,16 @@ def test_npus_need_calibration(tmp_path):
         npu.check_targets(("onnx", "rv1106"), False, None)
 
 
-def test_calibration_files_are_written_a_sample_a_line(tmp_path):
+def test_lists_one_calibration_sample_per_line(tmp_path):
     images = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
-    described = Job("backbone", b"", "rv1106", (0, 0, 0), (1, 1, 1), {"image": images}, {})
-    lines = rknn._dataset(described, tmp_path / "x").splitlines()
+    described = ConversionJob("backbone", b"", "rv1106", (0, 0, 0), (1, 1, 1), {"image": images}, {})
+    lines = rknn._dataset(described, f"{tmp_path}/x").splitlines()
     assert len(lines) == 2
     np.testing.assert_array_equal(np.load(lines[1]), images[1:].transpose(0, 3, 1, 2))
 
 
-def test_the_npu_gets_planes_and_its_own_normalisation(tmp_path):
-    assembly = assemble.assemble(origin.read([segmenter(tmp_path / "a.onnx")], Given()), None, ())
+def test_the_npu_graph_takes_planes_and_the_assembly_has_mean_in_bgr(tmp_path):
+    assembly = assemble.assemble(input_models.read([segmenter(tmp_path / "a.onnx")], ModelOptions()), None, ())
     (value,) = assembly.segments[0].inputs
     assert (value.shape, value.dtype) == ((1, 3, 64, 64), "float32")
-    assert assembly.mean == (103.53, 116.28, 123.675)  # BGR: ImageNet's, which is RGB, turned round
+    assert assembly.mean == (103.53, 116.28, 123.675)  # ImageNet's RGB mean, reversed

@@ -1,4 +1,4 @@
-"""A shared backbone is found by what is computed, not by names; what cannot be shared is explained."""
+"""Finding a shared backbone by computation, not by tensor names; errors for models that share nothing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edge_app.compiler import assemble, origin
-from edge_app.compiler.origin import Given
+from edge_app.compiler import assemble, input_models
+from edge_app.compiler.input_models import ModelOptions
 from edge_app.compiler.session import Session, times_ms
 from edge_app.errors import ModelError
 from tests.compiler.graphs import Graph, classifier, segmenter
 
-SAME = Given(mean=(0, 0, 0), std=(255, 255, 255), color="rgb", resize="stretch")
+SAME = ModelOptions(mean=(0, 0, 0), std=(255, 255, 255), color="rgb", resize="stretch")
 
 
-def shared(*paths: Path, given: Given = SAME):
-    originals = origin.read(paths, given)
-    return originals, assemble.assemble(originals, None, ())
+def shared(*paths: Path, given: ModelOptions = SAME):
+    models = input_models.read(paths, given)
+    return models, assemble.assemble(models, None, ())
 
 
 def renamed(path: Path, out: Path) -> Path:
@@ -37,49 +37,47 @@ def renamed(path: Path, out: Path) -> Path:
     return out
 
 
-def test_two_models_of_one_backbone_share_it(tmp_path):
+def test_two_models_with_one_backbone_share_it(tmp_path):
     a, b = classifier(tmp_path / "a.onnx"), renamed(segmenter(tmp_path / "s.onnx"), tmp_path / "b.onnx")
-    originals, made = shared(a, b)
+    models, made = shared(a, b)
     assert [feature.name for feature in made.features] == ["c8"]
     assert {name: [v.name for v in head.inputs] for name, head in made.heads.items()} == {"a": ["c8"], "b": ["c8"]}
     segments, heads = made.on_pixels()
     runner = assemble.Runner([n.serialize() for n in segments], {k: v.serialize() for k, v in heads.items()})
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     results = runner.run(picture)
-    for original in originals:
-        (found,) = results[original.name].values()
-        np.testing.assert_allclose(found, original.run(picture)[0], atol=1e-4)
+    for model in models:
+        (found,) = results[model.name].values()
+        np.testing.assert_allclose(found, model.run(picture)[0], atol=1e-4)
 
 
-def test_models_of_different_weights_share_nothing(tmp_path):
+def test_rejects_models_with_different_weights(tmp_path):
     paths = classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx", backbone_seed=5)
     with pytest.raises(ModelError, match="a and b share no layer: their first convolutions have different weights"):
         shared(*paths)
 
 
-def test_models_of_different_layers_share_nothing(tmp_path):
+def test_rejects_models_with_different_layers(tmp_path):
     g = Graph()
     g.save(tmp_path / "b.onnx", {"y": g.node("Sigmoid", g.conv("image", 3, 4, 5))})
     with pytest.raises(ModelError, match="share no layer: their first convolutions are"):
         shared(classifier(tmp_path / "a.onnx"), tmp_path / "b.onnx")
 
 
-def test_models_of_different_sizes_cannot_share(tmp_path):
-    with pytest.raises(ModelError, match=r"cannot share a backbone: 64x64 .* against 96x96"):
+def test_rejects_models_with_different_input_sizes(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot share a backbone: 64x64 .* and 96x96"):
         shared(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx", size=96))
 
 
-def test_models_of_different_preprocessing_cannot_share(tmp_path, monkeypatch):
+def test_rejects_models_with_different_preprocessing(tmp_path, monkeypatch):
     g = Graph()
     g.save(tmp_path / "b.onnx", {"scores": g.conv("image", 3, 6, 1), "boxes": g.conv("image", 3, 4, 1)})
-    with pytest.raises(
-        ModelError, match=r"a and b cannot share a backbone: .*mean \[123.675.* against .*mean \[0, 0, 0\]"
-    ):
-        shared(classifier(tmp_path / "a.onnx"), tmp_path / "b.onnx", given=Given())
+    with pytest.raises(ModelError, match=r"a and b cannot share a backbone: .*mean \[123.675.* and .*mean \[0, 0, 0\]"):
+        shared(classifier(tmp_path / "a.onnx"), tmp_path / "b.onnx", given=ModelOptions())
 
 
 def twin(path: Path, out: Path) -> Path:
-    """FastestDet with another head: everything behind its last shared map is a new classification branch."""
+    """FastestDet with another head: everything after its last shared map is replaced by a new classification branch."""
     model = onnx.load(path)
     rng = np.random.default_rng(0)
     produced = {output: i for i, node in enumerate(model.graph.node) for output in node.output}
@@ -98,10 +96,10 @@ def twin(path: Path, out: Path) -> Path:
     return out
 
 
-def test_a_twin_of_fastestdet_shares_its_backbone_and_its_time(data, tmp_path):
+def test_a_twin_of_fastestdet_shares_its_backbone_and_saves_time(data, tmp_path):
     paths = data / "FastestDet.onnx", twin(data / "FastestDet.onnx", tmp_path / "twin.onnx")
-    given = Given(mean=(0, 0, 0), std=(255, 255, 255), color="bgr", resize="stretch")
-    originals, made = shared(*paths, given=given)
+    given = ModelOptions(mean=(0, 0, 0), std=(255, 255, 255), color="bgr", resize="stretch")
+    models, made = shared(*paths, given=given)
     assert {name: [v.name for v in head.inputs] for name, head in made.heads.items()} == {
         "fastestdet": ["c16"],
         "twin": ["c16"],
@@ -109,17 +107,17 @@ def test_a_twin_of_fastestdet_shares_its_backbone_and_its_time(data, tmp_path):
     segments, heads = made.on_pixels()
     runner = assemble.Runner([n.serialize() for n in segments], {k: v.serialize() for k, v in heads.items()})
     picture = np.random.default_rng(0).integers(0, 256, (352, 352, 3), dtype=np.uint8)
-    tail = Session(originals[0].cut.tail.serialize())
+    tail = Session(models[0].cut.tail.serialize())
     results = runner.run(picture)
     joined = tail.feed(dict(zip(tail.inputs, results["fastestdet"].values())))[0]
-    for original, found in zip(originals, (joined, results["twin"]["twin"])):
-        expected = original.run(picture)[0]
+    for model, found in zip(models, (joined, results["twin"]["twin"])):
+        expected = model.run(picture)[0]
         assert np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected))) <= 1e-4
     fused = Session(made.whole_on_pixels().serialize())
-    tensors = [original.prepared(picture) for original in originals]
+    tensors = [model.prepared(picture) for model in models]
     times = times_ms(
         {
-            "apart": lambda: [o.infer(t) for o, t in zip(originals, tensors)],
+            "apart": lambda: [o.infer(t) for o, t in zip(models, tensors)],
             "shared, heads apart": lambda: runner.run(picture),
             "shared": lambda: fused.run(picture[None]),
         }

@@ -1,6 +1,6 @@
-"""The real RKNN converter: conversion for two NPUs, its simulator against int8 here, and what it must not let through.
+"""The real RKNN converter: conversion for two NPUs, its simulator against int8 here, and graphs that must be rejected.
 
-Needs the converter's environment (1.4 GB): $EDGE_APP_RKNN names it, else it is made once in the user's cache.
+Needs the converter's environment (1.4 GB): $EDGE_APP_RKNN names it, else it is created once in the user's cache.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 from edge_app import cli
 from edge_app.backends import _rknn_file
-from edge_app.compiler import assemble, frontend, origin, rknn, shapes
-from edge_app.compiler.origin import Given
+from edge_app.compiler import assemble, frontend, input_models, npu_shapes, rknn
+from edge_app.compiler.input_models import ModelOptions
 from edge_app.errors import ModelError
 from edge_app.model import manifest
 from tests.compiler.graphs import Graph, segmenter, trunk
@@ -36,7 +36,7 @@ def converter() -> Path:
     return folder
 
 
-def test_digits_runs_in_the_simulator_as_it_does_here(converter, tmp_path, capsys):
+def test_digits_in_the_simulator_matches_int8_here(converter, tmp_path, capsys):
     model, out = PROJECT / "models" / "digits", tmp_path / "digits"
     clip = str(model / "sample.mp4")
     targets = ["--target", "onnx,rv1106,rk3588", "--rknn", str(converter)]
@@ -55,7 +55,7 @@ def test_digits_runs_in_the_simulator_as_it_does_here(converter, tmp_path, capsy
         assert golden["rv1106:digits/scores"].shape == golden["digits/scores"].shape
 
 
-def test_a_layer_that_falls_to_the_cpu_is_refused_for_rv1106(converter, tmp_path, capsys):
+def test_rejects_a_layer_that_rv1106_would_run_on_the_cpu(converter, tmp_path, capsys):
     g = Graph()
     x = g.conv(trunk(g), 16, 4, 1)
     path = g.save(tmp_path / "a.onnx", {"best": g.node("Log", g.node("Exp", x))})
@@ -68,18 +68,20 @@ def test_a_layer_that_falls_to_the_cpu_is_refused_for_rv1106(converter, tmp_path
     assert cli.main(["compile", str(path), "--out", str(tmp_path / "m"), *arguments]) == 2
     error = capsys.readouterr().err
     assert "would run on the CPU" in error
-    assert "known way round" in error
+    assert "workaround" in error
     assert not (tmp_path / "m").exists()
 
 
-def test_a_graph_that_the_converter_cannot_read_is_one_line(converter, tmp_path):
-    job = rknn.Job("broken", b"no graph", "rv1106", None, None, {"c8": np.zeros((1, 4, 8, 8), np.float32)}, {})
+def test_reports_an_unreadable_graph_in_one_line(converter, tmp_path):
+    job = rknn.ConversionJob(
+        "broken", b"no graph", "rv1106", None, None, {"c8": np.zeros((1, 4, 8, 8), np.float32)}, {}
+    )
     with pytest.raises(Exception, match=r"broken for rv1106: the RKNN converter failed: .+") as caught:
         rknn.convert(job, converter / "bin" / "python", tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_segmenter_converts_with_its_features_apart(converter, tmp_path, capsys):
+def test_converts_a_segmenter_with_separate_features(converter, tmp_path, capsys):
     path = segmenter(tmp_path / "a.onnx")
     clip = str(PROJECT / "models" / "digits" / "sample.mp4")
     arguments = ["--calibrate", clip, "--target", "rv1106", "--rknn", str(converter), "--cut", "4,8", "--json"]
@@ -92,7 +94,7 @@ def test_a_segmenter_converts_with_its_features_apart(converter, tmp_path, capsy
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
 
 
-def test_parts_of_a_picture_are_compiled_and_equal_the_whole(converter, tmp_path, capsys):
+def test_compiled_parts_equal_the_whole_picture(converter, tmp_path, capsys):
     path = segmenter(tmp_path / "a.onnx", size=128)
     clip = str(PROJECT / "models" / "digits" / "sample.mp4")
     arguments = ["--calibrate", clip, "--target", "rv1106", "--rknn", str(converter), "--cut", "4,8", "--json"]
@@ -110,24 +112,26 @@ def test_parts_of_a_picture_are_compiled_and_equal_the_whole(converter, tmp_path
 
 
 @pytest.mark.parametrize("target", ["rv1106", "rk3588"])
-def test_a_part_equals_the_whole_with_its_scales_and_not_with_its_own(converter, tmp_path, target):
-    """Bit by bit, of one segment at two shapes, in the middle, at borders and in corners."""
-    assembly = assemble.assemble(origin.read([segmenter(tmp_path / "a.onnx", size=128)], Given()), None, (4, 8))
-    step = shapes.segments(assembly)[0]
+def test_a_part_equals_the_whole_only_with_the_scales_of_the_whole(converter, tmp_path, target):
+    """Bit by bit, one segment at two shapes, in the middle, at borders and in corners."""
+    assembly = assemble.assemble(
+        input_models.read([segmenter(tmp_path / "a.onnx", size=128)], ModelOptions()), None, (4, 8)
+    )
+    segment = npu_shapes.segments(assembly)[0]
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8), (128, 128))
     maps = {frontend.IMAGE: image[None]}
 
     def convert(ranges, name, net, calibration, feeds):
-        job = rknn.Job(name, net.serialize(), target, assembly.mean, assembly.std, calibration, feeds, ranges)
+        job = rknn.ConversionJob(name, net.serialize(), target, assembly.mean, assembly.std, calibration, feeds, ranges)
         return rknn.convert(job, converter / "bin" / "python", tmp_path)
 
-    whole = convert({}, "whole", step.net, maps, maps)
-    plain = convert(None, "plain", step.net, maps, maps)
-    assert np.array_equal(whole.outputs[0], plain.outputs[0])  # to be told the ranges changes nothing
+    whole = convert({}, "whole", segment.net, maps, maps)
+    plain = convert(None, "plain", segment.net, maps, maps)
+    assert np.array_equal(whole.outputs[0], plain.outputs[0])  # given ranges change nothing
     assert len(np.unique(whole.outputs[0])) > 50
     sizes = ((128, 128), whole), [(64, 64), (96, 48)], maps
-    assert shapes.made(step, *sizes, partial(convert, whole.ranges)).boxes >= 8
-    with pytest.raises(ModelError, match="is not that of the whole picture"):
-        shapes.made(step, *sizes, partial(convert, {}))
-    with pytest.raises(ModelError, match=r"tensor '.*' has no range; expected those of the graph that this is a part"):
-        convert({"other": ([0.0], [1.0])}, "named", step.net, maps, maps)
+    assert npu_shapes.convert_shapes(segment, *sizes, partial(convert, whole.ranges)).boxes >= 8
+    with pytest.raises(ModelError, match="differs from the whole picture"):
+        npu_shapes.convert_shapes(segment, *sizes, partial(convert, {}))
+    with pytest.raises(ModelError, match=r"tensor '.*' has no range; expected the ranges of the whole graph"):
+        convert({"other": ([0.0], [1.0])}, "named", segment.net, maps, maps)

@@ -1,6 +1,6 @@
-"""Static INT8: QDQ graphs, per channel, from ranges that were measured once for the whole model.
+"""Static INT8: per-channel QDQ graphs, from ranges measured once for the whole model.
 
-A tensor that leaves one graph and enters another has one range, so that both have its scale and nothing is lost.
+A tensor that leaves one graph and enters another has the same scale in both, so nothing is lost between them.
 uint8 activations and int8 weights: what onnxruntime's x86 and ARM kernels are fastest at. Not here: measuring ranges
 (ranges.py), NPUs (rknn.py).
 """
@@ -25,21 +25,21 @@ from edge_app.evaluation import cosine
 from edge_app.frame import UInt8
 
 _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_FUSED = ("Relu", "Clip", "LeakyRelu")  # behind a convolution they cost nothing and halve its range
+_FUSED = ("Relu", "Clip", "LeakyRelu")  # after a convolution they cost nothing and halve its range
 _DEQUANTISED = "_DequantizeLinear_Output"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The calibration method that agreed best with float on pictures not used for calibration."""
+    """The calibration method with the best agreement with float on held-out images."""
 
     method: str
     ranges: Ranges
     scores: dict[str, float]  # by method
 
 
-def quantised(net: Net, found: Ranges) -> Net:
-    """The graph with QuantizeLinear / DequantizeLinear around what runs in int8."""
+def quantized(net: Net, found: Ranges) -> Net:
+    """The graph with QuantizeLinear / DequantizeLinear around the operations that run in int8."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -58,16 +58,16 @@ def quantised(net: Net, found: Ranges) -> Net:
                 sorted(names), sorted(_float_tail(net)), list(QDQRegistry), options,
             )  # fmt: skip
             result = quantizer.quantize_model()
-        except Exception as exc:  # the quantiser lets through KeyError, ValueError and others
-            raise ModelError(f"{net.name}: cannot be quantised: {exc!r}") from exc
-    made = from_model(result, net.name)
-    made.declared = values
-    return made
+        except Exception as exc:  # the quantizer raises KeyError, ValueError and others
+            raise ModelError(f"{net.name}: cannot be quantized: {exc!r}") from exc
+    int8 = from_model(result, net.name)
+    int8.declared = values
+    return int8
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep onnxruntime's quantiser from talking: through the root logger, and numpy's warnings of constant tensors."""
+    """Silence onnxruntime's quantizer: its root logger, and numpy's warnings about constant tensors."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -80,28 +80,28 @@ def _quiet() -> Iterator[None]:
 
 
 def choose(
-    net: Net, histograms: dict[str, Histogram], judge: Callable[[bytes], float], progress: Callable[[str], None]
+    net: Net, histograms: dict[str, Histogram], compare: Callable[[bytes], float], progress: Callable[[str], None]
 ) -> Choice:
-    """Quantise by every method and keep the one that `judge` scores highest."""
+    """Quantize by every method and choose the one with the highest score. compare: scores a serialized graph."""
     scores: dict[str, float] = {}
     best: Ranges = {}
     for method in ranges.METHODS:
         progress(f"int8: {method}")
-        found = ranges.of(histograms, method)
-        scores[method] = judge(serialized(quantised(net, found)))
+        found = ranges.from_histograms(histograms, method)
+        scores[method] = compare(serialized(quantized(net, found)))
         if scores[method] == max(scores.values()):
             best = found if list(scores.values()).count(scores[method]) == 1 else best
     return Choice(max(scores, key=lambda method: scores[method]), best, scores)
 
 
 def serialized(net: Net) -> bytes:
-    """ONNX bytes of a quantised graph, whose outputs keep the types of the float one."""
+    """ONNX bytes of a quantized graph. Its outputs have the types of the float graph."""
     data: bytes = net.to_model().SerializeToString()
     return data
 
 
 def float_convolutions(net: Net) -> list[str]:
-    """Outputs of the convolutions that run in float: their input or weights come from no DequantizeLinear."""
+    """Outputs of the convolutions that run in float: an input or the weights do not come from DequantizeLinear."""
     producers = net.producers()
 
     def is_int8(name: str) -> bool:
@@ -111,19 +111,19 @@ def float_convolutions(net: Net) -> list[str]:
 
 
 def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
-    """How each tensor's direction survives int8: the least cosine over the pictures, worst first."""
+    """The lowest cosine of each tensor between float and INT8 over the images, worst first."""
     values = net.values()
     pairs = {}
-    made = {output for node in int8.nodes for output in node.outputs}
+    available = {output for node in int8.nodes for output in node.outputs}
     for node in net.nodes:
         for name in node.outputs:
-            twin = next((n for n in (name + _DEQUANTISED, name) if n in made), None)
+            twin = next((n for n in (name + _DEQUANTISED, name) if n in available), None)
             if twin is not None and name in values and values[name].dtype == "float32":
                 pairs[name] = twin
     first, second = net.copy(), int8.copy()
     first.outputs, second.outputs = list(pairs), list(dict.fromkeys(pairs.values()))
     second.declared = {**int8.declared, **{twin: values[name] for name, twin in pairs.items()}}
-    a, b = Session(first.serialize(), optimise=False), Session(serialized(second), optimise=False)
+    a, b = Session(first.serialize(), optimize=False), Session(serialized(second), optimize=False)
     least = dict.fromkeys(pairs, 1.0)
     for picture in pixels:
         reference = dict(zip(first.outputs, a.run(picture[None])))
@@ -134,7 +134,7 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
 
 
 def _corrected(net: Net, found: Ranges) -> Net:
-    """Biases moved by what rounding the weights adds on average, by the mean of each input channel over calibration."""
+    """Correct biases for the mean error of rounded weights, from the mean of each input channel in calibration."""
     net = net.copy()
     for node in net.nodes:
         reach = found.get(node.inputs[0]) if node.op == "Conv" and len(node.inputs) == 3 else None
@@ -153,7 +153,7 @@ def _corrected(net: Net, found: Ranges) -> Net:
 
 
 def _float_tail(net: Net) -> set[str]:
-    """Names of the nodes behind the last learned layers: scores and boxes get their last touch in float."""
+    """Names of the nodes after the last learned layers: scores and boxes are finished in float."""
     learned: set[str] = set()  # tensors that a learned layer depends on
     tail = set()
     producers = net.producers()
@@ -170,6 +170,6 @@ def _float_tail(net: Net) -> set[str]:
 
 
 def _complete(net: Net, found: Ranges) -> Ranges:
-    """The ranges of the tensors of this graph; one that no picture reached is an error of the caller's."""
+    """The ranges of the tensors of this graph."""
     names = {value.name for value in net.inputs} | {output for node in net.nodes for output in node.outputs}
     return {name: found[name] for name in names if name in found}

@@ -1,13 +1,13 @@
-"""Steps in several shapes: which graphs are converted, with what scales, and the proof. The converter: tests/system."""
+"""Segments in several shapes, and the equality check. The real converter is tested in tests/system."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edge_app.compiler import assemble, frontend, origin, shapes
-from edge_app.compiler.origin import Given
-from edge_app.compiler.rknn import Converted
+from edge_app.compiler import assemble, frontend, input_models, npu_shapes
+from edge_app.compiler.input_models import ModelOptions
+from edge_app.compiler.rknn import ConvertedGraph
 from edge_app.compiler.session import Session
 from edge_app.errors import ConfigError, ModelError
 from edge_app.model.schema import Memory
@@ -18,13 +18,15 @@ WHOLE = (128, 128)
 
 @pytest.fixture
 def assembly(tmp_path):
-    return assemble.assemble(origin.read([segmenter(tmp_path / "a.onnx", size=128)], Given()), None, (4, 8))
+    return assemble.assemble(
+        input_models.read([segmenter(tmp_path / "a.onnx", size=128)], ModelOptions()), None, (4, 8)
+    )
 
 
 class Converter:
-    """Runs graphs in onnxruntime, and rounds, since its float32 depends on the shape in the last bit.
+    """Runs graphs in onnxruntime. It rounds outputs, whose last bits depend on the shape.
 
-    wrong: what it adds to the outputs of parts.
+    wrong: added to the outputs of parts.
     """
 
     def __init__(self, assembly, wrong=0.0):
@@ -42,21 +44,21 @@ class Converter:
         rows = [session.feed({key: array[i : i + 1] for key, array in feeds.items()}) for i in range(count)]
         wrong = self.wrong if "x" in name else 0.0
         outputs = tuple(np.round(np.concatenate(each) * 32) / 32 + np.float32(wrong) for each in zip(*rows))
-        return Converted(b"", Memory(0, 0), outputs, ())
+        return ConvertedGraph(b"", Memory(0, 0), outputs, ())
 
 
 def converted(assembly, converter, sizes):
     maps = {frontend.IMAGE: np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)}
-    for step in (*shapes.segments(assembly), *shapes.heads(assembly)):
-        inputs = {value.name: maps[value.name] for value in step.net.inputs}
-        whole = converter(step.name, step.net, inputs, inputs)
-        maps |= dict(zip(step.net.outputs, whole.outputs))
-        yield step, shapes.made(step, (WHOLE, whole), sizes, maps, converter)
+    for segment in (*npu_shapes.segments(assembly), *npu_shapes.heads(assembly)):
+        inputs = {value.name: maps[value.name] for value in segment.net.inputs}
+        whole = converter(segment.name, segment.net, inputs, inputs)
+        maps |= dict(zip(segment.net.outputs, whole.outputs))
+        yield segment, npu_shapes.convert_shapes(segment, (WHOLE, whole), sizes, maps, converter)
 
 
-def test_every_step_is_converted_for_every_size_and_proved(assembly):
+def test_converts_and_checks_every_segment_in_every_size(assembly):
     converter = Converter(assembly)
-    found = {step.name: made for step, made in converted(assembly, converter, [(48, 64), (96, 96)])}
+    found = {segment.name: made for segment, made in converted(assembly, converter, [(48, 64), (96, 96)])}
     assert set(found) == {"backbone0", "backbone1", "a"}
     assert all(list(made.files) == [WHOLE, (48, 64), (96, 96)] for made in found.values())
     assert converter.made["backbone0.48x64"] == {"image": (1, 3, 64, 48)}
@@ -66,16 +68,16 @@ def test_every_step_is_converted_for_every_size_and_proved(assembly):
     assert all(made.boxes >= 6 for made in found.values())
 
 
-def test_a_part_that_comes_out_differently_is_an_error(assembly):
-    with pytest.raises(ModelError, match=r"backbone0: .* of the part .* is not that of the whole picture, by up to"):
+def test_a_part_that_differs_from_the_whole_is_an_error(assembly):
+    with pytest.raises(ModelError, match=r"backbone0: .* of the part .* differs from the whole picture by up to"):
         list(converted(assembly, Converter(assembly, wrong=1 / 32), [(64, 64)]))
 
 
 @pytest.mark.parametrize("size", [(40, 64), (128, 128), (64, 144)])
-def test_a_size_that_cannot_be_laid_into_the_picture_is_one_line(assembly, size):
+def test_rejects_a_size_that_does_not_fit_the_picture(assembly, size):
     with pytest.raises(ConfigError, match=f"--npu-shapes: found {size[0]}x{size[1]} for 128x128; expected sides that"):
-        shapes.check([size], WHOLE, assembly)
+        npu_shapes.check([size], WHOLE, assembly)
 
 
-def test_sides_may_be_the_pictures_own(assembly):
-    shapes.check([(128, 32), (16, 128), (64, 64)], WHOLE, assembly)
+def test_a_side_may_be_that_of_the_picture(assembly):
+    npu_shapes.check([(128, 32), (16, 128), (64, 64)], WHOLE, assembly)

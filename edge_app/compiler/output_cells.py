@@ -1,7 +1,7 @@
-"""Heads that can be run on a rectangle: where the cells of each output lie, and which cells of each input they need.
+"""Which heads can run on a rectangle of their input maps, and which input cells each output cell depends on.
 
-That is so where every output is a map (1, C, H, W), or the rows of one (1, H * W * anchors, C), and no step before it
-looks at a whole map. Such a head is freed of the sizes written into it. Not here: the backbone (split.py).
+A head can if every output is a map (1, C, H, W), or the rows of one (1, H * W * anchors, C), and no operation before it
+needs a whole map. Fixed sizes are then removed from its graph. Not here: the backbone (split.py).
 """
 
 from __future__ import annotations
@@ -13,50 +13,50 @@ from fractions import Fraction
 import numpy as np
 
 from edge_app.compiler.canonical import any_size
-from edge_app.compiler.extent import Extent, through
 from edge_app.compiler.net import Net, Node, Shape
+from edge_app.compiler.receptive_field import FieldBounds, after_node
 from edge_app.errors import ModelError
 
 _AFTER_ROWS = frozenset(("Sigmoid", "Identity", "Clip", "Exp", "Relu", "HardSigmoid", "Tanh"))  # element by element
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """One output.
+class CellDependency:
+    """The input cells that a cell of one output depends on.
 
-    stride: pixels from cell to cell. reach: by input, the first pixels of the cells that a cell needs, at least and at
-    most, relative to its own first pixel.
+    stride: pixels from output cell to output cell. reach: by input, the lowest and highest first pixel of the cells
+    that an output cell needs, relative to its own first pixel.
     """
 
     stride: Fraction
     reach: Mapping[str, tuple[Fraction, Fraction]]
 
 
-def cells(head: Net, strides: Mapping[str, Fraction]) -> dict[str, Cells] | None:
-    """Of every output; None where one of them depends on a whole map. strides: of the inputs, all of them maps."""
+def cell_dependencies(head: Net, strides: Mapping[str, Fraction]) -> dict[str, CellDependency] | None:
+    """By output; None if an output depends on a whole map. strides: of the inputs, all of which must be maps."""
     if not head.inputs or set(strides) != {value.name for value in head.inputs}:
         return None
     shapes = head.shapes()
-    ends = {name: _map_behind(head, name, shapes) for name in head.outputs}
-    found: dict[str, Cells] = {}
+    ends = {name: _source_map(head, name, shapes) for name in head.outputs}
+    found: dict[str, CellDependency] = {}
     for value in head.inputs:
         reached = _reached(head, value.name, strides[value.name], shapes)
         for output, end in ends.items():
-            extent = reached.get(end) if end is not None else None
-            if end is None or (end in reached and extent is None):
+            bounds = reached.get(end) if end is not None else None
+            if end is None or (end in reached and bounds is None):
                 return None
-            if extent is None:
+            if bounds is None:
                 continue  # it does not depend on this input
             known = found.get(output)
-            if known is not None and known.stride != extent.stride:
+            if known is not None and known.stride != bounds.stride:
                 return None
             reach = {} if known is None else dict(known.reach)
-            found[output] = Cells(extent.stride, {**reach, value.name: (extent.low, extent.high)})
+            found[output] = CellDependency(bounds.stride, {**reach, value.name: (bounds.low, bounds.high)})
     return found if set(found) == set(head.outputs) else None
 
 
-def freed(head: Net) -> Net:
-    """The same head for maps of any size; itself where that cannot be. head: one that has `cells`."""
+def with_free_size(head: Net) -> Net:
+    """The same head for maps of any size, or unchanged if not possible. head: one that has `cell_dependencies`."""
     free = head.copy()
     shapes = head.shapes()
     for node in free.nodes:
@@ -78,7 +78,7 @@ def freed(head: Net) -> Net:
 
 
 def _channels(start: Shape, net: Net, node: Node) -> int | None:
-    """The last size of (1, H, W, C), where the Reshape's input is one that a Transpose has made; else None."""
+    """C, if the input of a Reshape is a map transposed to (1, H, W, C); else None."""
     before = net.producers().get(node.inputs[0])
     while before is not None and before.op in _AFTER_ROWS:
         before = net.producers().get(before.inputs[0])
@@ -86,11 +86,11 @@ def _channels(start: Shape, net: Net, node: Node) -> int | None:
     return start[3] if turned else None
 
 
-def _map_behind(net: Net, output: str, shapes: Mapping[str, Shape]) -> str | None:
-    """The map whose cells an output lists, row by row; itself where it is a map; None where neither."""
+def _source_map(net: Net, output: str, shapes: Mapping[str, Shape]) -> str | None:
+    """The map whose cells an output lists row by row; the output itself if it is a map; else None."""
     producers = net.producers()
     name = output
-    if len(shapes.get(name, ())) == 4 and not _is_turned(net, name):
+    if len(shapes.get(name, ())) == 4 and not _is_transposed(net, name):
         return name
     name = _before_rows(net, name)
     node = producers.get(name)
@@ -107,7 +107,7 @@ def _map_behind(net: Net, output: str, shapes: Mapping[str, Shape]) -> str | Non
 
 
 def _flattened(node: Node | None, shapes: Mapping[str, Shape]) -> str | None:
-    """The map (1, C, H, W) that a Reshape makes (1, C, H * W) of."""
+    """The map (1, C, H, W) that a Reshape flattens to (1, C, H * W); else None."""
     if node is None or node.op != "Reshape":
         return None
     start, end = shapes.get(node.inputs[0], ()), shapes.get(node.outputs[0], ())
@@ -116,7 +116,7 @@ def _flattened(node: Node | None, shapes: Mapping[str, Shape]) -> str | None:
 
 
 def _before_rows(net: Net, name: str) -> str:
-    """The tensor before steps that take element by element, or a Softmax over the last axis."""
+    """The tensor before elementwise operations and a Softmax over the last axis."""
     producers = net.producers()
     while True:
         node = producers.get(name)
@@ -126,14 +126,14 @@ def _before_rows(net: Net, name: str) -> str:
         name = node.inputs[0]
 
 
-def _is_turned(net: Net, name: str) -> bool:
+def _is_transposed(net: Net, name: str) -> bool:
     node = net.producers().get(name)
     return node is not None and node.op in ("Transpose", "Reshape")
 
 
-def _reached(net: Net, given: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, Extent | None]:
-    """The extent, in cells of one input, of every tensor that depends on it; None where it needs the whole map."""
-    found: dict[str, Extent | None] = {given: Extent(stride, Fraction(0), Fraction(0))}
+def _reached(net: Net, given: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, FieldBounds | None]:
+    """Bounds, in cells of one input, of every tensor that depends on it; None if the tensor needs the whole map."""
+    found: dict[str, FieldBounds | None] = {given: FieldBounds(stride, Fraction(0), Fraction(0))}
     for node in net.nodes:
         touched = [found[name] for name in node.inputs if name in found]
         if not touched:
@@ -141,6 +141,6 @@ def _reached(net: Net, given: str, stride: Fraction, shapes: Mapping[str, Shape]
         joined = touched[0]
         for each in touched[1:]:
             joined = None if joined is None or each is None else joined.joined(each)
-        after = None if joined is None else through(node, joined, net, dict(shapes))
+        after = None if joined is None else after_node(node, joined, net, dict(shapes))
         found.update(dict.fromkeys(node.outputs, after))
     return found

@@ -1,4 +1,4 @@
-"""What a head's outputs mean: decoded by the family's own decoder, and compared with what float32 gives."""
+"""Compare the outputs of compiled graphs with those of float32, after the family's own decoder and as raw tensors."""
 
 from __future__ import annotations
 
@@ -9,46 +9,42 @@ import numpy as np
 
 from edge_app import registry
 from edge_app.compiler import families
+from edge_app.compiler.calibration_images import CalibrationImages
+from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.net import Net
-from edge_app.compiler.origin import Original
-from edge_app.compiler.pictures import Pictures
 from edge_app.compiler.session import Array
 from edge_app.evaluation import LOWER_SCORE, cosine, result_agreement
 from edge_app.frame import Result
 from edge_app.heads import Head
 
-Outputs = Mapping[str, Mapping[str, Array]]  # of one picture, by head and name
+Outputs = Mapping[str, Mapping[str, Array]]  # of one image, by head and output name
 
 
-class Judge:
-    """Compares outputs of the same pictures. rows: of the pictures; reference: what float32 gives for each of them."""
+class OutputComparison:
+    """Compares outputs for the same images. rows: of `pictures`; reference: the float32 outputs of each row."""
 
     def __init__(
         self,
-        originals: Sequence[Original],
+        models: Sequence[InputModel],
         whole: Net,
-        pictures: Pictures,
+        pictures: CalibrationImages,
         rows: Sequence[int],
         reference: Sequence[Outputs],
     ) -> None:
-        self._heads = {original.name: _decoder(original, whole) for original in originals}
+        self._heads = {model.name: _decoder(model, whole) for model in models}
         self._transforms = [pictures.transforms[row] for row in rows]
         self._reference = list(reference)
         self._results = self._decode(reference)
 
-    def agreement(self, found: Sequence[Outputs]) -> dict[str, float]:
-        """How well decoded results agree with float32's, by head."""
-        return self.between(found, None)
-
-    def between(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None) -> dict[str, float]:
-        """How well decoded results agree, by head. reference: None is float32's."""
+    def agreement(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
+        """Agreement of decoded results (0..1), by head. reference: None means the float32 outputs."""
         expected = self._results if reference is None else self._decode(reference)
         got = self._decode(found)
         sizes = [(t.image_width, t.image_height) for t in self._transforms]
         return {name: result_agreement(expected[name], got[name], sizes) for name in self._heads}
 
     def cosines(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
-        """The cosine of every output over all pictures, by head/output."""
+        """Cosine of every output over all images, by head/output. reference: None means the float32 outputs."""
         expected = self._reference if reference is None else reference
         return {
             f"{head}/{output}": cosine(
@@ -66,24 +62,24 @@ class Judge:
         }
 
 
-def _decoder(original: Original, whole: Net) -> Head:
-    """The head's decoder, letting through what hysteresis needs."""
-    outputs = [name for name in whole.outputs if name.startswith(f"{original.name}/")]
+def _decoder(model: InputModel, whole: Net) -> Head:
+    """The head's decoder, with a score threshold low enough for hysteresis."""
+    outputs = [name for name in whole.outputs if name.startswith(f"{model.name}/")]
     part = whole.copy()
     part.outputs = outputs
-    labels = original.labels if isinstance(original.labels, tuple) else ()
-    spec = families.head_spec(part, original.name, original.family.name, labels)
+    labels = model.labels if isinstance(model.labels, tuple) else ()
+    spec = families.head_spec(part, model.name, model.family.name, labels)
     spec = replace(spec, outputs=tuple(type(o)(o.name.split("/", 1)[1], o.shape, o.dtype) for o in spec.outputs))
-    known = {option.name for option in registry.options("heads", original.family.name)}
-    options = dict(original.options)
+    known = {option.name for option in registry.options("heads", model.family.name)}
+    options = dict(model.options)
     if {"score", "nms_iou"} <= known:
         options["score"] = LOWER_SCORE
-    head: Head = registry.build("heads", original.family.name, spec, **options)
+    head: Head = registry.build("heads", model.family.name, spec, **options)
     return head
 
 
-def by_head(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, dict[str, Array]]:
-    """Outputs named head/output as they are used here."""
+def group_by_head(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, dict[str, Array]]:
+    """Group arrays named head/output by head and output."""
     found: dict[str, dict[str, Array]] = {}
     for name, array in zip(names, arrays):
         head, _, output = name.partition("/")

@@ -1,4 +1,4 @@
-"""Real pictures to calibrate with and to prove equality on: frames of a clip or images of a folder, evenly spread."""
+"""Images to calibrate with and to compare on: frames of a clip, or images of a folder, evenly spaced."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from edge_app.inference.preprocess import Preprocess
 from edge_app.model.schema import Input
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_FLAT = 2.0  # grey levels of standard deviation: below it a picture shows nothing
+_FLAT = 2.0  # gray levels of standard deviation; an image below it shows nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Pictures laid into a model's input, (N, H, W, 3) uint8 BGR, and how each was laid.
+class CalibrationImages:
+    """Images after letterbox or stretch into a model's input.
 
-    calibration, held_out: row numbers; scales come from the first, what is reported from the second. origin: in words.
+    pixels: (N, H, W, 3) uint8 BGR. transforms: one per image. calibration, held_out: row numbers; INT8 scales come from
+    the first, reported figures from the second. origin: for messages.
     """
 
     pixels: UInt8
@@ -33,36 +34,39 @@ class Pictures:
     origin: str
 
     def warnings(self) -> list[str]:
-        """What makes scales meaningless."""
+        """Reasons why INT8 scales from these images would be poor."""
         if all(float(self.pixels[i].std()) < _FLAT for i in self.calibration):
-            return [f"{self.origin}: every calibration picture is of one colour: the int8 scales are meaningless"]
+            return [f"{self.origin}: every calibration image has a single color: the int8 scales are meaningless"]
         if len(self.calibration) < 8:
-            return [f"{self.origin}: only {len(self.calibration)} pictures to calibrate with; expected 20 or more"]
+            return [f"{self.origin}: only {len(self.calibration)} calibration images; expected 20 or more"]
         return []
 
 
-def load(path: Path, spec: Input, calibration: int, held_out: int) -> Pictures:
-    """Read a clip or folder. spec: its size and resize are used. Raises ConfigError where nothing can be read."""
+def load(path: Path, spec: Input, calibration: int, held_out: int) -> CalibrationImages:
+    """Read a clip or folder. spec: gives size and resize. Raises ConfigError if nothing can be read.
+
+    calibration, held_out: how many images to use for each.
+    """
     images = list(_folder(path, calibration + held_out) if path.is_dir() else _clip(path, calibration + held_out))
     if not images:
-        raise ConfigError(
-            f"--calibrate {path}: found no picture; expected a clip, or a folder of {', '.join(_SUFFIXES)}"
-        )
+        raise ConfigError(f"--calibrate {path}: found no image; expected a clip, or a folder of {', '.join(_SUFFIXES)}")
     preprocess = Preprocess(_uint8(spec))
     laid = []
     for sequence, image in enumerate(images):
         tensor, transform = preprocess.prepare(Frame("calibrate", sequence, 0, 0, image))
         laid.append((tensor[0].copy(), transform))
     share = max(2, round((calibration + held_out) / held_out))
-    judged = tuple(i for i in range(len(laid)) if i % share == share // 2) if len(laid) > 1 else ()
-    rest = tuple(i for i in range(len(laid)) if i not in judged)
-    return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rest, judged or rest, str(path))
+    evaluated = tuple(i for i in range(len(laid)) if i % share == share // 2) if len(laid) > 1 else ()
+    rest = tuple(i for i in range(len(laid)) if i not in evaluated)
+    return CalibrationImages(
+        np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rest, evaluated or rest, str(path)
+    )
 
 
-def joined(parts: Sequence[Pictures]) -> Pictures:
-    """Several clips or folders as one."""
+def joined(parts: Sequence[CalibrationImages]) -> CalibrationImages:
+    """Join several clips or folders."""
     starts = np.cumsum([0, *(len(part.pixels) for part in parts)])
-    return Pictures(
+    return CalibrationImages(
         np.concatenate([part.pixels for part in parts]),
         tuple(t for part in parts for t in part.transforms),
         tuple(int(start) + i for start, part in zip(starts, parts) for i in part.calibration),
@@ -71,10 +75,10 @@ def joined(parts: Sequence[Pictures]) -> Pictures:
     )
 
 
-def synthetic(spec: Input, count: int = 4) -> Pictures:
-    """Blobs and edges from a fixed seed, where there is no --calibrate: enough to compare graphs."""
+def synthetic(spec: Input, count: int = 4) -> CalibrationImages:
+    """Blobs and edges from a fixed seed, used without --calibrate: enough to compare graphs."""
     rng = np.random.default_rng(0)
-    made = []
+    images = []
     for _ in range(count):
         coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
         image = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
@@ -82,16 +86,16 @@ def synthetic(spec: Input, count: int = 4) -> Pictures:
             x, y = (int(n) for n in rng.integers(0, (560, 400)))
             color = tuple(int(c) for c in rng.integers(0, 256, 3))
             cv2.rectangle(image, (x, y), (x + int(rng.integers(20, 200)), y + int(rng.integers(20, 200))), color, -1)
-        made.append(image)
+        images.append(image)
     preprocess = Preprocess(_uint8(spec))
     laid = [
         (tensor[0].copy(), transform)
         for tensor, transform in (
-            preprocess.prepare(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(made)
+            preprocess.prepare(Frame("seeded", i, 0, 0, np.asarray(m, np.uint8))) for i, m in enumerate(images)
         )
     ]
     rows = tuple(range(count))
-    return Pictures(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rows, rows, "seeded pictures")
+    return CalibrationImages(np.stack([t for t, _ in laid]), tuple(t for _, t in laid), rows, rows, "synthetic images")
 
 
 def _uint8(spec: Input) -> Input:

@@ -1,8 +1,8 @@
-"""How far a tensor's cells reach into the image: stride and receptive field, tensor by tensor.
+"""Stride and receptive field of every tensor of a graph.
 
-Cell i of a map depends on pixels i * stride + low to i * stride + high, in x and y alike (the wider of both is taken).
-What depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no extent. Reuse recomputes
-crops by these numbers, so they may be too wide, never too narrow.
+Cell i of a map depends on the pixels i * stride + low to i * stride + high, in x and y (the wider of both counts). A
+tensor that depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no receptive field.
+Reuse recomputes crops by these numbers: they may be too wide, but never too narrow.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from edge_app.compiler.net import Net, Node, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """stride: pixels from cell to cell. low <= 0 <= high + 1: pixels, relative to the cell's first one."""
+class FieldBounds:
+    """Receptive field of the cells of a map, in exact fractions of a pixel (schema.ReceptiveField has integers).
+
+    stride: pixels from cell to cell. low <= 0 <= high + 1: pixels, relative to the first pixel of the cell.
+    """
 
     stride: Fraction
     low: Fraction
     high: Fraction
 
-    def joined(self, other: Extent) -> Extent | None:
-        """The extent of a cell that depends on both; None where their cells do not lie alike."""
+    def joined(self, other: FieldBounds) -> FieldBounds | None:
+        """The bounds of a cell that depends on both; None if their strides differ."""
         if self.stride != other.stride:
             return None
-        return Extent(self.stride, min(self.low, other.low), max(self.high, other.high))
+        return FieldBounds(self.stride, min(self.low, other.low), max(self.high, other.high))
 
 
 _CELLWISE = frozenset((
@@ -33,27 +36,27 @@ _CELLWISE = frozenset((
     "Exp", "Log", "Sqrt", "Abs", "Neg", "Pow", "Identity", "Cast", "Add", "Sub", "Mul", "Div", "Min", "Max",
     "BatchNormalization", "Dropout", "QuantizeLinear", "DequantizeLinear", "Mish", "Gelu", "Celu", "Selu",
 ))  # fmt: skip
-_CHANNELWISE = frozenset(("Concat", "Split", "Gather", "Slice", "Softmax"))  # where their axis is 1
+_CHANNELWISE = frozenset(("Concat", "Split", "Gather", "Slice", "Softmax"))  # if their axis is 1
 
 
-def extents(net: Net, shapes: dict[str, Shape]) -> dict[str, Extent]:
-    """The extent of every map (N, C, H, W) that has one. net: on an image (1, 3, H, W)."""
-    found = {net.inputs[0].name: Extent(Fraction(1), Fraction(0), Fraction(0))}
+def receptive_fields(net: Net, shapes: dict[str, Shape]) -> dict[str, FieldBounds]:
+    """The receptive field of every map (N, C, H, W) that has one. net: on an image (1, 3, H, W)."""
+    found = {net.inputs[0].name: FieldBounds(Fraction(1), Fraction(0), Fraction(0))}
     for node in net.nodes:
         inputs = [found.get(name) for name in node.inputs if name and name not in net.weights]
         if not inputs or any(each is None for each in inputs):
             continue
-        before: Extent | None = inputs[0]
+        before: FieldBounds | None = inputs[0]
         for each in inputs[1:]:
             before = before.joined(each) if before is not None and each is not None else None
-        after = None if before is None else through(node, before, net, shapes)
+        after = None if before is None else after_node(node, before, net, shapes)
         if after is not None:
             found.update(dict.fromkeys(node.outputs, after))
     return found
 
 
-def through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> Extent | None:
-    """The extent behind one node."""
+def after_node(node: Node, before: FieldBounds, net: Net, shapes: dict[str, Shape]) -> FieldBounds | None:
+    """The bounds after one node; None if its output depends on a whole map."""
     if node.op in _CELLWISE:
         return before
     if node.op in _CHANNELWISE:
@@ -72,7 +75,7 @@ def through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> E
             return None
         low = max(pads[i] for i in dims)
         high = max((kernel[i] - 1) * dilations[i] - pads[i] for i in dims)
-        return Extent(
+        return FieldBounds(
             before.stride * strides[0], before.low - low * before.stride, before.high + max(0, high) * before.stride
         )
     if node.op in ("Resize", "ConvTranspose", "DepthToSpace"):
@@ -80,8 +83,8 @@ def through(node: Node, before: Extent, net: Net, shapes: dict[str, Shape]) -> E
     return None
 
 
-def _resized(node: Node, before: Extent, shapes: dict[str, Shape]) -> Extent | None:
-    """Another grid: a step of the old one on either side holds for every kind of interpolation but cubic."""
+def _resized(node: Node, before: FieldBounds, shapes: dict[str, Shape]) -> FieldBounds | None:
+    """Change of the grid: one old cell on either side covers every interpolation except cubic."""
     start, end = shapes.get(node.inputs[0], ()), shapes.get(node.outputs[0], ())
     if len(start) != 4 or len(end) != 4 or not (start[2] and start[3] and end[2] and end[3]):
         return None
@@ -89,7 +92,7 @@ def _resized(node: Node, before: Extent, shapes: dict[str, Shape]) -> Extent | N
         return None
     stride = before.stride * start[2] / end[2]
     margin = before.stride if node.op == "Resize" else before.stride * max(1, *node.attrs.get("kernel_shape", [1]))
-    return Extent(stride, before.low - margin, before.high + max(margin, stride))
+    return FieldBounds(stride, before.low - margin, before.high + max(margin, stride))
 
 
 def _axis(node: Node, net: Net) -> int | None:

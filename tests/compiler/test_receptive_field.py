@@ -1,4 +1,4 @@
-"""Receptive fields: no pixel outside of what is stated may change a cell."""
+"""Receptive fields: no pixel outside the stated field changes a cell."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_app.compiler import canonical, net
-from edge_app.compiler.extent import extents
 from edge_app.compiler.net import Net
+from edge_app.compiler.receptive_field import receptive_fields
 from edge_app.compiler.session import Session
 from tests.compiler.graphs import Graph, trunk
 
@@ -50,15 +50,15 @@ def nearest(g: Graph) -> str:
     )
 
 
-def made(build) -> Net:
+def canonical_graph(build) -> Net:
     g = Graph()
-    return canonical.canonicalise(net.from_model(g.model({"y": build(g)}, shape=(1, 3, SIZE, SIZE)), "test"))
+    return canonical.canonicalize(net.from_model(g.model({"y": build(g)}, shape=(1, 3, SIZE, SIZE)), "test"))
 
 
 @pytest.mark.parametrize("build", [trunk, stride_2_and_back, pooled, branches, halved, nearest])
-def test_a_cell_changes_only_with_its_pixels(build):
-    graph = made(build)
-    extent = extents(graph, graph.shapes())["y"]
+def test_a_cell_depends_only_on_pixels_of_its_field(build):
+    graph = canonical_graph(build)
+    bounds = receptive_fields(graph, graph.shapes())["y"]
     session = Session(graph.serialize())
     rng = np.random.default_rng(3)
     image = rng.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
@@ -70,20 +70,20 @@ def test_a_cell_changes_only_with_its_pixels(build):
         cells = np.flatnonzero(np.abs(after - before).max(axis=(0, 1, 3)) > 0)
         assert len(cells), "a changed row changes something"
         for cell in cells:
-            first = cell * extent.stride
-            assert first + extent.low <= row <= first + extent.high, (cell, row)
+            first = cell * bounds.stride
+            assert first + bounds.low <= row <= first + bounds.high, (cell, row)
 
 
 def test_the_stated_field_is_not_wider_than_twice_the_true_one():
-    graph = made(trunk)
-    extent = extents(graph, graph.shapes())["y"]
-    assert extent.stride == 8
-    assert extent.high - extent.low <= 2 * (1 + 2 + 2 * 2 * 2 + 2 * 4 + 2 * 8 + 8)
+    graph = canonical_graph(trunk)
+    bounds = receptive_fields(graph, graph.shapes())["y"]
+    assert bounds.stride == 8
+    assert bounds.high - bounds.low <= 2 * (1 + 2 + 2 * 2 * 2 + 2 * 4 + 2 * 8 + 8)
 
 
-def test_what_sees_the_whole_picture_has_no_extent():
+def test_a_tensor_that_depends_on_the_whole_picture_has_no_field():
     g = Graph()
     x = g.conv("image", 3, 4)
     y = g.node("Mul", x, g.node("Sigmoid", g.node("GlobalAveragePool", x)))
-    graph = canonical.canonicalise(net.from_model(g.model({"y": y}), "test"))
-    assert "y" not in extents(graph, graph.shapes())
+    graph = canonical.canonicalize(net.from_model(g.model({"y": y}), "test"))
+    assert "y" not in receptive_fields(graph, graph.shapes())

@@ -1,6 +1,6 @@
-"""What the user gives: ONNX files or a model folder, each with its family, its preprocessing, and a way to run it.
+"""The models to compile, from ONNX files or a model folder, each with its family, preprocessing and published files.
 
-Not here: any change beyond canonical form and cutting tails (assemble.py, build.py).
+Not here: changes other than canonical form and cutting tails (assemble.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_app.compiler import canonical, families, frontend, net, tails
-from edge_app.compiler.families import Color, Family, Picture, Triple
+from edge_app.compiler.families import Color, Family, Preprocessing, Triple
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Array, Session
 from edge_app.compiler.tails import Cut
@@ -25,8 +25,8 @@ from edge_app.model import manifest as manifests
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What the user said about the models, all of them alike; None: take it from the family."""
+class ModelOptions:
+    """Options for all models, from the command line. None: use the default of the family."""
 
     family: str | None = None
     labels: tuple[str, ...] | str = ()
@@ -38,19 +38,20 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
-    """One head's whole model in canonical form, at the size its file has.
+class InputModel:
+    """The whole model of one head in canonical form, in the input size of its file.
 
-    net: without its tail. picture: what pixels undergo in front of `net`; recorded: what the manifest says of it.
-    graphs: the files as published, for comparing; pixels undergo `published` in front of them.
+    net: without its tail. preprocessing: applied to pixels before `net`; recorded: what the manifest says about it.
+    assumed: settings taken from the family's defaults. graphs: the published files, for comparison. shape, dtype:
+    their input.
     """
 
     name: str
     net: Net
     cut: Cut | None
     family: Family
-    picture: Picture
-    recorded: Picture
+    preprocessing: Preprocessing
+    recorded: Preprocessing
     labels: tuple[str, ...] | str
     options: Mapping[str, Any]
     assumed: tuple[str, ...]
@@ -60,19 +61,19 @@ class Original:
     sessions: list[Session] = field(default_factory=list)
 
     def run(self, pixels: UInt8) -> list[Array]:
-        """The outputs of the files as published for one picture (H, W, 3) BGR."""
+        """The outputs of the published files for one image (H, W, 3) BGR."""
         return self.infer(self.prepared(pixels))
 
     def prepared(self, pixels: UInt8) -> Array:
-        """The picture as the published file takes it."""
-        image: Array = pixels[..., ::-1] if self.picture.color == "rgb" else pixels
+        """The image as the published file takes it."""
+        image: Array = pixels[..., ::-1] if self.preprocessing.color == "rgb" else pixels
         if self.dtype != "uint8":
-            image = ((image - np.array(self.picture.mean)) / np.array(self.picture.std)).astype(np.float32)
+            image = ((image - np.array(self.preprocessing.mean)) / np.array(self.preprocessing.std)).astype(np.float32)
         planes = self.shape[1] == 3
         return np.ascontiguousarray(image.transpose(2, 0, 1) if planes else image)[None]
 
     def infer(self, tensor: Array) -> list[Array]:
-        """Run the published files on a prepared picture."""
+        """Run the published files on a prepared image."""
         if not self.sessions:
             self.sessions.extend(Session(graph) for graph in self.graphs)
         known = {self.sessions[0].inputs[0]: tensor}
@@ -83,60 +84,60 @@ class Original:
         return found
 
 
-def read(paths: Sequence[Path], given: Given) -> list[Original]:
-    """Every head of the files and folders. Raises ModelError, ConfigError with where, what and what was expected."""
-    found: list[Original] = []
+def read(paths: Sequence[Path], given: ModelOptions) -> list[InputModel]:
+    """Read every head of the files and folders. Raises ModelError, ConfigError."""
+    found: list[InputModel] = []
     for path in paths:
         found += _folder(path, given) if path.is_dir() else [_file(path, given)]
-    names = [original.name for original in found]
+    names = [model.name for model in found]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"{name}: two models of this name; expected files of different names")
+            raise ConfigError(f"{name}: two models have this name; expected files with different names")
     return found
 
 
-def _file(path: Path, given: Given) -> Original:
+def _file(path: Path, given: ModelOptions) -> InputModel:
     raw = net.read(path)
     raw = _sized(raw, given, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
-    whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(raw)))
-    family = families.recognise(whole, given.family, len(given.labels) if isinstance(given.labels, tuple) else 0)
-    picture, assumed = _picture(family, given)
+    whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
+    family = families.recognize(whole, given.family, len(given.labels) if isinstance(given.labels, tuple) else 0)
+    picture, assumed = _preprocessing(family, given)
     labels = given.labels or family.labels
     if not given.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     cut = tails.cut(whole, family.name)
     graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
-    return Original(
+    return InputModel(
         _head_name(path.stem), cut.net if cut else whole, cut, family, picture, picture, labels,
         cut.options if cut else {}, tuple(assumed),
         (graph,), _four(shape), dtype,
     )  # fmt: skip
 
 
-def _folder(folder: Path, given: Given) -> list[Original]:
-    """The heads of a model folder. Its manifest says everything that an ONNX file does not."""
+def _folder(folder: Path, given: ModelOptions) -> list[InputModel]:
+    """The heads of a model folder. Its manifest has the family and preprocessing that an ONNX file lacks."""
     manifest = manifests.load(folder)
     spec = manifest.input
     if given.family or given.mean or given.std or given.color or given.resize:
-        raise ConfigError(f"{folder}: a model folder says its family and preprocessing; expected no options for them")
-    recorded = Picture(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
+        raise ConfigError(f"{folder}: a model folder defines family and preprocessing; expected no options for them")
+    recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
     picture = recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     given_files = [(graph.path, graph.read()) for graph in manifest.backbone_graphs("onnx")]
-    originals = []
+    models = []
     for name, head in manifest.heads.items():
         if head.crops is not None:
             raise ConfigError(
-                f"{folder}: heads.{name} takes crops, an input of its own; expected its ONNX file compiled by itself"
+                f"{folder}: heads.{name} takes crops, which are a separate input; compile its ONNX file by itself"
             )
         own = [manifest.graph(head.graph, "onnx")] if head.graph else []
         files = [*given_files, *((graph.path, graph.read()) for graph in own)]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
-        whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image's size free
-        whole = canonical.canonicalise(frontend.with_planes(frontend.without_pixels(whole)))
-        family = Family(head.family, f"as {folder / manifests.FILE} says", recorded)
-        originals.append(
-            Original(
+        whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image size free
+        whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(whole)))
+        family = Family(head.family, f"from {folder / manifests.FILE}", recorded)
+        models.append(
+            InputModel(
                 name,
                 whole,
                 None,
@@ -151,11 +152,11 @@ def _folder(folder: Path, given: Given) -> list[Original]:
                 spec.dtype,
             )
         )
-    return originals
+    return models
 
 
 def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | None) -> Net:
-    """Graphs one behind the other as one. outputs: None gives those of the last."""
+    """Join graphs in sequence into one. outputs: None means those of the last graph."""
     whole, *parts = (net.read(path) for path, _ in files)
     for part in parts:
         last = part is parts[-1] and outputs is None
@@ -164,8 +165,8 @@ def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | 
     return whole
 
 
-def _sized(raw: Net, given: Given, where: str) -> Net:
-    """The graph with every input size known."""
+def _sized(raw: Net, given: ModelOptions, where: str) -> Net:
+    """The graph with every input size fixed."""
     if len(raw.inputs) != 1:
         raise ModelError(
             f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image"
@@ -187,8 +188,8 @@ def _sized(raw: Net, given: Given, where: str) -> Net:
     return raw
 
 
-def _picture(family: Family, given: Given) -> tuple[Picture, list[str]]:
-    default = family.picture
+def _preprocessing(family: Family, given: ModelOptions) -> tuple[Preprocessing, list[str]]:
+    default = family.preprocessing
     assumed = [
         f"{name} {value}"
         for name, told, value in (
@@ -197,7 +198,7 @@ def _picture(family: Family, given: Given) -> tuple[Picture, list[str]]:
         )
         if told is None
     ]  # fmt: skip
-    return Picture(
+    return Preprocessing(
         given.color or default.color,
         given.mean or default.mean,
         given.std or default.std,

@@ -1,12 +1,12 @@
-"""INT8: nothing stays in float, parts agree on what passes between them, and it is close to float."""
+"""INT8 graphs: no layer remains in float, parts share scales, and outputs are close to float."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from edge_app.compiler import assemble, origin, quantise, ranges
-from edge_app.compiler.origin import Given
+from edge_app.compiler import assemble, input_models, quantize, ranges
+from edge_app.compiler.input_models import ModelOptions
 from edge_app.compiler.ranges import Histogram
 from edge_app.compiler.session import Session
 from edge_app.evaluation import cosine
@@ -18,7 +18,7 @@ PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     path = segmenter(tmp_path_factory.mktemp("m") / "a.onnx")
-    assembly = assemble.assemble(origin.read([path], Given()), None, ())
+    assembly = assemble.assemble(input_models.read([path], ModelOptions()), None, ())
     plain = assembly.whole_on_pixels(one_pass=False)
     return assembly, plain, ranges.measure(plain, PICTURES)
 
@@ -26,31 +26,31 @@ def made(tmp_path_factory):
 @pytest.mark.parametrize("method", ranges.METHODS)
 def test_every_method_stays_close_to_float(made, method):
     _, plain, histograms = made
-    int8 = quantise.quantised(plain, ranges.of(histograms, method))
-    assert quantise.float_convolutions(int8) == []
+    int8 = quantize.quantized(plain, ranges.from_histograms(histograms, method))
+    assert quantize.float_convolutions(int8) == []
     expected, found = (
-        Session(data).run(PICTURES[0][None])[0] for data in (plain.serialize(), quantise.serialized(int8))
+        Session(data).run(PICTURES[0][None])[0] for data in (plain.serialize(), quantize.serialized(int8))
     )
     assert cosine(expected, found) > 0.97
 
 
-def test_a_float_convolution_is_noticed(made):
+def test_lists_convolutions_that_run_in_float(made):
     _, plain, _ = made
-    assert len(quantise.float_convolutions(plain)) == sum(node.op == "Conv" for node in plain.nodes)
+    assert len(quantize.float_convolutions(plain)) == sum(node.op == "Conv" for node in plain.nodes)
 
 
-def test_backbone_and_head_apart_give_what_they_give_together(made):
+def test_backbone_and_head_as_parts_equal_the_whole(made):
     assembly, plain, histograms = made
-    found = ranges.of(histograms, "minmax")
+    found = ranges.from_histograms(histograms, "minmax")
     segments, heads = assembly.on_pixels(one_pass=False)
     parts = [*segments, *heads.values()]
     names = [{n: next((k for k in (f"{p.name}/{n}", n) if k in found), n) for n in _tensors(p)} for p in parts]
     int8 = [
-        quantise.quantised(p, {n: found[k] for n, k in each.items() if k in found}) for p, each in zip(parts, names)
+        quantize.quantized(p, {n: found[k] for n, k in each.items() if k in found}) for p, each in zip(parts, names)
     ]
-    feature = Session(quantise.serialized(int8[0])).run(PICTURES[0][None])
-    apart = Session(quantise.serialized(int8[1])).run(feature[0])[0]
-    together = Session(quantise.serialized(quantise.quantised(plain, found))).run(PICTURES[0][None])[0]
+    feature = Session(quantize.serialized(int8[0])).run(PICTURES[0][None])
+    apart = Session(quantize.serialized(int8[1])).run(feature[0])[0]
+    together = Session(quantize.serialized(quantize.quantized(plain, found))).run(PICTURES[0][None])[0]
     np.testing.assert_allclose(apart, together, atol=1e-6)
 
 
@@ -60,14 +60,14 @@ def _tensors(part):
 
 def test_the_worst_tensor_comes_first(made):
     _, plain, histograms = made
-    int8 = quantise.quantised(plain, ranges.of(histograms, "minmax"))
-    values = list(quantise.cosines(plain, int8, PICTURES[:2]).values())
+    int8 = quantize.quantized(plain, ranges.from_histograms(histograms, "minmax"))
+    values = list(quantize.cosines(plain, int8, PICTURES[:2]).values())
     assert values == sorted(values)
     assert len(values) > 5
     assert values[0] > 0.9
 
 
-def test_percentiles_and_divergence_give_up_an_outlier():
+def test_percentiles_and_divergence_clip_an_outlier():
     counts = np.round(1e5 * np.exp(-0.5 * ((np.arange(2048) - 1023.5) / 12) ** 2)).astype(np.int64)
     counts[-1] = 1
     histogram = Histogram(-100.0, 100.0, counts, None)

@@ -1,7 +1,7 @@
-"""Chains of nodes that only move numbers: rewritten so that no image size is written into them.
+"""Rewrite chains of nodes that only move data, so that they contain no image size.
 
-Channel shuffles and splits are exported as Reshape - Transpose - Reshape - Gather with the size of every map in them.
-Tried on a tensor that holds its own channel numbers, such a chain shows which channel goes where, whatever its form.
+Exporters write channel shuffles and splits as Reshape - Transpose - Reshape - Gather with fixed map sizes. To find out
+which channel such a chain moves where, it is evaluated on a tensor of element numbers, whatever nodes it consists of.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_app.compiler.net import Array, Net, Node, Shape
 
-_MOST_STEPS = 12  # longer chains were never seen
+_MAX_CHAIN = 12  # nodes; no exporter is known to write longer chains
 
 
 def rewrite(net: Net, shapes: dict[str, Shape]) -> int:
@@ -24,25 +24,25 @@ def rewrite(net: Net, shapes: dict[str, Shape]) -> int:
 
 
 def _channels(net: Net, shapes: dict[str, Shape]) -> int:
-    """Chains from one (1, C, H, W) to another of the same size that move whole channels become one Gather."""
+    """Replace chains that move whole channels of (1, C, H, W) by one Gather."""
     producers = net.producers()
-    made: list[Node] = []
+    gathers: list[Node] = []
     for node in list(net.nodes):
         for output in node.outputs:
             found = _source(net, producers, shapes, output)
             if found is None:
                 continue
             source, channels = found
-            made.append(_gather(net, source, output, channels, shapes[source][1] or 0))
-    replaced = {output for node in made for output in node.outputs}
+            gathers.append(_gather(net, source, output, channels, shapes[source][1] or 0))
+    replaced = {output for node in gathers for output in node.outputs}
     for node in net.nodes:
         node.outputs = ["" if name in replaced else name for name in node.outputs]
     net.nodes = [node for node in net.nodes if any(node.outputs)]
     for node in net.nodes:
         if node.op == "Split" and "" in node.outputs:  # every output of a Split has a name, used or not
             node.outputs = [name or net.fresh(f"{node.inputs[0]}_unused_{i}") for i, name in enumerate(node.outputs)]
-    net.nodes += made
-    return len(made)
+    net.nodes += gathers
+    return len(gathers)
 
 
 def _gather(net: Net, source: str, output: str, channels: NDArray[np.int64], depth: int) -> Node:
@@ -57,7 +57,7 @@ def _gather(net: Net, source: str, output: str, channels: NDArray[np.int64], dep
 def _source(
     net: Net, producers: dict[str, Node], shapes: dict[str, Shape], output: str
 ) -> tuple[str, NDArray[np.int64]] | None:
-    """The farthest tensor whose whole channels `output` is made of, through at least one Reshape, and which ones."""
+    """The earliest tensor whose whole channels make up `output`, and which ones; None if no Reshape is between."""
     shape = shapes.get(output)
     if shape is None or len(shape) != 4 or None in shape:
         return None
@@ -65,7 +65,7 @@ def _source(
     best = None
     name = output
     reshaped = False
-    while len(steps) < _MOST_STEPS:
+    while len(steps) < _MAX_CHAIN:
         node = producers.get(name)
         if node is None or node.op not in _MOVES or any(i not in net.weights for i in node.inputs[1:] if i):
             break
@@ -76,14 +76,16 @@ def _source(
         if start is None or None in start:
             break
         if reshaped and len(start) == 4 and start[0] == 1 and start[2:] == shape[2:] and shape[0] == 1:
-            channels = _trial(net, steps, start, shape)
+            channels = _selected_channels(net, steps, start, shape)
             if channels is not None:
                 best = (name, channels)
     return best
 
 
-def _trial(net: Net, steps: Sequence[tuple[Node, str]], start: Shape, end: Shape) -> NDArray[np.int64] | None:
-    """Push numbered elements through the chain; the channels that came out, or None where it is not whole channels."""
+def _selected_channels(
+    net: Net, steps: Sequence[tuple[Node, str]], start: Shape, end: Shape
+) -> NDArray[np.int64] | None:
+    """Evaluate the chain on element numbers. Returns the channels it selects, or None if it splits channels."""
     numbers = np.arange(np.prod([n or 0 for n in start]), dtype=np.int64).reshape([n or 0 for n in start])
     array = numbers
     try:
@@ -99,7 +101,7 @@ def _trial(net: Net, steps: Sequence[tuple[Node, str]], start: Shape, end: Shape
     return channels if np.array_equal(array, numbers[:, channels]) else None
 
 
-_Move = Callable[[Node, "list[Array | None]", Array], "list[Array]"]
+_Evaluate = Callable[[Node, "list[Array | None]", Array], "list[Array]"]
 
 
 def _reshape(node: Node, constants: list[Array | None], array: Array) -> list[Array]:
@@ -146,7 +148,7 @@ def _take(node: Node, constants: list[Array | None], array: Array) -> list[Array
     return [np.take(array, index, axis=node.attrs.get("axis", 0))]
 
 
-_MOVES: dict[str, _Move] = {
+_MOVES: dict[str, _Evaluate] = {
     "Reshape": _reshape, "Split": _split, "Slice": _slice, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
     "Gather": _take,
     "Transpose": lambda node, _, array: [np.transpose(array, node.attrs.get("perm"))],
@@ -156,7 +158,7 @@ _MOVES: dict[str, _Move] = {
 
 
 def _transposes(net: Net) -> int:
-    """Transpose - Softmax - the same Transpose back becomes Softmax on the other axis."""
+    """Replace Transpose - Softmax - inverse Transpose by Softmax on the transposed axis."""
     producers, consumers = net.producers(), net.consumers()
     changed = 0
     for last in net.nodes:
@@ -174,7 +176,7 @@ def _transposes(net: Net) -> int:
 
 
 def _reshapes(net: Net, shapes: dict[str, Shape]) -> int:
-    """Reshapes of a map to (1, H * W * a, C / a) or (1, C, H * W) get -1 for what depends on the map's size."""
+    """Put -1 for the dimension that depends on the map size into Reshapes to (1, H * W * a, C / a) or (1, C, H * W)."""
     changed = 0
     producers = net.producers()
     for node in net.nodes:
@@ -195,7 +197,7 @@ def _reshapes(net: Net, shapes: dict[str, Shape]) -> int:
 
 
 def _area(name: str, producers: dict[str, Node], shapes: dict[str, Shape]) -> int | None:
-    """H * W of the (N, C, H, W) map that a tensor is, or was before a Transpose or an elementwise operation."""
+    """H * W of the map (N, C, H, W) that a tensor is, or was before a Transpose or elementwise operations."""
     for _ in range(4):
         node = producers.get(name)
         if node is not None and node.op == "Transpose" and node.attrs.get("perm") == [0, 2, 3, 1]:
@@ -209,7 +211,7 @@ def _area(name: str, producers: dict[str, Node], shapes: dict[str, Shape]) -> in
 
 
 def _position(target: Array, area: int) -> int | None:
-    """The one dimension that the map's size is in."""
+    """The only dimension that is a multiple of the map's area, or None."""
     if area == 1:
         return None
     holding = [i for i, n in enumerate(target) if i > 0 and n % area == 0]

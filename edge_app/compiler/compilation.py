@@ -1,0 +1,53 @@
+"""What is to be compiled, and the state of a compilation once the models are read. Not here: the passes (build.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_app.compiler.assemble import Assembly
+from edge_app.compiler.calibration_images import CalibrationImages
+from edge_app.compiler.input_models import InputModel, ModelOptions
+from edge_app.model.schema import Input
+
+CALIBRATION, HELD_OUT, GOLDEN = 40, 16, 3
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to compile. targets: `onnx`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments.
+
+    calibrate: clips and folders; if there are any, INT8 graphs are written too. converter: the environment of the RKNN
+    converter. shapes: (width, height) of the parts of a picture that an NPU can compute by themselves.
+    """
+
+    models: tuple[Path, ...]
+    out: Path
+    given: ModelOptions
+    targets: tuple[str, ...] = ("onnx",)
+    calibrate: tuple[Path, ...] = ()
+    cuts: tuple[int, ...] = ()
+    converter: Path | None = None
+    shapes: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """The models after reading and splitting. spec: the manifest's input. images: in the size of `spec`."""
+
+    plan: Plan
+    models: tuple[InputModel, ...]
+    assembly: Assembly
+    spec: Input
+    images: CalibrationImages
+
+    @property
+    def held_out_rows(self) -> tuple[int, ...]:
+        """Rows of the images that results are compared on; they are not used for calibration."""
+        return self.images.held_out[:HELD_OUT]
+
+    def segment(self, index: int) -> str:
+        """The name of a segment of the backbone."""
+        return "backbone" if len(self.assembly.segments) == 1 else f"backbone{index}"
