@@ -1,14 +1,14 @@
-"""Model families, one file each: from a graph's output tensors to typed results. This is the contract.
+"""Model families, one file each: they decode a graph's output tensors to typed results. This module is the contract.
 
-A head is `Head(spec, *, options…)`: the manifest's HeadSpec, and the family's options, which config.yaml and model.yaml
-both may give. Where `spec.outputs` is filled it is checked there; an empty one means that only options are checked.
+A head is a class `Head(spec, *, options…)`. Its keyword arguments are the options of the family, which model.yaml and
+config.yaml may set. The constructor checks `spec.outputs`; if that is empty, it checks only the options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
@@ -19,10 +19,10 @@ from edge_app.geometry.boxes import Transform
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """What a Head is constructed from.
+    """The model's properties that a Head is constructed from.
 
     name, family: as in the manifest. input_size: width and height of the head's input, pixels.
-    outputs: the tensors that `decode` will get; empty while only a configuration is checked.
+    outputs: the tensors that `decode` will get; empty while a configuration is checked without a graph.
     """
 
     name: str
@@ -33,11 +33,16 @@ class HeadSpec:
 
 
 class Head(Protocol):
-    """Decodes one model family. Stateless: the same outputs give the same result."""
+    """Decodes one model family. Stateless: the same outputs give the same result.
+
+    result_type: what `decode` returns.
+    """
+
+    result_type: ClassVar[type[Result]]
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], transform: Transform) -> Result:
-        """Decode a batch of one. outputs: by tensor name, valid only during the call, never written to.
+        """Decode a batch of one. outputs: by tensor name, read-only, valid only during the call.
 
-        transform: how the frame was laid into the input; results are in image pixels.
+        transform: how the frame was fitted into the input. Results are in image pixels.
         """
         ...

@@ -1,6 +1,6 @@
-"""What every family does with a graph's outputs: read their shapes, check the labels, refuse what it cannot decode.
+"""Shared by all families: read the shapes of a graph's outputs, check the labels, report unsupported outputs.
 
-Not here: any format. Shapes that the graph leaves free are read from the first arrays that arrive.
+If the graph has dynamic shapes, they are read from the first arrays. Not here: the formats of families.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from edge_app.heads import HeadSpec
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def fixed(outputs: tuple[TensorSpec, ...]) -> bool:
-    """Whether there are outputs and all their shapes are known; a free batch counts as one."""
+def shapes_known(outputs: tuple[TensorSpec, ...]) -> bool:
+    """Whether there are outputs and all of their shapes are known. A dynamic batch size counts as known."""
     return bool(outputs) and all(None not in output.shape[1:] for output in outputs)
 
 
-def described(arrays: Arrays) -> tuple[TensorSpec, ...]:
-    """The specs of arrays that have arrived."""
+def specs_of(arrays: Arrays) -> tuple[TensorSpec, ...]:
+    """The specs of output arrays."""
     return tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in arrays.items())
 
 
 def shape_of(output: TensorSpec) -> tuple[int, ...]:
-    """The shape without the batch. output: of known shape; more than one picture in the batch gives no shape, ()."""
+    """The shape without the batch dimension, () if the batch size is not 1. output: of known shape."""
     batch, *rest = output.shape or (None,)
     return tuple(n for n in rest if n is not None) if batch in (1, None) else ()
 
 
-def unusable(spec: HeadSpec, outputs: tuple[TensorSpec, ...], expected: str) -> ModelError:
-    """The error for outputs that a family cannot decode. expected: in a user's words, with shapes."""
+def unsupported_outputs(spec: HeadSpec, outputs: tuple[TensorSpec, ...], expected: str) -> ModelError:
+    """The error for outputs that a family cannot decode. expected: a description with shapes."""
     found = ", ".join(f"{output.name} {_text(output.shape)}" for output in outputs)
     width, height = spec.input_size
     return ModelError(
@@ -46,11 +46,11 @@ def unusable(spec: HeadSpec, outputs: tuple[TensorSpec, ...], expected: str) -> 
 
 
 def check_labels(spec: HeadSpec, classes: int) -> None:
-    """Labels are as many as the graph's classes, or none at all. Raises ModelError."""
+    """Raise ModelError unless there is one label for each class, or no labels at all."""
     if spec.labels and len(spec.labels) != classes:
         raise ModelError(
-            f"heads.{spec.name}.labels: found {len(spec.labels)}, the graph has {classes} classes; "
-            f"expected one for each, or none"
+            f"heads.{spec.name}.labels: found {len(spec.labels)} labels, the graph has {classes} classes; "
+            f"expected one label for each class, or none"
         )
 
 
@@ -60,8 +60,8 @@ def float32(array: NDArray[Any]) -> Float32:
 
 
 def sigmoid(x: Float32) -> Float32:
-    """1 / (1 + e^-x), without overflow. x: any shape."""
-    power = np.exp(-np.maximum(x, np.float32(-80)))  # float32 holds e^80
+    """1 / (1 + e^-x) without overflow. x: any shape."""
+    power = np.exp(-np.maximum(x, np.float32(-80)))  # e^80 fits in float32
     power += 1
     return np.asarray(1 / power, np.float32)
 

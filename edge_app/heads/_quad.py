@@ -1,4 +1,4 @@
-"""Four corners for an outline that should have four: a label, a window, a plate seen in perspective."""
+"""Fit a quadrilateral to an outline, such as a label, a display or a license plate seen in perspective."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from numpy.typing import NDArray
 
 from edge_app.frame import Float32
 
-_ROUGH = 0.01  # how far the hull may be simplified first, of its perimeter
-_MIDDLE = (0.15, 0.85)  # the part of a side that its line is fitted to: corners are rounded
-_NEAR = 0.1  # how far from a side an outline may run and belong to it, of the side
-_SHIFT = 0.25  # how far a corner may move when the lines are crossed, of the shortest side
+_SIMPLIFY = 0.01  # tolerance of the initial simplification of the hull, as a fraction of its perimeter
+_MIDDLE = (0.15, 0.85)  # the part of a side to which a line is fitted; excludes the rounded corners
+_NEAR = 0.1  # greatest distance of outline points that belong to a side, as a fraction of the side
+_SHIFT = 0.25  # greatest movement of a corner when the fitted lines are intersected, relative to the shortest side
 
 
 def quadrilateral(outline: Float32) -> Float32:
-    """The corners (4, 2) of an outline (K, 2), K >= 3: clockwise in a picture, from the one nearest the top left.
+    """The corners (4, 2) of an outline (K, 2), K >= 3: clockwise in the picture, starting nearest the top left.
 
-    The hull's shortest sides are dropped, their neighbours prolonged until they meet: a corner that is rounded or
-    covered comes back. Then a line is fitted to the outline along each side, and the lines are crossed. An outline
-    that has no four such sides gets its smallest enclosing rectangle.
+    Removes sides of the convex hull, always the one that adds the least area, by extending its neighbors until they
+    meet; this restores rounded or covered corners. Then fits a line to the outline along each of the four sides and
+    intersects these lines. Falls back to the smallest enclosing rectangle if this does not end with four sides.
     """
     corners = _clockwise(_four_sides(np.asarray(cv2.convexHull(outline), np.float32)))
     ends = np.roll(corners, -1, axis=0)
     lines = [_side(outline, corners[i], ends[i]) for i in range(4)]
     limit = _SHIFT * float(np.hypot(*(ends - corners).T).min())
-    crossed = [_cross(lines[i - 1], lines[i], corners[i], limit) for i in range(4)]
-    return np.asarray(crossed, np.float32)
+    crossings = [_cross(lines[i - 1], lines[i], corners[i], limit) for i in range(4)]
+    return np.asarray(crossings, np.float32)
 
 
 def _four_sides(hull: Float32) -> Float32:
-    """The quadrilateral around a hull that adds the least area, side by side."""
-    tolerance = _ROUGH * cv2.arcLength(hull, True)
+    """The quadrilateral (4, 2) around a convex hull, found by greedily removing the side that adds the least area."""
+    tolerance = _SIMPLIFY * cv2.arcLength(hull, True)
     corners: NDArray[np.float64] = np.asarray(cv2.approxPolyDP(hull, tolerance, True), np.float64).reshape(-1, 2)
     while len(corners) > 4:
         start, end = corners, np.roll(corners, -1, axis=0)
         before, after = start - np.roll(start, 1, axis=0), end - np.roll(end, -1, axis=0)
         sine = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):  # parallel neighbours never meet
+        with np.errstate(divide="ignore", invalid="ignore"):  # parallel neighbors do not meet
             reach = ((end - start)[:, 0] * after[:, 1] - (end - start)[:, 1] * after[:, 0]) / sine
             meet = start + reach[:, None] * before
             side = end - start
             added = np.abs(side[:, 0] * (meet - start)[:, 1] - side[:, 1] * (meet - start)[:, 0])
-        added[~(reach > 0) | ~np.isfinite(added)] = np.inf  # they meet on the other side, or not at all
+        added[~(reach > 0) | ~np.isfinite(added)] = np.inf  # they meet on the wrong side, or not at all
         least = int(added.argmin())
         if not np.isfinite(added[least]):
             break
@@ -54,6 +54,7 @@ def _four_sides(hull: Float32) -> Float32:
 
 
 def _clockwise(corners: Float32) -> Float32:
+    """Order corners clockwise in the picture, starting nearest the top left."""
     x, y = corners.T
     if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) < 0:  # y points down: positive is clockwise
         corners = corners[::-1]
@@ -61,7 +62,7 @@ def _clockwise(corners: Float32) -> Float32:
 
 
 def _side(outline: Float32, start: Float32, end: Float32) -> tuple[Float32, Float32]:
-    """A point and a direction: the line through the outline's points along one side, or the side itself."""
+    """A line fitted to the outline's points along one side, as a point and a direction; else the side itself."""
     along = end - start
     length = max(float(np.hypot(*along)), 1e-6)
     along = along / length
@@ -76,7 +77,7 @@ def _side(outline: Float32, start: Float32, end: Float32) -> tuple[Float32, Floa
 
 
 def _cross(before: tuple[Float32, Float32], after: tuple[Float32, Float32], corner: Float32, limit: float) -> Float32:
-    """Where two sides cross; the corner itself where they hardly do, or do so far from it."""
+    """The intersection of two sides; the corner itself if they are almost parallel or intersect too far from it."""
     (p, u), (q, v) = before, after
     sine = float(u[0] * v[1] - u[1] * v[0])
     if abs(sine) < 0.05:

@@ -1,8 +1,8 @@
 """Semantic segmentation: a map of class scores, turned into polygons.
 
-Source: the common form of exports, one output (1, C, H, W) at any stride: C = 1 is a mask (above the threshold is
-inside), C > 1 gives each cell to its best class. Outlines are found on a map enlarged bilinearly and then moved onto
-the level line, so that they are finer than a cell. Holes are not reported.
+Source: the common format of exports, one output (1, C, H, W) at any stride. C = 1: a mask, inside is above the
+threshold. C > 1: each cell belongs to its best class. Outlines are traced on a bilinearly enlarged map and then moved
+to the contour line, so that they are more precise than a cell. Holes are not reported.
 """
 
 from __future__ import annotations
@@ -19,25 +19,37 @@ from edge_app.backends import TensorSpec
 from edge_app.frame import Float32, Segmentation
 from edge_app.geometry.boxes import Transform
 from edge_app.heads import HeadSpec
-from edge_app.heads._outputs import Arrays, check_labels, described, fixed, float32, logit, shape_of, sigmoid, unusable
+from edge_app.heads._outputs import (
+    Arrays,
+    check_labels,
+    float32,
+    logit,
+    shape_of,
+    shapes_known,
+    sigmoid,
+    specs_of,
+    unsupported_outputs,
+)
 from edge_app.heads._quad import quadrilateral
 from edge_app.options import Fraction, Positive, Range
 
 _EXPECTED = "one output 1xCxHxW"
-_MOST = 50.0  # logits beyond this are certain; keeps infinities out of the arithmetic
-_FINE_PX = 2.0  # outlines are found on a map of this step, input pixels
+_MAX_LOGIT = 50.0  # logits are clipped to this, which avoids infinities
+_FINE_PX = 2.0  # cell size of the enlarged map on which outlines are traced, input pixels
 _MAX_ENLARGEMENT = 4
-_SURELY_LESS = 0.25  # of min_area, between the middles of border pixels: too small whatever the refined outline is
+_PREFILTER = 0.25  # of min_area: regions that are smaller before refinement are skipped
 
 
 class Head:
     """Turns class maps into polygons.
 
-    threshold: of a mask's probability (C = 1). score: the least mean probability inside a region. min_area: the least
-    size of a region, as a share of the picture. max_regions: the largest ones are reported. simplify: how far a
-    polygon may leave the outline, input pixels. shape: `quad` fits four corners. background: class 0 of C > 1 is not
-    reported. activation: `auto` takes values that all lie in 0..1 as probabilities, any other as logits.
+    threshold: probability at the edge of a mask (C = 1). score: minimum mean probability inside a region. min_area:
+    minimum size of a region, as a fraction of the picture. max_regions: only the largest are reported. simplify:
+    greatest distance between polygon and outline, input pixels. shape: `quad` fits four corners. background: class 0 of
+    C > 1 is not reported. activation: `auto` treats values as probabilities if all are in 0..1, otherwise as logits.
     """
+
+    result_type = Segmentation
 
     def __init__(
         self,
@@ -61,18 +73,18 @@ class Head:
         self._shape = shape
         self._background = background
         self._activation = activation
-        self._layout = _layout(spec, spec.outputs) if fixed(spec.outputs) else None
+        self._layout = _layout(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Segmentation:
         """Outline the regions of one picture, the largest first."""
-        layout = self._layout = self._layout or _layout(self._spec, described(outputs))
-        maps = np.nan_to_num(float32(outputs[layout.output])[0], nan=-_MOST, posinf=_MOST, neginf=-_MOST)
+        layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
+        maps = np.nan_to_num(float32(outputs[layout.output])[0], nan=-_MAX_LOGIT, posinf=_MAX_LOGIT, neginf=-_MAX_LOGIT)
         picture = transform.image_width * transform.image_height
         cells = np.prod(transform.fitted) / np.prod(layout.step)
-        least = _SURELY_LESS * self._min_area * float(cells)
+        min_cells = _PREFILTER * self._min_area * float(cells)
         found: list[tuple[float, int, float, Float32]] = []  # area, class, score, polygon
         for class_id, margin, probability in self._classes(maps):
-            for outline, score in _outlines(margin, probability, layout.enlargement, least, self._max_regions):
+            for outline, score in _outlines(margin, probability, layout.enlargement, min_cells, self._max_regions):
                 polygon = self._polygon(outline * layout.step, transform)
                 area = cv2.contourArea(polygon) if len(polygon) >= 3 else 0.0
                 if score >= self._score and area > 0 and area >= self._min_area * picture:
@@ -86,14 +98,14 @@ class Head:
         )
 
     def _classes(self, maps: Float32) -> Iterator[tuple[int, Float32, Float32]]:
-        """Each class that has a cell: its number, its margin (H, W), above 0 inside, and its probability (H, W)."""
+        """Yield each class that has cells: its number, its margin (H, W), > 0 inside, and its probability (H, W)."""
         logits = self._activation == "apply" or (
             self._activation == "auto" and not (maps.min() >= 0 and maps.max() <= 1)
         )
         if not logits:
             maps = np.clip(maps, 0, 1)
         if len(maps) == 1:
-            level = np.clip(logit(self._threshold), -_MOST, _MOST) if logits else self._threshold
+            level = np.clip(logit(self._threshold), -_MAX_LOGIT, _MAX_LOGIT) if logits else self._threshold
             margin = maps[0] - np.float32(level)
             if (margin > 0).any():
                 yield 0, margin, sigmoid(maps[0]) if logits else maps[0]
@@ -118,7 +130,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """enlargement: of the map before outlines are found; step: (2,), input pixels per cell of the enlarged map."""
+    """enlargement: factor of the map before outlines are traced. step: (2,), input pixels per enlarged cell."""
 
     output: str
     enlargement: int
@@ -128,7 +140,7 @@ class _Layout:
 def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
     shape = shape_of(outputs[0])
     if len(outputs) != 1 or len(shape) != 3:
-        raise unusable(spec, outputs, _EXPECTED)
+        raise unsupported_outputs(spec, outputs, _EXPECTED)
     channels, height, width = shape
     check_labels(spec, channels)
     stride = np.array(spec.input_size, np.float32) / np.array([width, height], np.float32)
@@ -137,30 +149,30 @@ def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
 
 
 def _outlines(
-    margin: Float32, probability: Float32, enlargement: int, least: float, most: int
+    margin: Float32, probability: Float32, enlargement: int, min_cells: float, limit: int
 ) -> Iterator[tuple[Float32, float]]:
-    """Outlines (K, 2), in cells of the enlarged map, and mean probabilities inside, of the largest regions.
+    """Yield the outlines (K, 2), in enlarged cells, and mean probabilities of the largest regions, at most `limit`.
 
-    least: regions of fewer cells are not looked at.
+    min_cells: smaller regions are skipped.
     """
     size = (margin.shape[1] * enlargement, margin.shape[0] * enlargement)
     fine = np.asarray(cv2.resize(margin, size, interpolation=cv2.INTER_LINEAR), np.float32)
     probability = np.asarray(cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR), np.float32)
     inside = (fine > 0).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    contours = [contour for contour in contours if cv2.contourArea(contour) >= least]
-    for contour in sorted(contours, key=cv2.contourArea, reverse=True)[:most]:
+    contours = [contour for contour in contours if cv2.contourArea(contour) >= min_cells]
+    for contour in sorted(contours, key=cv2.contourArea, reverse=True)[:limit]:
         x, y, width, height = cv2.boundingRect(contour)
         mask = np.zeros((height, width), np.uint8)
         cv2.drawContours(mask, [contour - (x, y)], 0, 1, cv2.FILLED)
         score = cv2.mean(probability[y : y + height, x : x + width], mask)[0]
-        yield _on_level(contour.reshape(-1, 2).astype(np.intp), fine), score
+        yield _refined(contour.reshape(-1, 2).astype(np.intp), fine), score
 
 
-def _on_level(pixels: NDArray[np.intp], margin: Float32) -> Float32:
-    """Move the border pixels (K, 2) of a region to where the margin is 0: one Newton step along its gradient.
+def _refined(pixels: NDArray[np.intp], margin: Float32) -> Float32:
+    """Move the border pixels (K, 2) of a region to the zero line of the margin, by one Newton step along the gradient.
 
-    A region that is cut off by the map's edge reaches to that edge.
+    A region that touches the edge of the map is extended to that edge.
     """
     size = np.array(margin.shape[::-1])  # width, height
     framed = np.asarray(cv2.copyMakeBorder(margin, 1, 1, 1, 1, cv2.BORDER_REPLICATE), np.float32)
@@ -171,8 +183,10 @@ def _on_level(pixels: NDArray[np.intp], margin: Float32) -> Float32:
     np.subtract(values.take(at + row), values.take(at - row), out=slope[:, 1])
     slope *= np.float32(0.5)
     steepness = (slope * slope).sum(axis=1)
-    step = slope * (-values.take(at) / (steepness + np.float32(1e-6)))[:, None]  # on flat ground nowhere to go
-    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[:, None]  # at most one pixel: farther it is a guess
+    step = slope * (-values.take(at) / (steepness + np.float32(1e-6)))[:, None]  # no step if the gradient is 0
+    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[
+        :, None
+    ]  # limited to one pixel: a longer step is unreliable
     points = pixels + np.float32(0.5) + step
     points = np.where(pixels == 0, 0, np.where(pixels == size - 1, size, points))
     return np.ascontiguousarray(points, np.float32)

@@ -1,9 +1,9 @@
-"""The YOLO detectors: v5 and v7, v8 and v11, v10, X, in the forms in which they are exported (_yolo_formats.py).
+"""The YOLO detectors v5 and v7, v8 and v11, v10, and X, in the formats in which they are exported (_yolo_formats.py).
 
-Sources: ultralytics, Megvii's YOLOX, airockchip's rknn_model_zoo. From a cell's top left corner, in strides s:
-v5  centre = corner + (2x - 0.5) s, size = (2w)^2 * anchor, of sigmoided values; score = objectness * class
-v8  edges = middle of the cell -/+ the mean of each distribution * s; score = class
-x   centre = corner + x s, size = e^w s; score = objectness * class
+Sources: ultralytics, Megvii's YOLOX, airockchip's rknn_model_zoo. With s the stride and corner the top left of a cell:
+v5  center = corner + (2x - 0.5) s, size = (2w)^2 * anchor, after the sigmoid; score = objectness * class
+v8  edges = center of the cell -/+ expected value of each distribution * s; score = class
+x   center = corner + x s, size = e^w s; score = objectness * class
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from edge_app.errors import ModelError
 from edge_app.frame import Detections, Float32
 from edge_app.geometry.boxes import Transform
 from edge_app.heads import HeadSpec
-from edge_app.heads._cells import Pyramid, expectation, from_edges, from_size, gather
-from edge_app.heads._outputs import Arrays, described, fixed, float32, logit, sigmoid
+from edge_app.heads._grids import Pyramid, expectation, from_edges, from_size, gather
+from edge_app.heads._outputs import Arrays, float32, logit, shapes_known, sigmoid, specs_of
 from edge_app.heads._selection import Selection
-from edge_app.heads._yolo_formats import Format, recognise
+from edge_app.heads._yolo_formats import Format, recognize
 from edge_app.options import Fraction, Positive
 
-# ultralytics' defaults: width, height of three anchors for each stride
+# ultralytics' defaults: width and height of three anchors for each stride
 _ANCHORS_3 = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
 _ANCHORS_4 = (
     (19, 27, 44, 40, 38, 94),
@@ -33,17 +33,20 @@ _ANCHORS_4 = (
     (140, 301, 303, 264, 238, 542),
     (436, 615, 739, 380, 925, 792),
 )
-_SURELY_LOGITS = -0.5  # no probability is below this, the background's logits always are
-_SURELY_PIXELS = 32  # no box of a raw export lies so many cells off its cell, but for stray ones
+_MIN_PROBABILITY = -0.5  # never below this, even dequantized; the logits of the background always are
+_MAX_RAW_OFFSET = 32  # cells; raw box centers are closer to their cell than this, apart from outliers
 
 
 class Head:
     """Decodes YOLO detectors.
 
-    version: `auto` goes by the shapes. anchors (v5): a list for each stride of width, height, width, height …, input
-    pixels; the published ones if empty. activation: whether grids still need the sigmoid; `auto` looks whether there
-    are values below 0. boxes (x): whether one output for all cells is raw or decoded; `auto` looks at their size.
+    version: `auto` infers it from the shapes. anchors (v5): for each stride a list of width, height, width, height …,
+    input pixels; the published ones if empty. activation: whether the sigmoid must be applied to grids; `auto` applies
+    it if there are negative values. boxes (x): whether the boxes of a single output are raw or decoded; `auto` infers
+    it from their magnitude.
     """
+
+    result_type = Detections
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Head:
         if any(len(row) % 2 or len(row) != len(anchors[0]) or not row for row in anchors):
             raise ModelError(
                 f"heads.{spec.name}: anchors: found rows of {', '.join(str(len(row)) for row in anchors)} numbers; "
-                f"expected pairs of width and height, as many for each stride"
+                f"expected pairs of width and height, the same number for each stride"
             )
         self._spec = spec
         self._selection = Selection(score, nms_iou, max_detections, class_aware)
@@ -69,36 +72,36 @@ class Head:
         self._anchors = anchors
         self._activation = activation
         self._boxes = boxes
-        self._layout = self._read(spec.outputs) if fixed(spec.outputs) else None
+        self._layout = self._read(spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
         """Decode all grids of one picture."""
-        layout = self._layout = self._layout or self._read(described(outputs))
+        layout = self._layout = self._layout or self._read(specs_of(outputs))
         form = layout.form
-        found = self._scores(form, outputs)
-        if not len(found.rows):
+        candidates = self._scores(form, outputs)
+        if not len(candidates.rows):
             return Detections.empty()
         boxes = [part.view(outputs) for part in form.boxes]
-        values = gather(boxes, found.rows)  # (n, 4) or (n, 4 * bins)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped
-            if form.box == "anchor" and found.logits:
+        values = gather(boxes, candidates.rows)  # (n, 4) or (n, 4 * bins)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are dropped later
+            if form.box == "anchor" and candidates.logits:
                 values = sigmoid(values)
-            kind = "pixels" if form.box == "offset" and self._decoded(form, boxes) else form.box
-            xyxy = layout.decode(kind, values, found.rows)
-        return layout.selection.detections(xyxy, found.score, found.class_id, transform)
+            encoding = "pixels" if form.box == "offset" and self._decoded(form, boxes) else form.box
+            xyxy = layout.decode(encoding, values, candidates.rows)
+        return layout.selection.detections(xyxy, candidates.score, candidates.class_id, transform)
 
     def _read(self, outputs: tuple[TensorSpec, ...]) -> _Layout:
         per_cell = len(self._anchors[0]) // 2 if self._anchors else 3
-        form = recognise(self._spec, outputs, self._version, per_cell)
-        finished = form.box == "corners"  # the network was trained to suppress by itself
-        selection = replace(self._selection, nms_iou=1.0) if finished else self._selection
+        form = recognize(self._spec, outputs, self._version, per_cell)
+        nms_free = form.box == "corners"  # v10 is trained to need no NMS
+        selection = replace(self._selection, nms_iou=1.0) if nms_free else self._selection
         if not form.grids:
             return _Layout(form, selection, None, None)
         pyramid = Pyramid.of(form.grids, offset=0.5 if form.box == "edges" else 0)
         return _Layout(form, selection, pyramid, self._cell_anchors(form) if form.box == "anchor" else None)
 
     def _cell_anchors(self, form: Format) -> Float32:
-        """The anchor (cells, 2) of each cell."""
+        """The anchors of all cells: (cells, 2), width and height in input pixels."""
         strides = len({grid.stride for grid in form.grids})
         given = self._anchors or {3: _ANCHORS_3, 4: _ANCHORS_4}.get(strides, ())
         if len(given) != strides:
@@ -109,53 +112,55 @@ class Head:
         pairs = np.array(given, np.float32).reshape(-1, 2)
         return np.repeat(pairs, [grid.cells for grid in form.grids], axis=0)
 
-    def _scores(self, form: Format, outputs: Arrays) -> _Found:
+    def _scores(self, form: Format, outputs: Arrays) -> _Candidates:
+        """Select the cells whose best class score reaches the threshold."""
         parts = [part.view(outputs) for part in form.scores]  # (cells, [1 +] C) each
         if form.version == "v10":
-            return self._listed(parts[0])
+            return self._from_table(parts[0])
         first = [float32(part[:, 0] if form.objectness else part.max(axis=1)) for part in parts]
         values = first[0] if len(first) == 1 else np.concatenate(first)
         logits = form.maps and self._are_logits(values)
         threshold = logit(self._selection.score) if logits else self._selection.score
-        share = sigmoid if logits else _within_1
+        probability = sigmoid if logits else _clipped
         if not form.objectness:
-            rows = self._selection.strongest(values, threshold)
-            return _Found(rows, share(values[rows]), gather(parts, rows).argmax(axis=1), logits)
-        rows = np.flatnonzero(values >= threshold)  # no class can lift a product above its objectness
-        found = gather(parts, rows)  # (n, 1 + C)
-        best = found[:, 1:].max(axis=1, initial=-np.inf)
-        score = share(found[:, 0]) * share(best)
-        kept = self._selection.strongest(score)
-        return _Found(rows[kept], score[kept], found[kept, 1:].argmax(axis=1), logits)
+            rows = self._selection.candidates(values, threshold)
+            return _Candidates(rows, probability(values[rows]), gather(parts, rows).argmax(axis=1), logits)
+        rows = np.flatnonzero(values >= threshold)  # the product cannot exceed the objectness
+        scores = gather(parts, rows)  # (n, 1 + C)
+        best = scores[:, 1:].max(axis=1, initial=-np.inf)
+        score = probability(scores[:, 0]) * probability(best)
+        kept = self._selection.candidates(score)
+        return _Candidates(rows[kept], score[kept], scores[kept, 1:].argmax(axis=1), logits)
 
-    def _listed(self, rows_of_two: NDArray[np.generic]) -> _Found:
-        """Score and class (N, 2) as the graph lists them; a class that has no label is not one."""
-        listed = rows_of_two.astype(np.float32)
-        rows = self._selection.strongest(listed[:, 0])
-        number = listed[rows, 1]
-        good = (number >= 0) & (number < (len(self._spec.labels) or np.inf))
-        rows, number = rows[good], number[good]
-        return _Found(rows, _within_1(listed[rows, 0]), number.astype(np.int32), False)
+    def _from_table(self, scores_and_classes: NDArray[np.generic]) -> _Candidates:
+        """From v10's table (N, 2) of score and class number; rows whose class has no label are dropped."""
+        table = scores_and_classes.astype(np.float32)
+        rows = self._selection.candidates(table[:, 0])
+        class_id = table[rows, 1]
+        valid = (class_id >= 0) & (class_id < (len(self._spec.labels) or np.inf))
+        rows, class_id = rows[valid], class_id[valid]
+        return _Candidates(rows, _clipped(table[rows, 0]), class_id.astype(np.int32), False)
 
     def _are_logits(self, values: Float32) -> bool:
         if self._activation == "auto":
-            return bool(np.fmin.reduce(values) < _SURELY_LOGITS)  # fmin: whatever is not a number says nothing
+            return bool(np.fmin.reduce(values) < _MIN_PROBABILITY)  # fmin ignores NaN
         return self._activation == "apply"
 
     def _decoded(self, form: Format, boxes: list[NDArray[np.generic]]) -> bool:
+        """Whether YOLOX boxes are in pixels already."""
         if self._boxes != "auto" or form.maps:
             return self._boxes == "decoded"
         coarsest = boxes[0][-form.grids[-1].cells :, :2]
-        return bool(2 * np.count_nonzero(np.abs(coarsest) > _SURELY_PIXELS) > coarsest.size)
+        return bool(2 * np.count_nonzero(np.abs(coarsest) > _MAX_RAW_OFFSET) > coarsest.size)
 
 
-def _within_1(probability: Float32) -> Float32:
-    return np.clip(probability, 0, 1)  # a quantised one may lie a step outside
+def _clipped(probability: Float32) -> Float32:
+    return np.clip(probability, 0, 1)  # a dequantized probability may be slightly outside
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Cells that pass: rows (n,), ascending; score and class_id (n,). logits: whether the outputs were."""
+class _Candidates:
+    """Selected cells. rows: (n,), ascending; score, class_id: (n,). logits: whether the outputs are logits."""
 
     rows: NDArray[np.intp]
     score: Float32
@@ -165,24 +170,24 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """pyramid: None where boxes come in pixels; anchor: (cells, 2), of v5's grids."""
+    """How to decode a graph. pyramid: None if boxes are in pixels. anchor: (cells, 2), only for v5's grids."""
 
     form: Format
     selection: Selection
     pyramid: Pyramid | None
     anchor: Float32 | None
 
-    def decode(self, kind: str, values: Float32, rows: NDArray[np.intp]) -> Float32:
-        """Boxes (n, 4), input pixels, from the values (n, 4 or 4 * bins) of cells."""
-        if kind == "corners":
+    def decode(self, encoding: str, values: Float32, rows: NDArray[np.intp]) -> Float32:
+        """Boxes (n, 4) in input pixels from the values (n, 4 or 4 * bins) of cells `rows`."""
+        if encoding == "corners":
             return values
-        if kind == "pixels":
+        if encoding == "pixels":
             return from_size(values[:, :2], values[:, 2:])
         assert self.pyramid is not None
         origin, stride = self.pyramid.center[rows], self.pyramid.stride[rows]
-        if kind == "edges":
+        if encoding == "edges":
             return from_edges(origin, (values if values.shape[1] == 4 else expectation(values)) * stride)
-        if kind == "offset":
+        if encoding == "offset":
             return from_size(origin + values[:, :2] * stride, np.exp(values[:, 2:]) * stride)
         assert self.anchor is not None
         center = origin + (2 * values[:, :2] - np.float32(0.5)) * stride

@@ -1,4 +1,4 @@
-"""Slow and obvious: what the references of the heads' tests share. Python floats and loops, no arrays."""
+"""Shared by the reference decoders of the heads' tests: slow, obvious code with Python floats and loops."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ from edge_app.heads import HeadSpec
 Box = tuple[float, float, float, float]
 Candidate = tuple[Box, float, int]  # input pixels, score, class
 
-PIXELS = 0.02  # float32 against Python's floats, on boxes of a few hundred pixels
+PIXELS = 0.02  # tolerance of float32 for boxes of a few hundred pixels
 SCORE = 1e-5
 
 
 def spec_of(family: str, outputs: Mapping[str, np.ndarray], input_size: tuple[int, int], classes: int = 0) -> HeadSpec:
-    """classes: labels are given for so many."""
+    """classes: the number of labels."""
     tensors = tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in outputs.items())
     labels = tuple(f"class{i}" for i in range(classes))
     return HeadSpec("objects", family, labels, input_size, outputs=tensors)
@@ -43,14 +43,14 @@ def softmax_mean(values: Iterable[float]) -> float:
     return sum(i * w for i, w in enumerate(weights)) / sum(weights)
 
 
-def best(values: Iterable[float]) -> tuple[float, int]:
-    """The largest value and where it stands."""
+def highest(values: Iterable[float]) -> tuple[float, int]:
+    """The greatest value and its index."""
     values = [float(v) for v in values]
     top = max(values)
     return top, values.index(top)
 
 
-def around(x: float, y: float, width: float, height: float) -> Box:
+def centered_box(x: float, y: float, width: float, height: float) -> Box:
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
@@ -64,8 +64,8 @@ def iou(a: Box, b: Box) -> float:
 def suppress(found: list[Candidate], nms_iou: float, class_aware: bool) -> list[Candidate]:
     kept: list[Candidate] = []
     for box, score, label in sorted(found, key=lambda candidate: -candidate[1]):
-        rivals = [k for k in kept if k[2] == label or not class_aware]
-        if all(iou(box, k[0]) <= nms_iou for k in rivals):
+        same_class = [k for k in kept if k[2] == label or not class_aware]
+        if all(iou(box, k[0]) <= nms_iou for k in same_class):
             kept.append((box, score, label))
     return kept
 
@@ -76,10 +76,10 @@ def to_image(x: float, y: float, transform: Transform) -> tuple[float, float]:
     return min(max(x, 0.0), transform.image_width), min(max(y, 0.0), transform.image_height)
 
 
-def reported(
+def expected_detections(
     found: list[Candidate], transform: Transform, score: float, nms_iou: float, class_aware: bool = True
 ) -> list[Candidate]:
-    """What a detector reports of its candidates: above the score, not suppressed, in the image."""
+    """The candidates that a detector must report: above the score, not suppressed, not empty in the image."""
     boxes = []
     for box, s, label in suppress([c for c in found if c[1] >= score], nms_iou, class_aware):
         x1, y1 = to_image(box[0], box[1], transform)
@@ -89,8 +89,8 @@ def reported(
     return boxes
 
 
-def assert_same(result: Detections, expected: list[Candidate], pixels: float = PIXELS) -> None:
-    """Equal in number, class and order; boxes within `pixels`, scores within SCORE."""
+def assert_matches(result: Detections, expected: list[Candidate], pixels: float = PIXELS) -> None:
+    """Check number, classes and order, boxes within `pixels` and scores within SCORE."""
     assert len(result) == len(expected)
     assert result.class_id.tolist() == [label for _, _, label in expected]
     np.testing.assert_allclose(result.score, [score for _, score, _ in expected], atol=SCORE)

@@ -1,4 +1,4 @@
-"""What every head promises, whatever its family: hostile numbers, floods, free shapes, float16, clear refusals."""
+"""The contract of all heads: invalid values, many candidates, dynamic shapes, float16, and error messages."""
 
 import time
 from dataclasses import replace
@@ -10,9 +10,9 @@ from edge_app import registry
 from edge_app.errors import ModelError
 from edge_app.geometry.boxes import fit
 from edge_app.heads import HeadSpec
-from tests.heads import made, plain
+from tests.heads import exports, plain
 
-detector = pytest.mark.parametrize("make", made.DETECTORS, ids=lambda make: make.__name__)
+detector = pytest.mark.parametrize("make", exports.DETECTORS, ids=lambda make: make.__name__)
 LETTERBOX, STRETCH = "letterbox", "stretch"
 
 
@@ -28,7 +28,7 @@ def assert_valid(result, transform):
 
 
 @detector
-def test_nothing_seen_is_no_detection(make):
+def test_no_object_is_no_detection(make):
     case = make(np.random.default_rng(0), "none")
     result = case.head().decode(case.outputs, fit((500, 375), case.input_size, LETTERBOX))
     assert len(result) == 0
@@ -38,7 +38,7 @@ def test_nothing_seen_is_no_detection(make):
 @detector
 @pytest.mark.parametrize("resize", [LETTERBOX, STRETCH])
 @pytest.mark.parametrize("image", [(1920, 1080), (123, 457)])
-def test_boxes_lie_in_the_image_best_first(make, resize, image):
+def test_boxes_are_inside_the_image_best_first(make, resize, image):
     case = make(np.random.default_rng(1))
     transform = fit(image, case.input_size, resize)
     result = case.head().decode(case.outputs, transform)
@@ -48,21 +48,21 @@ def test_boxes_lie_in_the_image_best_first(make, resize, image):
 
 
 @detector
-def test_a_flood_takes_a_bounded_time_and_gives_at_most_so_many(make):
+def test_many_candidates_take_a_bounded_time_and_respect_max_detections(make):
     case = make(np.random.default_rng(2), "all")
     head = case.head(max_detections=50, nms_iou=0.9)
     transform = fit((500, 375), case.input_size, LETTERBOX)
     started = time.perf_counter()
     result = head.decode(case.outputs, transform)
-    assert time.perf_counter() - started < 0.5  # all pairs of the flood would take seconds
+    assert time.perf_counter() - started < 0.5  # comparing all pairs would take seconds
     assert 0 < len(result) <= 50
     assert_valid(result, transform)
 
 
 @detector
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
-def test_broken_numbers_give_no_broken_boxes(make, bad):
-    """One value in ten is no number; then all are."""
+def test_invalid_values_do_not_produce_invalid_boxes(make, bad):
+    """First with one invalid value in ten, then with only invalid values."""
     case = make(np.random.default_rng(3))
     head, transform = case.head(), fit((500, 375), case.input_size, LETTERBOX)
     for share in (0.1, 1.0):
@@ -75,7 +75,7 @@ def test_broken_numbers_give_no_broken_boxes(make, bad):
 
 
 @detector
-def test_float16_decodes_as_the_same_numbers_in_float32(make):
+def test_float16_decodes_like_float32(make):
     case = make(np.random.default_rng(5))
     half = {name: a.astype(np.float16) for name, a in case.outputs.items()}
     head, transform = case.head(), fit((500, 375), case.input_size, LETTERBOX)
@@ -87,8 +87,8 @@ def test_float16_decodes_as_the_same_numbers_in_float32(make):
     assert one.class_id.tolist() == other.class_id.tolist()
 
 
-@pytest.mark.parametrize(("whole", "cut"), made.CUT, ids=lambda make: make.__name__)
-def test_boxes_and_scores_cut_apart_for_int8_decode_as_the_whole(whole, cut):
+@pytest.mark.parametrize(("whole", "cut"), exports.CUT, ids=lambda make: make.__name__)
+def test_outputs_split_for_int8_decode_like_a_single_output(whole, cut):
     one, other = whole(np.random.default_rng(4)), cut(np.random.default_rng(4))
     transform = fit((500, 375), one.input_size, LETTERBOX)
     expected, got = one.head().decode(one.outputs, transform), other.head().decode(other.outputs, transform)
@@ -99,7 +99,7 @@ def test_boxes_and_scores_cut_apart_for_int8_decode_as_the_whole(whole, cut):
 
 
 @detector
-def test_outputs_are_not_written_to_and_decode_the_same_again(make):
+def test_decoding_is_repeatable_and_does_not_write_to_outputs(make):
     case = make(np.random.default_rng(6))
     for array in case.outputs.values():
         array.flags.writeable = False
@@ -109,8 +109,8 @@ def test_outputs_are_not_written_to_and_decode_the_same_again(make):
 
 
 @detector
-def test_free_shapes_are_read_from_the_first_outputs(make):
-    """A graph may leave its shapes open; then the head is checked when the first arrays arrive."""
+def test_dynamic_shapes_are_read_from_the_first_outputs(make):
+    """A graph may have dynamic shapes; then the head checks them when it gets the first arrays."""
     case = make(np.random.default_rng(7))
     transform = fit((500, 375), case.input_size, LETTERBOX)
     expected = case.head().decode(case.outputs, transform)
@@ -121,10 +121,10 @@ def test_free_shapes_are_read_from_the_first_outputs(make):
 
 
 @detector
-def test_labels_of_another_number_are_refused_with_both_numbers(make):
+def test_rejects_a_wrong_number_of_labels(make):
     case = make(np.random.default_rng(8))
     if "v10" in make.__name__:
-        return  # a finished list does not show its classes
+        return  # its shape does not contain the number of classes
     with pytest.raises(ModelError) as caught:
         plain.build(case.family, case.outputs, case.input_size, case.classes + 4)
     assert f"{case.classes + 4}" in str(caught.value)
@@ -133,29 +133,29 @@ def test_labels_of_another_number_are_refused_with_both_numbers(make):
 
 
 @detector
-def test_without_labels_the_numbers_of_classes_stand_for_themselves(make):
+def test_labels_are_optional(make):
     case = make(np.random.default_rng(9))
     transform = fit((500, 375), case.input_size, LETTERBOX)
     version = {"version": make.__name__.split("_")[1].replace("v6", "v8")} if case.family == "yolo" else {}
-    labelled = case.head().decode(case.outputs, transform)
-    assert case.head(labelled=False, **version).decode(case.outputs, transform).class_id.tolist() == (
-        labelled.class_id.tolist()
+    labeled = case.head().decode(case.outputs, transform)
+    assert case.head(labeled=False, **version).decode(case.outputs, transform).class_id.tolist() == (
+        labeled.class_id.tolist()
     )
 
 
 @detector
 @pytest.mark.parametrize("score", [0.0, 1.0])
-def test_the_ends_of_the_score_option_work(make, score):
+def test_accepts_scores_of_0_and_1(make, score):
     case = make(np.random.default_rng(10))
     transform = fit((500, 375), case.input_size, LETTERBOX)
     assert_valid(case.head(score=score).decode(case.outputs, transform), transform)
 
 
 @pytest.mark.parametrize("family", registry.names("heads"))
-def test_outputs_that_no_export_has_are_refused_with_their_shapes(family):
+def test_rejects_unknown_outputs_and_reports_their_shapes(family):
     for outputs in ({"odd": np.zeros((1, 3, 5, 7, 11), np.float32)}, {"two": np.zeros((2, 84, 1680), np.float32)}):
         with pytest.raises(ModelError) as caught:
-            plain.build(family, outputs, made.INPUT)
+            plain.build(family, outputs, exports.INPUT)
         (name, array), message = outputs.popitem(), str(caught.value)
         assert f"heads.objects: family '{family}' cannot decode the outputs {name} " in message
         assert "x".join(str(n) for n in array.shape) in message
@@ -163,5 +163,5 @@ def test_outputs_that_no_export_has_are_refused_with_their_shapes(family):
 
 
 @pytest.mark.parametrize("family", registry.names("heads"))
-def test_options_can_be_checked_before_there_is_a_graph(family):
+def test_options_can_be_checked_without_a_graph(family):
     registry.build("heads", family, HeadSpec("objects", family, (), (320, 256)))

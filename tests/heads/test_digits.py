@@ -1,11 +1,11 @@
-"""digits: class logits and edge distances decode as plain loops do."""
+"""digits: decoding of class logits and edge distances against plain loops."""
 
 import numpy as np
 import pytest
 
 from edge_app.errors import ModelError
 from edge_app.geometry.boxes import fit
-from tests.heads import made, plain
+from tests.heads import exports, plain
 
 
 def reference(outputs):
@@ -13,7 +13,7 @@ def reference(outputs):
     found = []
     for y in range(32):
         for x in range(40):
-            value, label = plain.best(scores[:, y, x])
+            value, label = plain.highest(scores[:, y, x])
             left, top, right, bottom = (8 * float(v) for v in boxes[:, y, x])
             cx, cy = (x + 0.5) * 8, (y + 0.5) * 8
             found.append(((cx - left, cy - top, cx + right, cy + bottom), plain.sigmoid(value), label))
@@ -22,33 +22,33 @@ def reference(outputs):
 
 @pytest.mark.parametrize("class_aware", [False, True])
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
-def test_decodes_as_plain_loops_do(resize, class_aware):
+def test_decoding_matches_plain_loops(resize, class_aware):
     for seed in range(3):
-        case, transform = made.digits(np.random.default_rng(seed)), fit((1280, 720), made.INPUT, resize)
-        expected = plain.reported(reference(case.outputs), transform, 0.4, 0.45, class_aware)
+        case, transform = exports.digits(np.random.default_rng(seed)), fit((1280, 720), exports.INPUT, resize)
+        expected = plain.expected_detections(reference(case.outputs), transform, 0.4, 0.45, class_aware)
         assert len(expected) > 5
-        plain.assert_same(case.head(class_aware=class_aware).decode(case.outputs, transform), expected, 0.1)
+        plain.assert_matches(case.head(class_aware=class_aware).decode(case.outputs, transform), expected, 0.1)
 
 
-def test_one_glyph_is_one_digit():
-    """Two classes on one place: the better one is reported, unless classes are kept apart."""
+def test_a_glyph_is_reported_as_one_digit():
+    """Two classes at one position: only the better one is reported, unless the head is class-aware."""
     outputs = {"scores": np.full((1, 10, 32, 40), -9, np.float32), "boxes": np.full((1, 4, 32, 40), 2, np.float32)}
     outputs["scores"][0, 1, 10, 10], outputs["scores"][0, 7, 10, 11] = 2, 3
-    transform = fit(made.INPUT, made.INPUT, "stretch")
-    assert plain.build("digits", outputs, made.INPUT).decode(outputs, transform).class_id.tolist() == [7]
-    both = plain.build("digits", outputs, made.INPUT, class_aware=True).decode(outputs, transform)
+    transform = fit(exports.INPUT, exports.INPUT, "stretch")
+    assert plain.build("digits", outputs, exports.INPUT).decode(outputs, transform).class_id.tolist() == [7]
+    both = plain.build("digits", outputs, exports.INPUT, class_aware=True).decode(outputs, transform)
     assert both.class_id.tolist() == [7, 1]
 
 
-def test_outputs_are_told_apart_by_their_channels_whatever_they_are_called():
-    case, transform = made.digits(np.random.default_rng(0)), fit(made.INPUT, made.INPUT, "stretch")
+def test_outputs_are_identified_by_their_channels_not_their_names():
+    case, transform = exports.digits(np.random.default_rng(0)), fit(exports.INPUT, exports.INPUT, "stretch")
     named = case.head().decode(case.outputs, transform)
     case.outputs = {"/head/Conv_9": case.outputs["boxes"], "/head/Conv_8": case.outputs["scores"]}
     np.testing.assert_array_equal(case.head().decode(case.outputs, transform).xyxy, named.xyxy)
 
 
-def test_four_classes_are_told_from_the_box_by_name_or_refused():
+def test_with_four_classes_the_boxes_need_box_in_their_name():
     maps = np.zeros((1, 4, 32, 40), np.float32)
-    plain.build("digits", {"digits/boxes": maps, "digits/scores": maps}, made.INPUT, classes=4)
+    plain.build("digits", {"digits/boxes": maps, "digits/scores": maps}, exports.INPUT, classes=4)
     with pytest.raises(ModelError, match="'box' in the name"):
-        plain.build("digits", {"a": maps, "b": maps}, made.INPUT, classes=4)
+        plain.build("digits", {"a": maps, "b": maps}, exports.INPUT, classes=4)

@@ -1,4 +1,4 @@
-"""What all detectors share: of a flood only the best is decoded, and what is no box is dropped."""
+"""_selection: the number of candidates is limited, and invalid boxes are dropped."""
 
 import numpy as np
 
@@ -9,29 +9,33 @@ SELECTION = Selection(score=0.5, nms_iou=0.5, max_detections=10)
 WHOLE = fit((100, 100), (100, 100), "stretch")
 
 
-def test_the_best_of_a_flood_are_kept_in_their_order():
+def test_keeps_the_best_candidates_in_their_order():
     scores = np.random.default_rng(0).permutation(np.linspace(0, 1, 20_000, dtype=np.float32))
-    rows = SELECTION.strongest(scores)
+    rows = SELECTION.candidates(scores)
     assert rows.tolist() == sorted(np.argsort(-scores)[:MAX_CANDIDATES].tolist())
 
 
-def test_the_threshold_itself_passes_and_nan_does_not():
+def test_the_threshold_is_inclusive_and_excludes_nan():
     values = np.array([0.4999, 0.5, np.nan, np.inf], np.float32)
-    assert SELECTION.strongest(values).tolist() == [1, 3]
-    assert SELECTION.strongest(values, 0.6).tolist() == [3]
-    assert SELECTION.hit(np.array([[0, 0.5], [0.4, 0.4], [np.nan, 0.9], [0.6, 0.6]], np.float32)).tolist() == [0, 2, 3]
-    assert SELECTION.hit(np.zeros((5, 2), np.float32)).tolist() == []
+    assert SELECTION.candidates(values).tolist() == [1, 3]
+    assert SELECTION.candidates(values, 0.6).tolist() == [3]
+    assert SELECTION.rows_above(np.array([[0, 0.5], [0.4, 0.4], [np.nan, 0.9], [0.6, 0.6]], np.float32)).tolist() == [
+        0,
+        2,
+        3,
+    ]
+    assert SELECTION.rows_above(np.zeros((5, 2), np.float32)).tolist() == []
 
 
-def test_what_is_no_box_is_dropped():
+def test_drops_invalid_boxes():
     boxes = np.array(
         [
             [10, 10, 20, 20],
             [np.nan, 10, 20, 20],
             [10, 10, np.inf, 20],
-            [-2e5, -2e5, 2e5, 2e5],  # farther than any picture: a broken number
-            [60, 60, 50, 70],  # right of its own right edge
-            [-30, 10, -5, 20],  # wholly outside
+            [-2e5, -2e5, 2e5, 2e5],  # invalid: larger than any picture
+            [60, 60, 50, 70],  # x1 > x2
+            [-30, 10, -5, 20],  # outside the image
             [70, 70, 80, 80],
         ],
         np.float32,
@@ -42,7 +46,7 @@ def test_what_is_no_box_is_dropped():
     assert result.score.tolist() == [1.0, np.float32(0.9)]
 
 
-def test_only_so_many_are_reported():
+def test_respects_max_detections():
     boxes = np.array([[i * 3, 0, i * 3 + 2, 10] for i in range(30)], np.float32)
     score = np.linspace(0.6, 0.9, 30, dtype=np.float32)
     result = SELECTION.detections(boxes, score, np.zeros(30, np.int64), WHOLE)

@@ -1,10 +1,10 @@
-"""Ultra-light face detectors: decode as plain loops do, on made-up and on true outputs."""
+"""ultraface: decoding against plain loops, with synthetic and real outputs."""
 
 import numpy as np
 import pytest
 
 from edge_app.geometry.boxes import fit
-from tests.heads import made, plain, public
+from tests.heads import exports, plain, public_models
 
 
 def reference(outputs, size):
@@ -15,19 +15,19 @@ def reference(outputs, size):
 
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
-def test_decodes_as_plain_loops_do(resize):
+def test_decoding_matches_plain_loops(resize):
     for seed in range(3):
-        case, transform = made.ultraface(np.random.default_rng(seed)), fit((500, 375), made.INPUT, resize)
-        expected = plain.reported(reference(case.outputs, made.INPUT), transform, 0.7, 0.5)
+        case, transform = exports.ultraface(np.random.default_rng(seed)), fit((500, 375), exports.INPUT, resize)
+        expected = plain.expected_detections(reference(case.outputs, exports.INPUT), transform, 0.7, 0.5)
         assert len(expected) > 3
-        plain.assert_same(case.head().decode(case.outputs, transform), expected)
+        plain.assert_matches(case.head().decode(case.outputs, transform), expected)
 
 
-def test_decodes_the_public_model_as_plain_loops_do(data):
+def test_decoding_the_public_model_matches_plain_loops(data):
     total = 0
-    for outputs, transform in public.ULTRAFACE.cases(data, 20):
-        expected = plain.reported(reference(outputs, (320, 240)), transform, 0.5, 0.5)
+    for outputs, transform in public_models.ULTRAFACE.cases(data, 20):
+        expected = plain.expected_detections(reference(outputs, (320, 240)), transform, 0.5, 0.5)
         head = plain.build("ultraface", outputs, (320, 240), 1, score=0.5)
-        plain.assert_same(head.decode(outputs, transform), expected)
+        plain.assert_matches(head.decode(outputs, transform), expected)
         total += len(expected)
     assert total > 3

@@ -1,4 +1,4 @@
-"""YOLO: every form of export decodes as plain loops do, and what the shapes leave open is refused."""
+"""yolo: decoding of every export format against plain loops; ambiguous shapes are rejected."""
 
 import math
 
@@ -7,8 +7,8 @@ import pytest
 
 from edge_app.errors import ModelError
 from edge_app.geometry.boxes import fit
-from tests.heads import made, plain
-from tests.heads.made import CELLS, CLASSES, GRIDS, INPUT
+from tests.heads import exports, plain
+from tests.heads.exports import CELLS, CLASSES, GRIDS, INPUT
 
 SCORE, NMS_IOU = 0.4, 0.45
 ANCHORS = {
@@ -36,8 +36,8 @@ def table(outputs):
 def v5(outputs):
     found = []
     for x, y, w, h, objectness, *classes in table(outputs):
-        chance, label = plain.best(classes)
-        found.append((plain.around(x, y, w, h), objectness * chance, label))
+        chance, label = plain.highest(classes)
+        found.append((plain.centered_box(x, y, w, h), objectness * chance, label))
     return found
 
 
@@ -48,9 +48,9 @@ def v5_maps(outputs, squash=float):
         for a, (anchor_w, anchor_h) in enumerate(ANCHORS[s]):
             values = maps[level][a * (5 + CLASSES) : (a + 1) * (5 + CLASSES), y, x]
             tx, ty, tw, th, objectness, *classes = [squash(float(v)) for v in values]
-            chance, label = plain.best(classes)
+            chance, label = plain.highest(classes)
             center = (2 * tx - 0.5 + x) * s, (2 * ty - 0.5 + y) * s
-            box = plain.around(*center, (2 * tw) ** 2 * anchor_w, (2 * th) ** 2 * anchor_h)
+            box = plain.centered_box(*center, (2 * tw) ** 2 * anchor_w, (2 * th) ** 2 * anchor_h)
             found.append((box, objectness * chance, label))
     return found
 
@@ -66,8 +66,8 @@ def v5_train(outputs):
 def v8(outputs):
     found = []
     for x, y, w, h, *classes in table({"": outputs["output0"].transpose(0, 2, 1)}):
-        chance, label = plain.best(classes)
-        found.append((plain.around(x, y, w, h), chance, label))
+        chance, label = plain.highest(classes)
+        found.append((plain.centered_box(x, y, w, h), chance, label))
     return found
 
 
@@ -82,7 +82,7 @@ def v8_maps(outputs, bins=16):
         left, top, right, bottom = [
             s * (float(box[i]) if bins == 1 else plain.softmax_mean(box[i * bins : (i + 1) * bins])) for i in range(4)
         ]
-        chance, label = plain.best(classes)
+        chance, label = plain.highest(classes)
         cx, cy = (x + 0.5) * s, (y + 0.5) * s
         found.append(((cx - left, cy - top, cx + right, cy + bottom), chance, label))
     return found
@@ -105,8 +105,8 @@ def v10(outputs):
 def x_raw(outputs):
     found = []
     for (_, y, x, s), (tx, ty, tw, th, objectness, *classes) in zip(cells(), table(outputs)):
-        chance, label = plain.best(classes)
-        box = plain.around((x + tx) * s, (y + ty) * s, math.exp(tw) * s, math.exp(th) * s)
+        chance, label = plain.highest(classes)
+        box = plain.centered_box((x + tx) * s, (y + ty) * s, math.exp(tw) * s, math.exp(th) * s)
         found.append((box, objectness * chance, label))
     return found
 
@@ -115,39 +115,42 @@ def x_maps(outputs):
     return x_raw({"": np.concatenate([a[0].reshape(5 + CLASSES, -1).T for a in outputs.values()])[None]})
 
 
-FORMS = [
-    (made.yolo_v5, v5), (made.yolo_v5_maps, v5_maps), (made.yolo_v5_logits, v5_logits), (made.yolo_v5_train, v5_train),
-    (made.yolo_v8, v8), (made.yolo_v8_turned, v8_turned), (made.yolo_v8_maps, v8_maps), (made.yolo_v8_pairs, v8_maps),
-    (made.yolo_v8_joined, v8_joined), (made.yolo_v6_maps, v6_maps), (made.yolo_v10, v10), (made.yolo_x, x_raw),
-    (made.yolo_x_decoded, v5), (made.yolo_x_maps, x_maps),
+FORMATS = [
+    (exports.yolo_v5, v5), (exports.yolo_v5_maps, v5_maps), (exports.yolo_v5_logits, v5_logits),
+    (exports.yolo_v5_train, v5_train), (exports.yolo_v8, v8), (exports.yolo_v8_turned, v8_turned),
+    (exports.yolo_v8_maps, v8_maps), (exports.yolo_v8_pairs, v8_maps), (exports.yolo_v8_joined, v8_joined),
+    (exports.yolo_v6_maps, v6_maps), (exports.yolo_v10, v10), (exports.yolo_x, x_raw), (exports.yolo_x_decoded, v5),
+    (exports.yolo_x_maps, x_maps),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("make", "reference"), FORMS, ids=[make.__name__ for make, _ in FORMS])
-def test_decodes_as_plain_loops_do(make, reference):
+@pytest.mark.parametrize(("make", "reference"), FORMATS, ids=[make.__name__ for make, _ in FORMATS])
+def test_decoding_matches_plain_loops(make, reference):
     for seed, transform in enumerate(TRANSFORMS):
         case = make(np.random.default_rng(seed))
-        expected = plain.reported(reference(case.outputs), transform, SCORE, 1.0 if reference is v10 else NMS_IOU)
+        expected = plain.expected_detections(
+            reference(case.outputs), transform, SCORE, 1.0 if reference is v10 else NMS_IOU
+        )
         assert len(expected) > 5
         head = case.head(score=SCORE, nms_iou=NMS_IOU, max_detections=300)
-        plain.assert_same(head.decode(case.outputs, transform), expected, 0.05)
+        plain.assert_matches(head.decode(case.outputs, transform), expected, 0.05)
 
 
-def test_classes_can_suppress_each_other():
-    case = made.yolo_v8(np.random.default_rng(5))
-    expected = plain.reported(v8(case.outputs), TRANSFORMS[0], SCORE, NMS_IOU, class_aware=False)
-    plain.assert_same(case.head(score=SCORE, class_aware=False).decode(case.outputs, TRANSFORMS[0]), expected)
+def test_class_aware_false_suppresses_across_classes():
+    case = exports.yolo_v8(np.random.default_rng(5))
+    expected = plain.expected_detections(v8(case.outputs), TRANSFORMS[0], SCORE, NMS_IOU, class_aware=False)
+    plain.assert_matches(case.head(score=SCORE, class_aware=False).decode(case.outputs, TRANSFORMS[0]), expected)
 
 
-def test_order_of_outputs_does_not_matter_where_labels_tell_boxes_from_classes():
-    case = made.yolo_v8_pairs(np.random.default_rng(6))
+def test_the_order_of_outputs_does_not_matter_if_there_are_labels():
+    case = exports.yolo_v8_pairs(np.random.default_rng(6))
     straight = case.head().decode(case.outputs, TRANSFORMS[0])
     case.outputs = dict(reversed(case.outputs.items()))
     np.testing.assert_array_equal(case.head().decode(case.outputs, TRANSFORMS[0]).xyxy, straight.xyxy)
 
 
-def test_anchors_can_be_given():
-    case = made.yolo_v5_maps(np.random.default_rng(7))
+def test_anchors_option_scales_the_boxes():
+    case = exports.yolo_v5_maps(np.random.default_rng(7))
     doubled = tuple(tuple(2.0 * side for anchor in ANCHORS[s] for side in anchor) for _, _, s in GRIDS)
     transform = fit(INPUT, INPUT, "stretch")
     once = case.head(nms_iou=1.0, max_detections=1000).decode(case.outputs, transform)
@@ -160,14 +163,14 @@ def test_anchors_can_be_given():
 
 
 @pytest.mark.parametrize("anchors", [((1.0, 2.0, 3.0),), ((1.0, 2.0), (1.0, 2.0, 3.0, 4.0))])
-def test_anchors_that_are_no_pairs_are_refused(anchors):
+def test_rejects_anchors_that_are_not_pairs(anchors):
     with pytest.raises(ModelError, match="pairs of width and height"):
-        made.yolo_v5_maps(np.random.default_rng(0)).head(anchors=anchors)
+        exports.yolo_v5_maps(np.random.default_rng(0)).head(anchors=anchors)
 
 
-def test_anchors_for_other_strides_are_refused():
+def test_rejects_anchors_for_a_wrong_number_of_strides():
     with pytest.raises(ModelError, match="found 1 lists; expected one for each of 3 strides"):
-        made.yolo_v5_maps(np.random.default_rng(0)).head(anchors=((1.0, 2.0, 3.0, 4.0, 5.0, 6.0),))
+        exports.yolo_v5_maps(np.random.default_rng(0)).head(anchors=((1.0, 2.0, 3.0, 4.0, 5.0, 6.0),))
 
 
 @pytest.mark.parametrize(
@@ -177,21 +180,21 @@ def test_anchors_for_other_strides_are_refused():
         ({f"p{s}": (1, 255, h, w) for w, h, s in GRIDS}, "v5 with 80 classes or x with 250 classes or v8 with 191"),
     ],
 )
-def test_shapes_that_several_versions_have_are_refused_without_labels(shapes, readings):
+def test_rejects_ambiguous_shapes_without_labels(shapes, readings):
     outputs = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    with pytest.raises(ModelError, match=readings + ".*give the labels, or `version`"):
+    with pytest.raises(ModelError, match=readings + ".*set labels or `version`"):
         plain.build("yolo", outputs, INPUT)
     plain.build("yolo", outputs, INPUT, version="x")
     plain.build("yolo", outputs, INPUT, classes=80)
 
 
-def test_a_version_that_the_shapes_do_not_have_is_refused():
-    with pytest.raises(ModelError, match="expected a form of version v5"):
-        made.yolo_v8(np.random.default_rng(0)).head(version="v5")
+def test_rejects_a_version_that_does_not_match_the_shapes():
+    with pytest.raises(ModelError, match="expected a format of version v5"):
+        exports.yolo_v8(np.random.default_rng(0)).head(version="v5")
 
 
-def test_a_class_that_has_no_label_is_dropped_from_a_finished_list():
-    case = made.yolo_v10(np.random.default_rng(3), "all")
+def test_v10_drops_classes_without_a_label():
+    case = exports.yolo_v10(np.random.default_rng(3), "all")
     case.outputs["output0"][0, ::2, 5] = CLASSES
     case.outputs["output0"][0, 1::4, 5] = -1
     result = case.head(nms_iou=1.0, max_detections=300).decode(case.outputs, TRANSFORMS[0])
@@ -199,8 +202,8 @@ def test_a_class_that_has_no_label_is_dropped_from_a_finished_list():
     assert set(result.class_id.tolist()) <= set(range(CLASSES))
 
 
-def test_published_shapes_are_recognised():
-    """The outputs of public exports at their own sizes, 80 classes."""
+def test_recognizes_the_shapes_of_public_exports():
+    """At their own input sizes, with 80 classes."""
     for size, shapes in [
         ((640, 640), [(1, 25200, 85)]),  # yolov5s
         ((1280, 1280), [(1, 102000, 85)]),  # yolov5s6

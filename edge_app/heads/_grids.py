@@ -1,7 +1,7 @@
-"""Boxes from the cells of grids: where the cells lie, and the shapes in which formats give a box.
+"""Grids of cells: the positions of cells, and boxes from the values that a model predicts for a cell.
 
-All in input pixels, float32. Which format uses what is the families' business; so is keeping numpy quiet about numbers
-that are not finite.
+Everything is float32 in input pixels. Not here: which family uses which encoding, suppressing numpy's warnings about
+values that are not finite.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Grid:
 
 
 def grid(input_size: tuple[int, int], stride: int) -> Grid:
-    """The grid that a network with rounding up has at a stride. input_size: width and height."""
+    """The grid at a stride; a partial cell at the right or bottom counts. input_size: width and height."""
     return Grid(-(-input_size[0] // stride), -(-input_size[1] // stride), stride)
 
 
 def grid_of(input_size: tuple[int, int], cells: int) -> Grid | None:
-    """The grid that has so many cells, or None."""
+    """The grid with this number of cells, or None."""
     return next((g for g in (grid(input_size, s) for s in STRIDES) if g.cells == cells), None)
 
 
 def centers(width: int, height: int, stride_x: float, stride_y: float, offset: float = 0.5) -> Float32:
-    """Centres (height * width, 2) of a grid's cells, row by row. offset: 0 gives their top left corners."""
+    """Centers (height * width, 2) of a grid's cells, row by row. With offset 0, their top left corners."""
     x = (np.arange(width, dtype=np.float32) + np.float32(offset)) * np.float32(stride_x)
     y = (np.arange(height, dtype=np.float32) + np.float32(offset)) * np.float32(stride_y)
     return np.stack([np.tile(x, height), np.repeat(y, width)], axis=1)
@@ -50,36 +50,36 @@ def centers(width: int, height: int, stride_x: float, stride_y: float, offset: f
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """The cells of several grids, one grid after the other. center: (cells, 2); stride: (cells, 1)."""
+    """The cells of several grids, concatenated. center: (cells, 2); stride: (cells, 1)."""
 
     center: Float32
     stride: Float32
 
     @classmethod
     def of(cls, grids: Sequence[Grid], offset: float = 0.5) -> Pyramid:
-        """offset: where in a cell its centre is said to lie; 0 is the top left corner."""
+        """Concatenate grids. offset: the reference point of a cell, 0.5 its center, 0 its top left corner."""
         center = [centers(g.width, g.height, g.stride, g.stride, offset) for g in grids]
         stride = [np.full((g.cells, 1), g.stride, np.float32) for g in grids]
         return cls(np.concatenate(center), np.concatenate(stride))
 
 
 def gather(parts: Sequence[NDArray[Any]], rows: NDArray[np.intp]) -> Float32:
-    """Rows of parts (cells, K) that lie one after the other, without joining them. rows: ascending. Returns (N, K)."""
+    """Rows (N, K) of the concatenation of `parts` (cells, K) each, without concatenating them. rows: ascending."""
     if len(parts) == 1:
         return parts[0][rows].astype(np.float32, copy=False)
     ends = np.cumsum([len(part) for part in parts])
     cuts = np.searchsorted(rows, ends).tolist()
-    picked = np.empty((len(rows), parts[0].shape[1]), np.float32)
+    gathered = np.empty((len(rows), parts[0].shape[1]), np.float32)
     first = 0
     for part, end, cut in zip(parts, ends.tolist(), cuts):
         if cut > first:
-            picked[first:cut] = part[rows[first:cut] - (end - len(part))]
+            gathered[first:cut] = part[rows[first:cut] - (end - len(part))]
         first = cut
-    return picked
+    return gathered
 
 
 def from_edges(center: Float32, distance: Float32) -> Float32:
-    """Boxes (N, 4) from distances (N, 4) to the left, top, right and bottom edge. center: (N, 2)."""
+    """Boxes (N, 4) from distances (N, 4) between center (N, 2) and the left, top, right and bottom edges."""
     xyxy = np.empty(distance.shape, np.float32)
     np.subtract(center, distance[:, :2], out=xyxy[:, :2])
     np.add(center, distance[:, 2:], out=xyxy[:, 2:])
@@ -87,7 +87,7 @@ def from_edges(center: Float32, distance: Float32) -> Float32:
 
 
 def from_size(center: Float32, size: Float32) -> Float32:
-    """Boxes (N, 4) from their centres (N, 2) and widths and heights (N, 2)."""
+    """Boxes (N, 4) from center (N, 2) and size (N, 2), width and height."""
     half = size * np.float32(0.5)
     xyxy = np.empty((len(center), 4), np.float32)
     np.subtract(center, half, out=xyxy[:, :2])
@@ -96,10 +96,10 @@ def from_size(center: Float32, size: Float32) -> Float32:
 
 
 def expectation(logits: Float32) -> Float32:
-    """Mean of a softmax over bins 0, 1, 2 …: how distribution focal loss states a distance.
+    """The expected value of a softmax over bins 0, 1, 2 …, which encodes a distance in distribution focal loss.
 
-    logits: (N, 4 * bins), the bins of one distance beside each other. Returns (N, 4) in bins; NaN where a logit is not
-    finite. Source: Li et al., "Generalized Focal Loss" (NeurIPS 2020).
+    logits: (N, 4 * bins), the bins of one distance contiguous. Returns (N, 4) in bins; NaN if a logit is not finite.
+    Source: Li et al., "Generalized Focal Loss" (NeurIPS 2020).
     """
     logits = logits.reshape(len(logits), 4, -1)  # (N, 4, bins)
     weight = np.exp(logits - logits.max(axis=2, keepdims=True))

@@ -1,4 +1,4 @@
-"""The public models of the data folder: run as their authors do, so that heads are tested on true outputs."""
+"""The public models in the data folder, run with their authors' preprocessing, for tests with real outputs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from edge_app.geometry.boxes import Transform, fit
 
 
 @dataclass(frozen=True)
-class Public:
-    """file, input width and height, mean and std of BGR or RGB."""
+class PublicModel:
+    """size: width and height of the input. mean, std: in RGB or BGR order."""
 
     file: str
     size: tuple[int, int]
@@ -43,11 +43,11 @@ def _session(file: Path):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # one model lists its weights as inputs and warns of each
+    options.log_severity_level = 3  # one model lists its weights as inputs, which causes a warning each
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-FASTESTDET = Public("FastestDet.onnx", (352, 352), False, (0, 0, 0), (255, 255, 255))
-NANODET = Public("nanodet_m.onnx", (416, 416), False, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
-ULTRAFACE = Public("version-RFB-320.onnx", (320, 240), True, (127, 127, 127), (128, 128, 128))
+FASTESTDET = PublicModel("FastestDet.onnx", (352, 352), False, (0, 0, 0), (255, 255, 255))
+NANODET = PublicModel("nanodet_m.onnx", (416, 416), False, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
+ULTRAFACE = PublicModel("version-RFB-320.onnx", (320, 240), True, (127, 127, 127), (128, 128, 128))

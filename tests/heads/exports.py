@@ -1,6 +1,6 @@
-"""Made-up outputs of every family, in the shapes of real exports: what the heads' tests decode.
+"""Synthetic outputs of every family, in the shapes of real exports.
 
-A `Made` holds the outputs of one picture. amount: "some" cells hold something, "none" does, or "all" do.
+An `Export` has the outputs for one picture. amount: whether "some", "none" or "all" cells contain an object.
 """
 
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ import numpy as np
 
 from tests.heads.plain import build, logit
 
-INPUT = (320, 256)  # not square, so that a swap of width and height shows
+INPUT = (320, 256)  # not square, to detect swapped width and height
 GRIDS = [(40, 32, 8), (20, 16, 16), (10, 8, 32)]  # width, height, stride
 CELLS = sum(w * h for w, h, _ in GRIDS)
 CLASSES = 7
 
 
 @dataclass
-class Made:
+class Export:
     family: str
     outputs: dict[str, np.ndarray]
     classes: int = CLASSES
     options: dict = field(default_factory=dict)
     input_size: tuple[int, int] = INPUT
 
-    def head(self, labelled: bool = True, **options):
-        classes = self.classes if labelled else 0
+    def head(self, labeled: bool = True, **options):
+        classes = self.classes if labeled else 0
         return build(self.family, self.outputs, self.input_size, classes, **{**self.options, **options})
 
 
@@ -47,7 +47,7 @@ def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> np.ndar
 
 
 def pixel_boxes(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """(cells, 4): centre and size, some reaching out of the input."""
+    """(cells, 4): center and size; some boxes extend beyond the input."""
     center = rng.uniform(0, 1, (cells, 2)) * INPUT
     return np.concatenate([center, rng.uniform(5, 120, (cells, 2))], 1).astype(np.float32)
 
@@ -60,46 +60,46 @@ def as_map(values: np.ndarray, width: int, height: int) -> np.ndarray:
 def digits(rng, amount="some"):
     scores = logit(probabilities(rng, 40 * 32, 10, amount))
     boxes = rng.uniform(0, 6, (40 * 32, 4)).astype(np.float32)
-    return Made("digits", {"scores": as_map(scores, 40, 32), "boxes": as_map(boxes, 40, 32)}, 10)
+    return Export("digits", {"scores": as_map(scores, 40, 32), "boxes": as_map(boxes, 40, 32)}, 10)
 
 
 def fastestdet(rng, amount="some"):
     cells = 22 * 20
     values = [objectness(rng, cells, amount), normal(rng, cells, 4), probabilities(rng, cells, 80, amount)]
-    return Made("fastestdet", {"758": as_map(np.concatenate(values, 1), 22, 20)}, 80, input_size=(352, 320))
+    return Export("fastestdet", {"758": as_map(np.concatenate(values, 1), 22, 20)}, 80, input_size=(352, 320))
 
 
 def fastestdet_apart(rng, amount="some"):
-    made = fastestdet(rng, amount)
-    values = made.outputs["758"]
-    made.outputs = {"classes": values[:, 5:], "boxes": values[:, 1:5], "objectness": values[:, :1]}
-    return made
+    case = fastestdet(rng, amount)
+    values = case.outputs["758"]
+    case.outputs = {"classes": values[:, 5:], "boxes": values[:, 1:5], "objectness": values[:, :1]}
+    return case
 
 
 def nanodet(rng, amount="some"):
     outputs = {f"c{s}": probabilities(rng, w * h, CLASSES, amount)[None] for w, h, s in GRIDS}
     outputs |= {f"b{s}": normal(rng, 1, w * h, 32, scale=2) for w, h, s in GRIDS}
-    return Made("nanodet", outputs)
+    return Export("nanodet", outputs)
 
 
 def nanodet_plus(rng, amount="some"):
     cells = CELLS + 5 * 4
     values = np.concatenate([probabilities(rng, cells, CLASSES, amount), normal(rng, cells, 32, scale=2)], 1)
-    return Made("nanodet", {"output": values[None]})
+    return Export("nanodet", {"output": values[None]})
 
 
 def nanodet_plus_apart(rng, amount="some"):
-    made = nanodet_plus(rng, amount)
-    values = made.outputs["output"]
-    made.outputs = {"classes": values[..., :CLASSES], "boxes": values[..., CLASSES:]}
-    return made
+    case = nanodet_plus(rng, amount)
+    values = case.outputs["output"]
+    case.outputs = {"classes": values[..., :CLASSES], "boxes": values[..., CLASSES:]}
+    return case
 
 
 def ultraface(rng, amount="some"):
     face = probabilities(rng, 600, 1, amount)
     corner, size = rng.uniform(-0.1, 0.9, (600, 2)), rng.uniform(0.02, 0.4, (600, 2))
     boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
-    return Made("ultraface", {"scores": np.concatenate([1 - face, face], 1)[None], "boxes": boxes[None]}, 1)
+    return Export("ultraface", {"scores": np.concatenate([1 - face, face], 1)[None], "boxes": boxes[None]}, 1)
 
 
 def yunet(rng, amount="some"):
@@ -108,13 +108,13 @@ def yunet(rng, amount="some"):
         for w, h, s in GRIDS:
             chance = probabilities(rng, w * h, 1, "all" if name == "obj" else amount)
             outputs[f"{name}_{s}"] = chance[None] if channels == 1 else normal(rng, 1, w * h, channels)
-    return Made("yunet", outputs, 1)
+    return Export("yunet", outputs, 1)
 
 
 def yolo_v5(rng, amount="some"):
     cells = 3 * CELLS
     values = [pixel_boxes(rng, cells), objectness(rng, cells, amount), probabilities(rng, cells, CLASSES, amount)]
-    return Made("yolo", {"output0": np.concatenate(values, 1)[None]})
+    return Export("yolo", {"output0": np.concatenate(values, 1)[None]})
 
 
 def yolo_v5_maps(rng, amount="some", logits=False):
@@ -127,7 +127,7 @@ def yolo_v5_maps(rng, amount="some", logits=False):
             anchors.append(as_map(np.concatenate(values, 1), w, h))
         joined = np.concatenate(anchors, 1)
         outputs[f"p{s}"] = logit(joined) if logits else joined
-    return Made("yolo", outputs)
+    return Export("yolo", outputs)
 
 
 def yolo_v5_logits(rng, amount="some"):
@@ -135,30 +135,30 @@ def yolo_v5_logits(rng, amount="some"):
 
 
 def yolo_v5_train(rng, amount="some"):
-    made = yolo_v5_maps(rng, amount, logits=True)
-    made.outputs = {
+    case = yolo_v5_maps(rng, amount, logits=True)
+    case.outputs = {
         name: np.ascontiguousarray(a.reshape(1, 3, -1, *a.shape[2:]).transpose(0, 1, 3, 4, 2))
-        for name, a in made.outputs.items()
+        for name, a in case.outputs.items()
     }
-    return made
+    return case
 
 
 def yolo_v8(rng, amount="some"):
     values = np.concatenate([pixel_boxes(rng, CELLS), probabilities(rng, CELLS, CLASSES, amount)], 1)
-    return Made("yolo", {"output0": np.ascontiguousarray(values.T)[None]})
+    return Export("yolo", {"output0": np.ascontiguousarray(values.T)[None]})
 
 
 def yolo_v8_turned(rng, amount="some"):
-    made = yolo_v8(rng, amount)
-    made.outputs = {"output0": np.ascontiguousarray(made.outputs["output0"].transpose(0, 2, 1))}
-    return made
+    case = yolo_v8(rng, amount)
+    case.outputs = {"output0": np.ascontiguousarray(case.outputs["output0"].transpose(0, 2, 1))}
+    return case
 
 
 def yolo_v8_apart(rng, amount="some"):
-    made = yolo_v8(rng, amount)
-    values = made.outputs["output0"]
-    made.outputs = {"boxes": values[:, :4], "classes": values[:, 4:]}
-    return made
+    case = yolo_v8(rng, amount)
+    values = case.outputs["output0"]
+    case.outputs = {"boxes": values[:, :4], "classes": values[:, 4:]}
+    return case
 
 
 def yolo_v8_maps(rng, amount="some", bins=16, total=True):
@@ -170,7 +170,7 @@ def yolo_v8_maps(rng, amount="some", bins=16, total=True):
         outputs[f"class{s}"] = as_map(chance, w, h)
         if total:
             outputs[f"sum{s}"] = as_map(np.clip(chance.sum(1, keepdims=True), 0, 1), w, h)
-    return Made("yolo", outputs)
+    return Export("yolo", outputs)
 
 
 def yolo_v8_pairs(rng, amount="some"):
@@ -186,7 +186,7 @@ def yolo_v8_joined(rng, amount="some"):
     for w, h, s in GRIDS:
         box, scores = normal(rng, w * h, 64, scale=3), logit(probabilities(rng, w * h, CLASSES, amount))
         outputs[f"p{s}"] = as_map(np.concatenate([box, scores], 1), w, h)
-    return Made("yolo", outputs)
+    return Export("yolo", outputs)
 
 
 def yolo_v10(rng, amount="some"):
@@ -194,20 +194,20 @@ def yolo_v10(rng, amount="some"):
     box = np.concatenate([corner, corner + rng.uniform(5, 120, (300, 2))], 1)
     score = np.sort(objectness(rng, 300, amount), axis=0)[::-1]
     label = rng.integers(0, CLASSES, (300, 1))
-    return Made("yolo", {"output0": np.concatenate([box, score, label], 1).astype(np.float32)[None]})
+    return Export("yolo", {"output0": np.concatenate([box, score, label], 1).astype(np.float32)[None]})
 
 
 def yolo_x(rng, amount="some"):
     box = np.concatenate([rng.uniform(-0.5, 1.5, (CELLS, 2)), rng.normal(1, 0.7, (CELLS, 2))], 1)
     values = [box, objectness(rng, CELLS, amount), probabilities(rng, CELLS, CLASSES, amount)]
-    return Made("yolo", {"output": np.concatenate(values, 1).astype(np.float32)[None]})
+    return Export("yolo", {"output": np.concatenate(values, 1).astype(np.float32)[None]})
 
 
 def yolo_x_decoded(rng, amount="some"):
     values = [pixel_boxes(rng, CELLS), objectness(rng, CELLS, amount), probabilities(rng, CELLS, CLASSES, amount)]
     cells = [((x + 0.5) * s, (y + 0.5) * s) for w, h, s in GRIDS for y in range(h) for x in range(w)]
-    values[0][:, :2] = np.array(cells) + rng.uniform(-20, 20, (CELLS, 2))  # a box lies near its cell
-    return Made("yolo", {"output": np.concatenate(values, 1)[None]})
+    values[0][:, :2] = np.array(cells) + rng.uniform(-20, 20, (CELLS, 2))  # boxes are near their cell
+    return Export("yolo", {"output": np.concatenate(values, 1)[None]})
 
 
 def yolo_x_maps(rng, amount="some"):
@@ -216,7 +216,7 @@ def yolo_x_maps(rng, amount="some"):
     for w, h, s in GRIDS:
         outputs[f"p{s}"] = as_map(table[first : first + w * h], w, h)
         first += w * h
-    return Made("yolo", outputs)
+    return Export("yolo", outputs)
 
 
 DETECTORS = [
@@ -224,5 +224,5 @@ DETECTORS = [
     yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_turned, yolo_v8_apart, yolo_v8_maps,
     yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
 ]  # fmt: skip
-# one and the same picture in one output, and cut in several
+# the same picture in one output and split into several
 CUT = [(fastestdet, fastestdet_apart), (nanodet_plus, nanodet_plus_apart), (yolo_v8, yolo_v8_apart)]
