@@ -1,6 +1,6 @@
-"""The two clocks that everything is stamped with, passed in so that a replay never reads a real one.
+"""The clocks that frames, events and messages are stamped with. They are passed in: a replay never reads a real one.
 
-Not here: stage timing, which reads `time.perf_counter_ns` and is never published.
+Not here: stage timing, which reads `time.perf_counter_ns` (pipeline/timing.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TIMEX_BYTES = 256  # struct timex is 208 bytes on 64-bit, 128 on 32-bit kernels
 
 
 class Clock(Protocol):
-    """Time for stamps. monotonic_ns never steps; utc_ns may, and means nothing before `synced()`."""
+    """Timestamps. monotonic_ns never steps; utc_ns may step, and is meaningless until `synced()`."""
 
     @property
     def boot_id(self) -> str: ...
@@ -28,7 +28,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The device's clocks: CLOCK_BOOTTIME (counts suspend too), CLOCK_REALTIME and adjtimex's verdict."""
+    """The device's clocks: CLOCK_BOOTTIME, which includes suspend, and CLOCK_REALTIME; `synced` asks adjtimex(2)."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -50,9 +50,9 @@ class SystemClock:
 
 
 class ClipClock:
-    """The clock of a replay: starts at 0 and only moves when told, so that outputs repeat byte for byte.
+    """The clock of a replay. It starts at 0 and moves only by `advance`, so that outputs repeat byte for byte.
 
-    Clips carry no date: UTC counts from 1970-01-01T00:00:00Z and is marked as not synchronised.
+    Clips have no date: UTC counts from 1970-01-01T00:00:00Z and is marked as not synchronized.
     """
 
     boot_id = "00000000-0000-0000-0000-000000000000"

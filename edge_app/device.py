@@ -1,4 +1,4 @@
-"""Who this device is: the SoC's serial number, else a MAC address. A flashed image clones the machine-id."""
+"""The identity of this device: the serial number of the SoC, else a MAC address. Flashing clones the machine-id."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def device_id(configured: str, *, replay: bool = False, root: Path = Path("/")) -> str:
-    """The configured id; for `auto` the SoC's serial, else a MAC address, else ConfigError.
+    """The configured id; for `auto` the serial number of the SoC, else a MAC address, else ConfigError.
 
-    A replay is the same on every machine: its `auto` is "replay".
+    In a replay `auto` is "replay", so that its output is the same on every machine.
     """
     if configured != "auto":
         return configured
@@ -21,7 +21,7 @@ def device_id(configured: str, *, replay: bool = False, root: Path = Path("/")) 
         return "replay"
     found = _soc_serial(root) or _mac_address(root)
     if found is None:
-        raise ConfigError("device.id: auto found no SoC serial and no network card; expected an id of your own")
+        raise ConfigError("device.id: auto found no SoC serial number and no network card; expected an explicit id")
     return found
 
 
@@ -35,7 +35,7 @@ def _soc_serial(root: Path) -> str | None:
 
 
 def _mac_address(root: Path) -> str | None:
-    """The first physical card's address; else the first that is not all zeros."""
+    """The address of the first physical card, else of any card. All zeros do not count."""
     cards = sorted((root / "sys/class/net").glob("*"), key=lambda card: (not (card / "device").exists(), card.name))
     for card in cards:
         address = (_read(card / "address") or "").strip().replace(":", "")

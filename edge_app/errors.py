@@ -1,18 +1,18 @@
-"""The exceptions of the runtime, and the exit code that each one means to the command line.
+"""The exceptions of the runtime, and the exit code of the command line for each.
 
     Exception
-    ├── EndOfClip            a recorded clip has no more frames: normal, never an error
-    └── EdgeError            one clear line: where, what was found, what was expected
+    ├── EndOfClip            a recorded clip has no more frames; not an error
+    └── EdgeError            reported as one line: where, what was found, what was expected
         ├── ConfigError      2  config.yaml or the command line
-        │   └── OptionError  2  one option of a plug-in; whoever reads the file adds the line
+        │   └── OptionError  2  one option of a plug-in; config/ adds the line number
         ├── ModelError       2  a model folder: model.yaml, a graph, a hash, a tensor
         ├── SourceError      3  a camera or stream that cannot be opened or read
-        │   └── ClipError    2  a file given as the source: missing, empty, not a video
-        ├── BackendError     3  the inference engine or the NPU refused
+        │   └── ClipError    2  the source file is missing, empty or not a video
+        ├── BackendError     3  the inference engine or the NPU failed
         ├── SinkError        2  results could not be delivered
         └── UpdateError      2  a release could not be installed
 
-Exit codes: 0 done, 1 a bug (the only one with a traceback), 2 the user can fix it, 3 the device cannot.
+Exit codes: 0 success, 1 a bug (the only one with a traceback), 2 an error that the user can fix, 3 a device failure.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import ClassVar
 
 
 class EndOfClip(Exception):
-    """Raised by `Source.read` behind the last frame of a recorded clip."""
+    """Raised by `Source.read` after the last frame of a recorded clip."""
 
 
 class EdgeError(Exception):
-    """Base of everything that is reported in one line instead of a traceback."""
+    """Base of all errors that are reported without a traceback."""
 
     exit_code: ClassVar[int] = 2
 
 
 class ConfigError(EdgeError):
-    """The configuration is wrong; carries every mistake that was found, a line each."""
+    """The configuration is invalid. problems: every mistake that was found, one line each."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -39,9 +39,9 @@ class ConfigError(EdgeError):
 
 
 class OptionError(ConfigError):
-    """An option of a plug-in is of the right type and still cannot be used.
+    """An option of a plug-in has the right type but an invalid value. Raised by constructors of plug-ins.
 
-    option: its name. problem: what was found and what was expected. Raised by constructors, which do not know the line.
+    option: its name. problem: what was found and what was expected, without the line number.
     """
 
     def __init__(self, option: str, problem: str) -> None:
@@ -51,7 +51,7 @@ class OptionError(ConfigError):
 
 
 class ModelError(EdgeError):
-    """A model folder, its manifest or one of its graphs cannot be used."""
+    """A model folder, its manifest or one of its graphs is unusable."""
 
 
 class SourceError(EdgeError):
@@ -61,13 +61,13 @@ class SourceError(EdgeError):
 
 
 class ClipError(SourceError):
-    """A recorded file cannot be used as a source; nothing but another file will mend it."""
+    """A recorded file is unusable as a source. Retrying does not help."""
 
     exit_code = 2
 
 
 class BackendError(EdgeError):
-    """The inference engine refused a graph or failed to run it."""
+    """The inference engine rejected a graph or failed to run it."""
 
     exit_code = 3
 
@@ -75,8 +75,8 @@ class BackendError(EdgeError):
 class SinkError(EdgeError):
     """Results could not be delivered.
 
-    retry: whether the same batch may be sent again later.
-    after_s: seconds to wait before that, where the other side asked for it.
+    retry: whether to send the same batch again later.
+    after_s: seconds to wait before that, if the server asked for it.
     """
 
     def __init__(self, message: str, *, retry: bool, after_s: float | None = None) -> None:
@@ -86,4 +86,4 @@ class SinkError(EdgeError):
 
 
 class UpdateError(EdgeError):
-    """A release could not be verified, installed or taken back."""
+    """A release could not be verified, installed or rolled back."""

@@ -1,6 +1,6 @@
-"""The nouns that travel through the pipeline: a frame, and what the heads saw in it.
+"""The data types that pass through the pipeline: a frame, the outputs of its heads, and events.
 
-Numbers only: labels live in the model's manifest, JSON in messages.py.
+Not here: labels, which are in the model's manifest; JSON (messages.py).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ UInt8 = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Objects of one head in one frame, as a struct of arrays.
+    """Objects that one head detected in one frame, as a struct of arrays.
 
     xyxy: (N, 4) float32, image pixels, x1 <= x2 and y1 <= y2.
     score: (N,) float32, 0..1.    class_id: (N,) int32, index into the head's labels.
-    track_id: (N,) int64, 0 where there is no track (yet), or None before tracking.
+    track_id: (N,) int64, 0 for detections without a track, or None before tracking.
     keypoints: (N, K, 3) float32: x, y in image pixels and a score 0..1, or None.
-    Raises ValueError where shapes or dtypes differ from these.
+    Raises ValueError if shapes or dtypes differ.
     """
 
     xyxy: Float32
@@ -67,7 +67,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """What the whole picture is: class_id (N,) int32 and score (N,) float32, best first."""
+    """Classes of the whole picture: class_id (N,) int32 and score (N,) float32, best first."""
 
     class_id: NDArray[np.int32]
     score: Float32
@@ -108,10 +108,10 @@ Result = Union[Detections, Classification, Segmentation, Embedding]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:
-    """What a second-stage head says of single detections.
+    """Results of a second-stage head for single detections of another head.
 
-    of: the head that found them. row: which of its detections, one for each of results, whose coordinates are the
-    picture's.
+    of: the head that made the detections. row: for each of `results`, the row number of its detection.
+    results: coordinates are in image pixels, not in pixels of the crop.
     """
 
     of: str
@@ -124,12 +124,12 @@ JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[st
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadOutput:
-    """One head's result for a frame.
+    """The result of one head for a frame.
 
-    age_ns: how long before this frame the oldest of what it rests on was computed; 0 is all of it now.
-    reused: `features`, part of the maps, where the picture had not changed; `result`, all of it, since nothing had;
-    `held`, the head was not due, or there was no time for it, and its last result is repeated; `track`, the same, but
-    the boxes are where their tracks are expected now; "" otherwise.
+    age_ns: age of the oldest part of the result, relative to this frame; 0 if all of it was computed for this frame.
+    reused: "" if nothing was reused; `features` if parts of the feature maps were, where the picture had not changed;
+    `result` if all of the result was, because nothing had changed; `held` if the last result is repeated, because the
+    head was not due or there was no time; `track` if that result's boxes were moved to their tracks' predictions.
     """
 
     result: Result | Crops
@@ -138,17 +138,17 @@ class HeadOutput:
 
     @property
     def fresh(self) -> bool:
-        """Whether it says something of this very frame, computed now or found to hold still; a held one does not."""
+        """Whether the result is valid for this frame: computed for it, or verified as unchanged. A held one is not."""
         return self.age_ns == 0 or self.reused in ("features", "result")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that began, changed or ended: a line crossed, a zone occupied, a reading, a camera fault.
+    """The start, an update or the end of an event: a line crossed, a zone occupied, a reading, a camera fault.
 
-    event_id: the same from `new` to `end`. rule, rule_type: the configured name and its plug-in.
-    start_ns, end_ns: CLOCK_BOOTTIME as `Frame.captured_ns`; the matching UTC beside them; end None until `end`.
-    value: what the rule has to say, as it is published.
+    event_id: the same from `new` to `end`. rule, rule_type: the configured name of the rule, and its plug-in.
+    start_ns, end_ns: CLOCK_BOOTTIME, as `Frame.captured_ns`; start_utc_ns, end_utc_ns: the same moments in UTC. The end
+    is None before `end`. value: the rule's data, as it is published.
     """
 
     type: Literal["new", "update", "end"]
@@ -164,13 +164,13 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One picture and the slots that later stages fill, each once.
+    """One picture, and a slot for the output of each later stage. Each slot is filled once, by its stage.
 
-    source: the configured name. sequence: counts from 0, gaps are dropped frames.
-    captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronised.
-    pixels: as delivered, uint8: `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). Never written to after capture.
-    heads: filled by inference, by head name. tracked: filled by tracking, the outputs of tracked heads with identities.
-    events: filled by the rules, in the order they were found.
+    source: the configured name of the camera. sequence: counts from 0; gaps are dropped frames.
+    captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronized.
+    pixels: as captured, uint8: `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). Read-only after capture.
+    heads: filled by inference: outputs by head name. tracked: filled by tracking: outputs of tracked heads, with track
+    ids. events: filled by the rules, in order.
     """
 
     source: str
@@ -202,21 +202,23 @@ class Frame:
 
     @property
     def outputs(self) -> Mapping[str, HeadOutput]:
-        """By head name: what rules and sinks use. Tracked heads with their identities, the others as inferred."""
+        """Outputs by head name, for rules and sinks: with track ids if the head is tracked, else as inferred."""
         return {**(self.heads or {}), **self.tracked}
 
     @property
     def image(self) -> UInt8:
-        """BGR (H, W, 3) uint8; NV12 is converted on first use and kept."""
+        """BGR (H, W, 3) uint8. NV12 is converted on first use and cached."""
         if self.format == "bgr":
             return self.pixels
         if self._image is None:
-            import cv2  # here, so that importing the nouns stays light
+            import cv2  # here, so that importing this module stays fast
 
             self._image = cv2.cvtColor(self.pixels, cv2.COLOR_YUV2BGR_NV12).astype(np.uint8, copy=False)
         return self._image
 
 
-def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], dtype: type) -> None:
+def _expect(name: str, array: object, shape: tuple[int, ...], dtype: type) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name}: found {type(array).__name__}, expected {np.dtype(dtype)}{shape}")
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{name}: found {array.dtype}{array.shape}, expected {np.dtype(dtype)}{shape}")

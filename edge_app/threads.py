@@ -1,6 +1,6 @@
-"""A thread that runs one stage, one item at a time, so that it overlaps with its neighbours and keeps order.
+"""Threads that run one pipeline stage, and the bookkeeping of threads that hang.
 
-Inline is the same without a thread: for a replay, which nothing can hang, and which handing over would only slow down.
+Not here: what a stage does, when it counts as hung (capture/, inference/).
 """
 
 from __future__ import annotations
@@ -8,14 +8,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+class MayBeAlive(Protocol):
+    """A `threading.Thread`, or an object that owns one."""
+
+    def is_alive(self) -> bool: ...
+
+
+class AbandonedThreads:
+    """Hung threads that were replaced. Python cannot end a thread; each keeps its memory until its call returns.
+
+    limit: the number of threads that may hang at the same time. Not thread-safe.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._alive: list[MayBeAlive] = []
+        self.total = 0  # ever added
+
+    def add(self, thread: MayBeAlive) -> None:
+        """Record a thread, and forget those that have ended since the last call."""
+        self.total += 1
+        self._alive = [each for each in (*self._alive, thread) if each.is_alive()]
+
+    @property
+    def count(self) -> int:
+        """Threads that still hung when the last one was added."""
+        return len(self._alive)
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether too many threads hang. Only a new process frees them."""
+        return self.count > self._limit
+
+
 class Worker(Generic[In, Out]):
-    """`submit` one item, `result` of it; never two in flight. An exception of the stage is raised by `result`.
+    """Runs a stage on its own thread, one item at a time: `submit` an item, then fetch its `result`.
 
     finish: called on the thread when it ends.
     """
@@ -26,21 +59,21 @@ class Worker(Generic[In, Out]):
         self._items: SimpleQueue[In | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
         self.busy = False
-        self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung engine must not hold the exit
+        self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung stage must not block the exit
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs, be it behind `close`."""
+    def is_alive(self) -> bool:
+        """Whether the thread is running. It may be even after `close` if the stage hangs."""
         return self._thread.is_alive()
 
     def submit(self, item: In) -> None:
+        """Start the stage on an item. Only one item may be in flight."""
         assert not self.busy
         self.busy = True
         self._items.put(item)
 
     def result(self, timeout_s: float | None = None) -> Out:
-        """Wait for the submitted item. Raises TimeoutError where it takes longer, or whatever the stage raised."""
+        """Wait for the submitted item. Raises TimeoutError if it takes longer, or whatever the stage raised."""
         try:
             value, error = self._results.get(timeout=timeout_s)
         except Empty:
@@ -48,10 +81,10 @@ class Worker(Generic[In, Out]):
         self.busy = False
         if error is not None:
             raise error
-        return value  # type: ignore[return-value]  # None only beside an error
+        return value  # type: ignore[return-value]  # None only if there is an error
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """End the thread behind the item in flight."""
+        """End the thread after the item in flight."""
         self._items.put(None)
         self._thread.join(timeout_s)
 
@@ -59,38 +92,41 @@ class Worker(Generic[In, Out]):
         while (item := self._items.get()) is not None:
             try:
                 self._results.put((self._stage(item), None))
-            except BaseException as exc:  # noqa: BLE001  handed to the caller's thread whole
+            except BaseException as exc:  # noqa: BLE001  raised again by `result`
                 self._results.put((None, exc))
         if self._finish is not None:
             self._finish()
 
 
 class Inline(Generic[In, Out]):
-    """As Worker, but the stage runs in `result`, on the caller's thread."""
+    """Has the methods of Worker, but runs the stage on the caller's thread, inside `result`.
+
+    A replay uses it: handing frames from thread to thread would only make it slower.
+    """
 
     def __init__(self, stage: Callable[[In], Out], finish: Callable[[], None]) -> None:
         self._stage = stage
         self._finish: Callable[[], None] | None = finish
         self._item: In | None = None
-        self.alive = True
 
     @property
     def busy(self) -> bool:
         return self._item is not None
 
     def submit(self, item: In) -> None:
+        """Store an item for `result`. Only one item may be in flight."""
         assert not self.busy
         self._item = item
 
-    def result(self, timeout_s: float | None = None) -> Out:  # noqa: ARG002  it takes as long as it takes
+    def result(self, timeout_s: float | None = None) -> Out:  # noqa: ARG002  the stage cannot be interrupted
         """Run the stage on the submitted item. Raises whatever it raises."""
         assert self._item is not None
         item, self._item = self._item, None
         return self._stage(item)
 
     def close(self, timeout_s: float = 0.0) -> None:  # noqa: ARG002
-        """Drop what was submitted. Safe to call twice."""
-        self._item, self.alive = None, False
+        """Drop the submitted item. Safe to call twice."""
+        self._item = None
         finish, self._finish = self._finish, None
         if finish is not None:
             finish()

@@ -1,4 +1,4 @@
-"""What several tests share: where real data lies, and small models and configurations to run."""
+"""Fixtures of all tests: the folder of real data, configurations, cleanup of test plug-ins."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from edge_app.daemon import heap
 from edge_app.sources._opencv import silence
 from tests import plugins
 
-# The same examples at every run: a property that fails, fails for everybody; and no stopwatch on a loaded machine.
+# The same examples in every run, so that failures are reproducible, and no deadlines on a loaded machine.
 settings.register_profile("edge_app", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge_app")
-silence()  # before any test opens a clip of its own: FFmpeg takes its log level once
+silence()  # before any test opens a clip: FFmpeg reads its log level only once
 
 PROJECT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real data in $EDGE_APP_DATA; the test is skipped where there is none."""
+    """The folder of real data in $EDGE_APP_DATA. The test is skipped if it is not set."""
     folder = os.environ.get("EDGE_APP_DATA")
     if not folder:
-        pytest.skip("$EDGE_APP_DATA is not set: real clips and models are not at hand")
+        pytest.skip("$EDGE_APP_DATA is not set; it is the folder of real clips and models")
     return Path(folder)
 
 
 @pytest.fixture(autouse=True)
 def no_plugins_left():
-    """What one test installed, the next does not find."""
+    """Remove the plug-ins that the test has installed."""
     yield
     plugins.remove()
 
 
 @pytest.fixture
 def config_file(tmp_path: Path):
-    """Write a configuration: `config_file(text)` -> its path. Relative paths in it start at the project."""
+    """`config_file(text)` writes a configuration and returns its path. PROJECT is the root of the repository."""
 
     def write(text: str) -> Path:
         path = tmp_path / "config.yaml"
@@ -50,8 +50,8 @@ def config_file(tmp_path: Path):
 
 
 def resident_bytes() -> int:
-    """How much memory this process holds now, without what hundreds of tests before left free in its heap."""
+    """Resident memory of this process, after memory that earlier tests have freed is returned to the system."""
     gc.collect()
-    heap.give_back()
+    heap.trim()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""A daemon in a process of its own, seen as its service manager and its sinks see it."""
+"""Run the daemon in a separate process, and observe it as its service manager and its sinks do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUN = "import sys; from tests import plugins; plugins.install(); from edge_app.c
 
 
 class Running:
-    """`edge-app run` with a manager's socket; tests' plug-ins are found. heard: what the manager was told so far."""
+    """`edge-app run` with a notify socket and the plug-ins of the tests. heard: the datagrams received so far."""
 
     def __init__(self, config: Path, *arguments: str, **environ: str) -> None:
         self.config = config
@@ -42,7 +42,7 @@ class Running:
         self._errors.close()
 
     def wait_for(self, word: str, timeout_s: float = 30.0) -> str:
-        """Listen until the manager is told something that holds `word`; that datagram."""
+        """Wait for a datagram that contains `word`. Returns it."""
         end_s = time.monotonic() + timeout_s
         while (left_s := end_s - time.monotonic()) > 0:
             self._socket.settimeout(min(left_s, 0.5))
@@ -54,10 +54,10 @@ class Running:
                 continue
             if word in self.heard[-1]:
                 return self.heard[-1]
-        raise AssertionError(f"never heard {word!r}; heard {self.heard[-20:]}; {self.errors()}")
+        raise AssertionError(f"no datagram with {word!r}; received {self.heard[-20:]}; {self.errors()}")
 
     def listen(self, for_s: float) -> list[str]:
-        """What the manager is told in that time."""
+        """The datagrams received within `for_s`."""
         end_s, heard = time.monotonic() + for_s, []
         while (left_s := end_s - time.monotonic()) > 0:
             self._socket.settimeout(left_s)
@@ -71,20 +71,21 @@ class Running:
         return (self.folder / "stderr").read_text(encoding="utf-8")
 
     def messages(self, kind: str = "event", name: str = "out.jsonl") -> list[dict]:
-        """What was published to a file, whole lines only."""
+        """The messages published to a file, without an incomplete last line."""
         path = self.folder / name
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         found = [json.loads(line) for line in lines if line.endswith("\n")]
         return [message for message in found if message["kind"] == kind]
 
-    def until(self, true: Callable[[], object], timeout_s: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+        """Wait until the condition is true."""
         end_s = time.monotonic() + timeout_s
-        while not true():
-            assert time.monotonic() < end_s, f"did not come true: {self.errors()}"
+        while not condition():
+            assert time.monotonic() < end_s, f"still false: {self.errors()}"
             time.sleep(0.05)
 
     def stop(self, number: int, timeout_s: float = 20.0) -> float:
-        """Send a signal and wait for the end. Returns how long that took, seconds."""
+        """Send a signal and wait for the end of the process. Returns the seconds that it took."""
         began = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(timeout_s)
@@ -92,6 +93,6 @@ class Running:
 
 
 def unended(events: list[dict]) -> set[str]:
-    """The events that began and did not end."""
+    """The ids of events that have started and not ended."""
     began = {event["event_id"] for event in events if event["type"] == "new"}
     return began - {event["event_id"] for event in events if event["type"] == "end"}

@@ -1,11 +1,11 @@
-"""Waits between attempts: bounded, doubling, and spread over all of the bound."""
+"""Backoff: bounds and distribution of the waits."""
 
 import random
 
 from edge_app.backoff import UPSTREAM, Backoff
 
 
-def test_backoff_doubles_its_bound_and_is_spread_over_all_of_it():
+def test_the_bound_doubles_and_waits_cover_all_of_it():
     backoff = Backoff(1.0, 30.0)
     for attempt, bound in enumerate([1, 2, 4, 8, 16, 30, 30]):
         waits = [backoff.wait_s(attempt, random.Random(seed)) for seed in range(200)]

@@ -1,4 +1,4 @@
-"""Clocks: the real one agrees with the kernel, the clip's never moves by itself."""
+"""SystemClock agrees with the kernel; ClipClock never moves by itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from edge_app.clock import ClipClock, SystemClock
 
 
-def test_the_system_clock_is_the_kernel_s():
+def test_the_system_clock_agrees_with_the_kernel():
     clock = SystemClock()
     before, now, after = time.clock_gettime_ns(time.CLOCK_BOOTTIME), clock.monotonic_ns(), None
     after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
@@ -16,14 +16,14 @@ def test_the_system_clock_is_the_kernel_s():
     assert len(clock.boot_id) == 36
 
 
-def test_synced_is_what_adjtimex_says():
-    """The command `adjtimex` is rarely at hand; the answer is at least a stable yes or no."""
+def test_synced_is_stable():
+    """The command `adjtimex` is rarely installed: check only that the answer does not change."""
     clock = SystemClock()
     assert clock.synced() in (True, False)
     assert clock.synced() == clock.synced()
 
 
-def test_the_clip_clock_only_moves_when_told():
+def test_the_clip_clock_moves_only_by_advance():
     clock = ClipClock()
     assert (clock.monotonic_ns(), clock.utc_ns(), clock.synced()) == (0, 0, False)
     clock.advance(5)

@@ -1,4 +1,4 @@
-"""Who the device is, from trees of files as boards and laptops have them."""
+"""device_id, with the files of /proc and /sys of boards and laptops."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ CARDS = {"sys/class/net/lo/address": "00:00:00:00:00:00\n", "sys/class/net/eth0/
         ),
     ],
 )
-def test_auto_takes_the_serial_then_a_physical_card(tmp_path: Path, files: dict[str, str], expected: str):
+def test_auto_uses_the_serial_number_then_a_physical_card(tmp_path: Path, files: dict[str, str], expected: str):
     assert device_id("auto", root=write(tmp_path, files)) == expected
 
 
-def test_a_configured_name_wins_and_a_replay_is_the_same_everywhere(tmp_path: Path):
+def test_a_configured_id_is_used_and_a_replay_has_a_fixed_one(tmp_path: Path):
     root = write(tmp_path, CARDS)
     assert device_id("door-3", root=root) == "door-3"
     assert device_id("door-3", replay=True, root=root) == "door-3"
     assert device_id("auto", replay=True, root=root) == "replay"
 
 
-def test_a_board_without_any_identity_says_what_to_do(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"device\.id: auto found no .*; expected an id of your own"):
+def test_a_board_without_an_identity_raises(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"device\.id: auto found no .*; expected an explicit id"):
         device_id("auto", root=tmp_path)

@@ -1,4 +1,4 @@
-"""The nouns: shapes and dtypes are checked where they are made."""
+"""Results and frames check the shapes and dtypes of their arrays."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def test_empty_detections_have_length_0():
         ({"keypoints": np.zeros((2, 5, 2), np.float32)}, "keypoints"),
     ],
 )
-def test_wrong_shapes_and_dtypes_are_refused_by_name(change: dict[str, np.ndarray], name: str):
+def test_wrong_shapes_and_dtypes_are_rejected_by_name(change: dict[str, np.ndarray], name: str):
     given = {"xyxy": np.zeros((2, 4), np.float32), "score": np.zeros(2, np.float32), "class_id": np.zeros(2, np.int32)}
     with pytest.raises(ValueError, match=name):
         Detections(**{**given, **change})
 
 
-def test_other_nouns_check_too():
+def test_other_results_check_their_arrays():
     with pytest.raises(ValueError, match="score"):
         Classification(np.zeros(2, np.int32), np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="polygon"):
         Segmentation(np.zeros(1, np.int32), np.zeros(1, np.float32), (np.zeros((4, 3), np.float32),))
 
 
-def test_nv12_becomes_bgr_on_first_use_only():
+def test_nv12_is_converted_to_bgr_once():
     bgr = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    bgr = cv2.GaussianBlur(bgr, (0, 0), 6)  # chroma is halved: sharp colour would not survive
+    bgr = cv2.GaussianBlur(bgr, (0, 0), 6)  # chroma is halved: sharp colors would not survive
     i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
     planes = i420[48:].reshape(2, -1)
     nv12 = np.concatenate((i420[:48].ravel(), planes.T.ravel())).reshape(72, 64)
@@ -65,6 +65,6 @@ def test_nv12_becomes_bgr_on_first_use_only():
 @pytest.mark.parametrize(
     ("shape", "format_"), [((4, 4), "bgr"), ((4, 4, 4), "bgr"), ((70, 64), "nv12"), ((72, 63), "nv12")]
 )
-def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...], format_: str):
+def test_pixels_of_another_shape_are_rejected(shape: tuple[int, ...], format_: str):
     with pytest.raises(ValueError, match="pixels are"):
         Frame("t", 0, 0, 0, np.zeros(shape, np.uint8), format_)

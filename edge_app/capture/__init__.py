@@ -1,10 +1,14 @@
 """Capture: frames of the configured source, with geometry applied.
 
-thread.py  the capture thread: reads ahead, reconnects
-clips.py   a clip read on the caller's thread, for replay
-frozen.py  notices a picture that no longer changes
+thread.py       the capture stage: a thread that reads ahead and reconnects
+reader.py       one reader thread and its source
+frame_queue.py  frames that were captured and not read yet
+connection.py   state, backoff and statistics of the connection
+clips.py        the capture stage of a replay, on the caller's thread
+frozen.py       detects a picture that no longer changes
 """
 
-from edge_app.capture.thread import Capture, CaptureStats, State
+from edge_app.capture.connection import CaptureStats, State
+from edge_app.capture.thread import Capture
 
 __all__ = ["Capture", "CaptureStats", "State"]

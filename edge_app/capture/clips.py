@@ -1,14 +1,14 @@
-"""The capture stage of a replay: a recorded clip, read by the thread that asks for its frames.
+"""The capture stage of a replay: reads a recorded clip on the caller's thread.
 
-Nothing is read ahead. Handing frames from thread to thread cost more than decoding beside inference gained: on two
-cores a replay was no faster than pinned to one, and took 0.5 to 0.9 ms more of CPU time a frame (bench/README.md).
-Not here: cameras, and clips played at their own pace, which must not wait for the pipeline (capture.py).
+It does not read ahead. Passing frames between threads costs more than decoding in parallel gains: on two cores a replay
+was no faster than on one, and used 0.5 to 0.9 ms more CPU time a frame (`edge-app bench pipeline`).
+Not here: cameras, and clips in real time, which must not wait for the pipeline (thread.py).
 """
 
 from __future__ import annotations
 
 from edge_app import config, registry
-from edge_app.capture.thread import CaptureStats, State
+from edge_app.capture.connection import CaptureStats, State
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError
 from edge_app.frame import Frame
@@ -37,7 +37,7 @@ class ClipReader:
         self.close()
 
     def start(self) -> None:
-        """Build the source. Raises ConfigError, also where it is live, and ClipError where the file is unusable."""
+        """Build the source. Raises ConfigError, also if it is live, or ClipError if the file is unusable."""
         plugin = self._config.plugin
         source: Source = registry.build("sources", plugin.type, self._clock, **plugin.options)
         if source.live is not None:
@@ -46,9 +46,9 @@ class ClipReader:
         self._since_ns = self._clock.monotonic_ns()
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame. None where the clip is paced and it is not due yet.
+        """The next frame, or None if the clip is paced and the frame is not due yet.
 
-        Raises EndOfClip behind the last one, ClipError where the file breaks off or cannot be decoded.
+        Raises EndOfClip after the last frame, ClipError if the file is truncated or cannot be decoded.
         """
         assert self._source is not None
         try:
@@ -72,7 +72,7 @@ class ClipReader:
         return self._state
 
     def stats(self) -> CaptureStats:
-        """Nothing is ever dropped, lost or abandoned."""
+        """Counters since the start. A clip never drops a frame, and never reconnects."""
         return CaptureStats(
             state=self._state,
             since_ns=self._since_ns,
@@ -85,7 +85,7 @@ class ClipReader:
             last_frame_ns=self._last_frame_ns,
         )
 
-    def close(self, timeout_s: float = 0.0) -> None:  # noqa: ARG002  as Capture, whose thread may have to be waited for
+    def close(self, timeout_s: float = 0.0) -> None:  # noqa: ARG002  same signature as Capture.close
         """Release the source. Safe to call twice."""
         source, self._source = self._source, None
         if source is not None:

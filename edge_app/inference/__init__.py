@@ -1,8 +1,10 @@
 """Inference: from a frame's pixels to the results of every head.
 
-preprocess.py  pixels to the input tensor
+stage.py       the inference stage: runs and decodes the heads that are due
+preprocess.py  converts pixels to the input tensor
 graphs.py      the model's graphs on a backend
-stage.py       the stage: which heads are due, run, decode
-crops.py       second-stage heads on crops
+filters.py     filters of the detections of a head
+crops.py       second-stage heads, on crops of detections
 supervisor.py  the inference thread; rebuilds a backend that fails or hangs
+golden.py      compares this machine's outputs with those of the host
 """

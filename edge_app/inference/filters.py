@@ -1,6 +1,6 @@
-"""What of a head's detections is kept: filters of the block `heads`, applied right after decoding.
+"""Filters of the block `heads`, applied to the detections of a head right after decoding.
 
-Not here: the score threshold, which is the decoder's own option (heads/).
+Not here: the score threshold, which is an option of the decoder (heads/).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from edge_app.geometry.polygons import inside_any, polygon_of
 
 
 class DetectionFilter:
-    """Drops the detections of one head whose center lies in a polygon of `ignore`. Other results pass unchanged."""
+    """Drops detections whose center is inside a polygon of `ignore`. Results of other types pass unchanged."""
 
     def __init__(self, options: HeadCommon) -> None:
         self._ignored = [polygon_of("ignore", polygon) for polygon in options.ignore]
 
     def apply(self, result: Result, transform: Transform) -> Result:
-        """Filter one result, image pixels. transform: for the size of the image."""
+        """Filter the result of a frame, in image pixels. transform: gives the size of the image."""
         if not self._ignored or not isinstance(result, Detections) or not len(result):
             return result
         size = (2 * transform.image_width, 2 * transform.image_height)

@@ -1,6 +1,6 @@
-"""A model's graphs on one backend: loaded, checked against what the manifest says, and run together.
+"""Load a model's graphs on a backend, check them against the manifest, and run them.
 
-Not here: which heads are due, decoding, reuse (inference.py); graphs computed in part (reuse/features.py).
+Not here: which heads are due, decoding (stage.py); computing parts of a graph (reuse/feature_cache.py).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ OutputsOf = Callable[[str], Mapping[str, Array]]
 
 
 class Network:
-    """Backbone and first-stage heads. Raises ModelError where files, wiring and manifest do not fit together.
+    """Backbone and first-stage heads. Raises ModelError if files, connections and manifest do not match.
 
-    heads: those to be run. fused: take the one graph of all, where the model has it for all of these: nothing is to be
-    shared then, and passing features from graph to graph costs 5 to 20 % (compiler/README.md).
-    outputs: by head, what it gives.
+    heads: the heads to load. fused: use the model's fused graph if it has one for exactly these heads: passing features
+    from graph to graph costs 5 to 20 % (compiler/README.md).
+    outputs: by head, its output tensors.
     """
 
     def __init__(self, manifest: Manifest, backend: Backend, heads: Collection[str], *, fused: bool) -> None:
@@ -42,7 +42,7 @@ class Network:
             if file is None:
                 self.outputs = self._load_parts(heads, self._stack)
             else:
-                with ExitStack() as stack:  # what is damaged or does not fit must not wait for the day it is needed
+                with ExitStack() as stack:  # report a damaged graph now, not when a head is disabled
                     self._load_parts(heads, stack)
                 self._backbone, self._heads = [], {}
                 self._fused = self._load_fused(file)
@@ -50,7 +50,7 @@ class Network:
             self._stack = self._stack.pop_all()
 
     def run(self, tensor: NDArray[Any]) -> OutputsOf:
-        """Run what the heads share. Returns what gives one head's outputs, by name; valid until the next run."""
+        """Run the shared graphs. Returns a function from a head's name to its outputs, valid until the next run."""
         if self._fused is None:
             tensors = self._run_backbone(tensor)
             return lambda name: self._run_head(name, tensor, tensors)
@@ -71,7 +71,7 @@ class Network:
         return session
 
     def close(self) -> None:
-        """Free the graphs; the backend is the caller's."""
+        """Free the graphs. The caller closes the backend."""
         self._stack.close()
 
     def _load_parts(self, heads: Collection[str], stack: ExitStack) -> dict[str, tuple[TensorSpec, ...]]:
@@ -101,7 +101,7 @@ class Network:
             return []
         sessions: list[Session] = []
         for position, graph in enumerate(self._manifest.backbone_graphs(self._backend.target)):
-            session = self._backend.load(graph, keep=backbone.features)  # features go on to the heads inside the engine
+            session = self._backend.load(graph, keep=backbone.features)  # inside the engine, for the heads
             stack.callback(session.close)
             if position == 0:
                 self._check_input(session, graph.path.name)
@@ -109,7 +109,7 @@ class Network:
         return sessions
 
     def _load_head(self, spec: ManifestHead, features: Mapping[str, TensorSpec], stack: ExitStack) -> Session | None:
-        """A head's graph, checked against what feeds it. None: it has none, it decodes features."""
+        """Load a head's graph and check its inputs. None if the head has no graph and decodes features."""
         if spec.graph is None:
             return None
         graph = self._manifest.graph(spec.graph, self._backend.target)
@@ -142,7 +142,7 @@ class Network:
         if len(session.inputs) != 1:
             names = ", ".join(spec.name for spec in session.inputs)
             raise ModelError(
-                f"{self._where()}: {file} takes {len(session.inputs)} inputs ({names}); expected the image alone"
+                f"{self._where()}: {file} has {len(session.inputs)} inputs ({names}); expected only the image"
             )
         fits = len(found.shape) == 4 and all(f in (None, e) for f, e in zip(found.shape, expected.shape))
         if not fits or found.dtype != expected.dtype:
@@ -152,12 +152,12 @@ class Network:
             )
 
     def _features(self, backbone: Sequence[Session]) -> dict[str, TensorSpec]:
-        """What the heads are fed with. Raises ModelError where the manifest lists one that is not there."""
+        """The outputs of the backbone, by name. Raises ModelError if a feature of the manifest is missing."""
         found = {spec.name: spec for session in backbone for spec in session.outputs}
         for name in self._manifest.backbone.features if self._manifest.backbone and backbone else ():
             if name not in found:
                 raise ModelError(
-                    f"{self._where()}: backbone.features: no graph gives '{name}'; found {', '.join(found)}"
+                    f"{self._where()}: backbone.features: no graph has the output '{name}'; found {', '.join(found)}"
                 )
         return found
 
@@ -172,7 +172,7 @@ class Network:
             if not _agree(tensor.shape, features[name].shape):
                 raise ModelError(
                     f"{self._where()}: heads.{spec.name}: its graph takes '{name}' {_shape(tensor)}; "
-                    f"the backbone gives {_shape(features[name])}"
+                    f"the backbone outputs {_shape(features[name])}"
                 )
 
     def _where(self) -> str:

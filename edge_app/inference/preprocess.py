@@ -1,6 +1,6 @@
-"""Frame pixels -> the model's input tensor: fit, colour, normalise, lay out. Buffers are allocated once.
+"""Convert the pixels of a frame to the model's input tensor: resize, color, normalize, layout. Allocates buffers once.
 
-Not here: which frames need it (reuse/), running the model (inference.py).
+Not here: which frames need it (stage.py).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from edge_app.frame import Float32, Frame, UInt8
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.model.schema import Input
 
-_Scaling = tuple[UInt8, Float32, float, float]  # from, to, factor, summand
+_Scaling = tuple[UInt8, Float32, float, float]  # source, target, factor, offset
 
 
 class Preprocess:
-    """Turns frames into one reused tensor, shape and dtype as the manifest's `input` says.
+    """Writes frames into one tensor, of the shape and dtype of the manifest's `input`.
 
-    Downscaling is bilinear (cv2.INTER_LINEAR), as the public detectors were trained with.
-    NV12 is scaled plane by plane and only then converted: colour conversion touches the small picture.
+    Resizing is bilinear (cv2.INTER_LINEAR), as in the training of the public detectors.
+    NV12 is resized plane by plane before its color conversion, which then runs on the small picture.
     """
 
     def __init__(self, spec: Input) -> None:
@@ -37,18 +37,18 @@ class Preprocess:
         self._planes: list[UInt8] = []
         self._scalings: list[_Scaling] = []
         if spec.layout == "nchw":
-            self._lay_apart()
+            self._set_up_planes()
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
-        self._inside, self._even = self._canvas, False  # where the picture lies in the canvas; of even size
+        self._inside, self._even = self._canvas, False  # the picture inside the canvas; whether its sides are even
 
     @property
     def picture(self) -> UInt8:
-        """The last frame as laid into the model's input: (height, width, 3) uint8, in the model's colour order."""
+        """The last frame as resized for the model: (height, width, 3) uint8, in the model's color order."""
         return self._canvas
 
     def prepare(self, frame: Frame) -> tuple[NDArray[Any], Transform]:
-        """Returns the tensor, valid until the next call, and how the frame was laid into it."""
+        """Convert a frame. Returns the tensor, valid until the next call, and how the frame was fitted into it."""
         transform = self._transform
         if transform is None or (transform.image_width, transform.image_height) != (frame.width, frame.height):
             transform = self._fit(frame)
@@ -57,7 +57,7 @@ class Preprocess:
         else:
             self._from_bgr(frame.image, self._inside)
         if self._tensor.base is not self._canvas:
-            self._lay_out()
+            self._write_tensor()
         return self._tensor, transform
 
     def _fit(self, frame: Frame) -> Transform:
@@ -87,8 +87,8 @@ class Preprocess:
         code = cv2.COLOR_YUV2RGB_NV12 if self._spec.color == "rgb" else cv2.COLOR_YUV2BGR_NV12
         cv2.cvtColorTwoPlane(small_y, small_uv, code, dst=inside)
 
-    def _lay_apart(self) -> None:
-        """Prepare for a tensor with its channels apart: their planes, and what turns these into the tensor's."""
+    def _set_up_planes(self) -> None:
+        """For the layout nchw: allocate the planes, and precompute how each is scaled into the tensor."""
         if self._spec.dtype == "uint8":
             self._planes = list(self._tensor[0])
             return
@@ -101,19 +101,19 @@ class Preprocess:
         else:
             self._scalings = list(zip(planes, self._tensor[0], scale, offset))
 
-    def _lay_out(self) -> None:
-        """Canvas (H, W, 3) uint8 -> tensor: channels apart where asked, (x - mean) / std where float."""
+    def _write_tensor(self) -> None:
+        """Write the canvas (H, W, 3) uint8 into the tensor, in its layout; (x - mean) / std if it is float."""
         if self._spec.layout == "nhwc":
             np.multiply(self._canvas, self._scale, out=self._tensor[0])
             self._tensor += self._offset
             return
         cv2.split(self._canvas, self._planes)
-        for plane, target, scale, offset in self._scalings:  # one pass; numpy's conversion, product and sum are three
+        for plane, target, scale, offset in self._scalings:  # one pass; numpy would take three
             cv2.addWeighted(plane, scale, plane, 0, offset, dst=target, dtype=cv2.CV_32F)
 
 
 def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:
-    """Bilinear, straight into `target` (H, W, 3), whose rows may lie apart."""
+    """Resize bilinearly into `target` (H, W, 3), which may be a view with gaps between rows."""
     if image.shape == target.shape:
         np.copyto(target, image)
     else:

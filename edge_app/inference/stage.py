@@ -1,6 +1,6 @@
-"""Run the backbone once for all heads that are due, then each of them, then decode.
+"""The inference stage: run the backbone once for all heads that are due, run each of them, decode their outputs.
 
-Not here: the graphs themselves (network.py), which cells need computing again (reuse/), what an engine is (backends/).
+Not here: loading and running graphs (graphs.py), deciding what to reuse (reuse/), inference engines (backends/).
 """
 
 from __future__ import annotations
@@ -20,41 +20,45 @@ from edge_app import registry
 from edge_app.backends import Array, Backend
 from edge_app.config import HeadConfig, ModelConfig
 from edge_app.config.reuse import OFF, ReuseConfig
-from edge_app.errors import BackendError
+from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
-from edge_app.geometry.boxes import Transform
+from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
 from edge_app.inference.crops import SecondStage
+from edge_app.inference.decoding import decode
 from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.graphs import Network
 from edge_app.inference.preprocess import Preprocess
 from edge_app.model.manifest import Manifest, ManifestHead
+from edge_app.reuse import cost_file
 from edge_app.reuse import profile as tuned
-from edge_app.reuse.calibrate import Seen, pictures
+from edge_app.reuse.calibrate import CalibrationPair, calibration_images
 from edge_app.reuse.costs import Costs
-from edge_app.reuse.crop_cache import KeptCrops
+from edge_app.reuse.crop_cache import CropCache
+from edge_app.reuse.frame_reuse import FrameReuse
+from edge_app.reuse.head_schedule import HeadPolicy
 from edge_app.reuse.loader import FREE, effective, open_features
-from edge_app.reuse.planner import FrameReuse, HeadClock, OutputsOf
-from edge_app.reuse.profile import Tuned
+from edge_app.reuse.network_cache import OutputsOf
+from edge_app.reuse.profile import ReuseProfile
 
-_FAILURES = 3
+_MAX_FAILURES = 3  # in a row
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Branch:
-    """A head that is set up: its decoder, its clock, its last result."""
+    """A first-stage head: its decoder, its schedule, its last result."""
 
     spec: ManifestHead
     head: Head
     every_ns: int
     enabled: bool
-    clock: HeadClock
+    clock: HeadPolicy
     filter: DetectionFilter
     last: HeadOutput | None = None
-    last_ns: int = 0  # the frame that it was computed for, or found to hold still
+    last_ns: int = 0  # the latest frame that `last` is valid for
     reused: Reused = ""
-    since_ns: int = 0  # when the oldest of what it rests on was computed
+    since_ns: int = 0  # when the oldest part of `last` was computed
 
     def output(self, now_ns: int) -> HeadOutput:
         """The result for a frame, with its age."""
@@ -69,28 +73,26 @@ class _Branch:
 
 
 def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
-    """The named engine, or for `auto` the best that this machine has and the model was made for.
+    """Build the configured backend; for `auto` the preferred one that this machine has and the model was compiled for.
 
-    Raises ConfigError where its library is missing.
+    Raises ConfigError if its library is missing.
     """
     name = model.backend
     if name == "auto":
-        engines = [(registry.find("backends", each), each) for each in registry.names("backends")]
-        usable = [(cls.preference, each) for cls, each in engines if cls.available(manifest.targets())]
+        engines = registry.loadable("backends").items()
+        usable = [(cls.preference, each) for each, cls in engines if cls.available(manifest.targets())]
         name = max(usable)[1] if usable else "onnx"
     backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
     return backend
 
 
 class Inference:
-    """A model on a backend, which it owns: the stage that fills `Frame.heads`.
+    """A model on a backend: the stage that fills `Frame.heads`. Owns the backend.
 
-    tolerant: a head that fails gives nothing, and is switched off when it has failed three times in a row, as long as
-    others go on; else every failure is raised. fused: whether one graph may do the work of all of them. Raises
-    ModelError at construction where graphs, manifest and families do not fit together.
-
-    reuse: how much of a frame may be answered by what was computed before; state_dir: where what was measured for that
-    is kept, None: nowhere.
+    tolerant: a failing head has no result for the frame; after three failures in a row it is disabled if other heads
+    still work. If not tolerant, every failure is raised. fused: whether to use the model's fused graph if possible.
+    reuse: what to reuse of earlier frames. state_dir: where the reuse profile is stored, or None.
+    The constructor raises ModelError if graphs, manifest and head families do not match.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class Inference:
             always = all(head.common.enabled and not head.common.every_s for head in first.values())
             self._network = Network(manifest, backend, first, fused=fused and always)
             self._stack.callback(self._network.close)
+            self.machine = cost_file.machine_key(backend)
             self._branches = {name: self._branch(manifest.heads[name], head) for name, head in first.items()}
             self._cascades = {
                 name: self._cascade(manifest.heads[name], head, reuse)
@@ -128,7 +131,7 @@ class Inference:
             self._stack = self._stack.pop_all()
 
     def infer(self, frame: Frame) -> Frame:
-        """Fill `frame.heads`: fresh results of the heads that are due, the last ones with their age of the others."""
+        """Fill `frame.heads`: new results of the heads that are due, the last result and its age of the others."""
         due = [branch for branch in self._branches.values() if branch.due(frame.captured_ns)]
         if due:
             self._compute(due, *self._preprocess.prepare(frame), frame.captured_ns)
@@ -140,8 +143,8 @@ class Inference:
         for name, cascade in self._cascades.items():
             try:
                 output = cascade.infer_crops(frame)
-            except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
-                if self._note_failure(name, exc):
+            except Exception as exc:  # noqa: BLE001  (`_record_failure` raises it if not tolerant)
+                if self._record_failure(name, exc):
                     cascade.enabled = False
             else:
                 self._failures[name] = 0
@@ -150,72 +153,81 @@ class Inference:
         return frame
 
     def _compute(self, due: list[_Branch], tensor: NDArray[Any], transform: Transform, now_ns: int) -> None:
-        """Bring the heads that are due up to date: run and decode those whose results do not stand."""
+        """Update the heads that are due: run and decode those whose last result is not valid for this frame."""
         run, since_ns = due, now_ns
         if self._reuse is None:
             outputs_of: OutputsOf = self._network.run(tensor)
         else:
             new = [branch.spec.name for branch in due if branch.last is None]
             names = [branch.spec.name for branch in due]
-            step = self._reuse.decide(self._preprocess.picture, tensor, now_ns, names, new)
-            run, since_ns = [branch for branch in due if branch.spec.name in step.run], step.since_ns
-            outputs_of = step.outputs_of
-            due = [branch for branch in due if branch.spec.name not in step.held]
+            decision = self._reuse.decide(self._preprocess.picture, tensor, now_ns, names, new)
+            run, since_ns = [branch for branch in due if branch.spec.name in decision.run], decision.since_ns
+            outputs_of = decision.outputs_of
+            due = [branch for branch in due if branch.spec.name not in decision.held]
         errors = [error for branch in run if (error := self._decode(branch, outputs_of, transform))]
         if self._reuse is not None:
-            self._reuse.let_go()
+            self._reuse.release_outputs()
         if run and len(errors) == len(run) and isinstance(errors[0], BackendError):
-            raise errors[0]  # not one head's fault
+            raise errors[0]  # not the fault of one head
         for branch in due:
             branch.last_ns, branch.reused = now_ns, "result"
         for branch in run:
             branch.since_ns, branch.reused = since_ns, "features"
 
     def reuse_stats(self) -> dict[str, JsonValue]:
-        """What was reused so far (reuse/frames.py); empty where nothing ever is."""
+        """Statistics of reuse (reuse/planner.py); empty without reuse."""
         return {} if self._reuse is None else self._reuse.stats()
 
     def measure(self) -> Costs | None:
-        """Measure what reuse decides by, on this machine, in about 40 inferences; None where nothing is reused."""
+        """Measure the costs that reuse plans with, on this machine, in about 40 inferences. None without reuse."""
         if self._reuse is None:
             return None
-        shown = []
-        for number, image in enumerate(pictures(self._manifest.input.width, self._manifest.input.height)):
+        samples = []
+        for number, image in enumerate(calibration_images(self._manifest.input.width, self._manifest.input.height)):
             tensor, _ = self._preprocess.prepare(Frame("measured", number, 0, 0, image))
-            shown.append((self._preprocess.picture.copy(), tensor.copy()))
-        (picture, tensor), (other_picture, other_tensor) = shown
+            samples.append((self._preprocess.picture.copy(), tensor.copy()))
+        (picture, tensor), (other_picture, other_tensor) = samples
         clock = time.thread_time if self._on_cpu else time.perf_counter
-        return self._reuse.measure(Seen((picture, other_picture), (tensor, other_tensor)), clock)
+        return self._reuse.measure_costs(CalibrationPair((picture, other_picture), (tensor, other_tensor)), clock)
 
     def use_costs(self, costs: Costs) -> None:
-        """Decide about reuse by these costs from now on; without reuse, nothing."""
+        """Plan reuse with these costs from now on. No effect without reuse."""
         if self._reuse is not None:
-            self._reuse.use(costs)
+            self._reuse.use_costs(costs)
 
     @property
     def reuses(self) -> bool:
-        """Whether what was computed before may answer a frame."""
+        """Whether results of earlier frames may be reused."""
         return self._reuse is not None
 
-    def ease(self, wanted: bool) -> None:
-        """Reuse more than was configured from the next frame on (reuse/ease.py), or as much. For any thread."""
+    def relax(self, wanted: bool) -> None:
+        """Reuse more than configured (reuse/relaxation.py), or as configured. For any thread."""
         if self._reuse is not None:
-            self._reuse.ease(wanted)
+            self._reuse.relax(wanted)
         for cascade in self._cascades.values():
-            cascade.ease(wanted)
+            cascade.relax(wanted)
 
     def refresh(self) -> None:
-        """Reuse nothing for the next frame: it comes from elsewhere."""
+        """Compute the next frame without reuse: it comes from a different scene."""
         if self._reuse is not None:
             self._reuse.refresh()
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
-        """Every head's raw outputs for one input tensor, copied: what golden vectors are compared with."""
+        """The raw outputs of every head for one input tensor, copied. Golden vectors are compared with them."""
         outputs_of = self._network.run(tensor)
         return {name: {key: np.array(value) for key, value in outputs_of(name).items()} for name in self._branches}
 
+    def check_decoders(self, tensor: NDArray[Any]) -> None:
+        """Decode every head's outputs for one input tensor. Raises ModelError if a head breaks its contract."""
+        outputs_of = self._network.run(tensor)
+        size = (self._manifest.input.width, self._manifest.input.height)
+        for name, branch in self._branches.items():
+            decode(branch.head, branch.spec, outputs_of(name), fit(size, size, "stretch"))
+        for cascade in self._cascades.values():
+            cascade.check_decoder()
+
     def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch a head on or off from the next frame on. Raises KeyError where there is none of that name."""
+        """Enable or disable a head from the next frame on. Raises KeyError if there is none of this name."""
         if enabled:
             self._failures[name] = 0
             self._failed.pop(name, None)
@@ -228,10 +240,11 @@ class Inference:
             branch.last = None
 
     def failed(self) -> dict[str, str]:
-        """The heads that were switched off because they failed, and why."""
+        """The heads that were disabled because they failed, and the error of each."""
         return dict(self._failed)
 
     def enabled(self) -> dict[str, bool]:
+        """By head name, whether it is enabled."""
         first = {name: branch.enabled for name, branch in self._branches.items()}
         return first | {name: cascade.enabled for name, cascade in self._cascades.items()}
 
@@ -241,67 +254,74 @@ class Inference:
     def _branch(self, spec: ManifestHead, config: HeadConfig) -> _Branch:
         outputs = self._network.outputs[spec.name]
         head: Head = registry.build("heads", spec.family, spec.spec(outputs), **config.options)
-        clock = HeadClock(config.common.on_change, config.common.priority)
+        clock = HeadPolicy(config.common.on_change, config.common.priority)
         every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config.common)
         return _Branch(spec, head, every_ns, config.common.enabled, clock, filter_)
 
     def _cascade(self, spec: ManifestHead, config: HeadConfig, reuse: ReuseConfig) -> SecondStage:
         session = self._network.load_second_stage(spec)
         head: Head = registry.build("heads", spec.family, spec.spec(session.outputs), **config.options)
-        kept = None
+        cache = None
         if reuse.mode != "off" and config.common.on_change:
-            kept = KeptCrops(round(min(reuse.max_age_s, config.common.max_age_s or reuse.max_age_s) * 1e9))
-        return SecondStage(spec, config, session, head, kept)
+            cache = CropCache(round(min(reuse.max_age_s, config.common.max_age_s or reuse.max_age_s) * 1e9))
+        return SecondStage(spec, config, session, head, cache)
 
     def _open_reuse(self, wanted: ReuseConfig, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
         if wanted.mode == "off":
             return None
-        known = Tuned() if state_dir is None else tuned.load(tuned.path(state_dir, self._manifest))
+        known = ReuseProfile() if state_dir is None else tuned.load(tuned.path(state_dir, self._manifest))
         settings = effective(wanted, known)
         if settings.mode == "off":
             return None
+        costs = None
+        if state_dir is not None:
+            costs = cost_file.load(cost_file.path(state_dir, self.machine, self._manifest))
         features = None
         if settings.mode == "auto":
-            features = open_features(self._manifest, backend, self._branches, settings, known)
+            features = open_features(self._manifest, backend, self._branches, settings, known, costs=costs)
         if features is not None:
             self._stack.callback(features.close)
         size = (self._manifest.input.width, self._manifest.input.height)
         clocks = {name: branch.clock for name, branch in self._branches.items()}
-        costs = known.machine_costs() if features is None else features.costs
+        if features is not None:
+            costs = features.costs
         return FrameReuse(settings, size, clocks, self._network.run, features=features, costs=costs)
 
     def _decode(self, branch: _Branch, outputs_of: OutputsOf, transform: Transform) -> Exception | None:
-        """Run and decode one head. Returns what went wrong where that is tolerated; its last result is void then."""
+        """Run and decode one head. Returns the error of a tolerated failure; the last result is then dropped."""
         try:
             outputs = outputs_of(branch.spec.name)
             if outputs is None and branch.last is None:
                 raise BackendError(f"head '{branch.spec.name}' has no outputs")
             if outputs is not None:
-                branch.last = HeadOutput(branch.filter.apply(branch.head.decode(outputs, transform), transform))
-        except Exception as exc:  # noqa: BLE001  (raised by `_note_failure` where it is not tolerated)
+                result = decode(branch.head, branch.spec, outputs, transform)
+                branch.last = HeadOutput(branch.filter.apply(result, transform))
+        except Exception as exc:  # noqa: BLE001  (`_record_failure` raises it if not tolerant)
             branch.last = None
-            branch.enabled = not self._note_failure(branch.spec.name, exc)
+            branch.enabled = not self._record_failure(branch.spec.name, exc)
             return exc
         self._failures[branch.spec.name] = 0
         return None
 
-    def _note_failure(self, name: str, error: Exception) -> bool:
-        """Count a head's failure, or raise it where none is tolerated. Returns whether the head is to be switched off.
+    def _record_failure(self, name: str, error: Exception) -> bool:
+        """Count a failure of a head, or raise it if not tolerant. Returns whether to disable the head.
 
-        It is where it failed often enough, in decoding or while another head did not: else it may be the engine.
+        After three failures in a row it is disabled, except if every other head fails with a BackendError too: then
+        the engine is at fault.
         """
         if not self._tolerant:
             raise error
         self._failures[name] += 1
         others = (count for other, count in self._failures.items() if other != name and self.enabled()[other])
-        if self._failures[name] < _FAILURES or (isinstance(error, BackendError) and all(others)):
+        if self._failures[name] < _MAX_FAILURES or (isinstance(error, BackendError) and all(others)):
             return False
         self._failed[name] = f"{type(error).__name__}: {error}"
-        _LOG.error("head '%s' failed %d times in a row and is switched off", name, _FAILURES, exc_info=error)
+        trace = None if isinstance(error, EdgeError) else error
+        _LOG.error("head '%s' failed %d times in a row; disabling it: %s", name, _MAX_FAILURES, error, exc_info=trace)
         return True
 
 
 def _for_heads(reuse: ReuseConfig, heads: Mapping[str, HeadConfig]) -> ReuseConfig:
-    """With the age bound that the strictest head asks for."""
+    """The reuse options with the smallest max_age_s of all heads."""
     ages = [head.common.max_age_s for head in heads.values() if head.common.max_age_s is not None]
     return replace(reuse, max_age_s=min([reuse.max_age_s, *ages]))

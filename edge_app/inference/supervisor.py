@@ -1,7 +1,8 @@
-"""The inference thread, and what becomes of it when its backend fails or hangs: torn down, rebuilt with backoff.
+"""Supervises inference: runs it on its own thread, and rebuilds the model, with backoff, if it fails or hangs.
 
-The thread builds, uses and closes its model itself: engines tie theirs to a thread. One that hangs cannot be ended, it
-is left behind and closes its model should it ever return. Not here: inference itself, a head that fails (inference.py).
+The thread builds, uses and closes its model itself, because inference engines are bound to a thread. A thread that
+hangs cannot be ended: it is abandoned, and closes its model if its call ever returns.
+Not here: inference itself, and failures of a single head (stage.py).
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from edge_app.backoff import Backoff
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference.stage import Inference
-from edge_app.threads import Inline, Worker
+from edge_app.threads import AbandonedThreads, Inline, Worker
 
 _LOG = logging.getLogger(__name__)
-_MAX_HANGING = 3  # threads left behind; each may hold a model's memory, so beyond only a new process helps
-_SLICE_S = 0.1
+_MAX_HUNG_THREADS = 3  # each may hold the memory of a model
+_POLL_S = 0.1
 
 Open = Callable[[], Inference]
-Timed = Callable[[Callable[[Frame], Frame], Frame], Frame]  # calls a stage with a frame, and measures the call
+Timed = Callable[[Callable[[Frame], Frame], Frame], Frame]  # calls a stage with a frame and measures the time
 
 
 class _Model:
-    """What one inference thread holds."""
+    """The model of one inference thread."""
 
     def __init__(self, open_model: Open, inference: Inference | None, timed: Timed) -> None:
         self._open = open_model
@@ -44,12 +45,12 @@ class _Model:
 
 
 class InferenceSupervisor:
-    """One frame at a time through the model. Used by one thread.
+    """Runs one frame at a time through the model. Used by one thread.
 
-    timed: calls inference and measures it.
-    open_model: builds the model; called at once, where it raises EdgeError, and again after each failure.
-    deadline_s: what one inference may take. None: it may take any time, on the caller's thread; failures are raised
-    and nothing is rebuilt, as a replay needs it.
+    open_model: builds the model; called at once (EdgeError is raised), and again after each failure.
+    timed: calls a stage and measures its time.
+    deadline_s: the longest that inference on one frame may take. None, for a replay: no limit, inference runs on the
+    caller's thread, failures are raised, and nothing is rebuilt.
     """
 
     def __init__(
@@ -64,16 +65,15 @@ class InferenceSupervisor:
         self._timed = timed
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
-        self._hanging: list[Worker[Frame, Frame] | Inline[Frame, Frame]] = []
-        self._wanted: dict[str, bool] = {}
-        self._shed: frozenset[str] = frozenset()
-        self._eased = False
+        self._abandoned = AbandonedThreads(_MAX_HUNG_THREADS)
+        self._submitted_s = self._retry_s = 0.0
+        self.rebuilt = self._attempt = 0
         self._inference: Inference | None = None
         self._problem: str | None = None
         self._failing_since_s: float | None = None
-        self.rebuilt = self._attempt = 0
-        self._retry_s = self._submitted_s = 0.0
-        self._take(open_model, open_model(), deadline_s)
+        self._degraded: frozenset[str] = frozenset()
+        self._relaxed = False
+        self._use_model(open_model, open_model(), deadline_s)
 
     @property
     def busy(self) -> bool:
@@ -82,119 +82,123 @@ class InferenceSupervisor:
 
     @property
     def problem(self) -> str | None:
-        """Why there is no backend now, or None."""
+        """Why there is no working backend at present, or None."""
         return self._problem
 
     @property
-    def well(self) -> bool:
-        """Whether there is a backend and no head has failed."""
+    def healthy(self) -> bool:
+        """Whether the backend works and no head has failed."""
         return self._problem is None and not self.failed_heads()
 
     def wait_s(self) -> float:
-        """Seconds until a frame may be submitted: more than 0 only behind a failure."""
+        """Seconds until a frame may be submitted. More than 0 only after a failure."""
         return max(0.0, self._retry_s - time.monotonic())
 
     def submit(self, frame: Frame) -> None:
+        """Start inference on a frame."""
         self._submitted_s = time.monotonic()
         self._worker.submit(frame)
 
     def result(self, timeout_s: float) -> Frame | None:
-        """The frame in flight; None where it is not done yet, or was lost with its backend.
+        """The frame in flight; None if it is not finished yet, or was lost because the backend failed.
 
-        Raises BackendError where only a new process helps; without a deadline whatever inference raised.
+        Raises BackendError if too many threads hang; without a deadline, whatever inference raised.
         """
+        if self._deadline_s is None:
+            return self._worker.result()
         try:
-            frame = self._worker.result(None if self._deadline_s is None else timeout_s)
+            frame = self._worker.result(timeout_s)
         except TimeoutError:
-            if self._late_s() > 0:
-                self._give_up(f"no answer for {self._deadline_s:g} s", hangs=True)
+            if time.monotonic() - self._submitted_s > self._deadline_s:
+                self._rebuild(f"no answer for {self._deadline_s:g} s", hung=True)
             return None
         except EdgeError as exc:
-            if self._deadline_s is None:
-                raise
-            self._give_up(str(exc), hangs=False)
+            self._rebuild(str(exc), hung=False)
             return None
         if self._problem is not None:
-            _LOG.warning("inference works again, after %d attempts", self._attempt)
+            _LOG.warning("inference works again after %d attempts", self._attempt)
         self._problem, self._attempt, self._failing_since_s = None, 0, None
-        if self._inference is None:  # built anew: by what was wanted when that began
+        if self._inference is None:  # rebuilt; the switches may have changed since the rebuild began
             self._inference = self._model.inference
-            self._apply_shed()
+            self._apply_switches()
         return frame
 
     def stuck(self) -> str | None:
-        """What has gone on for longer than an inference may take, or None: for the watchdog."""
+        """Why inference has failed for longer than the deadline, or None. For the watchdog."""
         now_s = time.monotonic()
         if self._failing_since_s is not None and now_s - self._failing_since_s > (self._deadline_s or 0):
             return f"inference has failed for {now_s - self._failing_since_s:.0f} s: {self._problem}"
         return None
 
-    def settle(self) -> Frame | None:
-        """Wait for the frame in flight, at most for its deadline, so that nothing is."""
+    def drain(self) -> Frame | None:
+        """Wait for the frame in flight, at most until its deadline. Returns it if it was not lost."""
         frame = None
         while self.busy and frame is None:
-            frame = self.result(_SLICE_S)
+            frame = self.result(_POLL_S)
         return frame
 
     def replace(self, open_model: Open, inference: Inference, deadline_s: float | None) -> None:
-        """Go on with another model; nothing may be in flight."""
+        """Switch to another model. No frame may be in flight."""
         self._worker.close(0)
-        self._take(open_model, inference, deadline_s)
+        self._use_model(open_model, inference, deadline_s)
 
     @property
     def backend(self) -> str:
+        """Name and version of the inference engine; `none` without a working model."""
         return self._inference.backend if self._inference is not None else "none"
 
     def heads(self) -> dict[str, bool]:
-        """By name, whether it runs: switched on, not shed, not failing."""
-        return dict.fromkeys(self._wanted, False) if self._inference is None else self._inference.enabled()
+        """By head name, whether it runs: enabled, not degraded, not failed."""
+        return dict.fromkeys(self._enabled, False) if self._inference is None else self._inference.enabled()
 
     def failed_heads(self) -> dict[str, str]:
-        """Heads that were switched off because they failed, and why."""
+        """The heads that were disabled because they failed, and the error of each."""
         return {} if self._inference is None else self._inference.failed()
 
     def reuse_stats(self) -> Mapping[str, JsonValue]:
-        """What was answered without computing all of it; empty where nothing is reused, or there is no model now."""
+        """Statistics of reuse; empty without reuse or without a working model."""
         return {} if self._inference is None else self._inference.reuse_stats()
 
     def refresh(self) -> None:
-        """Reuse nothing for the next frame."""
+        """Compute the next frame without reuse."""
         if self._inference is not None:
             self._inference.refresh()
 
     def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch a head from the next frame on; it stays so across a rebuild. Raises KeyError where there is none."""
-        if name not in self._wanted:
+        """Enable or disable a head from the next frame on, across rebuilds. Raises KeyError if it does not exist."""
+        if name not in self._enabled:
             raise KeyError(name)
-        self._wanted[name] = enabled
+        self._enabled[name] = enabled
         self._switch([name])
 
-    def shed(self, names: Collection[str], *, ease_reuse: bool = False) -> None:
-        """Leave out these heads, and only these, beside those that are switched off. It stays so across a rebuild.
+    def degrade(self, without: Collection[str], *, relax_reuse: bool = False) -> None:
+        """Do not run the heads of `without`, across rebuilds. Replaces the arguments of the call before.
 
-        ease_reuse: reuse more than was configured.
+        relax_reuse: reuse more than configured.
         """
-        self._shed, self._eased = frozenset(names), ease_reuse
-        self._apply_shed()
+        self._degraded, self._relaxed = frozenset(without), relax_reuse
+        self._apply_switches()
 
     @property
     def reuses(self) -> bool:
-        """Whether the model, as it was when it was taken, reuses anything."""
+        """Whether the model reuses results of earlier frames."""
         return self._reuses
 
     def close(self, timeout_s: float = 5.0) -> None:
+        """End the thread after the frame in flight; it closes the model."""
         self._worker.close(timeout_s)
 
-    def _take(self, open_model: Open, inference: Inference, deadline_s: float | None) -> None:
+    def _use_model(self, open_model: Open, inference: Inference, deadline_s: float | None) -> None:
         self._open, self._deadline_s = open_model, deadline_s
         self._inference = inference
         self._reuses = inference.reuses
-        self._wanted, self._shed, self._eased = inference.enabled(), frozenset(), False
+        self._enabled = inference.enabled()  # as configured, then by set_enabled
+        self._degraded, self._relaxed = frozenset(), False
         self._problem = self._failing_since_s = None
         self._attempt, self._retry_s = 0, 0.0
-        self._start(inference)
+        self._start_thread(inference)
 
-    def _start(self, inference: Inference | None) -> None:
+    def _start_thread(self, inference: Inference | None) -> None:
         self._model = _Model(self._reopen, inference, self._timed)
         self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
             Inline(self._model.infer, finish=self._model.close)
@@ -203,47 +207,44 @@ class InferenceSupervisor:
         )
 
     def _reopen(self) -> Inference:
-        """Build the model anew, on the inference thread, with the heads switched as they are wanted."""
+        """Build the model again, with the current switches. Runs on the inference thread."""
         inference = self._open()
-        for name, enabled in self._wanted.items():
-            inference.set_enabled(name, enabled and name not in self._shed)
-        inference.ease(self._eased)
+        for name, enabled in self._enabled.items():
+            inference.set_enabled(name, enabled and name not in self._degraded)
+        inference.relax(self._relaxed)
         return inference
 
-    def _apply_shed(self) -> None:
-        """Do without what is shed, where there is a model now."""
+    def _apply_switches(self) -> None:
         if self._inference is not None:
-            self._switch(set(self._wanted) - set(self.failed_heads()))
-            self._inference.ease(self._eased)
+            self._switch(set(self._enabled) - set(self.failed_heads()))
+            self._inference.relax(self._relaxed)
 
     def _switch(self, names: Collection[str]) -> None:
-        for name in names if self._inference is not None else ():
-            assert self._inference is not None
-            wanted = self._wanted[name] and name not in self._shed
-            if self._inference.enabled()[name] != wanted:
-                self._inference.set_enabled(name, wanted)
+        if self._inference is None:
+            return
+        for name in names:
+            enabled = self._enabled[name] and name not in self._degraded
+            if self._inference.enabled()[name] != enabled:
+                self._inference.set_enabled(name, enabled)
 
-    def _late_s(self) -> float:
-        return time.monotonic() - self._submitted_s - (self._deadline_s or 0)
+    def _rebuild(self, reason: str, *, hung: bool) -> None:
+        """Abandon the thread and its model, and start another thread, which builds the model with its first frame.
 
-    def _give_up(self, reason: str, *, hangs: bool) -> None:
-        """Leave this thread and its model to themselves and start another, which builds the model with its first frame.
-
-        Raises BackendError where too many threads hang.
+        Raises BackendError if too many threads hang.
         """
         now_s = time.monotonic()
-        if hangs:
-            self._hanging = [worker for worker in (*self._hanging, self._worker) if worker.alive]
-        self._worker.close(0)  # a thread that has not hung closes its model and ends
+        self._worker.close(0)  # unless it hangs, the thread closes its model and ends
+        if hung and isinstance(self._worker, Worker):
+            self._abandoned.add(self._worker)
         if self._failing_since_s is None:
-            self._failing_since_s = self._submitted_s if hangs else now_s
+            self._failing_since_s = self._submitted_s if hung else now_s
         if reason != self._problem:
-            _LOG.warning("inference: %s; building the backend anew", reason)
+            _LOG.warning("inference: %s; rebuilding the backend", reason)
         self._problem = reason
         self._inference = None
         self._retry_s = now_s + self._backoff.wait_s(self._attempt, self._rng)
         self._attempt += 1
         self.rebuilt += 1
-        if len(self._hanging) > _MAX_HANGING:
-            raise BackendError(f"inference: {reason}; {len(self._hanging)} threads hang, only a new process helps")
-        self._start(None)
+        if self._abandoned.over_limit:
+            raise BackendError(f"inference: {reason}; {self._abandoned.count} threads hang; only a new process helps")
+        self._start_thread(None)

@@ -1,14 +1,16 @@
-"""The pipeline: the one loop through which every frame goes.
+"""The pipeline: the loop that takes every frame through all stages.
 
-loop.py         build(config) -> Pipeline
-build.py        the stages of a configuration
-rule_stage.py   every configured rule sees every frame
-faults.py       what is wrong now, as events
-degradation.py  the ladder: when to do less
-sensors.py      heat and memory of the board
-timing.py       how long each stage takes
+loop.py         build(config) -> Pipeline: start, step, reload, close
+build.py        builds the stages of a configuration
+health.py       statistics, health and status fields
+rule_stage.py   evaluates every rule on every frame
+faults.py       faults of the runtime as events
+degradation.py  the degradation ladder: when to do less
+sensors.py      temperature and memory of the board
+timing.py       processing times of the stages
 """
 
-from edge_app.pipeline.loop import Health, Pipeline, Stats, build, status
+from edge_app.pipeline.health import Health, Stats
+from edge_app.pipeline.loop import Pipeline, build
 
-__all__ = ["Health", "Pipeline", "Stats", "build", "status"]
+__all__ = ["Health", "Pipeline", "Stats", "build"]

@@ -1,6 +1,6 @@
-"""From a configuration to the objects that the loop runs: source, model, tracker, rules, publisher.
+"""Build the stages of a configuration: capture, inference, tracker, rules, publisher.
 
-Not here: the loop (loop.py), the plug-ins themselves (registry.py finds them).
+Not here: the loop (loop.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from edge_app.device import device_id
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.pipeline.rule_stage import ConfiguredRule
 from edge_app.publish.publisher import Publisher
-from edge_app.reuse import profile
+from edge_app.reuse import cost_file
 from edge_app.tracking.tracker import Tracker
 
 
 def build_source(config: Config, clock: Clock, *, replay: bool) -> Capture | ClipReader:
-    """Start capturing. Raises ConfigError or SourceError."""
+    """Build and start the capture stage. Raises ConfigError or SourceError."""
     capture = (ClipReader if replay else Capture)(config.source, clock)
     capture.start()
     return capture
@@ -40,18 +40,19 @@ def build_inference(config: Config, *, replay: bool) -> Inference:
     except BaseException:
         backend.close()
         raise
-    if not replay:  # a replay plans with stored or assumed costs, never with measured ones
-        profile.measure_once(config.device.state_dir, config.manifest, inference.measure)
+    if not replay and inference.reuses:  # measured costs differ from run to run; a replay uses stored or assumed ones
+        file = cost_file.path(config.device.state_dir, inference.machine, config.manifest)
+        cost_file.measure_once(file, inference.measure)
     return inference
 
 
 def build_tracker(config: Config) -> Tracker | None:
-    """The tracker of the block `track`, or None without one."""
+    """Build the tracker, or None if the configuration has no block `track`."""
     return None if config.track is None else Tracker(config.track)
 
 
 def build_rules(config: Config) -> dict[str, ConfiguredRule]:
-    """Construct every rule, by name. Raises ConfigError where its options do not fit the model."""
+    """Build every rule, by name. Raises ConfigError if its options do not match the model."""
     labels = labels_of(config)
     tracked = None if config.track is None else config.track.head
     return {
@@ -63,11 +64,22 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
 
 
 def build_publisher(config: Config, clock: Clock, *, replay: bool) -> Publisher:
-    """Open sinks and outbox. Raises ConfigError or SinkError."""
+    """Build the publisher with its sinks and, except in a replay, its outbox. Raises ConfigError or SinkError."""
     labels = {name: head.labels for name, head in config.manifest.heads.items()}
     return Publisher(config, clock, device_id(config.device.id, replay=replay), labels, durable=not replay)
 
 
 def labels_of(config: Config) -> dict[str, tuple[str, ...]]:
-    """By configured head, its labels."""
+    """The labels of each configured head."""
     return {name: config.manifest.heads[name].labels for name in config.heads}
+
+
+def inference_settings(config: Config) -> object:
+    """The parts of a configuration that inference depends on. A reload that changes them rebuilds the model."""
+    return config.model, config.manifest, config.heads, config.reuse
+
+
+def publisher_settings(config: Config) -> object:
+    """The parts of a configuration that the publisher depends on."""
+    rules = [(rule.name, rule.type) for rule in config.rules]
+    return config.device, config.source.common.name, config.publish, config.outbox, config.sinks, rules

@@ -1,6 +1,7 @@
-"""Do less before something fails: from full speed down to a mere heartbeat, one rung at a time, and up again slowly.
+"""The degradation ladder: under load, do less step by step, from full rate down to heartbeats only.
 
-Not here: where readings come from (sensors.py), how a rung is put into effect (pipeline.py).
+A rung of the ladder says how much is done. The ladder is descended one rung at a time, and climbed more slowly.
+Not here: readings (sensors.py), leaving out heads (inference/).
 """
 
 from __future__ import annotations
@@ -11,50 +12,68 @@ from dataclasses import dataclass
 from edge_app.config.services import DegradeConfig
 from edge_app.pipeline.sensors import Reading
 
-_MARGIN_C = 5.0  # this far below the limit it is cool again
-_ROOM = 1.5  # times the least memory that must be left
-_BRISK = 0.5  # of the latency limit
+# A reading allows climbing if it is better than its limit by this much.
+_TEMPERATURE_MARGIN_C = 5.0
+_MEMORY_FACTOR = 1.5
+_LATENCY_FACTOR = 0.5
 _LONGEST_CLIMB_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How much is done: every which frame (0: none), with how much reuse, without which heads.
+    """One level of degradation.
 
-    ease_reuse: more is reused than was configured (reuse/ease.py).
+    every: process every n-th frame; 0: none. without: heads that do not run. relax_reuse: reuse more than configured
+    (reuse/relaxation.py).
     """
 
     name: str
     every: int = 1
     without: frozenset[str] = frozenset()
-    ease_reuse: bool = False
+    relax_reuse: bool = False
 
 
 FULL = Rung("full")
 
 
 def rungs(priorities: Mapping[str, int], *, reuses: bool) -> tuple[Rung, ...]:
-    """The way down: half and a quarter of the frames, more reuse, fewer heads, heartbeat only.
+    """The rungs from top to bottom: half and a quarter of the frames, more reuse, fewer heads, heartbeat only.
 
-    priorities: of the heads, by name. The one of least priority goes first, of equals the later one; the last head
-    stays until the heartbeat. reuses: whether anything is reused at all. Where nothing is, that rung is left out: who
-    has every frame computed does not get results that stand for an earlier one.
+    priorities: of each head. The head of the lowest priority is left out first, of equals the later one; one head runs
+    until the heartbeat-only rung. reuses: whether the model reuses results. If not, no rung relaxes reuse: a user who
+    has turned reuse off does not get results of earlier frames.
     """
     names = list(priorities)
     order = sorted(names, key=lambda name: (priorities[name], -names.index(name)))
-    way = [FULL, Rung("half rate", 2), Rung("quarter rate", 4)]
+    ladder = [FULL, Rung("half rate", 2), Rung("quarter rate", 4)]
     if reuses:
-        way.append(Rung("reuse more", 4, ease_reuse=True))
+        ladder.append(Rung("reuse more", 4, relax_reuse=True))
     for count in range(1, len(order)):
-        way.append(Rung(f"without {', '.join(order[:count])}", 4, frozenset(order[:count]), reuses))
-    return (*way, Rung("heartbeat only", 0, frozenset(order), reuses))
+        ladder.append(Rung(f"without {', '.join(order[:count])}", 4, frozenset(order[:count]), reuses))
+    return (*ladder, Rung("heartbeat only", 0, frozenset(order), reuses))
+
+
+class FrameSkipper:
+    """Lets pass the frames that a rung allows, and counts the others."""
+
+    def __init__(self) -> None:
+        self.rung = FULL
+        self.skipped = 0
+        self._offered = 0
+
+    def passes(self) -> bool:
+        """Whether to process the next frame."""
+        self._offered += 1
+        passes = self.rung.every > 0 and self._offered % self.rung.every == 0
+        self.skipped += not passes
+        return passes
 
 
 class Ladder:
-    """Where on the way down we are. Times are monotonic seconds."""
+    """The current rung, and when to move to another. rungs: from top to bottom. Times are monotonic seconds."""
 
-    def __init__(self, way: tuple[Rung, ...], settings: DegradeConfig) -> None:
-        self._way = way
+    def __init__(self, rungs: tuple[Rung, ...], settings: DegradeConfig) -> None:
+        self._rungs = rungs
         self._settings = settings
         self._at = 0
         self._moved_s = float("-inf")
@@ -66,28 +85,28 @@ class Ladder:
 
     @property
     def rung(self) -> Rung:
-        return self._way[self._at]
+        return self._rungs[self._at]
 
     def update(self, reading: Reading, latency_s: float | None, now_s: float) -> bool:
-        """Look at how things stand. Returns whether that meant a step; `rung` and `reason` then tell of it."""
-        over = _over(self._settings, reading, latency_s)
+        """Evaluate a reading. Returns whether `rung` has changed; `reason` then says why."""
+        over = _over_limit(self._settings, reading, latency_s)
         clear = not over and _clear(self._settings, reading, latency_s)
         self._over_since_s = _since(self._over_since_s, bool(over), now_s)
         self._clear_since_s = _since(self._clear_since_s, clear, now_s)
-        if self._lasts(self._over_since_s, self._settings.step_s, now_s) and self._at < len(self._way) - 1:
+        if self._holds_for(self._over_since_s, self._settings.step_s, now_s) and self._at < len(self._rungs) - 1:
             if self._climbed_s is not None and now_s - self._climbed_s < 2 * self._climb_s:
-                self._climb_s = min(2 * self._climb_s, _LONGEST_CLIMB_S)  # it was too early: no to and fro
+                self._climb_s = min(2 * self._climb_s, _LONGEST_CLIMB_S)  # climbed too early
             self._at, self.reason = self._at + 1, over
             self._moved_s, self._climbed_s = now_s, None
             return True
-        if self._lasts(self._clear_since_s, self._climb_s, now_s) and self._at > 0:
+        if self._holds_for(self._clear_since_s, self._climb_s, now_s) and self._at > 0:
             self._at, self.reason = self._at - 1, "recovered"
             self._moved_s = self._climbed_s = now_s
             return True
         return False
 
-    def _lasts(self, since_s: float | None, for_s: float, now_s: float) -> bool:
-        """Whether something has lasted for so long, counted anew from the last step."""
+    def _holds_for(self, since_s: float | None, for_s: float, now_s: float) -> bool:
+        """Whether a condition has held for `for_s`, and the last change of rung is as long ago."""
         return since_s is not None and now_s - max(since_s, self._moved_s) >= for_s
 
 
@@ -95,8 +114,8 @@ def _since(since_s: float | None, holds: bool, now_s: float) -> float | None:
     return None if not holds else now_s if since_s is None else since_s
 
 
-def _over(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> str:
-    """What is beyond its limit, in words; nothing where all is well."""
+def _over_limit(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> str:
+    """The readings that exceed their limit, as text; empty if there are none."""
     found = []
     if reading.temperature_c is not None and reading.temperature_c > limit.temperature_c:
         found.append(f"{reading.temperature_c:.0f} °C, limit {limit.temperature_c:g}")
@@ -108,9 +127,9 @@ def _over(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> st
 
 
 def _clear(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> bool:
-    """Whether all is so well that one rung more will not at once be too much."""
+    """Whether every reading is far enough from its limit to climb a rung."""
     return (
-        (reading.temperature_c is None or reading.temperature_c <= limit.temperature_c - _MARGIN_C)
-        and (reading.available_mb is None or reading.available_mb >= limit.available_mb * _ROOM)
-        and (latency_s is None or latency_s <= limit.latency_s * _BRISK)
+        (reading.temperature_c is None or reading.temperature_c <= limit.temperature_c - _TEMPERATURE_MARGIN_C)
+        and (reading.available_mb is None or reading.available_mb >= limit.available_mb * _MEMORY_FACTOR)
+        and (latency_s is None or latency_s <= limit.latency_s * _LATENCY_FACTOR)
     )

@@ -1,52 +1,77 @@
-"""What goes wrong with the runtime itself, told like everything else: an event from its beginning to its end.
+"""Faults of the runtime itself, published as events of the rule `runtime`.
 
-Such events stand under the rule `runtime`; `value.fault` says what: `camera`, `backend`, `head`, `load`, `memory`.
-Not here: who notices.
+`value.fault` is the kind: `camera`, `backend`, `head`, `load` or `memory`.
+Not here: detecting them (capture/, inference/supervisor.py, degradation.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edge_app.capture import CaptureStats
 from edge_app.config.rules import RUNTIME
 from edge_app.frame import Event, JsonValue
 from edge_app.rules import Moment, RuleContext
 from edge_app.rules._ledger import Ledger
 
-_ALWAYS_S = 1e-9  # every update is told: whoever notes one has something new to say
+_EVERY_UPDATE_S = 1e-9  # publish each update: faults are updated only if their value has changed
+_LOST = ("lost", "frozen")
 
 
 class Faults:
-    """The faults that are open, by name."""
+    """The open faults, by name."""
 
     def __init__(self) -> None:
-        self._ledger = Ledger(RuleContext(RUNTIME, RUNTIME, {}), _ALWAYS_S)
+        self._ledger = Ledger(RuleContext(RUNTIME, RUNTIME, {}), _EVERY_UPDATE_S)
         self._values: dict[str, Mapping[str, JsonValue]] = {}
 
-    def note(self, fault: str, value: Mapping[str, JsonValue] | None, now: Moment) -> list[Event]:
-        """Say how a fault stands now: None where there is none. fault: what, and behind a `:` of whom.
+    def update(self, fault: str, value: Mapping[str, JsonValue] | None, now: Moment) -> list[Event]:
+        """Set the state of a fault; None: there is no such fault now. Returns its events if the state has changed.
 
-        Returns what is new about it: nothing where it stands as before.
+        fault: its kind; a `:` and the name of the affected part may follow, as in `head:panel`.
         """
         if value == self._values.get(fault):
             return []
         if value is None:
             del self._values[fault]
             return [self._ledger.end(fault, now, "recovered")]
-        began = fault not in self._values
+        is_new = fault not in self._values
         self._values[fault] = dict(value)
-        told = {"fault": fault.partition(":")[0], **value}
-        return [self._ledger.begin(fault, now, now, told)] if began else self._ledger.update(fault, now, told)
+        published = {"fault": fault.partition(":")[0], **value}
+        if is_new:
+            return [self._ledger.begin(fault, now, now, published)]
+        return self._ledger.update(fault, now, published)
+
+    def update_all(
+        self, capture: CaptureStats, problem: str | None, failed_heads: Mapping[str, str], now: Moment
+    ) -> list[Event]:
+        """Set the faults `camera`, `backend` and `head`. Returns the events of those that have changed.
+
+        problem: of the backend, or None. failed_heads: by name, the error.
+        """
+        camera = {"state": capture.state, "error": capture.last_error or ""} if camera_lost(capture) else None
+        events = self.update("camera", camera, now)
+        events += self.update("backend", None if problem is None else {"error": problem}, now)
+        open_heads = {name.partition(":")[2] for name in self._values if name.startswith("head:")}
+        for name in sorted(open_heads | set(failed_heads)):
+            value = {"head": name, "error": failed_heads[name]} if name in failed_heads else None
+            events += self.update(f"head:{name}", value, now)
+        return events
 
     def __bool__(self) -> bool:
-        """Whether anything is wrong now."""
+        """Whether any fault is open."""
         return bool(self._values)
 
     def open(self) -> dict[str, Mapping[str, JsonValue]]:
-        """What is wrong now: values by fault."""
+        """The values of the open faults, by name."""
         return dict(self._values)
 
     def finish(self, reason: str, now: Moment) -> list[Event]:
-        """End all that is open."""
+        """End all open faults."""
         self._values.clear()
         return self._ledger.finish(reason, now)
+
+
+def camera_lost(capture: CaptureStats) -> bool:
+    """Whether the camera delivers no usable picture: it is lost, or its picture is frozen."""
+    return capture.state in _LOST

@@ -1,30 +1,29 @@
-"""build(config) -> Pipeline: the one loop through which every frame goes.
+"""build(config) -> Pipeline: the loop that takes every frame through all stages.
 
-    capture ──► inference ──► rules ──► publish
-    (thread)    (thread)      (the caller's thread; a worker a sink behind it)
+    capture ──► inference ──► tracking, rules, publish
+    (thread)    (thread)      (the caller's thread; each sink has a worker thread)
 
-While a frame goes through rules and is published, the next one is already in inference, and the one after it is being
-decoded. A replay takes the same stages on one thread. Stages run in frame order. A lost camera, backend or head is an
-event, and the rest goes on.
-Not here: signals, watchdog, reload on a changed file (daemon.py), how a backend is built anew (engine.py).
+The stages overlap: while a frame is tracked, evaluated and published, inference runs on the next one and capture
+decodes the one after it. A replay runs all stages on one thread. Frames stay in order.
+A lost camera, a failed backend or head is published as an event; the other parts continue.
+Not here: signals, the watchdog, watching the configuration file (daemon/), rebuilding a backend
+(inference/supervisor.py).
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from functools import partial
 
 import cv2
 
-from edge_app.capture.thread import CaptureStats
 from edge_app.clock import ClipClock, Clock, SystemClock
 from edge_app.config import Config
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.frame import Event, Frame, JsonValue
-from edge_app.inference.stage import Inference
 from edge_app.inference.supervisor import InferenceSupervisor
 from edge_app.messages import Stamp
 from edge_app.pipeline.build import (
@@ -33,100 +32,66 @@ from edge_app.pipeline.build import (
     build_rules,
     build_source,
     build_tracker,
+    inference_settings,
     labels_of,
+    publisher_settings,
 )
-from edge_app.pipeline.degradation import FULL, Rung
-from edge_app.pipeline.faults import Faults
+from edge_app.pipeline.degradation import FULL, FrameSkipper, Rung
+from edge_app.pipeline.faults import Faults, camera_lost
+from edge_app.pipeline.health import Health, Stats, status_fields
 from edge_app.pipeline.rule_stage import RuleStage
-from edge_app.pipeline.timing import StageStats, StageTimer
-from edge_app.publish.publisher import PublishStats
+from edge_app.pipeline.timing import StageTimer
 from edge_app.rules import Moment, Overlay
 
 _RECENT_EVENTS = 200
 _RELOAD_DRAIN_S = 0.5
-_LOST = ("lost", "frozen")
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What happened so far. stages: by name, in pipeline order. skipped: frames left out to do less.
-
-    rebuilt: times that the backend was built anew.
-    """
-
-    frames: int
-    skipped: int
-    rebuilt: int
-    capture: CaptureStats
-    stages: Mapping[str, StageStats]
-    publish: PublishStats
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether the camera sees and the model runs. heads, rules: by name, whether it is switched on.
-
-    faults: what is wrong now (faults.py). rung: how much is done (ladder.py).
-    """
-
-    source: str
-    backend: str
-    heads: Mapping[str, bool]
-    rules: Mapping[str, bool]
-    last_frame_ns: int | None
-    faults: Mapping[str, Mapping[str, JsonValue]]
-    rung: str
 
 
 def build(config: Config, *, replay: bool = False) -> Pipeline:
-    """Set up everything that the configuration names, or raise EdgeError saying what cannot be.
+    """Build every stage of the configuration. Raises EdgeError if one of them cannot be built.
 
-    replay: every frame of a clip, in order, as fast as it goes, on the clip's own clock, results for every frame.
+    replay: process every frame of a clip, in order, as fast as possible, on the clip's own clock, and publish a result
+    for each.
     """
-    cv2.setNumThreads(1)  # frames are small; a second OpenCV thread would fight the engine for its core
+    cv2.setNumThreads(1)  # frames are small; a second OpenCV thread would compete with the engine for its core
     if hasattr(cv2, "ipp"):
-        cv2.ipp.setUseIPP(False)  # behind a decoder it resizes a picture a fifth slower than OpenCV's own code
+        cv2.ipp.setUseIPP(False)  # after a decoder, IPP resizes a picture 20 % slower than OpenCV's own code
     return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay)
 
 
 class Pipeline:
-    """The running whole. `step` until EndOfClip; `close` releases everything, in reverse order.
+    """All stages of one configuration. Call `step` until it raises EndOfClip; `close` releases everything.
 
-    about: what the heartbeat tells besides, of the release that runs.
+    about: further fields of the heartbeat, about the installed release.
     """
 
     def __init__(self, config: Config, clock: Clock, *, replay: bool = False) -> None:
         self.config = config
+        self.about: Mapping[str, JsonValue] = {}
+        self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
         self._clock = clock
         self._replay = replay
         self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
-        self.about: Mapping[str, JsonValue] = {}
-        self._told_lost = False
         self._next_status_ns = 0
-        self._ended: Exception | None = None
-        self._rung = FULL
-        self._offered = self._skipped = 0
+        self._end: Exception | None = None  # of the source; raised once the frame in flight has passed
+        self._skipper = FrameSkipper()
         self._faults = Faults()
-        self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
+        self._camera_lost = False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
         self._rules = RuleStage(build_rules(config))
         with ExitStack() as stack:
-            deadline_s = None if replay else config.model.deadline_s
-            self._engine = stack.enter_context(
-                closing(
-                    InferenceSupervisor(
-                        lambda: build_inference(config, replay=self._replay),
-                        self._timers["inference"].timed,
-                        deadline_s,
-                    )
-                )
+            self._inference = InferenceSupervisor(
+                partial(build_inference, config, replay=replay),
+                self._timers["inference"].timed,
+                self._deadline_s(config),
             )
-            self._publisher = stack.enter_context(closing(build_publisher(config, self._clock, replay=self._replay)))
-            self._capture = build_source(config, self._clock, replay=self._replay)
-            stack.pop_all()  # all is open: from here on close() releases it
+            stack.enter_context(closing(self._inference))
+            self._publisher = stack.enter_context(closing(build_publisher(config, clock, replay=replay)))
+            self._capture = build_source(config, clock, replay=replay)
+            stack.pop_all()  # from here on close() releases them
 
     def __enter__(self) -> Pipeline:
         return self
@@ -135,198 +100,119 @@ class Pipeline:
         self.close()
 
     def step(self, timeout_s: float = 1.0) -> Frame | None:
-        """Take one frame through every stage. Returns it, or None where none came in time.
+        """Take one frame through every stage. Returns it, or None if none is finished within timeout_s.
 
-        Raises EndOfClip behind a clip's last frame, EdgeError where a stage cannot go on.
+        Raises EndOfClip after the last frame of a clip, EdgeError if a stage cannot continue.
         """
-        if not self._engine.busy:
-            self._timers["wait"].timed(self._read_ahead, timeout_s)
-        frame = self._engine.result(timeout_s) if self._engine.busy else None
-        self._note_faults()
+        if not self._inference.busy:
+            self._timers["wait"].timed(self._start_inference, timeout_s)
+        frame = self._inference.result(timeout_s) if self._inference.busy else None
+        self._update_faults()
         if frame is None:
-            self._heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
+            self._publish_heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
             return None
         if not self._replay:
-            self._read_ahead(0)  # the next inference runs beside this frame's publishing
-        return self._finish(frame)
+            self._start_inference(0)  # on the next frame, while this one is published
+        return self._finish_frame(frame)
+
+    def _start_inference(self, timeout_s: float) -> None:
+        """Read the next frame and submit it to inference. Raises the end of the source, but only with a timeout."""
+        wait_s = self._inference.wait_s()
+        if wait_s > 0:  # after a failure; the camera drops frames meanwhile
+            time.sleep(min(wait_s, timeout_s))
+            return
+        if self._end is None:
+            try:
+                frame = self._capture.read(timeout_s)
+            except (EndOfClip, EdgeError) as exc:
+                self._end = exc
+            else:
+                if frame is not None and self._skipper.passes():
+                    self._inference.submit(frame)
+                return
+        if timeout_s:
+            raise self._end
+
+    def _finish_frame(self, frame: Frame) -> Frame:
+        """Track, evaluate and publish a frame that inference has finished."""
+        self._timers["rules"].timed(self._track_and_evaluate, frame)
+        self._timers["publish"].timed(self._publisher.publish_frame, frame)
+        self.recent_events.extend(frame.events)
+        self._frames += 1
+        self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
+        self._publish_heartbeat(frame.captured_ns, frame.utc_ns)
+        return frame
+
+    def _track_and_evaluate(self, frame: Frame) -> Frame:
+        if self._tracker is not None:
+            self._tracker.track(frame)
+        return self._rules.evaluate(frame)
+
+    def _update_faults(self) -> None:
+        """Publish the loss of a camera, backend or head, and its recovery."""
+        if self._capture.state == "running" and self._inference.healthy and not self._faults:
+            return  # true for nearly every frame
+        capture = self._capture.stats()
+        lost = camera_lost(capture)
+        if lost and not self._camera_lost:  # end open events; whatever appears after the reconnect is new
+            self._publish_events(self._rules.finish("source_lost"))
+        if self._camera_lost and not lost:
+            self._inference.refresh()
+        self._camera_lost = lost
+        failed_heads = self._inference.failed_heads()
+        self._publish_events(self._faults.update_all(capture, self._inference.problem, failed_heads, self._now()))
+
+    def report_fault(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
+        """Publish the state of a fault if it has changed. None: the fault is over."""
+        self._publish_events(self._faults.update(fault, value, self._now()))
+
+    def apply_rung(self, rung: Rung, reason: str) -> None:
+        """Degrade to a rung of the ladder from the next frame on, and publish it as the fault `load`."""
+        self._skipper.rung = rung
+        self._inference.degrade(rung.without, relax_reuse=rung.relax_reuse)
+        self.report_fault("load", None if rung == FULL else {"does": rung.name, "reason": reason})
+
+    def set_enabled(self, name: str, enabled: bool) -> None:
+        """Enable or disable a head or a rule from the next frame on. Raises KeyError if there is none of this name."""
+        if name in self._rules.enabled():
+            self._publish_events(self._rules.set_enabled(name, enabled))
+        else:
+            self._inference.set_enabled(name, enabled)
 
     def apply(self, config: Config) -> None:
-        """Exchange the configuration at a frame boundary; only what changed is built anew.
+        """Switch to another configuration between two frames. Rebuilds only the stages that it changes.
 
-        Raises EdgeError where the new one cannot be built; the old one then runs on.
+        Raises EdgeError if the new configuration cannot be built; the old one then continues.
         """
-        frame = self._engine.settle()
+        frame = self._inference.drain()
         if frame is not None:
-            self._finish(frame)
+            self._finish_frame(frame)
         old = self.config
-        rules = build_rules(config)  # raises here, where nothing has changed yet
-        model_changed = _model(old) != _model(config)
+        rules = build_rules(config)  # may raise; nothing has changed yet
+        model_changed = inference_settings(old) != inference_settings(config)
         with ExitStack() as undo:
             if model_changed:
                 inference = undo.enter_context(closing(build_inference(config, replay=self._replay)))
-            if model_changed or _upstream(old) != _upstream(config):
+            if model_changed or publisher_settings(old) != publisher_settings(config):
                 self._reopen_publisher(config)
                 undo.callback(self._reopen_publisher, old)
             if old.source != config.source:
                 self._reopen_source(config)
             undo.pop_all()
         if model_changed:
-            deadline_s = None if self._replay else config.model.deadline_s
-            self._engine.replace(self._opener(config), inference, deadline_s)
-            self._engine.shed(self._rung.without, ease_reuse=self._rung.ease_reuse)
+            reopen = partial(build_inference, config, replay=self._replay)
+            self._inference.replace(reopen, inference, self._deadline_s(config))
+            self._inference.degrade(self._skipper.rung.without, relax_reuse=self._skipper.rung.relax_reuse)
         if old.track != config.track or labels_of(old) != labels_of(config):
             self._tracker = build_tracker(config)
         self._publish_events(self._rules.apply(rules))
         self.config = config
 
-    def shed(self, rung: Rung, reason: str) -> None:
-        """Do as much as a rung of the ladder says, from the next frame on, and tell of it as an event."""
-        self._rung = rung
-        self._engine.shed(rung.without, ease_reuse=rung.ease_reuse)
-        self.report("load", None if rung == FULL else {"does": rung.name, "reason": reason})
-
-    def report(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
-        """Publish how a fault of the runtime stands now, where that is new; None: there is none."""
-        self._publish_events(self._faults.note(fault, value, Moment(self._clock.monotonic_ns(), self._clock.utc_ns())))
-
-    def stuck(self) -> str | None:
-        """What has made no progress for too long, or None. A lost camera or upstream is none: it is retried."""
-        return self._engine.stuck() or self._publisher.stuck()
-
-    def set_enabled(self, name: str, enabled: bool) -> None:
-        """Switch a head or a rule on or off from the next frame on. Raises KeyError where there is none so named."""
-        if name in self._rules.enabled():
-            self._publish_events(self._rules.set_enabled(name, enabled))
-        else:
-            self._engine.set_enabled(name, enabled)
-
-    def overlay(self) -> Sequence[Overlay]:
-        """What the rules want drawn onto the frame that `step` returned last."""
-        return self._rules.overlay()
-
-    def stats(self) -> Stats:
-        stages = {name: timer.stats() for name, timer in self._timers.items()}
-        capture, publish = self._capture.stats(), self._publisher.stats()
-        return Stats(self._frames, self._skipped, self._engine.rebuilt, capture, stages, publish)
-
-    @property
-    def reuses(self) -> bool:
-        """Whether anything may be answered without computing it: by the configuration, and by what tuning found."""
-        return self._engine.reuses
-
-    def reuse_stats(self) -> Mapping[str, JsonValue]:
-        """What was answered without computing all of it (reuse/frames.py); empty where nothing is reused."""
-        return self._engine.reuse_stats()
-
-    def health(self) -> Health:
-        return Health(
-            self._capture.stats().state,
-            self._engine.backend,
-            self._engine.heads(),
-            self._rules.enabled(),
-            self._last_frame_ns,
-            self._faults.open(),
-            self._rung.name,
-        )
-
-    def close(self, drain_s: float = 3.0) -> None:
-        """End all open events, deliver what can be delivered in drain_s, release everything. Safe to call twice.
-
-        The frame in flight is dropped.
-        """
-        with ExitStack() as stack:  # runs them all, in reverse, whatever one of them raises
-            stack.callback(self._capture.close, drain_s / 3)
-            stack.callback(self._publisher.close, drain_s)
-            stack.callback(self._end_events)
-            stack.callback(self._engine.close, drain_s / 3)
-
-    def _read_ahead(self, timeout_s: float) -> None:
-        """Hand the next frame, if there is one, to the inference thread; an end is kept until its turn comes."""
-        wait_s = self._engine.wait_s()
-        if wait_s > 0:  # behind a failure: frames are left to the camera meanwhile
-            time.sleep(min(wait_s, timeout_s))
-            return
-        if self._ended is None:
-            try:
-                frame = self._capture.read(timeout_s)
-            except (EndOfClip, EdgeError) as exc:
-                self._ended = exc
-            else:
-                if frame is not None and self._is_wanted():
-                    self._engine.submit(frame)
-                return
-        if timeout_s:
-            raise self._ended
-
-    def _is_wanted(self) -> bool:
-        """Whether this frame is one of those that the rung lets through."""
-        self._offered += 1
-        wanted = self._rung.every > 0 and self._offered % self._rung.every == 0
-        self._skipped += not wanted
-        return wanted
-
-    def _finish(self, frame: Frame) -> Frame:
-        self._timers["rules"].timed(self._understand, frame)
-        self._timers["publish"].timed(self._publisher.publish_frame, frame)
-        self.recent_events.extend(frame.events)
-        self._frames += 1
-        self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
-        self._heartbeat(frame.captured_ns, frame.utc_ns)
-        return frame
-
-    def _understand(self, frame: Frame) -> Frame:
-        if self._tracker is not None:
-            self._tracker.track(frame)
-        return self._rules.evaluate(frame)
-
-    def _note_faults(self) -> None:
-        """Tell of a camera, backend or head that is lost, and of its return."""
-        if self._capture.state == "running" and self._engine.well and not self._faults:
-            return  # as at nearly every frame
-        capture = self._capture.stats()
-        lost = capture.state in _LOST
-        if self._told_lost and not lost:
-            self._engine.refresh()
-        if lost and not self._told_lost:  # end what was going on, once; what is seen when it is back is new
-            self._publish_events(self._rules.finish("source_lost"))
-        self._told_lost = lost
-        self.report("camera", {"state": capture.state, "error": capture.last_error or ""} if lost else None)
-        problem = self._engine.problem
-        self.report("backend", None if problem is None else {"error": problem})
-        failed = self._engine.failed_heads()
-        told = {name.partition(":")[2] for name in self._faults.open() if name.startswith("head:")}
-        for name in told | set(failed):
-            self.report(f"head:{name}", {"head": name, "error": failed[name]} if name in failed else None)
-
-    def _end_events(self) -> None:
-        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(self._ended), "source_lost")
-        self._publish_events(self._rules.finish(reason))
-        now = Moment(self._clock.monotonic_ns(), self._clock.utc_ns())
-        self._publish_events(self._faults.finish(reason, now))
-
-    def _publish_events(self, events: Iterable[Event]) -> None:
-        """Publish what came about between frames: a replay's clock stands still there."""
-        events = list(events)
-        if not events:
-            return
-        self.recent_events.extend(events)
-        now = (self._last_frame_ns or 0, self._last_utc_ns)
-        if not self._replay:
-            now = (self._clock.monotonic_ns(), self._clock.utc_ns())
-        self._publisher.publish_events(events, Stamp(*now, self._clock.synced()), self.config.source.common.name)
-
-    def _heartbeat(self, now_ns: int, utc_ns: int) -> None:
-        every_ns = round(self.config.publish.status_every_s * 1e9)
-        if self._replay or not every_ns or now_ns < self._next_status_ns:
-            return
-        self._next_status_ns = now_ns + every_ns
-        self._publisher.publish_status(Stamp(now_ns, utc_ns, self._clock.synced()), status(self))
-
-    def _opener(self, config: Config) -> Callable[[], Inference]:
-        return lambda: build_inference(config, replay=self._replay)
+    def _deadline_s(self, config: Config) -> float | None:
+        return None if self._replay else config.model.deadline_s
 
     def _reopen_publisher(self, config: Config) -> None:
-        self._publisher.close(_RELOAD_DRAIN_S)  # before the new one: both would write the same outbox
+        self._publisher.close(_RELOAD_DRAIN_S)  # before the new one opens: both would write the same outbox
         try:
             self._publisher = build_publisher(config, self._clock, replay=self._replay)
         except EdgeError:
@@ -334,42 +220,81 @@ class Pipeline:
             raise
 
     def _reopen_source(self, config: Config) -> None:
-        self._capture.close()  # before the new one: a camera opens once
+        self._capture.close()  # before the new one opens: a camera can be opened only once
         try:
             self._capture = build_source(config, self._clock, replay=self._replay)
-            self._engine.refresh()
+            self._inference.refresh()
         except EdgeError:
             self._capture = build_source(self.config, self._clock, replay=self._replay)
             raise
-        self._ended = None
+        self._end = None
 
+    def overlay(self) -> Sequence[Overlay]:
+        """What the rules draw onto the frame that `step` returned last."""
+        return self._rules.overlay()
 
-def _model(config: Config) -> object:
-    """What inference is built from."""
-    return config.model, config.manifest, config.heads, config.reuse
+    def stats(self) -> Stats:
+        stages = {name: timer.stats() for name, timer in self._timers.items()}
+        capture, publish = self._capture.stats(), self._publisher.stats()
+        return Stats(self._frames, self._skipper.skipped, self._inference.rebuilt, capture, stages, publish)
 
+    def health(self) -> Health:
+        source, backend, heads = self._capture.stats().state, self._inference.backend, self._inference.heads()
+        faults, rung = self._faults.open(), self._skipper.rung.name
+        return Health(source, backend, heads, self._rules.enabled(), self._last_frame_ns, faults, rung)
 
-def _upstream(config: Config) -> object:
-    """What the publisher is built from."""
-    rules = [(rule.name, rule.type) for rule in config.rules]
-    return config.device, config.publish, config.outbox, config.sinks, rules
+    def status(self) -> dict[str, JsonValue]:
+        """The fields of the heartbeat: progress, timing, health."""
+        return {**status_fields(self.stats(), self.health(), self.reuse_stats()), **self.about}
 
+    def stuck(self) -> str | None:
+        """Why there is no progress, or None. A lost camera or an unreachable sink does not count: both are retried."""
+        return self._inference.stuck() or self._publisher.stuck()
 
-def status(pipeline: Pipeline) -> dict[str, JsonValue]:
-    """What the heartbeat tells: how far, how fast, how healthy."""
-    stats, health = pipeline.stats(), pipeline.health()
-    return {
-        "frames": stats.frames,
-        "skipped": stats.skipped,
-        "rebuilt": stats.rebuilt,
-        "rung": health.rung,
-        "faults": {name: dict(value) for name, value in health.faults.items()},
-        "source": asdict(stats.capture),
-        "backend": health.backend,
-        "heads": dict(health.heads),
-        "rules": dict(health.rules),
-        "reuse": dict(pipeline.reuse_stats()),
-        "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
-        "publish": asdict(stats.publish),
-        **pipeline.about,
-    }
+    @property
+    def reuses(self) -> bool:
+        """Whether the model reuses results of earlier frames, by its configuration and its reuse profile."""
+        return self._inference.reuses
+
+    def reuse_stats(self) -> Mapping[str, JsonValue]:
+        """Statistics of reuse (reuse/planner.py); empty without reuse."""
+        return self._inference.reuse_stats()
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.monotonic_ns(), self._clock.utc_ns())
+
+    def _publish_events(self, events: Iterable[Event]) -> None:
+        """Publish events that do not belong to a frame, under the name of the camera."""
+        events = list(events)
+        if not events:
+            return
+        self.recent_events.extend(events)
+        now = (self._last_frame_ns or 0, self._last_utc_ns)  # of a replay, whose clock does not move between frames
+        if not self._replay:
+            now = (self._clock.monotonic_ns(), self._clock.utc_ns())
+        self._publisher.publish_events(events, Stamp(*now, self._clock.synced()), self.config.source.common.name)
+
+    def _publish_heartbeat(self, now_ns: int, utc_ns: int) -> None:
+        """Publish a status message if one is due. Never in a replay."""
+        every_ns = round(self.config.publish.status_every_s * 1e9)
+        if self._replay or not every_ns or now_ns < self._next_status_ns:
+            return
+        self._next_status_ns = now_ns + every_ns
+        stamp = Stamp(now_ns, utc_ns, self._clock.synced())
+        self._publisher.publish_status(stamp, self.status(), self.config.source.common.name)
+
+    def close(self, drain_s: float = 3.0) -> None:
+        """End all open events, deliver messages for up to drain_s, release everything. Safe to call twice.
+
+        The frame in flight is dropped.
+        """
+        with ExitStack() as stack:  # calls all of them, in reverse order, even if one raises
+            stack.callback(self._capture.close, drain_s / 3)
+            stack.callback(self._publisher.close, drain_s)
+            stack.callback(self._end_events)
+            stack.callback(self._inference.close, drain_s / 3)
+
+    def _end_events(self) -> None:
+        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(self._end), "source_lost")
+        self._publish_events(self._rules.finish(reason))
+        self._publish_events(self._faults.finish(reason, self._now()))

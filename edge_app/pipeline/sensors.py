@@ -1,6 +1,6 @@
-"""What the board feels: heat, memory that is left, memory that this process holds. What cannot be read is None.
+"""Read the board's temperature, the available memory and the memory of this process. Unreadable values are None.
 
-Not here: what is made of it (ladder.py, daemon.py).
+Not here: degradation (degradation.py), the restart because of memory (daemon/loop.py).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """temperature_c: of the hottest zone. available_mb: what may still be allocated. resident_mb: of this process.
+    """temperature_c: of the hottest zone. available_mb: memory that can still be allocated.
 
-    allowed_mb: all that this process may use.
+    resident_mb: memory of this process. allowed_mb: the most that this process may use.
     """
 
     temperature_c: float | None = None
@@ -26,13 +26,13 @@ class Reading:
 
 
 class Sensors(Protocol):
-    """Where readings come from; tests bring their own."""
+    """A source of readings."""
 
     def read(self) -> Reading: ...
 
 
 class BoardSensors:
-    """Linux: thermal zones, meminfo, and the control group that the service manager put us into."""
+    """Linux: thermal zones, meminfo, and the control group of this process."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         self._thermal = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
@@ -48,18 +48,18 @@ class BoardSensors:
             left = limit - (_number(_text(self._cgroup / "memory.current")) or 0)
             reclaimable = re.search(r"^inactive_file (\d+)", _text(self._cgroup / "memory.stat"), re.MULTILINE)
             left += int(reclaimable[1]) if reclaimable else 0
-            available, total = _least(available, left), _least(total, limit)
+            available, total = _min(available, left), _min(total, limit)
         pages = _text(self._statm).split()
         resident = int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else None
         return Reading(self._hottest_c(), _mb(available), _mb(resident), _mb(total))
 
     def _hottest_c(self) -> float | None:
         values = [value / 1000 for zone in self._thermal if (value := _number(_text(zone))) is not None]
-        return max((value for value in values if -40 < value < 200), default=None)  # some zones give nonsense
+        return max((value for value in values if -40 < value < 200), default=None)  # some zones report nonsense
 
 
 def _own_cgroup(root: Path) -> Path | None:
-    """The folder of this process's control group (version 2), where there is a memory controller."""
+    """The folder of this process's control group (version 2), or None if it has no memory controller."""
     found = re.search(r"^0::(/.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
     folder = root / "sys/fs/cgroup" / found[1].lstrip("/") if found else None
     return folder if folder is not None and (folder / "memory.max").exists() else None
@@ -68,12 +68,12 @@ def _own_cgroup(root: Path) -> Path | None:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace")
-    except OSError:  # also a thermal zone whose sensor sleeps
+    except OSError:  # includes a thermal zone whose sensor is asleep
         return ""
 
 
 def _number(text: str) -> float | None:
-    """None for `max` and for nothing."""
+    """The number, or None for `max` and for an empty text."""
     try:
         return float(text)
     except ValueError:
@@ -85,7 +85,7 @@ def _kilobytes(meminfo: str, name: str) -> float | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _least(a: float | None, b: float) -> float:
+def _min(a: float | None, b: float) -> float:
     return b if a is None else min(a, b)
 
 

@@ -1,4 +1,7 @@
-"""How long each stage takes: counts, means and recent percentiles, in bounded memory. Never published by a replay."""
+"""Processing times of the stages: counts, means and recent percentiles, in bounded memory.
+
+A replay does not publish them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, slots=True)
 class StageStats:
-    """One stage: calls so far, mean of all, median and 99th percentile of the last 512, milliseconds of wall time."""
+    """One stage: calls, mean of all, median and 99th percentile of the last 512. Milliseconds of wall time."""
 
     calls: int
     mean_ms: float
@@ -27,7 +30,7 @@ class StageStats:
 
 
 class StageTimer:
-    """Times the calls of one stage. Used by one thread; `stats` may be read by another."""
+    """Measures the calls of one stage. Used by one thread; any thread may call `stats`."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -35,14 +38,14 @@ class StageTimer:
         self._recent_ns = array("q", [0]) * _RECENT
 
     def timed(self, stage: Callable[[In], Out], argument: In) -> Out:
-        """Call the stage and note how long it took, also when it raises."""
+        """Call the stage and record how long it took, even if it raises."""
         begin = time.perf_counter_ns()
         try:
             return stage(argument)
         finally:
-            self.note(time.perf_counter_ns() - begin)
+            self.record(time.perf_counter_ns() - begin)
 
-    def note(self, spent_ns: int) -> None:
+    def record(self, spent_ns: int) -> None:
         self._recent_ns[self._calls % _RECENT] = spent_ns
         self._calls += 1
         self._total_ns += spent_ns
@@ -52,6 +55,6 @@ class StageTimer:
         if not recent:
             return StageStats(0, 0.0, 0.0, 0.0)
         ranks = np.array((0.50, 0.99)) * (len(recent) - 1)
-        # np.percentile would load numpy.ma, 1.6 MB
+        # np.percentile would import numpy.ma, which takes 1.6 MB
         p50, p99 = np.interp(ranks, np.arange(len(recent)), np.sort(recent)) / 1e6
         return StageStats(self._calls, self._total_ns / self._calls / 1e6, float(p50), float(p99))

@@ -1,8 +1,8 @@
-"""Rules, one file each: from what the heads saw to events that mean something. This is the contract.
+"""Rules turn the outputs of heads into events. One file per rule type; this is their contract.
 
-A rule is `Rule(context, *, options…)`: constructing it is the check of its options, which raises OptionError, and it
-opens nothing. Events are a pure function of the frames' content and timestamps: the same clip gives the same bytes.
-Not here: running the rules (rules.py), identities (tracking.py).
+A rule is `Rule(context, *, options…)`. Its constructor checks the options, raises OptionError, and opens nothing.
+Events depend only on the content and the timestamps of frames: the same clip gives the same events.
+Not here: running the rules (pipeline/rule_stage.py), track ids (tracking/).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Labels = Mapping[str, tuple[str, ...]]  # by head name
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """What a rule is told about its surroundings: its name and type, the labels of each head, the tracked head."""
+    """What a rule knows of its configuration: its name and type, the labels of each head, the tracked head."""
 
     name: str
     type: str
@@ -29,7 +29,7 @@ class RuleContext:
     tracked: str | None = None
 
     def head(self, option: str, name: str, *, tracked: bool = False) -> tuple[str, ...]:
-        """The labels of a head. Raises OptionError where there is none of that name, or it has no tracks but must."""
+        """The labels of a head. Raises OptionError if the head does not exist, or is not tracked but has to be."""
         if name not in self.labels:
             raise OptionError(option, f"there is no head '{name}'{nearest(name, self.labels)}")
         if tracked and name != self.tracked:
@@ -38,7 +38,7 @@ class RuleContext:
         return self.labels[name]
 
     def classes(self, option: str, head: str, wanted: Iterable[str]) -> frozenset[int]:
-        """The class ids of labels of a head, of all where none are named. Raises OptionError on unknown ones."""
+        """The class ids of labels of a head; of all if `wanted` is empty. Raises OptionError if one is unknown."""
         labels = self.labels[head]
         for label in wanted:
             if label not in labels:
@@ -48,7 +48,7 @@ class RuleContext:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When: `Frame.captured_ns`, and the UTC beside it."""
+    """A point in time: ns as in `Frame.captured_ns`, and the same moment in UTC."""
 
     ns: int
     utc_ns: int
@@ -60,9 +60,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """What a rule wants drawn: a polygon or line with a text, 0..1 of the picture; without points, a caption.
+    """A shape that a rule draws: a polygon or line with a text. Without points it is a caption.
 
-    rule: the configured name, filled in by rules.py.
+    points: 0..1 of the picture. closed: a polygon. alert: highlight it. rule: the configured name, set by the rules
+    stage.
     """
 
     points: tuple[Point, ...]
@@ -73,16 +74,16 @@ class Overlay:
 
 
 class Rule(Protocol):
-    """One configured rule. Its state is bounded, however long it runs."""
+    """One configured rule. Its memory is bounded, however long it runs."""
 
     def step(self, frame: Frame) -> Iterable[Event]:
-        """Look at a frame; its heads are filled, boxes of the tracked head have identities."""
+        """Evaluate a frame. Use `frame.outputs`: the boxes of the tracked head have track ids."""
         ...
 
     def finish(self, reason: str, at: Moment) -> Iterable[Event]:
-        """End every open event; what was going on is forgotten, what was counted is not."""
+        """End every open event, and forget the objects in progress. Counts are kept."""
         ...
 
     def overlay(self) -> Iterable[Overlay]:
-        """What to draw onto the frame that `step` saw last."""
+        """What to draw onto the last frame of `step`."""
         ...

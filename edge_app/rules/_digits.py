@@ -1,4 +1,4 @@
-"""Digits of a frame, brought into reading order: those on the panel, along its axes, row by row."""
+"""Arrange the digits of a frame in reading order: those on the panel, along its axes, row by row."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from edge_app.geometry.polygons import Float64, inside_any, polygon_of
 from edge_app.rules import Point
 from edge_app.rules._objects import anchors
 
-_ROW_GAP = 0.5  # of a digit's height: how far the next row's middle lies lower, at least
-_UNLIKE = 1.45  # a digit of a row is at most so many times as high or low as its median, or it is partly hidden
-_FAINT = 0.5  # of the row's median score: what is less sure is a stain, or a digit that is about to change
-_GAP = 1.7  # of the narrowest gap between digits of a row: from here on one is missing; numbers are evenly spaced
-_RIM = 0.06  # of the panel's height: a digit may reach so far over the outline, whose corners are only so exact
+_MIN_ROW_DISTANCE = 0.5  # between the centers of rows, relative to the height of a digit
+_MAX_HEIGHT_RATIO = 1.45  # of a digit and the median of its row; beyond it, the digit is partly hidden
+_MIN_SCORE_RATIO = 0.5  # to the median score of the row; below it, a stain, or a digit that is changing
+_MAX_GAP_RATIO = 1.7  # of the widest and the narrowest gap in a row; beyond it, a digit is missing
+_PANEL_MARGIN = 0.06  # of the panel's height: digits may extend over its outline, whose corners are inexact
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """Digits of a frame: centre (N, 2) and size (N, 2) in image pixels, text and score; size of the picture (2,)."""
+class FoundDigits:
+    """Digits in no particular order.
 
-    centre: Float64
+    center, size: (N, 2), image pixels. text, score: of each digit. picture: (2,), width and height.
+    """
+
+    center: Float64
     size: Float64
     text: tuple[str, ...]
     score: Float64
     picture: Float64
 
-    def at(self, rows: NDArray[np.intp]) -> Found:
+    def select(self, rows: NDArray[np.intp]) -> FoundDigits:
         text = tuple(self.text[i] for i in rows.tolist())
-        return Found(self.centre[rows], self.size[rows], text, self.score[rows], self.picture)
+        return FoundDigits(self.center[rows], self.size[rows], text, self.score[rows], self.picture)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Glyphs:
-    """Digits in reading order. rows: their text, a line each; score (N,); boxes (N, 4) 0..1 of the picture.
+    """Digits in reading order.
 
-    whole: nothing speaks for it that some are hidden or cut.
+    rows: the text of each line. score: (N,). boxes: (N, 4), 0..1 of the picture. whole: whether no digit seems to be
+    hidden or cut off.
     """
 
     rows: tuple[str, ...]
@@ -52,13 +56,13 @@ class Glyphs:
         return len(self.score)
 
     def sizes(self) -> Float64:
-        """Width and height (N, 2) of each, in the median's height: the same wherever the camera looks from."""
+        """Width and height (N, 2), relative to the median height: independent of the camera's distance."""
         size = self.boxes[:, 2:] - self.boxes[:, :2]
-        sizes: Float64 = size / max(_middle(size[:, 1]), 1e-9) if len(size) else size
+        sizes: Float64 = size / max(_upper_median(size[:, 1]), 1e-9) if len(size) else size
         return sizes
 
-    def extent(self) -> Float64 | None:
-        """The box (4,) round all of them; None where there are none."""
+    def bounds(self) -> Float64 | None:
+        """The box (4,) around all digits, or None if there are none."""
         if not len(self):
             return None
         return np.concatenate([self.boxes[:, :2].min(axis=0), self.boxes[:, 2:].max(axis=0)])
@@ -69,13 +73,14 @@ class Glyphs:
 
 
 class Digits:
-    """Takes the digits out of a result. Raises OptionError where an ignore mask is no polygon."""
+    """Extracts digits from detections. Raises OptionError if an ignore mask is not a valid polygon."""
 
     def __init__(self, labels: tuple[str, ...], min_score: float, ignore: tuple[tuple[Point, ...], ...]) -> None:
         self._labels, self._min_score = labels, min_score
         self._ignore = [polygon_of("ignore", polygon) for polygon in ignore]
 
-    def __call__(self, result: Detections, frame: Frame) -> Found:
+    def extract(self, result: Detections, frame: Frame) -> FoundDigits:
+        """The digits with at least the minimum score, outside the ignore masks."""
         picture = np.array([frame.width, frame.height], np.float64)
         xyxy = result.xyxy.astype(np.float64)
         keep = result.score >= self._min_score
@@ -84,116 +89,119 @@ class Digits:
         rows = np.flatnonzero(keep)
         text = tuple(self._labels[i] if i < len(self._labels) else "?" for i in result.class_id[rows].tolist())
         xyxy = xyxy[rows]
-        centre, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
-        return Found(centre, size, text, result.score[rows].astype(np.float64), picture)
+        center, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
+        return FoundDigits(center, size, text, result.score[rows].astype(np.float64), picture)
 
 
-def arrange(found: Found, panels: tuple[Float32, ...] | None, most_rows: int, place: Float64 | None) -> Glyphs:
-    """Bring digits into reading order. panels: outlines (K, 2); None: there is no head for them.
+def arrange(found: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: int, place: Float64 | None) -> Glyphs:
+    """Arrange digits in reading order.
 
-    place: the box (4,) 0..1 where a number was last: a panel there counts before any other, then the one with most
-    digits. A panel that is not seen has no digits; digits that stick out of theirs are cut by what hides it.
+    panels: outlines (K, 2), image pixels; None if no head detects panels. If it does, only digits on a panel count, and
+    digits that extend over its outline are not whole. max_rows: the number of rows to read. place: the box (4,), 0..1,
+    of the last number, or None. The panel there is preferred, then the panel with most digits.
     """
     angle, whole = 0.0, True
     if panels is not None:
         at = None if place is None else (place[:2] + place[2:]) / 2 * found.picture
-        outline, held = _fullest(found, panels, at)
+        outline, on_panel = _choose_panel(found, panels, at)
         if outline is None:
             return Glyphs.none()
-        found = found.at(held)
-        angle = _slope(outline)
+        found = found.select(on_panel)
+        angle = _panel_angle(outline)
         whole = _within(found, outline, angle)
-    elif most_rows == 1:
-        angle = _lie(found)
+    elif max_rows == 1:
+        angle = _row_angle(found)
     if not len(found.score):
         return Glyphs.none()
-    return _in_order(found, angle, most_rows, whole)
+    return _in_order(found, angle, max_rows, whole)
 
 
-def _in_order(found: Found, angle: float, most_rows: int, whole: bool) -> Glyphs:
-    along, down = _turned(found.centre, angle).T
-    height = _middle(found.size[:, 1])
+def _in_order(found: FoundDigits, angle: float, max_rows: int, whole: bool) -> Glyphs:
+    along, down = _rotated(found.center, angle).T
+    height = _upper_median(found.size[:, 1])
     order = np.argsort(down, kind="stable")
-    breaks = np.flatnonzero(np.diff(down[order]) > _ROW_GAP * height) + 1
+    breaks = np.flatnonzero(np.diff(down[order]) > _MIN_ROW_DISTANCE * height) + 1
     rows = [row[np.argsort(along[row], kind="stable")] for row in np.split(order, breaks)]
-    fullest = sorted(range(len(rows)), key=lambda i: -len(rows[i]))[:most_rows]
-    rows = [_sure(rows[i], found.score) for i in sorted(fullest)]
-    everything = np.concatenate(rows)
-    ratio = found.size[everything, 1] / _middle(found.size[everything, 1])
-    alike = bool((ratio < _UNLIKE).all() and (ratio > 1 / _UNLIKE).all())
-    whole = whole and alike and all(_closed(along[row]) for row in rows)
-    centre, half = found.centre[everything], found.size[everything] / 2
-    boxes = np.concatenate([centre - half, centre + half], axis=1) / np.tile(found.picture, 2)
+    fullest = sorted(range(len(rows)), key=lambda i: -len(rows[i]))[:max_rows]
+    rows = [_without_uncertain(rows[i], found.score) for i in sorted(fullest)]
+    selected = np.concatenate(rows)
+    ratio = found.size[selected, 1] / _upper_median(found.size[selected, 1])
+    similar = bool((ratio < _MAX_HEIGHT_RATIO).all() and (ratio > 1 / _MAX_HEIGHT_RATIO).all())
+    whole = whole and similar and all(_evenly_spaced(along[row]) for row in rows)
+    center, half = found.center[selected], found.size[selected] / 2
+    boxes = np.concatenate([center - half, center + half], axis=1) / np.tile(found.picture, 2)
     text = tuple("".join(found.text[i] for i in row.tolist()) for row in rows)
-    return Glyphs(text, found.score[everything], boxes, whole)
+    return Glyphs(text, found.score[selected], boxes, whole)
 
 
-def _sure(row: NDArray[np.intp], score: Float64) -> NDArray[np.intp]:
-    """A row without what is far less sure than the rest of it."""
-    kept: NDArray[np.intp] = row[score[row] >= _FAINT * _middle(score[row])]
+def _without_uncertain(row: NDArray[np.intp], score: Float64) -> NDArray[np.intp]:
+    """Drop digits with a far lower score than the rest of their row."""
+    kept: NDArray[np.intp] = row[score[row] >= _MIN_SCORE_RATIO * _upper_median(score[row])]
     return kept
 
 
-def _middle(values: Float64) -> float:
-    """The upper median: numpy's costs more than all the rest here."""
+def _upper_median(values: Float64) -> float:
+    """The upper median. numpy's takes longer than the rest of this module."""
     return float(np.sort(values)[len(values) // 2])
 
 
-def _closed(places: Float64) -> bool:
-    """Whether no digit is missing between others: the widest gap of a row is near its narrowest."""
+def _evenly_spaced(places: Float64) -> bool:
+    """Whether no digit is missing inside a row: its widest gap is not much wider than its narrowest."""
     gaps = np.diff(places)
-    return len(gaps) < 2 or bool(gaps.max() < _GAP * gaps.min())
+    return len(gaps) < 2 or bool(gaps.max() < _MAX_GAP_RATIO * gaps.min())
 
 
-def _fullest(found: Found, panels: tuple[Float32, ...], at: Float64 | None) -> tuple[Float64 | None, NDArray[np.intp]]:
-    """The panel round `at`, or else with most digits on it (the first of equals), as its hull, and those digits."""
+def _choose_panel(
+    found: FoundDigits, panels: tuple[Float32, ...], at: Float64 | None
+) -> tuple[Float64 | None, NDArray[np.intp]]:
+    """The convex hull of the panel around `at`, else of the panel with most digits, and its digits."""
     best: tuple[Float64 | None, NDArray[np.intp]] = (None, np.empty(0, np.intp))
     for polygon in panels:
         if len(polygon) < 3:
             continue
         hull = np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float64).reshape(-1, 2)
-        held = np.flatnonzero(inside_any(found.centre, [hull]))
+        on_panel = np.flatnonzero(inside_any(found.center, [hull]))
         if at is not None and inside_any(at[None], [hull])[0]:
-            return hull, held
-        if best[0] is None or len(held) > len(best[1]):
-            best = hull, held
+            return hull, on_panel
+        if best[0] is None or len(on_panel) > len(best[1]):
+            best = hull, on_panel
     return best
 
 
-def _slope(hull: Float64) -> float:
-    """The angle in radians, within 45° of level, of the panel's sides that are nearest to level; long ones count."""
+def _panel_angle(hull: Float64) -> float:
+    """The angle of the panel in radians, within ±45° of horizontal: the mean of its sides, weighted by length."""
     sides = np.roll(hull, -1, axis=0) - hull
     angles = np.arctan2(sides[:, 1], sides[:, 0])
-    folded = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # of a rectangle, all four sides agree
+    folded = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # the same for all four sides of a rectangle
     length = np.hypot(*sides.T)
-    fourfold = (length**2 * np.exp(4j * folded)).sum()  # so that -45° and 45° are one
+    fourfold = (length**2 * np.exp(4j * folded)).sum()  # -45° and 45° are the same angle
     return float(np.angle(fourfold) / 4)
 
 
-def _lie(found: Found) -> float:
-    """The angle in radians of the line through at least three digits that clearly form one, else 0."""
+def _row_angle(found: FoundDigits) -> float:
+    """The angle in radians of the line through the digits; 0 if there are fewer than three, or they form no line."""
     if len(found.score) < 3:
         return 0.0
-    x, y = (found.centre - found.centre.mean(axis=0)).T
+    x, y = (found.center - found.center.mean(axis=0)).T
     xx, xy, yy = float((x * x).sum()), float((x * y).sum()), float((y * y).sum())
-    mean, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)  # scatter along it: mean + spread; across: -
+    mean, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)  # variance along: +, across: -
     if mean + spread < 9 * max(mean - spread, 1e-9):
         return 0.0
     angle = math.atan2(2 * xy, xx - yy) / 2
     return (angle + np.pi / 2) % np.pi - np.pi / 2  # read from left to right
 
 
-def _within(found: Found, hull: Float64, angle: float) -> bool:
-    """Whether every digit's box lies within the panel's outline, but for a rim."""
-    sides = _turned(hull, angle)
+def _within(found: FoundDigits, hull: Float64, angle: float) -> bool:
+    """Whether the box of every digit is inside the panel's outline, with a margin."""
+    sides = _rotated(hull, angle)
     low, high = sides.min(axis=0), sides.max(axis=0)
-    rim = _RIM * (high[1] - low[1])
-    centre, half = _turned(found.centre, angle), found.size / 2
-    return bool((centre - half >= low - rim).all() and (centre + half <= high + rim).all())
+    margin = _PANEL_MARGIN * (high[1] - low[1])
+    center, half = _rotated(found.center, angle), found.size / 2
+    return bool((center - half >= low - margin).all() and (center + half <= high + margin).all())
 
 
-def _turned(points: Float64, angle: float) -> Float64:
-    """Points (N, 2) in axes turned by `angle`: along the rows, and down."""
+def _rotated(points: Float64, angle: float) -> Float64:
+    """Points (N, 2) in axes rotated by `angle`: along the rows, and down."""
     cosine, sine = math.cos(angle), math.sin(angle)
     x, y = points.T
     return np.stack((cosine * x + sine * y, cosine * y - sine * x), axis=1)

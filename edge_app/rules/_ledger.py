@@ -1,4 +1,4 @@
-"""The open events of a rule: every `new` gets exactly one `end`, updates are rate-limited, ids come from the frames."""
+"""The open events of a rule: every `new` has exactly one `end`, updates are rate-limited, ids depend only on frames."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Value = Mapping[str, JsonValue]
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenEvent:
     id: str
     start: Moment
     value: Value
-    told_ns: int
+    published_ns: int
 
 
 class Ledger:
-    """Opens, updates and ends events by a key of the rule's own. update_every_s 0: no updates."""
+    """Opens, updates and ends events by a key that the rule chooses. update_every_s: 0 for no updates."""
 
     def __init__(self, context: RuleContext, update_every_s: float = 0.0) -> None:
         self._context = context
         self._every_ns = round(update_every_s * 1e9)
-        self._open: dict[Hashable, _Open] = {}
+        self._open: dict[Hashable, _OpenEvent] = {}
         self._count = 0
 
     def __contains__(self, key: Hashable) -> bool:
@@ -35,39 +35,39 @@ class Ledger:
         return len(self._open)
 
     def begin(self, key: Hashable, start: Moment, now: Moment, value: Value) -> Event:
-        """Open an event that began at `start` and is told of `now`."""
+        """Open an event that began at `start`."""
         self._count += 1
         id_ = f"{self._context.name}-{start.ns}-{self._count}"
-        self._open[key] = _Open(id_, start, value, now.ns)
+        self._open[key] = _OpenEvent(id_, start, value, now.ns)
         return self._event("new", self._open[key], None)
 
     def update(self, key: Hashable, now: Moment, value: Value) -> list[Event]:
-        """Remember what there is to say; say it where the last word is old enough."""
+        """Store the value of an open event. Returns an `update` if the last one is at least `update_every_s` old."""
         entry = self._open[key]
         entry.value = value
-        if not self._every_ns or now.ns - entry.told_ns < self._every_ns:
+        if not self._every_ns or now.ns - entry.published_ns < self._every_ns:
             return []
-        entry.told_ns = now.ns
+        entry.published_ns = now.ns
         return [self._event("update", entry, None)]
 
     def end(self, key: Hashable, end: Moment, reason: str, value: Value | None = None) -> Event:
-        """Close an event, with its last value unless another is given, and why it ended."""
+        """End an event. value: None for the last one. reason: added to the value."""
         entry = self._open.pop(key)
         entry.value = {**(entry.value if value is None else value), "reason": reason}
         return self._event("end", entry, end)
 
     def instant(self, now: Moment, value: Value) -> list[Event]:
-        """Something without duration: `new` and `end` at once."""
+        """An event without duration: `new` and `end`."""
         return [self.begin(_INSTANT, now, now, value), self.end(_INSTANT, now, "instant")]
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        """Close all that is open, oldest first."""
+        """End all open events, oldest first."""
         return [self.end(key, at, reason) for key in list(self._open)]
 
-    def _event(self, type_: str, entry: _Open, end: Moment | None) -> Event:
+    def _event(self, type_: str, entry: _OpenEvent, end: Moment | None) -> Event:
         start = entry.start
         return Event(
-            type_,  # type: ignore[arg-type]  # one of its literals, from the three methods above
+            type_,  # type: ignore[arg-type]  # one of its literals: begin, update and end pass them
             entry.id,
             self._context.name,
             self._context.type,

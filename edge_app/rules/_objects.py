@@ -1,4 +1,4 @@
-"""The detections that a rule looks at: of some classes, sure enough, outside its ignore masks, each with an anchor."""
+"""Select the detections that a rule evaluates, by class, score and ignore masks, and give each an anchor point."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Anchor = Literal["bottom", "center", "top"]
 
 @dataclass(frozen=True, slots=True)
 class ObjectFilter:
-    """The options that choose objects. labels empty: all of the head's."""
+    """Options that select objects. labels: empty for all labels of the head."""
 
     head: str
     labels: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class ObjectFilter:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One of them. track_id 0: none. box: 0..1; anchor: 0..1."""
+    """A selected detection. track_id: 0 without a track. box (x1, y1, x2, y2) and anchor: 0..1 of the picture."""
 
     track_id: int
     label: str
@@ -38,36 +38,36 @@ class Object:
     anchor: Point
 
     def value(self) -> dict[str, JsonValue]:
-        """What every event says of its object."""
+        """The fields of an event about this object."""
         return {"label": self.label, "track_id": self.track_id, "score": round(self.score, 4), "box": rounded(self.box)}
 
 
-class Objects:
-    """Takes them out of frames. Raises OptionError where the options do not fit the model.
+class ObjectSelector:
+    """Selects objects from frames. Raises OptionError if the options do not match the model.
 
-    tracked: only those with an identity.
+    tracked: only detections with a track id.
     """
 
-    def __init__(self, context: RuleContext, look: ObjectFilter, *, tracked: bool) -> None:
-        self._labels = context.head("head", look.head, tracked=tracked)
-        self._classes = np.array(sorted(context.classes("labels", look.head, look.labels)), np.int32)
+    def __init__(self, context: RuleContext, options: ObjectFilter, *, tracked: bool) -> None:
+        self._labels = context.head("head", options.head, tracked=tracked)
+        self._classes = np.array(sorted(context.classes("labels", options.head, options.labels)), np.int32)
         self._all = len(self._classes) == len(self._labels)
-        self._ignore = [polygon_of("ignore", polygon) for polygon in look.ignore]
-        self._look, self._tracked = look, tracked
+        self._ignore = [polygon_of("ignore", polygon) for polygon in options.ignore]
+        self._options, self._tracked = options, tracked
 
-    def __call__(self, frame: Frame) -> list[Object] | None:
-        """The objects of a frame, or None where the head said nothing at all."""
-        output = frame.outputs.get(self._look.head)
+    def select(self, frame: Frame) -> list[Object] | None:
+        """The objects of a frame, or None if the head has no result."""
+        output = frame.outputs.get(self._options.head)
         if output is None or not isinstance(output.result, Detections):
             return None
         found = output.result
-        keep = found.score >= self._look.min_score
+        keep = found.score >= self._options.min_score
         if not self._all:
             keep &= np.isin(found.class_id, self._classes)
         if self._tracked:
             keep &= found.track_id > 0 if found.track_id is not None else False
         boxes = found.xyxy.astype(np.float64) / (frame.width, frame.height, frame.width, frame.height)
-        points = anchors(boxes, self._look.anchor)
+        points = anchors(boxes, self._options.anchor)
         if self._ignore:
             keep &= ~inside_any(points, self._ignore)
         return [self._object(found, boxes, points, row) for row in np.flatnonzero(keep).tolist()]
@@ -82,12 +82,12 @@ class Objects:
 
 
 def anchors(boxes: Float64, anchor: Anchor) -> Float64:
-    """The point (N, 2) of each box (N, 4) that says where its object is: where a person stands is its bottom centre."""
+    """The anchor point (N, 2) of each box (N, 4). The bottom center is the place where a person stands."""
     x = (boxes[:, 0] + boxes[:, 2]) / 2
     y = {"bottom": boxes[:, 3], "top": boxes[:, 1], "center": (boxes[:, 1] + boxes[:, 3]) / 2}[anchor]
     return np.stack([x, y], axis=1)
 
 
 def rounded(values: Sequence[float] | NDArray[np.float64]) -> list[JsonValue]:
-    """Coordinates as they are published, kept within 0..1."""
+    """Coordinates as they are published: clipped to 0..1, four decimals."""
     return [round(min(max(float(value), 0.0), 1.0), 4) for value in values]

@@ -1,4 +1,4 @@
-"""count: how many objects are in the picture, or in a part of it; an event while there are enough of them."""
+"""count: the number of objects in the picture or in a polygon; an event while there are enough of them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from edge_app.geometry.polygons import inside, polygon_of
 from edge_app.options import Fraction, Point, Positive, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, ObjectFilter, Objects
+from edge_app.rules._objects import Anchor, ObjectFilter, ObjectSelector
 
 _KEY = "count"
-_MOST = 300  # frames that are remembered, however long `stable_s`
+_MAX_FRAMES = 300  # in the history, however long `stable_s` is
 
 
 class Rule:
-    """`new` when `at_least` objects are there, `update` when their number changes, `end` when there are fewer.
+    """`new` when there are `at_least` objects, `update` when their number changes, `end` when there are fewer.
 
-    What counts is the median of the last `stable_s`, so that one missed box changes nothing. polygon: only what has its
-    anchor inside; all without one.
+    The number is the median of the last `stable_s`, so that a single missed detection changes nothing. polygon: count
+    only objects with their anchor inside.
     """
 
     def __init__(
@@ -40,29 +40,29 @@ class Rule:
         min_score: Fraction = 0.0,
         ignore: tuple[tuple[Point, ...], ...] = (),
     ) -> None:
-        self._objects = Objects(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=False)
+        self._selector = ObjectSelector(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=False)
         self._polygon = None if polygon is None else polygon_of("polygon", polygon)
         self._at_least = at_least
         self._stable_ns, self._every_ns = round(stable_s * 1e9), round(update_every_s * 1e9)
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
-        self._seen: deque[tuple[Moment, Counter[str]]] = deque(maxlen=_MOST)  # the last stable_s
+        self._history: deque[tuple[Moment, Counter[str]]] = deque(maxlen=_MAX_FRAMES)  # of the last stable_s
         self._counted: dict[str, int] = {}
-        self._told: dict[str, int] = {}
+        self._published: dict[str, int] = {}
 
     def step(self, frame: Frame) -> Iterator[Event]:
-        objects = self._objects(frame)
+        objects = self._selector.select(frame)
         if objects is None:
             return
         now = Moment.of(frame)
         if self._polygon is not None:
             points = np.array([o.anchor for o in objects]).reshape(-1, 2)
             objects = [o for o, is_inside in zip(objects, inside(points, self._polygon).tolist()) if is_inside]
-        self._note(Counter(o.label for o in objects), now)
-        yield from self._tell(now)
+        self._update_counts(Counter(o.label for o in objects), now)
+        yield from self._events(now)
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        self._seen.clear()
+        self._history.clear()
         self._counted = {}
         return self._ledger.finish(reason, at)
 
@@ -71,34 +71,34 @@ class Rule:
         text = f"{self._name}: {sum(self._counted.values())}"
         return [Overlay(corners, text, closed=True, alert=len(self._ledger) > 0)]
 
-    def _note(self, seen: Counter[str], now: Moment) -> None:
-        """Take in a frame; what is believed follows once the time is covered."""
-        window = self._seen
+    def _update_counts(self, counts: Counter[str], now: Moment) -> None:
+        """Add the counts of a frame. The median is updated once the history covers `stable_s`."""
+        window = self._history
         if window and now.ns < window[-1][0].ns:  # the clock went back
             window.clear()
-        window.append((now, seen))
-        while len(window) > 1 and window[1][0].ns <= now.ns - self._stable_ns:  # the first one covers the whole time
+        window.append((now, counts))
+        while len(window) > 1 and window[1][0].ns <= now.ns - self._stable_ns:  # the rest covers stable_s
             window.popleft()
-        if now.ns - window[0][0].ns >= self._stable_ns or len(window) == _MOST:
+        if now.ns - window[0][0].ns >= self._stable_ns or len(window) == _MAX_FRAMES:
             labels = sorted({label for _, counter in window for label in counter})
             middle = {label: median_low(counter[label] for _, counter in window) for label in labels}
             self._counted = {label: count for label, count in middle.items() if count}
 
     def _since(self, enough: bool) -> Moment:
-        """When the frames began to say that there are enough, or not."""
-        return next((at for at, c in self._seen if (c.total() >= self._at_least) is enough), self._seen[-1][0])
+        """The first frame of the history with enough objects, or with too few."""
+        return next((at for at, c in self._history if (c.total() >= self._at_least) is enough), self._history[-1][0])
 
-    def _tell(self, now: Moment) -> Iterator[Event]:
+    def _events(self, now: Moment) -> Iterator[Event]:
         count = sum(self._counted.values())
         value: dict[str, JsonValue] = {"count": count, "labels": dict(self._counted)}
         if _KEY not in self._ledger:
             if count >= self._at_least:
-                self._told = self._counted
+                self._published = self._counted
                 yield self._ledger.begin(_KEY, self._since(True), now, value)
         elif count < self._at_least:
             yield self._ledger.end(_KEY, self._since(False), "fewer", value)
-        elif self._counted != self._told:
-            said = self._ledger.update(_KEY, now, value)
-            if said or not self._every_ns:
-                self._told = self._counted
-            yield from said
+        elif self._counted != self._published:
+            updates = self._ledger.update(_KEY, now, value)
+            if updates or not self._every_ns:
+                self._published = self._counted
+            yield from updates

@@ -1,4 +1,4 @@
-"""reading: the number on a panel, put in reading order, voted over time, told of when it is stable and has changed."""
+"""reading: the number on a panel, by a majority vote over time; an event for every new number."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KEY = "reading"
 
 
 class Rule:
-    """One event for each number: `new` when it is stable, `end` when another takes its place.
+    """One event for each number: `new` when it is stable, `end` when another number replaces it.
 
-    heads: the digits and, where there is one, the panel they stand on. digits: how many there are; without it the usual
-    number is found out. rows: how many lines of digits, read from top to bottom. frames: how many must agree, digit by
-    digit, and confidence: how sure they must be of each. length_s: how long a reading must last that has more or fewer
-    digits than usual, or a gap, or digits that stick out of the panel, or that lies elsewhere: a hand on the panel is
-    no new number, and neither is a number that comes back from behind it, or from the dark. monotonic: `up` never goes
-    back, but for the roll-over from nines to zeros; `down` the other way.
+    heads: the head of the digits and, optionally, the head of the panel. digits: the number of digits; if not given,
+    the usual number is learned. rows: the number of lines, read from top to bottom. frames: how many must agree on each
+    digit. confidence: the least confidence of a number. length_s: how long a reading with an unusual layout must last
+    (another number of digits, a gap, digits that extend over the panel, another place). A hand in front of the panel is
+    not a new number, nor is the number that appears after it. monotonic: `up` ignores lower numbers, except for the
+    rollover from nines to zeros; `down` ignores higher ones.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Rule:
     ) -> None:
         if len(heads) not in (1, 2):
             raise OptionError(
-                "heads", f"found {len(heads)}; expected the digits' head, and the panel's where there is one"
+                "heads", f"found {len(heads)}; expected the head of the digits and, optionally, the head of the panel"
             )
         for head in heads:
             context.head("heads", head)
@@ -58,7 +58,7 @@ class Rule:
         self._votes = Votes(frames, round(length_s * 1e9))
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
-        self._told: tuple[str, ...] | None = None  # the number that stands
+        self._published: tuple[str, ...] | None = None  # the current number
 
     def step(self, frame: Frame) -> Iterator[Event]:
         glyphs = self._read(frame)
@@ -70,35 +70,35 @@ class Rule:
         stable = self._votes.add(glyphs, now)
         if stable is None or stable.confidence < self._confidence:
             return
-        if stable.rows == self._told:
+        if stable.rows == self._published:
             yield from self._ledger.update(_KEY, now, _value(stable))
         elif self._allowed(stable.rows):
             if _KEY in self._ledger:
                 yield self._ledger.end(_KEY, stable.since, "replaced")
-            self._told = stable.rows
+            self._published = stable.rows
             yield self._ledger.begin(_KEY, stable.since, now, _value(stable))
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         self._votes.clear()
-        self._told = None
+        self._published = None
         return self._ledger.finish(reason, at)
 
     def overlay(self) -> list[Overlay]:
-        return [] if self._told is None else [Overlay((), f"{self._name}: {' / '.join(self._told)}")]
+        return [] if self._published is None else [Overlay((), f"{self._name}: {' / '.join(self._published)}")]
 
     def _read(self, frame: Frame) -> Glyphs | None:
-        """The digits of this frame in reading order; None where nothing new was looked at."""
+        """The digits of this frame in reading order; None if the head has no new result."""
         output = frame.outputs.get(self._head)
         if output is None or not output.fresh or not isinstance(output.result, Detections):
             return None
-        found = self._digits(output.result, frame)
+        found = self._digits.extract(output.result, frame)
         if self._panel is None:
             return arrange(found, None, self._rows, None)
         return arrange(found, _panels(frame, self._panel), self._rows, self._votes.place)
 
     def _allowed(self, rows: tuple[str, ...]) -> bool:
-        """Whether a monotonic counter may show this number after the one that stands."""
-        before, after = None if self._told is None else _number(self._told), _number(rows)
+        """Whether a monotonic counter may show this number after the current one."""
+        before, after = None if self._published is None else _number(self._published), _number(rows)
         if self._monotonic == "none" or before is None or after is None:
             return True
         if self._monotonic == "down":
@@ -117,12 +117,12 @@ def _value(stable: Stable) -> dict[str, JsonValue]:
 
 
 def _number(rows: tuple[str, ...]) -> int | None:
-    """The number in a single row of plain digits."""
+    """The value of a single row of plain digits, else None."""
     return int(rows[0]) if len(rows) == 1 and rows[0].isascii() and rows[0].isdigit() else None
 
 
 def _panels(frame: Frame, head: str) -> tuple[Float32, ...]:
-    """Outlines (K, 2) of the panels in image pixels; none where the head saw none."""
+    """Outlines (K, 2) of the detected panels, image pixels."""
     output = frame.outputs.get(head)
     result = None if output is None else output.result
     if isinstance(result, Segmentation):

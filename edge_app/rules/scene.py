@@ -1,4 +1,4 @@
-"""scene: camera faults (dark, blurred, covered, …) from a head that classifies the whole picture, debounced."""
+"""scene: camera faults (dark, blurred, covered, …), debounced, from a head that classifies the whole picture."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edge_app.rules._ledger import Ledger
 
 
 class Rule:
-    """An event for as long as the picture is in a state other than `ok`; one state at a time.
+    """An event while the picture is in a state other than `ok`; one state at a time.
 
-    A state counts once it was best, at least `min_score` sure, for `after_s`, and in two results at least: one odd
-    frame is no fault. After `clear_s` of `ok` the fault is over.
+    A state begins when it has been the best class, with a score of at least `min_score`, for `after_s` and in at least
+    two results, so that a single frame is no fault. It ends after `clear_s` of `ok`.
     """
 
     def __init__(
@@ -37,9 +37,13 @@ class Rule:
         self._after_ns, self._clear_ns = round(after_s * 1e9), round(clear_s * 1e9)
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
-        self._state = ok  # what is believed
-        self._seen, self._since, self._results = ok, Moment(0, 0), 0  # what the results say, since when, how many
-        self._best = 0.0
+        self._state = ok  # debounced
+        self._label, self._since, self._results = (
+            ok,
+            Moment(0, 0),
+            0,
+        )  # latest label, since, results in a row
+        self._best_score = 0.0  # of these results
 
     def step(self, frame: Frame) -> Iterator[Event]:
         output = frame.outputs.get(self._head)
@@ -50,10 +54,10 @@ class Rule:
             return
         now = Moment.of(frame)
         label, score = self._labels[int(found.class_id[0])], float(found.score[0])
-        if label != self._seen or now.ns < self._since.ns:
-            self._seen, self._since, self._results, self._best = label, now, 0, 0.0
+        if label != self._label or now.ns < self._since.ns:
+            self._label, self._since, self._results, self._best_score = label, now, 0, 0.0
         self._results += 1
-        self._best = max(self._best, score)
+        self._best_score = max(self._best_score, score)
         needed_ns = self._clear_ns if label == self._ok else self._after_ns
         if label == self._state:
             if self._state in self._ledger:
@@ -62,7 +66,7 @@ class Rule:
             yield from self._change(label, now)
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
-        self._state, self._seen, self._results = self._ok, self._ok, 0
+        self._state, self._label, self._results = self._ok, self._ok, 0
         return self._ledger.finish(reason, at)
 
     def overlay(self) -> list[Overlay]:
@@ -77,4 +81,4 @@ class Rule:
             yield self._ledger.begin(label, self._since, now, self._value())
 
     def _value(self) -> dict[str, JsonValue]:
-        return {"state": self._seen, "score": round(self._best, 4)}
+        return {"state": self._label, "score": round(self._best_score, 4)}

@@ -1,4 +1,4 @@
-"""stationary: an object that stays where it is, told of once; a place keeps its event when the track breaks."""
+"""stationary: objects that stay in one place; one event each, even if the track id changes meanwhile."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from edge_app.frame import Event, Frame, JsonValue
 from edge_app.options import Fraction, Point, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, Object, ObjectFilter, Objects
+from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
 
 Box = tuple[float, float, float, float]
-_MOST = 500  # places; a picture has no room for more
-_FOLLOW = 0.02  # share of each new box in the place's: light changes boxes slowly, nobody walks that slowly
+_MAX_PLACES = 500  # more than fit into a picture
+_BOX_UPDATE_RATE = 0.02  # weight of a new box: follows slow changes of light, but not a walking person
 
 
 @dataclass(slots=True)
 class _Place:
-    """Where something stays. from_start: it was there when the rule began to look."""
+    """The place of a stationary object. from_start: it was there when the rule started."""
 
     key: int
     track_id: int
@@ -30,11 +30,11 @@ class _Place:
 
 
 class Rule:
-    """`new` once an object has stayed for `after_s`, `end` when it has moved away or was unseen for `grace_s`.
+    """`new` when an object has stayed for `after_s`, `end` when it has moved away or was undetected for `grace_s`.
 
-    overlap: the least IoU with the place for staying there. An object that comes back within `grace_s`, or another
-    track at the same place, is the same stay: a false positive that flickers is told of once. start_s: what is there
-    within this time of the beginning was there `from_start`.
+    overlap: the least IoU of an object with its place. An object that returns within `grace_s`, or another track id at
+    the same place, continues the stay: a flickering false positive causes one event. start_s: objects that appear
+    within this time after the start have `from_start` set.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Rule:
         min_score: Fraction = 0.0,
         ignore: tuple[tuple[Point, ...], ...] = (),
     ) -> None:
-        self._objects = Objects(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=True)
+        self._selector = ObjectSelector(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=True)
         self._ledger = Ledger(context)
         self._name, self._overlap = context.name, overlap
         self._after_ns, self._grace_ns, self._start_ns = (round(s * 1e9) for s in (after_s, grace_s, start_s))
@@ -60,61 +60,61 @@ class Rule:
         self._first_ns: int | None = None
 
     def step(self, frame: Frame) -> Iterator[Event]:
-        objects = self._objects(frame)
+        objects = self._selector.select(frame)
         if objects is None:
             return
         now = Moment.of(frame)
         self._first_ns = now.ns if self._first_ns is None else self._first_ns
-        free = dict(self._places)
+        unmatched = dict(self._places)
         for o in objects:
-            place = self._place_of(o, free)
+            place = self._place_of(o, unmatched)
             if place is None:
-                self._settle(o, now)
+                self._add_place(o, now)
             else:
-                del free[place.key]
-                yield from self._stay(place, o, now)
-        yield from self._abandon(free, objects, now)
+                del unmatched[place.key]
+                yield from self._update_place(place, o, now)
+        yield from self._end_stays(unmatched, objects, now)
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         places, self._places, self._first_ns = self._places, {}, None
-        told = [(key, place) for key, place in places.items() if key in self._ledger]
-        return [self._ledger.end(key, at, reason, self._value(place)) for key, place in told]
+        published = [(key, place) for key, place in places.items() if key in self._ledger]
+        return [self._ledger.end(key, at, reason, self._value(place)) for key, place in published]
 
     def overlay(self) -> list[Overlay]:
-        told = [place for place in self._places.values() if place.key in self._ledger]
-        return [Overlay(_corners(place.box), self._name, closed=True, alert=True) for place in told]
+        published = [place for place in self._places.values() if place.key in self._ledger]
+        return [Overlay(_corners(place.box), self._name, closed=True, alert=True) for place in published]
 
-    def _place_of(self, o: Object, free: dict[int, _Place]) -> _Place | None:
-        """The place where the object stays: its own, or one of its class that it covers."""
-        same = [place for place in free.values() if place.best.label == o.label]
+    def _place_of(self, o: Object, places: dict[int, _Place]) -> _Place | None:
+        """The place that the object is at: that of its track id, else one of its class that it overlaps."""
+        same = [place for place in places.values() if place.best.label == o.label]
         own = next((place for place in same if place.track_id == o.track_id), None)
         if own is not None and iou(o.box, own.box) >= self._overlap:
             return own
         best = max(same, key=lambda place: iou(o.box, place.box), default=None)
         return best if best is not None and iou(o.box, best.box) >= self._overlap else None
 
-    def _settle(self, o: Object, now: Moment) -> None:
-        if len(self._places) < _MOST:
+    def _add_place(self, o: Object, now: Moment) -> None:
+        if len(self._places) < _MAX_PLACES:
             self._count += 1
             assert self._first_ns is not None
             from_start = now.ns - self._first_ns <= self._start_ns
             self._places[self._count] = _Place(self._count, o.track_id, o.box, now, now, o, from_start)
 
-    def _stay(self, place: _Place, o: Object, now: Moment) -> Iterator[Event]:
+    def _update_place(self, place: _Place, o: Object, now: Moment) -> Iterator[Event]:
         if now.ns < place.last.ns:  # the clock went back
             place.since = now
         place.last, place.track_id = now, o.track_id
-        x1, y1, x2, y2 = (old + _FOLLOW * (new - old) for old, new in zip(place.box, o.box))
+        x1, y1, x2, y2 = (old + _BOX_UPDATE_RATE * (new - old) for old, new in zip(place.box, o.box))
         place.box = (x1, y1, x2, y2)
         if o.score > place.best.score:
             place.best = o
         if place.key not in self._ledger and now.ns - place.since.ns >= self._after_ns:
             yield self._ledger.begin(place.key, place.since, now, self._value(place))
 
-    def _abandon(self, unseen: dict[int, _Place], objects: list[Object], now: Moment) -> Iterator[Event]:
-        elsewhere = {o.track_id for o in objects}
-        for key, place in unseen.items():
-            moved = place.track_id in elsewhere
+    def _end_stays(self, unmatched: dict[int, _Place], objects: list[Object], now: Moment) -> Iterator[Event]:
+        detected = {o.track_id for o in objects}
+        for key, place in unmatched.items():
+            moved = place.track_id in detected
             if not moved and now.ns - place.last.ns < self._grace_ns:
                 continue
             del self._places[key]
@@ -128,7 +128,7 @@ class Rule:
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Intersection over union of two boxes (x1, y1, x2, y2)."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     overlap = max(width, 0.0) * max(height, 0.0)
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap

@@ -1,4 +1,4 @@
-"""zone: objects inside a polygon, each an event from entering to leaving, with how many are in there."""
+"""zone: objects inside a polygon; one event for each, from entering to leaving, with the number of objects inside."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from edge_app.geometry.polygons import inside, polygon_of
 from edge_app.options import Fraction, Point, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, Object, ObjectFilter, Objects
+from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
 
 
 @dataclass(slots=True)
 class _Stay:
     entered: Moment
-    last: Moment  # when the object was last seen inside
+    last: Moment  # last detected inside
     best: Object
-    seen: bool = True  # in this frame
+    seen: bool = True  # inside in this frame
 
 
 class Rule:
-    """`new` once an object has been inside for `dwell_s`, `end` when it was outside or unseen for `grace_s`.
+    """`new` when an object has been inside for `dwell_s`, `end` when it has been outside or undetected for `grace_s`.
 
-    polygon: corners in order, 0..1. anchor: the point of the box that has to be inside. A stay ends when the object was
-    last seen inside, not when the grace was over.
+    polygon: corners in order, 0..1. anchor: the point of the box that has to be inside. The end time of an event is the
+    last detection inside, without `grace_s`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Rule:
         min_score: Fraction = 0.0,
         ignore: tuple[tuple[Point, ...], ...] = (),
     ) -> None:
-        self._objects = Objects(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=True)
+        self._selector = ObjectSelector(context, ObjectFilter(head, labels, min_score, anchor, ignore), tracked=True)
         self._polygon = polygon_of("polygon", polygon)
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
@@ -52,12 +52,12 @@ class Rule:
         self._stays: dict[int, _Stay] = {}
 
     def step(self, frame: Frame) -> Iterator[Event]:
-        objects = self._objects(frame)
+        objects = self._selector.select(frame)
         if objects is None:
             return
         now = Moment.of(frame)
-        self._note(objects, now)
-        yield from self._leave(now)
+        self._update_stays(objects, now)
+        yield from self._end_stays(now)
         for track_id, stay in self._stays.items():
             if not stay.seen:
                 continue
@@ -68,14 +68,14 @@ class Rule:
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         stays, self._stays = self._stays, {}
-        told = [(key, stay) for key, stay in stays.items() if key in self._ledger]
-        return [self._ledger.end(key, at, reason, self._value(stay, len(stays))) for key, stay in told]
+        published = [(key, stay) for key, stay in stays.items() if key in self._ledger]
+        return [self._ledger.end(key, at, reason, self._value(stay, len(stays))) for key, stay in published]
 
     def overlay(self) -> list[Overlay]:
         points = tuple((float(x), float(y)) for x, y in self._polygon)
         return [Overlay(points, f"{self._name}: {len(self._stays)}", closed=True, alert=len(self._ledger) > 0)]
 
-    def _note(self, objects: list[Object], now: Moment) -> None:
+    def _update_stays(self, objects: list[Object], now: Moment) -> None:
         for stay in self._stays.values():
             stay.seen = False
         points = np.array([o.anchor for o in objects]).reshape(-1, 2)
@@ -83,14 +83,14 @@ class Rule:
             if not is_inside:
                 continue
             stay = self._stays.setdefault(o.track_id, _Stay(now, now, o))
-            if now.ns < stay.last.ns:  # the clock went back: a stay is never shorter than nothing
+            if now.ns < stay.last.ns:  # the clock went back; a stay is never negative
                 stay.entered = now
             stay.last, stay.seen = now, True
             if o.score > stay.best.score:
                 stay.best = o
 
-    def _leave(self, now: Moment) -> Iterator[Event]:
-        """End the stays of those that are outside or unseen for too long."""
+    def _end_stays(self, now: Moment) -> Iterator[Event]:
+        """End the stays of objects that have been outside or undetected for `grace_s`."""
         gone = [key for key, stay in self._stays.items() if not stay.seen and now.ns - stay.last.ns >= self._grace_ns]
         for track_id in gone:
             stay = self._stays.pop(track_id)

@@ -1,7 +1,7 @@
-"""Tracking: identities for the detections of one head.
+"""Tracking: track ids for the detections of one head.
 
-tracker.py     the stage
-assignment.py  which detection belongs to which track
+tracker.py     the tracking stage
+assignment.py  the optimal assignment of detections to tracks
 """
 
 from edge_app.tracking.tracker import UNTRACKED, Tracker

@@ -1,4 +1,4 @@
-"""What a replay reads: every frame of a clip, in order, on the thread that asks."""
+"""ClipReader reads every frame of a clip, in order, on the caller's thread."""
 
 import threading
 
@@ -19,7 +19,7 @@ def reader(type_="synthetic", common=None, **options):
     return ClipReader(source, ClipClock())
 
 
-def test_every_frame_comes_in_order_and_then_the_end_for_ever():
+def test_reads_every_frame_in_order_then_keeps_raising_end_of_clip():
     threads = threading.active_count()
     with reader(frames=5) as clip:
         assert clip.state == "waiting"
@@ -37,30 +37,30 @@ def test_every_frame_comes_in_order_and_then_the_end_for_ever():
     assert stats.last_frame_ns == frames[-1].captured_ns
 
 
-def test_frames_are_turned_and_cropped():
+def test_frames_are_rotated_and_cropped():
     with reader(common={"rotate": 90, "crop": (0.0, 0.0, 0.5, 1.0)}) as clip:
         frame = clip.read(0)
     assert (frame.width, frame.height) == (24, 64)
 
 
-def test_none_comes_while_nothing_is_due():
+def test_read_returns_none_if_no_frame_is_due():
     with reader(pace="realtime", fps=0.1) as clip:
         assert clip.read(0) is not None
         assert clip.read(0.01) is None
         assert clip.stats().frames == 1
 
 
-def test_a_live_source_is_no_clip():
+def test_rejects_a_live_source():
     with pytest.raises(ConfigError, match=r"found a live source \(synthetic\); expected a recorded clip"):
         reader(live=True).start()
 
 
-def test_a_file_that_cannot_be_used_fails_at_the_start(tmp_path):
+def test_an_unusable_file_is_rejected_at_start(tmp_path):
     with pytest.raises(ClipError, match="no such file"):
         reader("video", path=tmp_path / "none.mp4").start()
 
 
-def test_a_clip_that_breaks_is_told(tmp_path):
+def test_a_broken_clip_raises_clip_error(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with reader("video", path=tmp_path / "text.mp4") as clip:
         with pytest.raises(ClipError):

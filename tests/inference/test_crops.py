@@ -1,4 +1,4 @@
-"""A head that looks at crops of what another one found: which crops, what it says of them, how it is published."""
+"""Second-stage heads: which crops they run on, their results, and how these are published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import shutil
 from contextlib import closing
 
-import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -19,11 +18,12 @@ from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import Crops, Detections, Frame, Segmentation
 from edge_app.inference.crops import shifted
 from edge_app.inference.stage import Inference
-from edge_app.messages import SCHEMA_FILE, Encoder
+from edge_app.messages import Encoder
 from edge_app.model import manifest
 from tests.conftest import PROJECT
+from tests.schema import strict
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 HEAD = """\
   colour:
     family: classify
@@ -33,8 +33,8 @@ HEAD = """\
 """
 
 
-def write_colour_model(path):
-    """The mean of each channel: which colour a crop has most of."""
+def write_color_model(path):
+    """A graph that returns the mean of each channel: the dominant color of a crop."""
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, 16])
     score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 3])
     mean = helper.make_node("ReduceMean", ["image"], ["score"], axes=[2, 3], keepdims=0)
@@ -47,13 +47,13 @@ def write_colour_model(path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The shipped model with a second stage that tells the colour of each digit."""
+    """The shipped model with a second-stage head that classifies the color of each digit."""
     folder = tmp_path / "model"
     shutil.copytree(PROJECT / "models/digits", folder, ignore=shutil.ignore_patterns("sample*", "golden*"))
     text = (folder / "model.yaml").read_text(encoding="utf-8")
     text = text[: text.index("\nsha256:")] if "\nsha256:" in text else text
     (folder / "model.yaml").write_text(text.rstrip() + "\n" + HEAD, encoding="utf-8")
-    write_colour_model(folder / "colour.onnx")
+    write_color_model(folder / "colour.onnx")
     return folder
 
 
@@ -75,49 +75,49 @@ def painted(t_s=0.0):
     return Frame("camera", 0, round(t_s * 1e9), 0, pixels)
 
 
-def test_each_of_the_surest_detections_gets_the_colour_of_its_place(folder):
+def test_the_highest_scoring_detections_get_a_result_of_their_crop(folder):
     with closing(opened(folder)) as inference:
         heads = inference.infer(painted()).heads
     found, crops = heads["digits"].result, heads["colour"].result
     assert isinstance(crops, Crops)
     assert crops.of == "digits"
-    surest = np.argsort(-found.score, kind="stable")[:3].tolist()
-    assert list(crops.row) == surest
+    best = np.argsort(-found.score, kind="stable")[:3].tolist()
+    assert list(crops.row) == best
     for row, result in zip(crops.row, crops.results):
         middle = (found.xyxy[row, 0] + found.xyxy[row, 2]) / 2
         if found.xyxy[row, 2] - found.xyxy[row, 0] < 60:
-            assert COLOURS[result.class_id[0]] == ("blue", "green", "red")[min(int(middle // 100), 2)]
+            assert COLORS[result.class_id[0]] == ("blue", "green", "red")[min(int(middle // 100), 2)]
 
 
-def test_it_is_published_at_the_detection_and_as_the_schema_says(folder):
+def test_results_are_published_with_their_detection(folder):
     labels = {name: head.labels for name, head in manifest.load(folder).heads.items()}
     with closing(opened(folder)) as inference:
         frame = inference.infer(painted())
     body = json.loads(Encoder("cam", "0", labels).result(0, frame, clock_synced=False).payload)
-    jsonschema.validate(body, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
-    said = [found["heads"]["colour"] for found in body["heads"]["digits"]["detections"] if "heads" in found]
-    assert len(said) == 3
-    assert {entry["label"] for entry in said[0]["classification"]} <= set(COLOURS)
+    strict().validate(body)
+    published = [found["heads"]["colour"] for found in body["heads"]["digits"]["detections"] if "heads" in found]
+    assert len(published) == 3
+    assert {entry["label"] for entry in published[0]["classification"]} <= set(COLORS)
     assert "colour" not in body["heads"]
 
 
-def test_it_runs_no_more_often_than_asked_for_and_not_on_results_that_are_carried_over(folder):
+def test_it_respects_every_s_and_skips_held_results(folder):
     with closing(opened(folder, colour=HeadCommon(every_s=1.0))) as inference:
-        told = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
-    assert told == [True, False, True, False]
+        ran = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+    assert ran == [True, False, True, False]
     with closing(opened(folder, digits=HeadCommon(every_s=1.0))) as inference:
-        told = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
-    assert told == [True, False, True, False]
+        ran = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+    assert ran == [True, False, True, False]
 
 
-def test_it_can_be_switched_off(folder):
+def test_it_can_be_disabled(folder):
     with closing(opened(folder)) as inference:
         inference.set_enabled("colour", False)
         assert inference.enabled()["colour"] is False
         assert "colour" not in inference.infer(painted()).heads
 
 
-def test_results_of_a_crop_are_moved_into_the_picture():
+def test_shifted_moves_coordinates_to_the_picture():
     boxes = Detections(np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     np.testing.assert_array_equal(shifted(boxes, 10, 20).xyxy, [[11, 22, 13, 24]])
     corners = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
@@ -143,17 +143,17 @@ def test_ignored_detections_get_no_crops(folder):
     [
         ("of: digits", "of: digit", "there is no first-stage head 'digit'; did you mean 'digits'"),
         ("of: digits", "of: scene", "'scene' finds no boxes; expected a head that detects"),
-        ("    graph: {onnx: colour.onnx}\n", "", "takes crops; expected a graph of its own, and no inputs"),
+        ("    graph: {onnx: colour.onnx}\n", "", "takes crops; expected a graph of its own and no inputs"),
     ],
 )
-def test_a_second_stage_that_cannot_work_is_refused(folder, old, new, problem):
+def test_an_invalid_second_stage_is_rejected(folder, old, new, problem):
     text = (folder / "model.yaml").read_text(encoding="utf-8")
     (folder / "model.yaml").write_text(text.replace(HEAD, HEAD.replace(old, new)), encoding="utf-8")
     with pytest.raises(ModelError, match=problem):
         manifest.load(folder)
 
 
-def test_a_graph_of_another_size_is_refused(folder):
+def test_a_graph_of_another_size_is_rejected(folder):
     text = (folder / "model.yaml").read_text(encoding="utf-8")
     (folder / "model.yaml").write_text(text.replace("width: 16", "width: 32"), encoding="utf-8")
     with pytest.raises(ModelError, match=r"colour.onnx takes 'image' float32\(1, 3, 16, 16\)"):
@@ -162,5 +162,5 @@ def test_a_graph_of_another_size_is_refused(folder):
 
 def test_the_first_stage_must_run(config_file, folder):
     text = f"source: {{type: synthetic}}\nmodel: {{path: {folder}}}\nheads:\n  colour: {{}}\n"
-    with pytest.raises(ConfigError, match=r":4: heads.colour: takes crops of 'digits', which does not run"):
+    with pytest.raises(ConfigError, match=r":4: heads.colour: takes crops of 'digits', which is not enabled"):
         config.load(config_file(text))

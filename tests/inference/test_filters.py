@@ -23,11 +23,11 @@ def test_detections_with_their_center_in_an_ignored_polygon_are_dropped():
     assert kept.xyxy[:, 0].tolist() == [195, 300]
 
 
-def test_without_ignored_polygons_a_result_passes_as_it_is():
+def test_without_ignored_polygons_a_result_is_unchanged():
     found = detections(10, 300)
     assert DetectionFilter(HeadCommon()).apply(found, TRANSFORM) is found
 
 
-def test_results_that_are_no_detections_pass_as_they_are():
+def test_results_of_other_types_are_unchanged():
     found = Classification(np.zeros(1, np.int32), np.ones(1, np.float32))
     assert DetectionFilter(HeadCommon(ignore=(LEFT,))).apply(found, TRANSFORM) is found

@@ -1,4 +1,4 @@
-"""Frame pixels to tensor, against the obvious way to do it."""
+"""Preprocess, compared with a simple reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def reference(image: np.ndarray, spec: Input) -> np.ndarray:
-    """Slow and obvious: pad, swap, subtract, divide, transpose."""
+    """Slow and simple: pad, swap channels, subtract, divide, transpose."""
     height, width = image.shape[:2]
     canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
     if spec.resize == "stretch":
@@ -39,7 +39,7 @@ def reference(image: np.ndarray, spec: Input) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
-def test_it_agrees_with_the_obvious_way(size, resize, dtype, layout, color):
+def test_agrees_with_the_reference(size, resize, dtype, layout, color):
     mean, std = ((103.5, 116.3, 0.0), (57.4, 57.1, 255.0)) if dtype == "float32" else ((0.0,) * 3, (255.0,) * 3)
     spec = Input(64, 56, color, layout, dtype, mean, std, resize)
     preprocess = Preprocess(spec)
@@ -50,7 +50,7 @@ def test_it_agrees_with_the_obvious_way(size, resize, dtype, layout, color):
         np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=2e-6)
 
 
-def test_another_frame_size_leaves_no_trace_of_the_last_one():
+def test_a_new_frame_size_clears_the_padding():
     spec = Input(64, 64, dtype="uint8", layout="nhwc")
     preprocess = Preprocess(spec)
     preprocess.prepare(Frame("t", 0, 0, 0, picture(64, 64)))
@@ -60,7 +60,7 @@ def test_another_frame_size_leaves_no_trace_of_the_last_one():
     assert (transform.pad_x, transform.pad_y) == (0, 22)
 
 
-def test_the_tensor_is_one_reused_buffer_and_the_frame_is_not_touched():
+def test_reuses_the_tensor_and_does_not_modify_the_frame():
     preprocess = Preprocess(Input(32, 32))
     image = picture(64, 48)
     kept = image.copy()
@@ -71,8 +71,8 @@ def test_the_tensor_is_one_reused_buffer_and_the_frame_is_not_touched():
 
 
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
-def test_nv12_agrees_with_converting_first(color):
-    """Scaling before converting rounds differently: within 3 grey levels on average, on a smooth picture."""
+def test_nv12_agrees_with_converting_before_resizing(color):
+    """Resizing before conversion rounds differently: within 3 gray levels on average, on a smooth picture."""
     bgr = picture(128, 96)
     i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
     nv12 = np.concatenate((i420[:96].ravel(), i420[96:].reshape(2, -1).T.ravel())).reshape(144, 128)

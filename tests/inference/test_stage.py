@@ -1,4 +1,4 @@
-"""Backbone and heads together, on the shipped model: what runs when, and every way in which files do not fit."""
+"""The inference stage with the shipped model: which heads run when, and errors in model files."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def changed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_int8_runs_the_quantised_files(fused):
-    """Its own golden vectors come out, which float32 does not give."""
+def test_int8_runs_the_quantized_graphs(fused):
+    """The outputs match the golden vectors of int8, which differ from those of float32."""
     loaded = manifest.load(DIGITS)
     heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
     backend = open_backend(loaded, ModelConfig(DIGITS, "onnx", precision="int8"))
@@ -63,7 +63,7 @@ def test_int8_runs_the_quantised_files(fused):
     assert np.abs(found - own).max() < 0.25 * np.abs(other - own).max()
 
 
-def test_the_shipped_golden_vectors_replay():
+def test_the_shipped_golden_vectors_match():
     with closing(opened()) as inference, np.load(DIGITS / "golden.npz") as golden:
         for i, image in enumerate(golden["image"]):
             found = inference.outputs(image[None])
@@ -72,7 +72,7 @@ def test_the_shipped_golden_vectors_replay():
                 assert golden_error(golden[key][i][None], found[head][output]) < 1e-4, key
 
 
-def test_every_head_gives_its_noun():
+def test_every_head_returns_its_result_type():
     with closing(opened()) as inference:
         heads = inference.infer(frame()).heads
     assert list(heads) == ["digits", "panel", "scene"]
@@ -80,7 +80,7 @@ def test_every_head_gives_its_noun():
     assert all(output.age_ns == 0 for output in heads.values())
 
 
-def test_a_head_that_is_not_due_keeps_its_result_with_its_age():
+def test_a_head_that_is_not_due_repeats_its_result_with_its_age():
     with closing(opened(scene=HeadCommon(every_s=1.0))) as inference:
         outputs = [inference.infer(frame(at_s)).heads["scene"] for at_s in (0, 0.4, 0.999, 1.0, 1.5)]
     assert [output.age_ns for output in outputs] == [0, 400_000_000, 999_000_000, 0, 500_000_000]
@@ -88,13 +88,13 @@ def test_a_head_that_is_not_due_keeps_its_result_with_its_age():
     assert outputs[0].result is not outputs[3].result
 
 
-def test_a_clock_that_steps_back_does_not_silence_a_head():
+def test_a_head_runs_again_after_the_clock_steps_back():
     with closing(opened(scene=HeadCommon(every_s=1.0))) as inference:
         inference.infer(frame(100.0))
         assert inference.infer(frame(1.0)).heads["scene"].age_ns == 0
 
 
-def test_a_head_can_be_switched_off_and_on():
+def test_a_head_can_be_disabled_and_enabled():
     with closing(opened()) as inference:
         inference.set_enabled("panel", False)
         assert "panel" not in inference.infer(frame()).heads
@@ -112,21 +112,21 @@ def test_a_head_can_be_switched_off_and_on():
         (
             "features: [c8, c16]",
             "features: [c8, c16, c32]",
-            r"backbone.features: no graph gives 'c32'; found .*c8, c16",
+            r"backbone.features: no graph has the output 'c32'; found .*c8, c16",
         ),
         ("digits.onnx", "nowhere.onnx", r"nowhere.onnx: cannot be read: No such file or directory"),
         ("digits.onnx", "golden.npz", r"golden.npz: onnxruntime cannot load it: .*; expected an ONNX graph"),
         ("labels: [panel]", "labels: [panel, other]", r"heads.panel"),
     ],
 )
-def test_files_that_do_not_fit_are_told_in_one_line(changed, old, new, message):
+def test_files_that_do_not_match_the_manifest_are_reported_in_one_line(changed, old, new, message):
     folder = changed((old, new))
     with pytest.raises(ModelError, match=message) as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_head_whose_graph_takes_other_features_is_told(changed):
+def test_a_graph_with_other_inputs_is_rejected(changed):
     folder = changed()
     graph = onnx.load(folder / "digits.onnx")
     for node in graph.graph.node:
@@ -137,7 +137,7 @@ def test_a_head_whose_graph_takes_other_features_is_told(changed):
         opened(folder)
 
 
-def test_a_truncated_graph_is_one_line(changed):
+def test_a_truncated_graph_is_rejected(changed):
     folder = changed()
     whole = (folder / "backbone0.onnx").read_bytes()
     (folder / "backbone0.onnx").write_bytes(whole[: len(whole) // 2])
@@ -145,7 +145,7 @@ def test_a_truncated_graph_is_one_line(changed):
         opened(folder)
 
 
-def test_external_data_is_refused(changed, tmp_path):
+def test_external_data_is_rejected(changed, tmp_path):
     """A graph that names another file could read anything on the device."""
     folder = changed()
     graph = onnx.load(folder / "scene.onnx")
@@ -154,16 +154,16 @@ def test_external_data_is_refused(changed, tmp_path):
         opened(folder)
 
 
-def test_golden_vectors_of_another_shape_are_told():
+def test_golden_vectors_of_another_shape_are_rejected():
     with pytest.raises(BackendError, match="shape"):
         golden_error(np.zeros((1, 2)), np.zeros((1, 3)))
 
 
-def test_auto_takes_what_this_machine_and_the_model_have():
+def test_auto_selects_an_available_backend():
     with closing(open_backend(manifest.load(DIGITS), ModelConfig(DIGITS))) as backend:
         assert backend.target == "onnx"
 
 
-def test_an_engine_whose_library_is_missing_names_what_to_install():
+def test_a_missing_library_is_named_with_its_package():
     with pytest.raises(ConfigError, match=r"backends 'rknn_lite' needs the library rknnlite; expected: pip install"):
         open_backend(manifest.load(DIGITS), ModelConfig(DIGITS, "rknn_lite"))

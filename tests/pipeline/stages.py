@@ -12,7 +12,7 @@ from edge_app.rules import Overlay
 
 
 class Stages:
-    """The stages after inference, of one configuration."""
+    """Tracker and rules of one configuration."""
 
     def __init__(self, config: Config) -> None:
         self.tracker = build_tracker(config)

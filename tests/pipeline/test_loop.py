@@ -1,4 +1,4 @@
-"""The one loop: order, overlap, exchange of the configuration at a frame boundary, and what it says of itself."""
+"""The pipeline loop: order, overlap, reload, statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from edge_app import config, pipeline
 from edge_app.config import PluginConfig
 from edge_app.errors import EndOfClip, SinkError
-from edge_app.threads import Inline, Worker
 from tests.conftest import resident_bytes
 
 TEXT = """
@@ -35,7 +34,7 @@ def results(settings: config.Config, name: str = "results.jsonl") -> list[dict]:
 
 
 def run_out(running: pipeline.Pipeline) -> list[int]:
-    """Step to the end of the clip. Returns the sequence numbers that passed."""
+    """Step to the end of the clip. Returns the sequence numbers of all frames."""
     sequences = []
     try:
         while True:
@@ -46,7 +45,7 @@ def run_out(running: pipeline.Pipeline) -> list[int]:
         return sequences
 
 
-def test_every_frame_of_a_replay_passes_in_order_and_is_published(settings):
+def test_a_replay_publishes_every_frame_in_order(settings):
     with pipeline.build(settings, replay=True) as running:
         assert run_out(running) == list(range(20))
         with pytest.raises(EndOfClip):
@@ -57,7 +56,7 @@ def test_every_frame_of_a_replay_passes_in_order_and_is_published(settings):
     assert list(published[0]["heads"]) == ["digits", "panel", "scene"]
 
 
-def test_two_replays_give_the_same_bytes(settings):
+def test_two_replays_publish_the_same_bytes(settings):
     for _ in range(2):
         with pipeline.build(settings, replay=True) as running:
             run_out(running)
@@ -66,14 +65,14 @@ def test_two_replays_give_the_same_bytes(settings):
     assert whole[: len(whole) // 2] == whole[len(whole) // 2 :]
 
 
-def test_closing_leaves_no_thread_behind(settings):
+def test_close_ends_all_threads(settings):
     before = threading.active_count()
     with pipeline.build(settings) as running:
         running.step()
     assert threading.active_count() == before
 
 
-def test_what_it_says_of_itself(settings):
+def test_stats_and_health(settings):
     with pipeline.build(settings, replay=True) as running:
         run_out(running)
         stats, health = running.stats(), running.health()
@@ -85,7 +84,7 @@ def test_what_it_says_of_itself(settings):
     assert health.last_frame_ns == running.stats().capture.last_frame_ns
 
 
-def test_a_head_is_switched_off_at_a_frame_boundary(settings):
+def test_a_head_is_disabled_between_two_frames(settings):
     with pipeline.build(settings, replay=True) as running:
         running.step()
         running.set_enabled("panel", False)
@@ -95,7 +94,7 @@ def test_a_head_is_switched_off_at_a_frame_boundary(settings):
     assert heads[-1] == ["digits", "scene"]
 
 
-def test_another_sink_is_applied_without_losing_a_frame(settings):
+def test_a_reload_of_the_sinks_loses_no_frame(settings):
     other = settings.replaced(sinks=(PluginConfig("jsonl", {"path": settings.path.parent / "other.jsonl"}),))
     with pipeline.build(settings, replay=True) as running:
         for _ in range(5):
@@ -104,19 +103,19 @@ def test_another_sink_is_applied_without_losing_a_frame(settings):
         run_out(running)
     before, after = results(settings), results(settings, "other.jsonl")
     assert [message["frame"] for message in before + after] == list(range(20))
-    assert len(before) in (5, 6)  # the frame that was in flight belongs to the old configuration
+    assert len(before) in (5, 6)  # the frame in flight belongs to the old configuration
 
 
-def test_only_what_changed_is_built_anew(settings):
+def test_a_reload_rebuilds_only_changed_stages(settings):
     with pipeline.build(settings, replay=True) as running:
         running.step()
-        model, source = running._engine._inference, running._capture
+        model, source = running._inference._inference, running._capture
         running.apply(settings.replaced(publish=replace(settings.publish, results="none")))
-        assert running._engine._inference is model
+        assert running._inference._inference is model
         assert running._capture is source
 
 
-def test_a_configuration_that_cannot_be_built_leaves_the_old_one_running(settings):
+def test_a_failed_reload_keeps_the_old_configuration(settings):
     bad = settings.replaced(sinks=(PluginConfig("jsonl", {"path": Path("/nonexistent/results.jsonl")}),))
     with pipeline.build(settings, replay=True) as running:
         running.step()
@@ -127,7 +126,7 @@ def test_a_configuration_that_cannot_be_built_leaves_the_old_one_running(setting
     assert [message["frame"] for message in results(settings)] == list(range(20))
 
 
-def test_another_source_is_applied(settings):
+def test_a_reload_can_change_the_source(settings):
     shorter = PluginConfig("synthetic", {**settings.source.plugin.options, "frames": 3}, "")
     with pipeline.build(settings, replay=True) as running:
         running.step()
@@ -135,7 +134,7 @@ def test_another_source_is_applied(settings):
         assert len(run_out(running)) == 3
 
 
-def test_heartbeats_come_at_the_configured_pace(config_file):
+def test_heartbeats_are_published_at_the_configured_interval(config_file):
     text = TEXT.replace("status_every_s: 0", "status_every_s: 0.2").replace("frames: 20", "frames: 10, fps: 10")
     settings = config.load(config_file(text))
     with pipeline.build(settings) as running:
@@ -158,45 +157,7 @@ def test_memory_does_not_grow_with_uptime(config_file):
     assert sizes[1199] - sizes[200] < 1e6
 
 
-def test_a_worker_hands_over_what_its_stage_raises():
-    worker: Worker[int, float] = Worker(lambda x: 1 / x, "test")
-    worker.submit(2)
-    assert worker.result() == 0.5
-    worker.submit(0)
-    with pytest.raises(ZeroDivisionError):
-        worker.result()
-    worker.submit(4)
-    assert worker.result() == 0.25
-    worker.close()
-
-
-def test_a_worker_that_hangs_is_told_from_one_that_fails():
-    release = threading.Event()
-    worker: Worker[int, bool] = Worker(lambda _: release.wait(10), "stuck")
-    worker.submit(1)
-    with pytest.raises(TimeoutError, match=r"stuck did not finish within 0\.01 s"):
-        worker.result(timeout_s=0.01)
-    release.set()
-    assert worker.result(timeout_s=5)
-    worker.close()
-
-
-def test_an_inline_stage_runs_when_its_result_is_asked_for_and_finishes_once():
-    seen, finished = [], []
-    inline: Inline[int, float] = Inline(lambda x: seen.append(x) or 1 / x, finish=lambda: finished.append(1))
-    inline.submit(0)
-    assert inline.busy
-    assert not seen
-    with pytest.raises(ZeroDivisionError):
-        inline.result()
-    inline.submit(4)
-    assert inline.result() == 0.25
-    inline.close()
-    inline.close()
-    assert finished == [1]
-
-
-def test_a_replay_needs_no_thread(settings):
+def test_a_replay_starts_no_thread(settings):
     before = threading.active_count()
     with pipeline.build(settings, replay=True) as running:
         running.step()
@@ -204,11 +165,28 @@ def test_a_replay_needs_no_thread(settings):
 
 
 def test_inference_overlaps_with_publishing(settings):
-    """While one frame is published the next is already in inference: seen from the worker being busy after a step."""
+    """The next frame is in inference while one is published: the worker is busy after a step."""
     with pipeline.build(settings) as running:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             running.step()
-            if running._engine.busy:
+            if running._inference.busy:
                 return
     pytest.fail("no frame was ever in inference when a step returned")
+
+
+def test_every_message_names_the_configured_source(config_file):
+    """Results, events of rules and of the runtime, and heartbeats."""
+    text = TEXT.replace("frames: 20, pace: fast", "name: door, live: true, fps: 50, fail_at: 10")
+    text = text.replace("status_every_s: 0", "status_every_s: 0.1")
+    text += "rules: [{name: bright, type: scene, head: scene, ok: dark, after_s: 0, min_score: 0}]\n"
+    settings = config.load(config_file(text))
+    deadline = time.monotonic() + 30
+    with pipeline.build(settings) as running:
+        while not any(event.value.get("fault") == "camera" for event in running.recent_events):
+            assert time.monotonic() < deadline
+            running.step(timeout_s=0.05)
+    messages = results(settings)
+    assert {message["source"] for message in messages} == {"door"}
+    assert {message["kind"] for message in messages} == {"result", "event", "status"}
+    assert {"bright", "runtime"} <= {message["rule"] for message in messages if message["kind"] == "event"}

@@ -1,4 +1,4 @@
-"""Frames with made-up results for tests of rules, and what every list of events must keep to."""
+"""Synthetic frames for tests of rules, and checks that hold for every list of events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def context(type_, *, tracked="objects"):
 
 
 def frame(t_s, /, *, utc_ns=None, age_s=0.0, **results):
-    """A frame of `t_s` seconds with a result for each head that is named."""
+    """A frame at `t_s` seconds with the given result of each head."""
     ns = round(t_s * SECOND)
     made = Frame("camera", 0, ns, ns if utc_ns is None else utc_ns, PIXELS)
     made.heads = {name: HeadOutput(result, round(age_s * SECOND)) for name, result in results.items()}
@@ -31,7 +31,7 @@ def frame(t_s, /, *, utc_ns=None, age_s=0.0, **results):
 
 
 def objects(*rows, score=0.9, size=(0.05, 0.1)):
-    """Detections of (track id, x, y[, class id]): a box of `size` whose bottom centre is there, 0..1."""
+    """Detections of (track id, x, y[, class id]): a box of `size` whose bottom center is at (x, y), 0..1."""
     n = len(rows)
     boxes = np.array([(x - size[0] / 2, y - size[1], x + size[0] / 2, y) for _, x, y, *_ in rows]).reshape(-1, 4)
     return Detections(
@@ -43,31 +43,31 @@ def objects(*rows, score=0.9, size=(0.05, 0.1)):
 
 
 def digits(text, *, left=0.3, top=0.4, pitch=0.08, size=(0.05, 0.12), angle=0.0, score=0.9):
-    """A row of digits; a space leaves its place empty. angle: degrees, about the upper left corner."""
-    places = [(i, sign) for i, sign in enumerate(text) if sign != " "]
-    centres = np.array([(left + pitch * i + size[0] / 2, top + size[1] / 2) for i, _ in places]).reshape(-1, 2)
-    centres = turned(centres, (left, top), angle)
+    """A row of digits; a space leaves a gap. angle: degrees, around the upper left corner."""
+    places = [(i, digit) for i, digit in enumerate(text) if digit != " "]
+    centers = np.array([(left + pitch * i + size[0] / 2, top + size[1] / 2) for i, _ in places]).reshape(-1, 2)
+    centers = rotated(centers, (left, top), angle)
     half = np.array(size) * (WIDTH, HEIGHT) / 2
     return Detections(
-        np.hstack([centres - half, centres + half]).astype(np.float32),
+        np.hstack([centers - half, centers + half]).astype(np.float32),
         np.full(len(places), score, np.float32),
-        np.array([int(sign) for _, sign in places], np.int32),
+        np.array([int(digit) for _, digit in places], np.int32),
     )
 
 
 def panel(count=4, *, left=0.3, top=0.4, pitch=0.08, size=(0.05, 0.12), angle=0.0):
-    """The panel round such a row."""
+    """The panel around a row of `digits` with the same arguments."""
     right, bottom = left + pitch * (count - 1) + size[0] + 0.03, top + size[1] + 0.03
     corners = np.array([(left - 0.03, top - 0.03), (right, top - 0.03), (right, bottom), (left - 0.03, bottom)])
-    polygon = turned(corners, (left, top), angle)
+    polygon = rotated(corners, (left, top), angle)
     return Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (polygon.astype(np.float32),))
 
 
-def turned(points, about, angle):
-    """Points 0..1 to pixels, turned clockwise by `angle` degrees about a point 0..1."""
-    pixels, centre = points * (WIDTH, HEIGHT), np.array(about) * (WIDTH, HEIGHT)
+def rotated(points, about, angle):
+    """Points, 0..1, in pixels, rotated clockwise by `angle` degrees around a point, 0..1."""
+    pixels, center = points * (WIDTH, HEIGHT), np.array(about) * (WIDTH, HEIGHT)
     c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    return (pixels - centre) @ np.array([[c, s], [-s, c]]) + centre
+    return (pixels - center) @ np.array([[c, s], [-s, c]]) + center
 
 
 def scene(label, score=0.95):
@@ -75,7 +75,7 @@ def scene(label, score=0.95):
 
 
 def both(*detections):
-    """Detections joined."""
+    """Detections, concatenated."""
     return Detections(
         np.concatenate([d.xyxy for d in detections]),
         np.concatenate([d.score for d in detections]),
@@ -84,7 +84,7 @@ def both(*detections):
 
 
 def run(rule, frames):
-    """All events of some frames."""
+    """All events of a list of frames."""
     return [event for f in frames for event in rule.step(f)]
 
 
@@ -94,8 +94,8 @@ def finish(rule, reason="shutdown", t_s=1e6):
     return list(rule.finish(reason, Moment(round(t_s * SECOND), round(t_s * SECOND))))
 
 
-def check_lives(events):
-    """Every event begins once, ends once, in this order, never before it began, and says why it ended."""
+def check_events(events):
+    """Check that every event starts once and ends once, not before its start, and gives the reason of its end."""
     seen = {}
     for event in events:
         life = seen.setdefault(event.event_id, [])

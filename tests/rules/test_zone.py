@@ -1,4 +1,4 @@
-"""zone: who is inside, since when, and with how many others."""
+"""zone: which objects are inside, since when, and how many."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edge_app.errors import OptionError
 from edge_app.rules.zone import Rule
 
-from .frames import SECOND, check_lives, context, finish, frame, objects, run
+from .frames import SECOND, check_events, context, finish, frame, objects, run
 
 SQUARE = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))
 
@@ -31,16 +31,16 @@ def test_an_object_that_walks_through_is_one_event_from_entering_to_leaving():
     assert 4.0 <= new.start_ns / SECOND <= 4.2
     assert 5.8 <= end.end_ns / SECOND <= 6.0
     assert end.value["dwell_s"] == pytest.approx((end.end_ns - new.start_ns) / SECOND, abs=1e-3)
-    check_lives(events)
+    check_events(events)
 
 
-def test_standing_for_less_than_the_threshold_is_no_event():
+def test_a_stay_shorter_than_dwell_s_is_no_event():
     rule = zone(dwell_s=3.0)
     assert run(rule, [walk(7, k / 10, k / 100) for k in range(100)]) == []
     assert finish(rule) == []
 
 
-def test_dwell_is_told_when_the_threshold_is_reached_and_counts_from_entering():
+def test_the_event_starts_at_entering_and_is_published_after_dwell_s():
     rule = zone(dwell_s=3.0)
     events = run(rule, [walk(7, k / 10, 0.5) for k in range(40)])
     assert [e.type for e in events] == ["new"]
@@ -48,13 +48,13 @@ def test_dwell_is_told_when_the_threshold_is_reached_and_counts_from_entering():
     assert events[0].value["dwell_s"] == pytest.approx(3.0)
 
 
-def test_updates_come_no_more_often_than_asked_for():
+def test_update_every_s_limits_updates():
     rule = zone(update_every_s=2.0)
     events = run(rule, [walk(7, k / 10, 0.5) for k in range(100)])
     assert [e.type for e in events] == ["new"] + ["update"] * 4
 
 
-def test_a_gap_shorter_than_the_grace_is_bridged():
+def test_a_gap_shorter_than_grace_s_does_not_end_the_event():
     rule = zone(grace_s=1.0)
     frames = [frame(k / 10, objects=objects((7, 0.5, 0.5)) if k % 8 < 4 else objects()) for k in range(80)]
     events = run(rule, frames) + finish(rule)
@@ -63,7 +63,7 @@ def test_a_gap_shorter_than_the_grace_is_bridged():
     assert events[-1].value["dwell_s"] >= 7.0
 
 
-def test_occupancy_counts_all_that_are_inside():
+def test_occupancy_counts_all_objects_inside():
     rule = zone()
     run(rule, [frame(0, objects=objects((1, 0.45, 0.5), (2, 0.55, 0.5), (3, 0.9, 0.9)))])
     assert rule.overlay()[0].text == "rule: 2"
@@ -76,7 +76,7 @@ def test_the_anchor_decides_what_is_inside(anchor, inside):
     assert bool(run(rule, [frame(0, objects=tall)])) is inside
 
 
-def test_ignored_regions_classes_and_scores_are_silent():
+def test_ignored_regions_other_labels_and_low_scores_are_skipped():
     masked = zone(ignore=(((0.45, 0.45), (0.55, 0.45), (0.55, 0.55), (0.45, 0.55)),))
     people = zone(labels=("person",))
     sure = zone(min_score=0.95)
@@ -85,11 +85,11 @@ def test_ignored_regions_classes_and_scores_are_silent():
     assert len(run(zone(labels=("car",)), [car])) == 1
 
 
-def test_boxes_without_identity_are_no_stay():
+def test_detections_without_a_track_id_are_skipped():
     assert run(zone(), [walk(0, k / 10, 0.5) for k in range(10)]) == []
 
 
-def test_a_missing_head_changes_nothing():
+def test_a_frame_without_the_head_changes_nothing():
     rule = zone()
     run(rule, [walk(1, 0, 0.5)])
     assert run(rule, [frame(5.0)]) == []
@@ -101,8 +101,8 @@ def test_the_head_must_be_tracked():
 
 
 STEP = st.tuples(
-    st.floats(-3, 5),  # seconds since the frame before: monotonic clocks should not go back, and yet
-    st.integers(-(10**12), 10**12),  # UTC, ns off
+    st.floats(-3, 5),  # seconds since the frame before; negative if the clock goes back
+    st.integers(-(10**12), 10**12),  # offset of UTC, ns
     st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1), st.floats(0, 1)), max_size=4, unique_by=lambda row: row[0]),
 )
 
@@ -114,11 +114,11 @@ def test_every_new_has_one_end_and_dwell_is_never_negative_under_clock_steps(ste
     for step, utc_ns, rows in steps:
         t_s = max(0.0, t_s + step)
         events += run(rule, [frame(t_s, utc_ns=10**18 + utc_ns, objects=objects(*rows))])
-    check_lives(events + finish(rule, t_s=t_s))
+    check_events(events + finish(rule, t_s=t_s))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
-def test_occupancy_agrees_with_counting_by_hand(points):
+def test_occupancy_agrees_with_a_simple_count(points):
     points = np.round(points, 3)
     rule = zone()
     run(rule, [frame(0, objects=objects(*((i + 1, x, y) for i, (x, y) in enumerate(points))))])

@@ -1,4 +1,4 @@
-"""The pairing is the best there is: against every possible one."""
+"""assign, compared with all possible assignments."""
 
 from itertools import permutations
 
@@ -23,7 +23,7 @@ def best_sum(gain, least):
 
 
 @given(GAINS)
-def test_no_pairing_is_worth_more(gain):
+def test_the_sum_of_gains_is_the_greatest_possible(gain):
     rows, columns = assign(gain, 0.2)
     assert len(set(rows.tolist())) == len(rows)
     assert len(set(columns.tolist())) == len(columns)
@@ -31,12 +31,12 @@ def test_no_pairing_is_worth_more(gain):
     assert np.isclose(gain[rows, columns].sum(), best_sum(gain, 0.2))
 
 
-def test_a_row_makes_way_for_one_that_gains_more():
-    """Row 0 likes column 0 best, but has column 1; row 1 has nothing else."""
+def test_a_row_takes_its_second_best_column_if_the_sum_is_greater():
+    """Column 0 is best for both rows; row 1 has no other candidate."""
     rows, columns = assign(np.array([[0.9, 0.8], [0.85, 0.0]]), 0.1)
     assert list(zip(rows, columns)) == [(0, 1), (1, 0)]
 
 
-def test_nothing_allowed_pairs_nothing():
+def test_gains_below_the_least_are_not_paired():
     rows, columns = assign(np.full((3, 2), 0.05), 0.1)
     assert len(rows) == len(columns) == 0

@@ -1,4 +1,4 @@
-"""Identities survive what cameras and detectors do: gaps, dropped frames, carried-over results, crossings."""
+"""Track ids survive gaps, dropped frames, held results and crossings."""
 
 from dataclasses import replace
 
@@ -18,12 +18,12 @@ TRACK = TrackConfig(head="objects")
 
 
 def boxes(*rows, score=0.9, class_id=0):
-    """Detections of (x centre, y centre) points, 40 wide and 80 high."""
-    centres = np.array(rows, np.float32).reshape(-1, 2)
+    """Detections, 40 wide and 80 high, around (x, y) centers."""
+    centers = np.array(rows, np.float32).reshape(-1, 2)
     half = np.array([20, 40], np.float32)
-    n = len(centres)
+    n = len(centers)
     return Detections(
-        np.hstack([centres - half, centres + half]),
+        np.hstack([centers - half, centers + half]),
         np.full(n, score, np.float32),
         np.full(n, class_id, np.int32),
     )
@@ -33,14 +33,14 @@ def ids(tracker, t_s, *rows, **kind):
     return tracker.update(boxes(*rows, **kind), round(t_s * SECOND)).track_id.tolist()
 
 
-def test_an_object_gets_its_id_when_it_is_seen_again_and_keeps_it():
+def test_an_object_gets_an_id_with_its_second_detection_and_keeps_it():
     tracker = Tracker(TRACK)
     found = [ids(tracker, k / 25, (100 + 2 * k, 100)) for k in range(50)]
     assert found[0] == [UNTRACKED]
     assert found[1:] == [[1]] * 49
 
 
-def test_a_box_seen_once_never_gets_an_id():
+def test_a_single_detection_gets_no_id():
     tracker = Tracker(TRACK)
     ids(tracker, 0.0, (100, 100))
     for k in range(1, 5):
@@ -48,8 +48,8 @@ def test_a_box_seen_once_never_gets_an_id():
 
 
 @pytest.mark.parametrize("interval_s", [0.04, 0.2, 1.0])
-def test_motion_is_in_seconds_not_in_frames(interval_s):
-    """A steady walk is one track at 25, 5 and 1 frames a second."""
+def test_tracking_does_not_depend_on_the_frame_rate(interval_s):
+    """Constant motion is one track at 25, 5 and 1 frames a second."""
     tracker = Tracker(TRACK)
     found = [ids(tracker, k * interval_s, (100 + 30 * k * interval_s, 100)) for k in range(20)]
     assert found[1:] == [[1]] * 19
@@ -66,7 +66,7 @@ def test_dropped_frames_do_not_break_a_track(kept, seed):
     assert set(found[1:]) <= {1}
 
 
-def test_an_object_hidden_for_less_than_the_buffer_comes_back_as_itself():
+def test_an_object_hidden_for_less_than_lost_s_keeps_its_id():
     tracker = Tracker(TRACK)
     for k in range(25):
         ids(tracker, k / 25, (100 + 2 * k, 100))
@@ -75,7 +75,7 @@ def test_an_object_hidden_for_less_than_the_buffer_comes_back_as_itself():
     assert ids(tracker, 45 / 25, (100 + 2 * 45, 100)) == [1]
 
 
-def test_an_object_lost_for_longer_is_forgotten_and_its_id_never_used_again():
+def test_an_object_lost_for_longer_gets_a_new_id():
     tracker = Tracker(TRACK)
     for k in range(25):
         ids(tracker, k / 25, (100, 100))
@@ -85,7 +85,7 @@ def test_an_object_lost_for_longer_is_forgotten_and_its_id_never_used_again():
     assert [ids(tracker, (60 + k) / 25, (100, 100)) for k in range(3)] == [[UNTRACKED], [2], [2]]
 
 
-def test_low_scores_continue_a_track_but_begin_none():
+def test_low_scores_continue_a_track_but_do_not_start_one():
     tracker = Tracker(TRACK)
     ids(tracker, 0.00, (100, 100))
     ids(tracker, 0.04, (102, 100))
@@ -93,14 +93,14 @@ def test_low_scores_continue_a_track_but_begin_none():
     assert ids(tracker, 0.12, (106, 100), (300, 300), score=0.2) == [1, UNTRACKED]
 
 
-def test_two_that_cross_keep_their_ids():
+def test_crossing_objects_keep_their_ids():
     tracker = Tracker(TRACK)
     for k in range(60):
         found = ids(tracker, k / 25, (100 + 5 * k, 100), (395 - 5 * k, 130))
     assert found == [1, 2]
 
 
-def test_classes_are_not_mixed_unless_asked_for():
+def test_classes_are_mixed_only_if_configured():
     apart, mixed = Tracker(TRACK), Tracker(replace(TRACK, mix_classes=True))
     for tracker, expected in ((apart, [UNTRACKED]), (mixed, [1])):
         ids(tracker, 0.00, (100, 100), class_id=1)
@@ -108,8 +108,8 @@ def test_classes_are_not_mixed_unless_asked_for():
         assert ids(tracker, 0.08, (100, 100), class_id=2) == expected
 
 
-def test_a_carried_over_result_keeps_its_ids_and_is_no_evidence():
-    """A head that runs once a second: between, its boxes stand; the track neither drifts nor gets older."""
+def test_a_held_result_keeps_its_ids_and_does_not_change_the_state():
+    """A head that runs once a second: in between, its boxes are repeated, and the track neither moves nor ages."""
     tracker = Tracker(TRACK)
     pixels = np.zeros((480, 640, 3), np.uint8)
     seen = []
@@ -123,35 +123,35 @@ def test_a_carried_over_result_keeps_its_ids_and_is_no_evidence():
     assert seen == [[UNTRACKED]] * 25 + [[1]] * 75
 
 
-def test_an_object_that_stands_still_is_kept_however_long_the_silence():
+def test_a_static_object_keeps_its_id_across_a_long_gap():
     tracker = Tracker(TRACK)
     for k in range(10):
         ids(tracker, k / 25, (100, 100))
     assert ids(tracker, 300.0, (101, 100)) == [1]
 
 
-def test_other_heads_are_left_alone():
+def test_other_heads_are_unchanged():
     frame = Frame("camera", 0, 0, 0, np.zeros((48, 64, 3), np.uint8))
     other = HeadOutput(boxes((10, 10)))
     frame.heads = {"other": other}
     assert Tracker(TRACK).track(frame).outputs == {"other": other}
 
 
-def test_predict_moves_boxes_on_without_changing_anything():
+def test_predict_extrapolates_without_changing_the_state():
     tracker = Tracker(TRACK)
     for k in range(25):
         ids(tracker, k / 25, (100 + 4 * k, 100))
     now = round(24 / 25 * SECOND)
     ahead = tracker.predict(now + SECOND // 5)
     again = tracker.predict(now + SECOND // 5)
-    centre = ahead.xyxy[0, :2] + (20, 40)
-    np.testing.assert_allclose(centre, [196 + 20, 100], atol=2.0)
+    center = ahead.xyxy[0, :2] + (20, 40)
+    np.testing.assert_allclose(center, [196 + 20, 100], atol=2.0)
     np.testing.assert_array_equal(ahead.xyxy, again.xyxy)
     assert ahead.track_id.tolist() == [1]
     assert ids(tracker, 1.0, (200, 100)) == [1]
 
 
-def test_never_more_tracks_than_allowed():
+def test_max_tracks_limits_the_number_of_tracks():
     tracker = Tracker(replace(TRACK, max_tracks=5))
     rng = np.random.default_rng(0)
     for k in range(50):
@@ -161,7 +161,7 @@ def test_never_more_tracks_than_allowed():
 
 @given(st.lists(st.integers(-2 * SECOND, 5 * SECOND), min_size=2, max_size=40), st.integers(0, 2**32 - 1))
 @settings(max_examples=40, deadline=None)
-def test_any_order_of_time_stamps_is_survived_and_ids_stay_unique(steps, seed):
+def test_ids_are_unique_with_timestamps_in_any_order(steps, seed):
     tracker, rng = Tracker(TRACK), np.random.default_rng(seed)
     now = 10 * SECOND
     for step in steps:
@@ -172,7 +172,7 @@ def test_any_order_of_time_stamps_is_survived_and_ids_stay_unique(steps, seed):
         assert np.isfinite(tracker.predict(now).xyxy).all()
 
 
-def test_empty_frames_and_boxes_without_area_are_survived():
+def test_handles_empty_frames_and_boxes_without_area():
     tracker = Tracker(TRACK)
     point = Detections(np.full((1, 4), 7, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     for k in range(10):
@@ -181,7 +181,7 @@ def test_empty_frames_and_boxes_without_area_are_survived():
 
 
 def test_memory_does_not_grow_with_uptime():
-    """From frame 1,000 to 10,000 within 1 MB, with people who come and go."""
+    """Resident memory between frame 1,000 and 10,000: within 1 MB, with people entering and leaving."""
     film = Crowd(people=8, seconds=10).simulate(0)
     tracker = Tracker(TRACK)
     for k in range(10_000):
@@ -191,10 +191,10 @@ def test_memory_does_not_grow_with_uptime():
     assert resident_bytes() - before < 1_000_000
 
 
-def test_a_box_that_is_carried_out_of_the_picture_is_cut_and_then_left_out():
+def test_predicted_boxes_are_clipped_to_the_picture():
     tracker, pixels = Tracker(TRACK), np.zeros((200, 400, 3), np.uint8)
     seen = []
-    for k in range(12):  # 100 px a second to the left; looked at for the first second only
+    for k in range(12):  # moves left by 100 px a second; detected in the first second only
         found = boxes((140 - 10 * min(k, 9), 100))
         output = HeadOutput(found) if k < 10 else HeadOutput(found, (k - 9) * SECOND // 2, "held")
         at_ns = k * SECOND // 10 if k < 10 else (9 + 5 * (k - 9)) * SECOND // 10
