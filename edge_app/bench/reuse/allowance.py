@@ -1,29 +1,29 @@
-"""What a method may spend on a clip, a share a frame; what is not spent is saved."""
+"""The compute time that a method may spend on a clip: a fixed share per frame, which accumulates until it is spent."""
 
 from __future__ import annotations
 
 
 class CostAllowance:
-    """Saves up `share` (of the cost of full inference) a frame, until `pay` can take a price."""
+    """Accumulates `share` (1 = the cost of one full inference) for every frame."""
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._saved = 0.0
+        self._balance = 0.0
 
     def earn(self) -> None:
-        """A frame has come."""
-        self._saved += self._share
+        """Add the share of one frame."""
+        self._balance += self._share
 
     def affords(self, price: float) -> bool:
-        """Whether there is enough. What is a hair's breadth short is enough."""
-        return self._saved >= price * (1 - 1e-9)
+        """Whether the balance covers `price`, up to rounding errors."""
+        return self._balance >= price * (1 - 1e-9)
 
     def spend(self, price: float) -> None:
-        """Take what something has cost, also where that is more than there was."""
-        self._saved -= price
+        """Subtract `price`. The balance may become negative."""
+        self._balance -= price
 
     def pay(self, price: float) -> bool:
-        """Whether there is enough; then it is taken."""
+        """Spend `price` if the balance covers it. Returns whether it did."""
         if not self.affords(price):
             return False
         self.spend(price)

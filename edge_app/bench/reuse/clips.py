@@ -1,6 +1,6 @@
-"""Clips as frame-by-frame streams that can be started again, and seeded noise on them.
+"""Clips as streams of frames that can be restarted, and seeded noise on frames.
 
-One frame is held at a time, however long a clip is. Not here: what is derived from a clip (scene.py, stress.py).
+Only one frame is in memory at a time. Not here: clips derived from a clip (scene.py, stress.py).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from edge_app.clock import ClipClock
 from edge_app.errors import ConfigError, EndOfClip
 from edge_app.frame import Frame, UInt8
 
-_LEVELS = 1 << 16  # of the uniform numbers that noise is looked up with
+_LEVELS = 1 << 16  # of the uniform random numbers that index the table of noise
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """frames: starts the clip anew, every time with the same frames. length: how many, where it is known."""
+    """frames: starts the clip again, with the same frames each time. length: number of frames, None if unknown."""
 
     name: str
     frames: Callable[[], Iterator[Frame]]
     length: int | None = None
 
     def first(self, count: int | None) -> Clip:
-        """The same clip, at most `count` frames of it; None: all."""
+        """The first `count` frames of the clip; None: all."""
         if count is None:
             return self
         length = count if self.length is None else min(count, self.length)
@@ -41,9 +41,9 @@ class Clip:
 
 
 class Noise:
-    """Independent noise on every pixel and channel: exact for a seed and a frame number, on every machine.
+    """Independent noise on every pixel and channel, reproducible on every machine from a seed and a frame number.
 
-    Random bits of PCG64, whose stream numpy keeps for ever, look up a table of whole grey levels.
+    Random bits of PCG64, whose stream numpy guarantees not to change, index a table of whole gray levels.
     """
 
     def __init__(self, table: NDArray[np.int8], seed: int) -> None:
@@ -51,38 +51,38 @@ class Noise:
 
     @classmethod
     def gaussian(cls, sigma: float, seed: int) -> Noise:
-        """As a camera's sensor: a normal distribution of this deviation in grey levels, rounded."""
+        """Normally distributed noise like that of a camera. sigma: standard deviation, gray levels; rounded."""
         normal = NormalDist(0, sigma)
         values = [normal.inv_cdf((i + 0.5) / _LEVELS) for i in range(_LEVELS)]
         return cls(np.clip(np.rint(values), -127, 127).astype(np.int8), seed)
 
     @classmethod
     def uniform(cls, levels: int, seed: int) -> Noise:
-        """Every whole number from -levels to levels as likely as the others."""
+        """Uniformly distributed whole gray levels from -levels to levels."""
         values = np.arange(_LEVELS, dtype=np.int64) * (2 * levels + 1) // _LEVELS - levels
         return cls(values.astype(np.int8), seed)
 
     def apply(self, image: UInt8, number: int) -> UInt8:
-        """`image` (H, W, 3) uint8 of frame `number` with noise on it, saturated; the image itself is not touched."""
+        """A noised copy of `image`, (H, W, 3) uint8, saturated. number: of the frame."""
         bits: NDArray[np.uint64] = np.random.PCG64([self._seed, number]).random_raw(-(-image.size // 4))
         noise = self._table[bits.view(np.uint16)[: image.size]].reshape(image.shape)
         return np.asarray(cv2.add(image, noise, dtype=cv2.CV_8U), np.uint8)
 
     def apply_to(self, frame: Frame) -> Frame:
-        """The frame with noise on it; its stamps are kept, its results are not."""
+        """A noised copy of the frame, with its time stamps and without its results."""
         return with_image(frame, self.apply(frame.image, frame.sequence))
 
 
 def with_image(frame: Frame, image: UInt8) -> Frame:
-    """A frame with the stamps of `frame` and another picture (H, W, 3), and nothing found in it yet."""
+    """A copy of `frame` with its time stamps, another image (H, W, 3) and no results."""
     return replace(frame, pixels=image, format="bgr", heads=None, events=(), _image=None)
 
 
 def open_clip(path: str) -> Clip:
-    """A video file or a folder of pictures. Raises ConfigError for a live source; reading raises ClipError."""
+    """Open a video file or a folder of images. Raises ConfigError for a live source; reading raises ClipError."""
     plugin = config.from_url(path).plugin
     if plugin.type not in ("video", "images"):
-        raise ConfigError(f"{path}: is a live or made source ({plugin.type}); expected a open_clip clip")
+        raise ConfigError(f"{path}: found a source of type {plugin.type}; expected a recorded clip")
 
     def frames() -> Iterator[Frame]:
         source = registry.build("sources", plugin.type, ClipClock(), **plugin.options, pace="fast")
@@ -99,7 +99,7 @@ def open_clip(path: str) -> Clip:
 
 
 def _length(path: str) -> int | None:
-    """How many frames a video says that it has: for a progress bar only, containers may be wrong."""
+    """The number of frames that the container states. It may be wrong: for a progress bar only."""
     capture = cv2.VideoCapture(path)
     try:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0

@@ -1,6 +1,6 @@
-"""bench reuse: what reuse gains and what it costs in agreement, beside what else the same time could buy.
+"""bench reuse: the gain in speed and the loss in agreement of reuse, compared with other methods of equal cost.
 
-Not here: how clips are made (stress.py), looked at (run_clip.py), compare_readings (agreement.py) or reported (report.py).
+Not here: generated clips (stress.py), running clips (runs.py), comparing (agreement.py) and reporting (report.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edge_app.bench.reuse.clips import Clip, open_clip
 from edge_app.bench.reuse.objects import ObjectReader, head_of
 from edge_app.bench.reuse.reading_log import compare_readings
 from edge_app.bench.reuse.report import ClipReport, score_method
-from edge_app.bench.reuse.runs import ClipResults, InferenceRun, build_reference, run_clip
+from edge_app.bench.reuse.runs import ClipResults, InferenceRun, MethodResults, build_reference, run_clip
 from edge_app.config import ModelConfig
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ConfigError
@@ -30,9 +30,10 @@ from edge_app.options.document import nearest
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured. only: of the clips' names, behind the colon for those that are made; empty: all of them.
+    """only: names of clips, for generated ones the part after the colon; empty: all of them.
 
-    max_frames: of each clip. state_dir: where `tune` kept what it found; None: nothing was tuned.
+    max_frames: of each clip. state_dir: where `edge-app tune` saved its result; None: untuned. controls: whether other
+    methods are measured too.
     """
 
     clips: Sequence[str]
@@ -46,28 +47,27 @@ class Plan:
 
 
 def bench(plan: Plan) -> list[ClipReport]:
-    """Measure, a report a clip. Raises EdgeError where a clip or the model cannot be used."""
+    """Measure; one report for each clip. Raises EdgeError if a clip or the model cannot be used."""
     from tqdm import tqdm
 
     if plan.reuse == OFF:
         raise ConfigError("bench reuse: found mode off; expected gate or auto")
-    cv2.setNumThreads(1)  # as the pipeline does: the engine's core is measured, not the machine
+    cv2.setNumThreads(1)  # as in the pipeline
     manifest = manifests.load(plan.model.path)
     clips = [clip.first(plan.max_frames) for clip in _clips(plan)]
+    paths = {Path(path).name: Path(path) for path in plan.clips}
     passes = 2 if plan.controls else 1
     reports = []
-    for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):
+    for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):  # None: only on a terminal
         length = None if clip.length is None else passes * clip.length
         with tqdm(total=length, unit=" frames", desc=clip.name, disable=None, leave=False) as bar:
-            true = next(
-                (truth.find_truth_file(Path(path)) for path in plan.clips if Path(path).name == clip.name), None
-            )
-            reports.append(_report(plan, manifest, clip, true, bar.update))
+            truth_file = truth.find_truth_file(paths[clip.name]) if clip.name in paths else None
+            reports.append(_measure(plan, manifest, clip, truth_file, bar.update))
     return reports
 
 
-def _report(
-    plan: Plan, manifest: Manifest, clip: Clip, true: Path | None, progress: Callable[[], object]
+def _measure(
+    plan: Plan, manifest: Manifest, clip: Clip, truth_file: Path | None, progress: Callable[[], object]
 ) -> ClipReport:
     reader = ObjectReader(manifest)
     with (
@@ -77,60 +77,64 @@ def _report(
         InferenceRun(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
     ):
         if plan.state_dir is None:
-            reusing.inference.measure()  # what `tune` has kept otherwise
-        watched = run_clip(clip, independent, off, {"reuse": reusing}, progress)
-        full, reuse = watched.results["off"], watched.results["reuse"]
-        others = {}
-        if plan.controls:
-            share = float(reuse.costs_ms.mean() / full.costs_ms.mean())
-            others = {
-                "skip_frames": controls.skip_frames(watched, share),
-                "skip_and_track": controls.skip_and_track(watched, share, off.stopwatch),
-            }
-            beside = controls.ControlSetup(manifest, reader, off, Path(folder), progress, plan.model)
-            others |= controls.with_models(beside, clip, watched, share)
-        reference = watched.reference
+            reusing.inference.measure()  # otherwise `edge-app tune` has saved the costs
+        measured = run_clip(clip, independent, off, {"reuse": reusing}, progress)
+        setup = controls.ControlSetup(manifest, reader, off, Path(folder), progress, plan.model)
+        others = _run_controls(setup, clip, measured) if plan.controls else {}
+        full, reuse, reference = measured.results["off"], measured.results["reuse"], measured.reference
+        readings = measured.readings
         return ClipReport(
             clip=clip.name,
             model=manifest.name,
             mode=plan.reuse.mode,
-            frames=len(watched.stamps_ns),
+            frames=len(measured.stamps_ns),
             new_objects=len(reference.new),
             full=score_method(reference, full, full),
             reuse=score_method(reference, reuse, full),
-            controls={name: score_method(reference, looks, full) for name, looks in others.items()},
+            controls={name: score_method(reference, results, full) for name, results in others.items()},
             reuse_stats=reusing.inference.reuse_stats(),
-            truth=_against_truth(true, manifest, watched),
-            readings=compare_readings(watched.readings["off"], watched.readings["reuse"]) if reusing.readings else None,
+            truth=_score_against_truth(truth_file, manifest, measured),
+            readings=compare_readings(readings["off"], readings["reuse"]) if reusing.readings else None,
         )
 
 
-def _against_truth(path: Path | None, manifest: Manifest, watched: ClipResults) -> dict[str, float]:
-    """F1 of full inference and of reuse against a truth file, over the heads that it tells of."""
+def _run_controls(setup: controls.ControlSetup, clip: Clip, measured: ClipResults) -> dict[str, MethodResults]:
+    """Run the other methods at the cost that reuse had."""
+    full, reuse = measured.results["off"], measured.results["reuse"]
+    share = float(reuse.costs_ms.mean() / full.costs_ms.mean())
+    return {
+        "skip_frames": controls.skip_frames(measured, share),
+        "skip_and_track": controls.skip_and_track(measured, share, setup.off.stopwatch),
+        **controls.run_model_controls(setup, clip, measured, share),
+    }
+
+
+def _score_against_truth(path: Path | None, manifest: Manifest, measured: ClipResults) -> dict[str, float]:
+    """F1 of full inference and of reuse against the ground truth, over the heads that it covers."""
     if path is None:
         return {}
-    frames, told = truth.read_truth(path, manifest, watched.size)
-    reference = build_reference(frames[: len(watched.stamps_ns)], watched.stamps_ns)
-    found = {}
-    for name, looks in watched.results.items():
-        seen = [each[np.isin(head_of(each), list(told))] for each in looks.objects]
-        found["full inference" if name == "off" else name] = score(reference, seen).overall
-    return found
+    frames, heads = truth.read_truth(path, manifest, measured.size)
+    reference = build_reference(frames[: len(measured.stamps_ns)], measured.stamps_ns)
+    scores = {}
+    for name, results in measured.results.items():
+        objects = [each[np.isin(head_of(each), list(heads))] for each in results.objects]
+        scores["full inference" if name == "off" else name] = score(reference, objects).overall
+    return scores
 
 
 def _clips(plan: Plan) -> list[Clip]:
-    """The clips themselves, and with `stress` those that are made of each. Raises ConfigError for unknown names."""
+    """The given clips, and with `stress` those generated from each. Raises ConfigError for unknown names in `only`."""
     clips = []
     for path in plan.clips:
         clip = open_clip(path)
         clips.append(clip)
         if plan.stress:
-            found = scene.find(clip)
+            parts = scene.extract_scene(clip)
             frames = min(plan.max_frames or stress.FRAMES, stress.FRAMES)
             stem = Path(path).stem
-            clips += stress.still_scenes(found, stem, frames) + stress.stress(found, clip, stem, frames)
-    known = {clip.name.rpartition(":")[2] for clip in clips}
+            clips += stress.static_scenes(parts, stem, frames) + stress.hard_cases(parts, clip, stem, frames)
+    names = {clip.name.rpartition(":")[2] for clip in clips}
     for name in plan.only:
-        if name not in known:
-            raise ConfigError(f"--only: there is no clip '{name}'{nearest(name, known)}")
+        if name not in names:
+            raise ConfigError(f"--only: there is no clip '{name}'{nearest(name, names)}")
     return [clip for clip in clips if not plan.only or clip.name.rpartition(":")[2] in plan.only]

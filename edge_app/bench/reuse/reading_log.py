@@ -1,6 +1,6 @@
-"""The numbers that a model with digits reads from a clip: whether one is lost with reuse, or comes later.
+"""Numbers that a model with a `digits` head reads from a clip: whether reuse loses one, or reads it later.
 
-Not here: how digits become a number (analytics/reading.py).
+Not here: how digits become a number (edge_app/rules/reading.py).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from edge_app.config import rules as rule_blocks
 from edge_app.config.rules import RuleConfig
 from edge_app.frame import Frame
 from edge_app.model.manifest import Manifest
-from edge_app.rules import Rule as RunningRule
+from edge_app.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingComparison:
-    """readings: of full inference. lost: those that never came. late_frames: the longest that one came later."""
+    """readings: of full inference; lost: those the other method never read; late_frames: the longest delay."""
 
     readings: int
     lost: int
@@ -25,32 +25,32 @@ class ReadingComparison:
 
 
 class ReadingLog:
-    """The numbers read so far: (text, the frame number in which it was told), in their order."""
+    """The readings of a clip. entries: (text, index of the frame in which it was reported), in order."""
 
-    def __init__(self, manifest: Manifest, head: str, least_score: float) -> None:
+    def __init__(self, manifest: Manifest, head: str, min_score: float) -> None:
         labels = {name: spec.labels for name, spec in manifest.heads.items()}
         panels = [name for name, spec in manifest.heads.items() if spec.family == "segment"]
-        options = {"heads": (head, *panels[:1]), "min_score": least_score}
-        self._rule: RunningRule = rule_blocks.build(RuleConfig("readings", "reading", options=options), labels, None)
+        options = {"heads": (head, *panels[:1]), "min_score": min_score}
+        self._rule: Rule = rule_blocks.build(RuleConfig("readings", "reading", options=options), labels, None)
         self._frames = 0
-        self.told: list[tuple[str, int]] = []
+        self.entries: list[tuple[str, int]] = []
 
-    def note(self, frame: Frame) -> None:
-        """Look at a frame with its heads filled."""
+    def append(self, frame: Frame) -> None:
+        """Run the reading rule on the next frame, after inference, and record a new reading."""
         for event in self._rule.step(frame):
             if event.type == "new":
-                self.told.append((str(event.value["text"]), self._frames))
+                self.entries.append((str(event.value["text"]), self._frames))
         self._frames += 1
 
 
 def compare_readings(full: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) -> ReadingComparison:
-    """Find each reading of `full`, in order, among those of `other`."""
+    """Match each reading of `full`, in order, to the next reading of `other` with the same text."""
     lost = late = position = 0
     for text, frame in full:
-        found = next((i for i in range(position, len(other)) if other[i][0] == text), None)
-        if found is None:
+        match = next((i for i in range(position, len(other)) if other[i][0] == text), None)
+        if match is None:
             lost += 1
         else:
-            late = max(late, other[found][1] - frame)
-            position = found + 1
+            late = max(late, other[match][1] - frame)
+            position = match + 1
     return ReadingComparison(len(full), lost, late)

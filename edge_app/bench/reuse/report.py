@@ -1,6 +1,6 @@
-"""What `bench reuse` found, as a table and as JSON.
+"""The report of `bench reuse`, as a table and as JSON.
 
-Not here: how it was measured (command.py), nor the picture (plot.py).
+Not here: measuring (command.py), the plot (plot.py).
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from edge_app.bench import tables
 from edge_app.bench.reuse.agreement import Agreement, Reference, dwell_p99, score
 from edge_app.bench.reuse.reading_log import ReadingComparison
 from edge_app.bench.reuse.runs import MethodResults
 
-ANSWERS = ("gate", "heads", "partial", "dense")
+DECISIONS = ("gate", "heads", "partial", "dense")  # how a frame was computed
 
 
 @dataclass(frozen=True, slots=True)
 class MethodScore:
-    """One way to look at a clip. cost_ms: mean compute time a frame; dwell_p99: frames later than full inference."""
+    """Cost and agreement of one method on a clip. cost_ms, median_ms: compute time per frame.
+
+    dwell_p99: by how many frames later than full inference a new object is detected, 99th percentile.
+    """
 
     cost_ms: float
     median_ms: float
@@ -32,9 +36,9 @@ class MethodScore:
 
 @dataclass(frozen=True, slots=True)
 class ClipReport:
-    """One clip. reuse_stats: the counters of reuse. truth: F1 against a truth file, of full inference and of reuse.
+    """One clip. reuse_stats: the counters of reuse. truth: F1 of full inference and of reuse against the ground truth.
 
-    readings: of a model that reads numbers.
+    readings: only for a model with a `digits` head.
     """
 
     clip: str
@@ -51,7 +55,7 @@ class ClipReport:
 
     @property
     def speedup(self) -> float:
-        """Mean compute time without reuse by that with it."""
+        """Mean compute time of full inference divided by that of reuse."""
         return _times(self.full.cost_ms, self.reuse.cost_ms)
 
     @property
@@ -60,66 +64,77 @@ class ClipReport:
 
     @property
     def share(self) -> dict[str, float]:
-        """Of the frames, by answer; all dense where tuning found that reuse is not for this model on this camera."""
-        counts = {name: int(self.reuse_stats.get(name, 0)) for name in ANSWERS}
+        """The share of frames by decision. All are dense if `edge-app tune` has switched reuse off."""
+        counts = {name: int(self.reuse_stats.get(name, 0)) for name in DECISIONS}
         if not any(counts.values()):
-            return {**dict.fromkeys(ANSWERS, 0.0), "dense": 1.0}
+            return {**dict.fromkeys(DECISIONS, 0.0), "dense": 1.0}
         return {name: count / sum(counts.values()) for name, count in counts.items()}
 
 
-def score_method(reference: Reference, looks: MethodResults, full: MethodResults) -> MethodScore:
-    """Score one way to look at a clip beside full inference."""
-    agreement = score(reference, looks.objects, looks.age_ns)
-    without = score(reference, full.objects)
-    costs = looks.costs_ms
-    return MethodScore(float(costs.mean()), float(np.median(costs)), agreement, dwell_p99(agreement, without))
+def score_method(reference: Reference, results: MethodResults, full: MethodResults) -> MethodScore:
+    """Score the results of one method. full: those of full inference, which delays are compared with."""
+    agreement = score(reference, results.objects, results.age_ns)
+    costs = results.costs_ms
+    delay = dwell_p99(agreement, score(reference, full.objects))
+    return MethodScore(float(costs.mean()), float(np.median(costs)), agreement, delay)
 
 
 def as_json(reports: Sequence[ClipReport]) -> str:
-    return json.dumps([_object(report) for report in reports])
+    return json.dumps([_json_object(report) for report in reports])
 
 
 def as_table(reports: Sequence[ClipReport]) -> str:
-    """What was measured, for people."""
-    lines = []
-    for report in reports:
-        answers = ", ".join(f"{name} {share:.0%}" for name, share in report.share.items())
-        lines += [
-            "",
-            f"{report.clip}, {report.model}: {report.frames} frames, {report.new_objects} new objects, "
-            f"mode {report.mode}: {answers}",
-            f"{'':18}{'ms':>8}{'median':>8}{'cost':>7}{'faster':>8}{'F1':>8}{'moving':>8}{'IoU':>7}{'worst':>7}"
-            f"{'1 %':>7}{'dwell':>7}",
-        ]
-        rows = {"full inference": report.full, "reuse": report.reuse, **report.controls}
-        lines += [_row(name, each, report.full) for name, each in rows.items()]
-        ages = ", ".join(f"from {age} s {f1:.3f}" for age, f1 in report.reuse.agreement.by_age.items())
-        lines.append(f"F1 by age of the results: {ages}")
-        if report.truth:
-            lines.append("F1 against the truth: " + ", ".join(f"{k} {v:.4f}" for k, v in report.truth.items()))
-        if report.readings is not None:
-            read = report.readings
-            lines.append(f"numbers read: {read.readings}; {read.lost} lost, at most {read.late_frames} frame(s) late")
+    """One table per clip with a row for each method, for people."""
+    lines = [line for report in reports for line in ("", *_clip_lines(report))]
     return "\n".join([*lines, "", _LEGEND])
 
 
+_HEADER = ("", "ms", "median", "cost", "faster", "F1", "moving", "IoU", "worst", "1 %", "dwell")
 _LEGEND = (
-    "ms: mean compute time a frame, after decoding and resizing. cost: of full inference. F1: against full inference\n"
-    "on an independently noised copy; what full inference itself reaches is the ceiling. dwell: frames until a new\n"
-    "object is seen, later than by full inference, 99th percentile. Each control spends about what reuse spends."
+    "ms, median: compute time per frame, after decoding and resizing. cost: as a share of full inference. F1: against\n"
+    "full inference on an independently noised copy; the F1 of full inference itself is the ceiling. moving: F1 of\n"
+    "moving objects. worst, 1 %: F1 of the worst frame, and of the first percentile. dwell: by how many frames later\n"
+    "than full inference a new object is detected, 99th percentile. Each other method spends about as much as reuse."
 )
 
 
-def _row(name: str, each: MethodScore, full: MethodScore) -> str:
-    found = each.agreement
+def _clip_lines(report: ClipReport) -> list[str]:
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in report.share.items())
+    rows = {"full inference": report.full, "reuse": report.reuse, **report.controls}
+    ages = ", ".join(f"from {age} s {f1:.3f}" for age, f1 in report.reuse.agreement.by_age.items())
+    lines = [
+        f"{report.clip}, {report.model}: {report.frames} frames, {report.new_objects} new objects, "
+        f"mode {report.mode}: {shares}",
+        *tables.align([_HEADER, *(_row(name, each, report.full) for name, each in rows.items())]),
+        f"F1 by age of the results: {ages}",
+    ]
+    if report.truth:
+        lines.append("F1 against the ground truth: " + ", ".join(f"{k} {v:.4f}" for k, v in report.truth.items()))
+    if report.readings is not None:
+        readings = report.readings
+        counts = f"{readings.readings}, {readings.lost} lost, at most {readings.late_frames} frame(s) late"
+        lines.append(f"numbers read by full inference: {counts}")
+    return lines
+
+
+def _row(name: str, each: MethodScore, full: MethodScore) -> tuple[str, ...]:
+    agreement = each.agreement
     return (
-        f"{name.replace('_', ' '):18}{each.cost_ms:8.2f}{each.median_ms:8.2f}{each.cost_ms / full.cost_ms:7.3f}"
-        f"{_times(full.cost_ms, each.cost_ms):7.2f}x{found.overall:8.4f}{found.moving:8.4f}{found.mean_iou:7.3f}"
-        f"{found.worst_frame:7.3f}{found.first_percentile:7.3f}{each.dwell_p99:7.0f}"
+        name.replace("_", " "),
+        f"{each.cost_ms:.2f}",
+        f"{each.median_ms:.2f}",
+        f"{each.cost_ms / full.cost_ms:.3f}",
+        f"{_times(full.cost_ms, each.cost_ms):.2f}x",
+        f"{agreement.overall:.4f}",
+        f"{agreement.moving:.4f}",
+        f"{agreement.mean_iou:.3f}",
+        f"{agreement.worst_frame:.3f}",
+        f"{agreement.first_percentile:.3f}",
+        f"{each.dwell_p99:.0f}",
     )
 
 
-def _object(report: ClipReport) -> dict[str, Any]:
+def _json_object(report: ClipReport) -> dict[str, Any]:
     full, reuse = report.full, report.reuse
     return {
         "clip": report.clip,

@@ -1,7 +1,7 @@
-"""The same model for another input size: what lower resolution and crops are measured with.
+"""The same model for another input size, for lower resolution and for crops.
 
-Sizes are taken out of the graphs' inputs; whether the graphs then work is found by running them. Not here: choosing a
-size (controls.py).
+The fixed sizes are removed from the inputs and outputs of the graphs; only running a graph shows whether it then works.
+Not here: choosing a size (controls.py).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from edge_app.model.manifest import FILE, Manifest
 
 
 def resize_model(manifest: Manifest, width: int, height: int, folder: Path) -> Manifest:
-    """Write the model into `folder` (made anew) for pictures of width x height; returns its manifest.
+    """Write the model for images of width x height into `folder`, which is replaced. Returns its manifest.
 
-    Raises ConfigError where the library that rewrites graphs is missing.
+    Raises ConfigError if onnx is not installed.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     document = yaml.safe_load((manifest.folder / FILE).read_text(encoding="utf-8"))
     document["input"].update(width=width, height=height)
-    document.pop("sha256", None)  # of the files as they were
-    document.pop("shapes", None)  # of parts of a picture of the old size
+    document.pop("sha256", None)  # no longer valid
+    document.pop("shapes", None)  # for parts of the old image size
     (folder / FILE).write_text(yaml.safe_dump(document), encoding="utf-8")
     crops = {name for head in manifest.heads.values() if head.crops and head.graph for name in head.graph.values()}
     for name in manifest.files():
         if (manifest.folder / name).suffix == ".onnx" and name not in crops:
-            _free(manifest.folder / name, folder / name)
+            _copy_with_free_sizes(manifest.folder / name, folder / name)
         else:
             shutil.copy(manifest.folder / name, folder / name)
     for labels in manifest.folder.glob("*.txt"):
@@ -39,14 +39,14 @@ def resize_model(manifest: Manifest, width: int, height: int, folder: Path) -> M
     return manifests.load(folder)
 
 
-def _free(source: Path, target: Path) -> None:
-    """Copy an ONNX graph, its inputs and outputs of any height and width."""
+def _copy_with_free_sizes(source: Path, target: Path) -> None:
+    """Copy an ONNX graph; all axes but the first of its inputs and outputs become variable."""
     try:
         import onnx
     except ImportError as exc:
         raise ConfigError(
-            f"bench reuse: lower resolution and crops need {exc.name}; expected: pip install 'edge-app[compiler]', "
-            "or --no-controls"
+            f"bench reuse: the library {exc.name}, which lower resolution and crops need, is not installed; expected: "
+            "pip install 'edge-app[compiler]', or --no-controls"
         ) from exc
     model = onnx.load(str(source))
     for value in [*model.graph.input, *model.graph.output]:

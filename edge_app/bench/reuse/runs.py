@@ -1,7 +1,7 @@
-"""Look at every frame of a clip in several ways, in turns, and at a noised copy of it for the reference.
+"""Run every frame of a clip through several methods, in turns, and a noised copy of it through full inference.
 
-Frame by frame in one run, first one way and then another, so that a busy machine favours none. Not here: what times
-and objects mean (agreement.py, report.py).
+The methods alternate frame by frame in one run, so that a change of the machine's load affects all of them alike. The
+noised copy gives the reference. Not here: evaluating the results (agreement.py, report.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,36 +27,44 @@ from edge_app.frame import Frame
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.model.manifest import Manifest
 
-REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # of the noise on the reference's copy, grey levels
+REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # the reference's noise: up to this many gray levels
+
+
+class FrameResult(NamedTuple):
+    """The output of one method for one frame. cost_ns: everything after decoding and resizing."""
+
+    objects: Objects
+    cost_ns: int
+    age_ns: int = 0
 
 
 @dataclass(slots=True)
 class MethodResults:
-    """What one method saw of a clip, a frame an element. cost_ns: everything after decoding and resizing."""
+    """The output of one method for a clip, one element per frame. cost_ns, age_ns: as in FrameResult."""
 
     objects: list[Objects] = field(default_factory=list)
     cost_ns: list[int] = field(default_factory=list)
     age_ns: list[int] = field(default_factory=list)
 
-    def note(self, objects: Objects, cost_ns: int, age: int = 0) -> None:
-        self.objects.append(objects)
-        self.cost_ns.append(cost_ns)
-        self.age_ns.append(age)
+    def append(self, result: FrameResult) -> None:
+        self.objects.append(result.objects)
+        self.cost_ns.append(result.cost_ns)
+        self.age_ns.append(result.age_ns)
 
     @property
     def costs_ms(self) -> NDArray[np.float64]:
-        """Of all frames but the first, which every method must look at and on which engines allocate."""
+        """(N - 1,), without the first frame: every method computes it, and engines allocate memory on it."""
         return np.array(self.cost_ns[1:] or self.cost_ns, np.float64) / 1e6
 
 
-class _Timed(Inference):
-    """Inference that tells what the last frame took behind preprocessing. stopwatch: nanoseconds."""
+class _TimedInference(Inference):
+    """Inference that measures the time of the last frame after preprocessing. stopwatch: nanoseconds."""
 
     stopwatch: Callable[[], int] = time.perf_counter_ns
     last_ns = 0
 
     def infer(self, frame: Frame) -> Frame:
-        self.last_ns = 0  # where no head is due
+        self.last_ns = 0  # in case no head is due
         return super().infer(frame)
 
     def _compute(self, *of_frame: Any) -> None:
@@ -66,7 +74,7 @@ class _Timed(Inference):
 
 
 class InferenceRun:
-    """A model that looks at frames in one way. Use as a context manager. stopwatch: what costs are counted with."""
+    """A model with one reuse configuration; a context manager. stopwatch: the clock that costs are measured with."""
 
     def __init__(
         self,
@@ -80,10 +88,10 @@ class InferenceRun:
         backend = open_backend(manifest, engine)
         digits = [name for name in reader.heads if manifest.heads[name].family == "digits"]
         self.readings = [ReadingLog(manifest, name, reader.threshold(name)) for name in digits]
-        # A CPU engine's single thread is this one: its own time, which leaves out what other programs take of the core.
-        alone = engine.threads == 1 and backend.target == "onnx"
-        self.stopwatch: Callable[[], int] = time.thread_time_ns if alone else time.perf_counter_ns
-        self.inference = _Timed(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
+        # A CPU engine with one thread runs in this thread: its CPU time excludes the load of other programs.
+        single_thread = engine.threads == 1 and backend.target == "onnx"
+        self.stopwatch: Callable[[], int] = time.thread_time_ns if single_thread else time.perf_counter_ns
+        self.inference = _TimedInference(manifest, backend, reader.heads, reuse=reuse, state_dir=state_dir)
         self.inference.stopwatch = self.stopwatch
 
     def __enter__(self) -> InferenceRun:
@@ -92,17 +100,17 @@ class InferenceRun:
     def __exit__(self, *exc: object) -> None:
         self.inference.close()
 
-    def infer(self, frame: Frame) -> tuple[Objects, int, int]:
-        """What is seen in a frame (which is left as it is), nanoseconds that it took, and the results' age."""
-        seen = self.inference.infer(with_image(frame, frame.image))
+    def infer(self, frame: Frame) -> FrameResult:
+        """Run inference on a copy of the frame."""
+        done = self.inference.infer(with_image(frame, frame.image))
         for readings in self.readings:
-            readings.note(seen)
-        return self._reader.objects(seen), self.inference.last_ns, age_ns(seen)
+            readings.append(done)
+        return FrameResult(self._reader.objects(done), self.inference.last_ns, age_ns(done))
 
 
 @dataclass(frozen=True, slots=True)
 class ClipResults:
-    """A clip as it was seen. size: width and height. looks, readings: by the method's name."""
+    """All results on one clip. size: width and height, pixels. results, readings: by the method's name."""
 
     size: tuple[int, int]
     stamps_ns: Sequence[int]
@@ -118,34 +126,34 @@ def run_clip(
     others: Mapping[str, InferenceRun],
     progress: Callable[[], object],
 ) -> ClipResults:
-    """Look at a whole clip, with full inference (`off`) and in other ways. progress: called after each frame.
+    """Run a clip through full inference (`off`) and other methods. progress: called after each frame.
 
-    independent: full inference for the reference; not `off` itself, which would always find its caches warm.
-    Raises ClipError where the clip has no frame.
+    independent: full inference for the reference. It is not `off` itself, whose processor caches would then be warm.
+    Raises ClipError if the clip has no frame.
     """
     noise = Noise.uniform(REFERENCE_LEVELS, REFERENCE_SEED)
-    eyes = {"off": off, **others}
-    looks = {name: MethodResults() for name in eyes}
+    runs = {"off": off, **others}
+    names = list(runs)
+    results = {name: MethodResults() for name in runs}
     reference: list[Objects] = []
     stamps_ns: list[int] = []
     size = (0, 0)
     for number, frame in enumerate(clip.frames()):
-        reference.append(independent.infer(noise.apply_to(frame))[0])
+        reference.append(independent.infer(noise.apply_to(frame)).objects)
         stamps_ns.append(frame.captured_ns)
         size = frame.width, frame.height
-        names = list(eyes)
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            looks[name].note(*eyes[name].infer(frame))
+            results[name].append(runs[name].infer(frame))
         progress()
     if not reference:
         raise ClipError(f"{clip.name}: found no frame; expected a clip")
-    told = {name: [each for readings in eye.readings for each in readings.told] for name, eye in eyes.items()}
-    return ClipResults(size, stamps_ns, build_reference(reference, stamps_ns), results=looks, readings=told)
+    readings = {name: [entry for log in run.readings for entry in log.entries] for name, run in runs.items()}
+    return ClipResults(size, stamps_ns, build_reference(reference, stamps_ns), results, readings)
 
 
-def build_reference(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
-    """A reference of what was seen: with what moves in it, and what is new."""
-    followed = trajectories.find_trajectories(seen, stamps_ns)
-    moving = trajectories.moving_masks(seen, followed)
-    return Reference(seen, moving, trajectories.new_objects(seen, followed, moving))
+def build_reference(objects: Sequence[Objects], stamps_ns: Sequence[int]) -> Reference:
+    """The reference for the objects of every frame: also which of them move, and which are new."""
+    paths = trajectories.find_trajectories(objects, stamps_ns)
+    moving = trajectories.moving_masks(objects, paths)
+    return Reference(objects, moving, trajectories.new_objects(objects, paths, moving))

@@ -1,7 +1,7 @@
-"""The still background of a clip, and one moving object cut out of it, both found by themselves.
+"""The background of a clip, and one moving object cut out of it, both found automatically.
 
-What stands still in most of the clip is the background; what differs from it in one frame, stands apart from other
-movement and is whole, is an object. Not here: the clips that are made of them (stress.py).
+The background is the median of the frames. An object is a region that differs from it in one frame, is complete and
+is separate from other motion. Not here: the clips generated from them (stress.py).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from edge_app.bench.reuse.clips import Clip
 from edge_app.errors import ClipError
 from edge_app.frame import Float32, UInt8
 
-_KEPT = 32  # frames at most, spread over the whole clip
-_LOOKED_AT = 3000  # frames of the clip, so that a day's recording does not take a day
-_CONTRAST = 24  # grey levels that an object differs from the background by
-_HEIGHT = 100 / 576  # of the picture: the size that an object should have, and its width by height
-_ASPECT = 0.5
-_LEAST_PX = 12
+_MAX_SAMPLES = 32  # frames, spread evenly over the clip
+_MAX_FRAMES = 3000  # that are read, so that a long recording does not take long
+_MIN_CONTRAST = 24  # gray levels between an object and the background
+_HEIGHT = 100 / 576  # preferred height of an object, as a share of the image's
+_ASPECT = 0.5  # preferred width by height
+_MIN_SIDE_PX = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cutout:
-    """An object without its surroundings: pixels (h, w, 3) uint8, alpha (h, w, 1) float32 0..1; x, y: where it was."""
+    """An object. pixels: (h, w, 3) uint8; alpha: (h, w, 1) float32, 0..1; x, y: its original place."""
 
     pixels: UInt8
     alpha: Float32
@@ -40,9 +40,9 @@ class Cutout:
         return self.pixels.shape[1], self.pixels.shape[0]
 
     def pasted(self, image: UInt8, x: int, y: int, strength: float = 1.0) -> UInt8:
-        """A copy of `image` with the object's upper left corner at x, y, also partly or wholly outside of it.
+        """A copy of `image` with the object's upper left corner at x, y, which may be outside the image.
 
-        strength: 1 is the object as it was, 0 nothing of it.
+        strength: opacity, 1 is the original object.
         """
         out: UInt8 = image.copy()
         (height, width), (w, h) = image.shape[:2], self.size
@@ -55,11 +55,11 @@ class Cutout:
         return out
 
     def mirrored(self) -> Cutout:
-        """The object looking the other way."""
+        """The object, mirrored horizontally."""
         return Cutout(self.pixels[:, ::-1].copy(), self.alpha[:, ::-1].copy(), self.x, self.y)
 
     def scaled(self, height: int) -> Cutout:
-        """The object with another height in pixels."""
+        """The object scaled to a height in pixels."""
         size = (max(1, round(self.size[0] * height / self.size[1])), height)
         pixels = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(self.alpha, size, interpolation=cv2.INTER_AREA)
@@ -68,66 +68,66 @@ class Cutout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """background (H, W, 3) uint8; period_ns: between frames of the clip."""
+    """background: (H, W, 3) uint8; period_ns: between two frames of the clip."""
 
     background: UInt8
     object: Cutout
     period_ns: int
 
 
-def find(clip: Clip) -> Scene:
-    """Look through a clip. Raises ClipError where it has fewer than three frames or nothing moves in it."""
-    frames, period_ns = _spread(clip)
+def extract_scene(clip: Clip) -> Scene:
+    """Find background and object. Raises ClipError if the clip has fewer than 3 frames or nothing moves in it."""
+    frames, period_ns = _sample(clip)
     if len(frames) < 3:
         raise ClipError(f"{clip.name}: found {len(frames)} frame(s); expected a clip of at least 3 to cut a scene from")
     background: UInt8 = np.median(np.stack(frames), axis=0).astype(np.uint8)
-    candidates = [found for image in frames for found in _objects(image, background)]
+    candidates = [each for image in frames for each in _find_objects(image, background)]
     if not candidates:
         raise ClipError(
-            f"{clip.name}: nothing moves in it that could be cut out; expected a still camera and an object that moves"
+            f"{clip.name}: found no moving object to cut out; expected a fixed camera and an object that moves"
         )
     _, cutout = max(candidates, key=lambda candidate: candidate[0])
     return Scene(background, cutout, period_ns)
 
 
-def _spread(clip: Clip) -> tuple[list[UInt8], int]:
-    """Up to _KEPT pictures of one size, evenly spread over the clip, in one pass; and the time between two frames."""
-    kept: list[UInt8] = []
+def _sample(clip: Clip) -> tuple[list[UInt8], int]:
+    """Up to _MAX_SAMPLES images of one size, spread evenly over the clip; and the time between two frames."""
+    samples: list[UInt8] = []
     step, last_ns, first_ns, number = 1, 0, 0, 0
-    for number, frame in enumerate(clip.first(_LOOKED_AT).frames()):
+    for number, frame in enumerate(clip.first(_MAX_FRAMES).frames()):
         first_ns, last_ns = (frame.captured_ns if number == 0 else first_ns), frame.captured_ns
-        if number % step == 0 and (not kept or frame.image.shape == kept[0].shape):
-            if len(kept) == _KEPT:
-                kept, step = kept[::2], step * 2
+        if number % step == 0 and (not samples or frame.image.shape == samples[0].shape):
+            if len(samples) == _MAX_SAMPLES:
+                samples, step = samples[::2], step * 2
             if number % step == 0:
-                kept.append(frame.image.copy())
-    return kept, max(1, round((last_ns - first_ns) / max(number, 1)))
+                samples.append(frame.image.copy())
+    return samples, max(1, round((last_ns - first_ns) / max(number, 1)))
 
 
-def _objects(image: UInt8, background: UInt8) -> list[tuple[float, Cutout]]:
-    """What could be an object in one picture, each with how good a one it is."""
+def _find_objects(image: UInt8, background: UInt8) -> list[tuple[float, Cutout]]:
+    """Candidate objects in one image, each with its quality (higher is better)."""
     height, width = image.shape[:2]
     difference = cv2.absdiff(image, background).max(axis=2)
     grain = 2 * round(height / 192) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grain, grain))
-    mask = cv2.morphologyEx((difference > _CONTRAST).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    mask = cv2.morphologyEx((difference > _MIN_CONTRAST).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    found = []
+    candidates = []
     for label in range(1, count):
         x, y, w, h, area = (int(value) for value in stats[label])
-        whole = x > 2 and y > 2 and x + w < width - 2 and y + h < height - 2
-        if whole and min(w, h) >= _LEAST_PX and area > 0.3 * w * h:
+        complete = x > 2 and y > 2 and x + w < width - 2 and y + h < height - 2
+        if complete and min(w, h) >= _MIN_SIDE_PX and area > 0.3 * w * h:
             own = labels[y - 2 : y + h + 2, x - 2 : x + w + 2] == label
             others = np.count_nonzero(mask[max(0, y - h // 3) : y + h + h // 3, max(0, x - w) : x + 2 * w]) - area
-            likeness = abs(math.log(h / height / _HEIGHT)) + abs(math.log(w / h / _ASPECT))
+            dissimilarity = abs(math.log(h / height / _HEIGHT)) + abs(math.log(w / h / _ASPECT))
             contrast = float(difference[y : y + h, x : x + w][own[2:-2, 2:-2]].mean()) / 255
-            found.append((contrast - likeness - others / area, _cut(image, own, x - 2, y - 2)))
-    return found
+            candidates.append((contrast - dissimilarity - others / area, _cut(image, own, x - 2, y - 2)))
+    return candidates
 
 
 def _cut(image: UInt8, own: NDArray[np.bool_], x: int, y: int) -> Cutout:
-    """Cut pixels out. own (h, w): which pixels from x, y on are the object's. Its edge is softened, as a lens does."""
+    """Cut out an object with a soft edge. own: (h, w), which pixels from x, y on belong to it."""
     h, w = own.shape
     contours, _ = cv2.findContours(own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros((h, w), np.float32), contours, -1, 1.0, cv2.FILLED)

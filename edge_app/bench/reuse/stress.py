@@ -1,7 +1,7 @@
-"""Clips made from a clip: still scenes with one object, and what breaks reuse, each exact for its base and seed.
+"""Clips generated from a clip: static scenes with one object, and hard cases for reuse. A seed makes them repeatable.
 
-Every frame is computed from its number alone, when it is asked for. Camera noise lies on all of them. Not here: finding
-background and object (scene.py).
+Each frame is computed on demand from its number. All have camera noise. Not here: finding background and object
+(scene.py).
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from edge_app.bench.reuse.scene import Scene
 from edge_app.frame import Float32, Frame, UInt8
 
 FRAMES = 300
-CAMERA_SIGMA = 2.0  # grey levels
+CAMERA_SIGMA = 2.0  # gray levels
 _SEED = 7
-_TILE = 32  # pixels: whatever a tile's size is, its borders lie on some of these
+_TILE = 32  # pixels: tile borders of any size are multiples of it
 
-Painter = Callable[[UInt8, int], UInt8]
+Painter = Callable[[UInt8, int], UInt8]  # (image, frame number) -> image
 
 
 def idle(_: Scene) -> Painter:
-    """The still scene."""
+    """The background alone."""
     return lambda image, _: image
 
 
 def sparse(scene: Scene) -> Painter:
-    """One object that crosses the scene at 20 pixels a frame, there and back, in view in every frame."""
+    """One object that moves to and fro at 20 pixels per frame, always in view."""
     return _walk(scene, 20)
 
 
-def still_scenes(scene: Scene, stem: str, frames: int = FRAMES) -> list[Clip]:
-    """The idle and the sparse clip."""
+def static_scenes(scene: Scene, stem: str, frames: int = FRAMES) -> list[Clip]:
+    """Return the idle and the sparse clip."""
     return [_on_background(f"{stem}:{make.__name__}", scene, make(scene), frames) for make in (idle, sparse)]
 
 
-def stress(scene: Scene, base: Clip, stem: str, frames: int = FRAMES) -> list[Clip]:
-    """What facts say breaks reuse: camera, light and weather over the clip itself, objects over its still scene."""
+def hard_cases(scene: Scene, base: Clip, stem: str, frames: int = FRAMES) -> list[Clip]:
+    """Hard cases: camera motion, light and weather on the clip itself, and objects on its background."""
     over_clip: dict[str, Painter] = {
         "pan_1": _pan(1),
         "pan_3": _pan(3),
@@ -72,39 +72,39 @@ def stress(scene: Scene, base: Clip, stem: str, frames: int = FRAMES) -> list[Cl
 def _on_background(name: str, scene: Scene, paint: Painter, frames: int) -> Clip:
     noise = Noise.gaussian(CAMERA_SIGMA, _SEED)
 
-    def made() -> Iterator[Frame]:
+    def generate() -> Iterator[Frame]:
         for number in range(frames):
             at_ns = number * scene.period_ns
             yield Frame(name, number, at_ns, at_ns, noise.apply(paint(scene.background, number), number))
 
-    return Clip(name, made, frames)
+    return Clip(name, generate, frames)
 
 
 def _on_clip(name: str, base: Clip, paint: Painter, frames: int, sigma: float) -> Clip:
     noise = Noise.gaussian(sigma, _SEED)
 
-    def made() -> Iterator[Frame]:
+    def generate() -> Iterator[Frame]:
         for number, frame in enumerate(base.first(frames).frames()):
             yield with_image(frame, noise.apply(paint(frame.image, number), number))
 
-    return Clip(name, made, frames if base.length is None else min(frames, base.length))
+    return Clip(name, generate, frames if base.length is None else min(frames, base.length))
 
 
 def _walk(scene: Scene, step: int, strength: float = 1.0) -> Painter:
-    """The object walks to and fro at its own height in the picture, facing where it goes."""
+    """The object moves to and fro at its original height, mirrored on the way back. step: pixels per frame."""
     object_, mirrored = scene.object, scene.object.mirrored()
-    way = scene.background.shape[1] - object_.size[0]
+    distance = scene.background.shape[1] - object_.size[0]
 
     def paint(image: UInt8, number: int) -> UInt8:
-        turn, x = divmod(object_.x + number * step, max(way, 1))
+        turn, x = divmod(object_.x + number * step, max(distance, 1))
         back = turn % 2 == 1
-        return (mirrored if back else object_).pasted(image, way - x if back else x, object_.y, strength)
+        return (mirrored if back else object_).pasted(image, distance - x if back else x, object_.y, strength)
 
     return paint
 
 
 def _pan(step: int) -> Painter:
-    """The camera turns: the picture moves by whole pixels over a canvas that its mirror image continues."""
+    """The camera pans by whole pixels over a canvas of the image and its mirror image."""
 
     def paint(image: UInt8, number: int) -> UInt8:
         canvas = np.concatenate([image, image[:, ::-1], image], axis=1)
@@ -115,24 +115,24 @@ def _pan(step: int) -> Painter:
 
 
 def _exposure(frames: int) -> Painter:
-    """The gain goes to a half, then to one and a half, then back."""
+    """The gain falls to 0.5, rises to 1.5 and returns to 1."""
     return lambda image, number: _gained(image, 1 - 0.5 * math.sin(2 * math.pi * number / frames))
 
 
 def _flicker(image: UInt8, number: int) -> UInt8:
-    """Mains light on a rolling shutter: bands of ±6 % that wander by a third of their height a frame."""
+    """Mains flicker on a rolling shutter: bands of ±6 % that move by about a third of their height per frame."""
     rows = np.arange(image.shape[0], dtype=np.float32) / image.shape[0]
     gain = 1 + 0.06 * np.sin(2 * np.pi * (1.5 * rows + 0.37 * number))
     return _blended(image, 0, 1 - gain[:, None, None].astype(np.float32))
 
 
 def _fog(frames: int) -> Painter:
-    """Half of the light is grey in the end."""
+    """Fog that replaces half of the light by gray at the end."""
     return lambda image, number: _blended(image, 190, np.float32(0.5 * number / frames))
 
 
 def _shadow(frames: int) -> Painter:
-    """The soft edge of a shadow creeps over half of the picture."""
+    """The soft edge of a shadow moves slowly over half of the image."""
 
     def paint(image: UInt8, number: int) -> UInt8:
         height, width = image.shape[:2]
@@ -145,7 +145,7 @@ def _shadow(frames: int) -> Painter:
 
 
 def _rain(image: UInt8, number: int) -> UInt8:
-    """Streaks, other ones in every frame."""
+    """Streaks of rain, different in every frame."""
     height, width = image.shape[:2]
     raw = np.random.PCG64([_SEED, number]).random_raw(400).view(np.uint32).reshape(-1, 2)
     streaks = np.zeros((height, width), np.uint8)
@@ -155,17 +155,17 @@ def _rain(image: UInt8, number: int) -> UInt8:
 
 
 def _cut(every: int) -> Painter:
-    """The picture jumps to another one and back: mirrored, and of another light."""
+    """The image changes abruptly to its darker mirror image and back."""
     return lambda image, number: image if number // every % 2 == 0 else _gained(image[:, ::-1], 0.8)
 
 
 def _small_fast(scene: Scene) -> Painter:
-    """The object 16 pixels high, 24 pixels a frame."""
+    """The object at a height of 16 pixels, 24 pixels per frame."""
     return _walk(replace(scene, object=scene.object.scaled(16)), 24)
 
 
 def _stop_then_leave(scene: Scene, frames: int) -> Painter:
-    """The object walks in, stands for a third of the clip, and walks out."""
+    """The object enters, stops for a third of the clip, and leaves."""
     width, step = scene.background.shape[1], 8
     middle = width // 2
     inward, third = (middle + scene.object.size[0]) // step, frames // 3
@@ -178,7 +178,7 @@ def _stop_then_leave(scene: Scene, frames: int) -> Painter:
 
 
 def _tile_borders(scene: Scene) -> Painter:
-    """The object moves 5 pixels a frame around tile corners, and is put into each corner of the picture in turn."""
+    """The object moves across tile corners, 5 pixels per frame, and appears in each corner of the image in turn."""
     height, width = scene.background.shape[:2]
     w, h = scene.object.size
     corners = [(-w // 3, -h // 3), (width - 2 * w // 3, -h // 3), (-w // 3, height - 2 * h // 3)]
@@ -200,7 +200,7 @@ def _gained(image: UInt8, gain: float) -> UInt8:
     return np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
 
 
-def _blended(image: UInt8, grey: int, alpha: Float32 | np.float32) -> UInt8:
-    """Mix in grey: image * (1 - alpha) + grey * alpha, rounded; alpha: a number or (H or 1, W or 1, 1)."""
-    mixed = image + (np.float32(grey) - image) * alpha
+def _blended(image: UInt8, gray: int, alpha: Float32 | np.float32) -> UInt8:
+    """Return image * (1 - alpha) + gray * alpha, rounded. alpha: a number or (H or 1, W or 1, 1)."""
+    mixed = image + (np.float32(gray) - image) * alpha
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)

@@ -1,6 +1,6 @@
-"""The reference's objects followed through a clip: which of them move, and which are new.
+"""Trajectories of the reference's objects through a clip: which objects move, and which are new.
 
-Not here: comparing with them (agreement.py).
+Not here: comparing other methods with them (agreement.py).
 """
 
 from __future__ import annotations
@@ -17,88 +17,91 @@ from edge_app.frame import Detections
 from edge_app.geometry.boxes import iou
 from edge_app.tracking.tracker import UNTRACKED, Tracker
 
-_AROUND = 5  # frames before and after one between which an object must have moved
-_MOVED = 0.3  # of its longer side: boxes of what stands tremble by less
-_SAME = 0.5  # IoU
-_PROVEN = 3  # sightings that make a thing an object
-_FOLLOW = TrackConfig(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
+_WINDOW = 5  # frames before and after the current one, over which motion is measured
+_MIN_MOTION = 0.3  # of the object's longer side: the box of a still object varies by less
+_SAME_IOU = 0.5
+_MIN_CONFIDENT = 3  # confident detections that make a trajectory an object
+_TRACKING = TrackConfig(head="", high=0.01, low=0.0, start=0.01, mix_classes=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One object: the frames that show it, ascending, and its row among the objects of each."""
+    """One object. frames: the indices of the frames that show it, ascending; rows: its row in the objects of each."""
 
     frames: Sequence[int]
     rows: Sequence[int]
 
 
-def find_trajectories(seen: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Trajectory]:
-    """Every object that was seen surely in three frames or more."""
-    tracker = Tracker(_FOLLOW)
-    found: dict[int, list[tuple[int, int]]] = {}
-    for frame, (objects, now_ns) in enumerate(zip(seen, stamps_ns)):
-        boxes = Detections(objects.xyxy, objects.score, objects.class_id.astype(np.int32))
+def find_trajectories(objects: Sequence[Objects], stamps_ns: Sequence[int]) -> list[Trajectory]:
+    """Track all objects; return those that are detected with confidence in three frames or more."""
+    tracker = Tracker(_TRACKING)
+    paths: dict[int, list[tuple[int, int]]] = {}
+    for frame, (current, now_ns) in enumerate(zip(objects, stamps_ns)):
+        boxes = Detections(current.xyxy, current.score, current.class_id.astype(np.int32))
         ids = tracker.update(boxes, now_ns).track_id
         assert ids is not None
         for row in np.flatnonzero(ids != UNTRACKED).tolist():
             id_ = int(ids[row])
-            if id_ not in found:
-                found[id_] = _first_sighting(seen, frame, row)
-            found[id_].append((frame, row))
-    surely = {id_: [(f, r) for f, r in path] for id_, path in found.items() if _sure(seen, path) >= _PROVEN}
-    return [Trajectory(*zip(*path)) for path in surely.values()]
+            if id_ not in paths:
+                paths[id_] = _previous_detection(objects, frame, row)
+            paths[id_].append((frame, row))
+    confident = [path for path in paths.values() if _confident_count(objects, path) >= _MIN_CONFIDENT]
+    return [Trajectory(*zip(*path)) for path in confident]
 
 
-def moving_masks(seen: Sequence[Objects], paths: Sequence[Trajectory]) -> list[NDArray[np.bool_]]:
-    """Of every frame's objects, which ones go somewhere: a mask a frame."""
-    masks = [np.zeros(len(objects), bool) for objects in seen]
+def moving_masks(objects: Sequence[Objects], paths: Sequence[Trajectory]) -> list[NDArray[np.bool_]]:
+    """Which objects move: a mask (N,) for each frame."""
+    masks = [np.zeros(len(current), bool) for current in objects]
     for path in paths:
-        xyxy = np.array([seen[frame].xyxy[row] for frame, row in zip(path.frames, path.rows)], np.float64)
-        centre, side = (xyxy[:, :2] + xyxy[:, 2:]) / 2, (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1)
+        xyxy = np.array([objects[frame].xyxy[row] for frame, row in zip(path.frames, path.rows)], np.float64)
+        center, side = (xyxy[:, :2] + xyxy[:, 2:]) / 2, (xyxy[:, 2:] - xyxy[:, :2]).max(axis=1)
         frames = np.array(path.frames)
-        first = np.searchsorted(frames, frames - _AROUND)
-        last = np.searchsorted(frames, frames + _AROUND, side="right") - 1
-        went = np.linalg.norm(centre[last] - centre[first], axis=1) > _MOVED * side
-        for frame, row, is_moving in zip(path.frames, path.rows, went):
+        first = np.searchsorted(frames, frames - _WINDOW)
+        last = np.searchsorted(frames, frames + _WINDOW, side="right") - 1
+        moves = np.linalg.norm(center[last] - center[first], axis=1) > _MIN_MOTION * side
+        for frame, row, is_moving in zip(path.frames, path.rows, moves):
             masks[frame][row] = is_moving
     return masks
 
 
 def new_objects(
-    seen: Sequence[Objects], paths: Sequence[Trajectory], masks: Sequence[NDArray[np.bool_]]
+    objects: Sequence[Objects], paths: Sequence[Trajectory], masks: Sequence[NDArray[np.bool_]]
 ) -> list[Trajectory]:
-    """The paths of objects that appear behind the first frame, for good. masks: as of `moving`.
+    """The trajectories of objects that appear after the first frame. masks: from `moving_masks`.
 
-    What a detector sees now and then in a still picture, and what it sees again in its old place, is not new.
+    An object that is detected only now and then, or again in its old place, is not new.
     """
     return [
         path
         for path in paths
         if path.frames[0] > 0
-        and sum(bool(seen[frame].sure[row]) for frame, row in _start(path)) >= _PROVEN
-        and (any(masks[frame][row] for frame, row in _start(path)) or not _was_there(seen, path))
+        and sum(bool(objects[frame].confident[row]) for frame, row in _start(path)) >= _MIN_CONFIDENT
+        and (any(masks[frame][row] for frame, row in _start(path)) or not _existed_before(objects, path))
     ]
 
 
 def _start(path: Trajectory) -> list[tuple[int, int]]:
-    """Frames and rows of the first moments of a path."""
-    return [(frame, row) for frame, row in zip(path.frames, path.rows) if frame < path.frames[0] + _AROUND]
+    """Frames and rows of the first _WINDOW frames of a trajectory."""
+    return [(frame, row) for frame, row in zip(path.frames, path.rows) if frame < path.frames[0] + _WINDOW]
 
 
-def _was_there(seen: Sequence[Objects], path: Trajectory) -> bool:
-    now = seen[path.frames[0]][np.array(path.rows[:1])]
+def _existed_before(objects: Sequence[Objects], path: Trajectory) -> bool:
+    now = objects[path.frames[0]][np.array(path.rows[:1])]
     return any(
-        (iou(now.xyxy, before.xyxy)[0] * (before.class_id == now.class_id)).max(initial=0) >= _SAME
-        for before in seen[: path.frames[0]]
+        (iou(now.xyxy, before.xyxy)[0] * (before.class_id == now.class_id)).max(initial=0) >= _SAME_IOU
+        for before in objects[: path.frames[0]]
     )
 
 
-def _first_sighting(seen: Sequence[Objects], frame: int, row: int) -> list[tuple[int, int]]:
-    """The tracker names an object when it sees it again: where it was in the frame before, if it can be told."""
-    now = seen[frame]
-    if frame == 0 or not len(seen[frame - 1]):
+def _previous_detection(objects: Sequence[Objects], frame: int, row: int) -> list[tuple[int, int]]:
+    """The detection before a track's first: the tracker assigns an id only when it sees an object for the second time.
+
+    Empty if no object of the class was near.
+    """
+    now = objects[frame]
+    if frame == 0 or not len(objects[frame - 1]):
         return []
-    before = seen[frame - 1]
+    before = objects[frame - 1]
     box = now.xyxy[row]
     distance = np.linalg.norm((before.xyxy[:, :2] + before.xyxy[:, 2:] - box[:2] - box[2:]) / 2, axis=1)
     distance[before.class_id != now.class_id[row]] = np.inf
@@ -106,5 +109,5 @@ def _first_sighting(seen: Sequence[Objects], frame: int, row: int) -> list[tuple
     return [(frame - 1, nearest)] if distance[nearest] < (box[2:] - box[:2]).max() else []
 
 
-def _sure(seen: Sequence[Objects], path: Sequence[tuple[int, int]]) -> int:
-    return sum(bool(seen[frame].sure[row]) for frame, row in path)
+def _confident_count(objects: Sequence[Objects], path: Sequence[tuple[int, int]]) -> int:
+    return sum(bool(objects[frame].confident[row]) for frame, row in path)

@@ -1,7 +1,7 @@
-"""What a clip truly shows, from a file beside it: CLIP.truth.jsonl, a JSON object a frame, in order.
+"""The ground truth of a clip, from CLIP.truth.jsonl in its folder: one JSON object per frame, in order.
 
-Of each head, by its name: objects `[{"label", "box"}]` with boxes 0..1, a region as its corners `[[x, y], …]`, or the
-label of the whole picture. Heads that a line does not name are left out. Not here: comparing (agreement.py).
+By head name: objects `[{"label", "box"}]` with boxes 0..1, a region as its corners `[[x, y], …]`, or the label of the
+image. A line may leave out heads. Not here: comparing (agreement.py).
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from edge_app.model.manifest import Manifest
 
 
 def find_truth_file(clip: Path) -> Path | None:
-    """The truth file of a clip, where there is one."""
+    """The ground-truth file of a clip, or None if there is none."""
     path = clip.with_suffix(".truth.jsonl")
     return path if path.is_file() else None
 
 
 def read_truth(path: Path, manifest: Manifest, size: tuple[int, int]) -> tuple[list[Objects], set[int]]:
-    """The true objects of every frame, in pixels of a picture of `size`, and the numbers of the heads that it tells of.
+    """The objects of every frame, in pixels of an image of `size`, and the indices of the heads that the file covers.
 
-    Raises ClipError where the file is something else.
+    Raises ClipError if a line is not valid.
     """
-    frames, told = [], set()
+    frames, heads = [], set()
     for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            said = dict(json.loads(text))
-            named = [(number, name) for number, name in enumerate(manifest.heads) if name in said]
-            parts = [_of_head(number, manifest.heads[name].labels, said[name], size) for number, name in named]
+            truth = dict(json.loads(text))
+            named = [(number, name) for number, name in enumerate(manifest.heads) if name in truth]
+            parts = [_head_objects(number, manifest.heads[name].labels, truth[name], size) for number, name in named]
             if not parts:
                 raise KeyError("heads")
         except (ValueError, KeyError, TypeError) as exc:
-            raise ClipError(f"{path}:{line}: found {text[:60]!r}; expected what each head should see") from exc
-        told |= {number for number, _ in named}
+            raise ClipError(f"{path}:{line}: found {text[:60]!r}; expected the true results of each head") from exc
+        heads |= {number for number, _ in named}
         frames.append(Objects.joined(parts))
-    return frames, told
+    return frames, heads
 
 
-def _of_head(number: int, labels: Sequence[str], said: Any, size: tuple[int, int]) -> Objects:
-    if isinstance(said, str):
-        found = [(said, [0.0, 0.0, 1.0, 1.0])]
-    elif said and isinstance(said[0], dict):
-        found = [(each["label"], each["box"]) for each in said]
-    elif said:
-        corners = np.array(said, np.float32)
-        found = [(labels[0], [*corners.min(axis=0), *corners.max(axis=0)])]
+def _head_objects(number: int, labels: Sequence[str], truth: Any, size: tuple[int, int]) -> Objects:
+    if isinstance(truth, str):
+        boxes = [(truth, [0.0, 0.0, 1.0, 1.0])]
+    elif truth and isinstance(truth[0], dict):
+        boxes = [(each["label"], each["box"]) for each in truth]
+    elif truth:
+        corners = np.array(truth, np.float32)
+        boxes = [(labels[0], [*corners.min(axis=0), *corners.max(axis=0)])]
     else:
-        found = []
-    classes = [class_of(number, labels.index(label)) for label, _ in found]
-    xyxy = np.array([box for _, box in found], np.float32).reshape(-1, 4) * np.array(size * 2, np.float32)
-    n = len(found)
+        boxes = []
+    classes = [class_of(number, labels.index(label)) for label, _ in boxes]
+    xyxy = np.array([box for _, box in boxes], np.float32).reshape(-1, 4) * np.array(size * 2, np.float32)
+    n = len(boxes)
     return Objects(xyxy, np.array(classes, np.int64), np.ones(n, np.float32), np.ones(n, bool))

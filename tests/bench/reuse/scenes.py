@@ -1,4 +1,4 @@
-"""A small open_clip clip with a still background and one object that crosses it, for the tests of this folder."""
+"""A small clip with a static background and one object that crosses it, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def background() -> np.ndarray:
 
 
 def picture(number: int) -> np.ndarray:
-    """The object is dark and 3 pixels further right in every frame, 40 pixels below the upper edge."""
+    """The object is dark, 40 pixels below the upper edge, and moves right by 3 pixels per frame."""
     image = background()
     x = 6 + 3 * number
     cv2.rectangle(image, (x, 40), (x + OBJECT[0] - 1, 40 + OBJECT[1] - 1), (10, 20, 10), -1)
@@ -29,15 +29,15 @@ def picture(number: int) -> np.ndarray:
 
 
 def crossing(frames: int = 48) -> Clip:
-    def made() -> Iterator[Frame]:
+    def generate() -> Iterator[Frame]:
         for number in range(frames):
             yield Frame("test", number, number * 100_000_000, 0, picture(number))
 
-    return Clip("crossing", made, frames)
+    return Clip("crossing", generate, frames)
 
 
 def film(folder: Path, frames: int = 40) -> Path:
-    """The same as a video file, without loss."""
+    """The same clip as a lossless video file."""
     path = folder / "crossing.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FFV1"), 10, SIZE)
     for number in range(frames):

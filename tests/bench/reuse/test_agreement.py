@@ -1,4 +1,4 @@
-"""Agreement is counted by hand here."""
+"""Agreement, compared with counts made by hand."""
 
 import numpy as np
 import pytest
@@ -10,47 +10,47 @@ from edge_app.bench.reuse.trajectories import find_trajectories, moving_masks
 SECOND = 1_000_000_000
 
 
-def objects(*boxes: tuple[float, ...], sure: bool = True) -> Objects:
+def objects(*boxes: tuple[float, ...], confident: bool = True) -> Objects:
     """Boxes of 20 x 40 pixels at x, y; a third number is the class."""
     xyxy = np.array([[x, y, x + 20, y + 40] for x, y, *_ in boxes], np.float32).reshape(-1, 4)
     classes = np.array([int(rest[0]) if rest else 0 for _, _, *rest in boxes], np.int64)
     n = len(boxes)
-    return Objects(xyxy, classes, np.full(n, 0.9 if sure else 0.35, np.float32), np.full(n, sure))
+    return Objects(xyxy, classes, np.full(n, 0.9 if confident else 0.35, np.float32), np.full(n, confident))
 
 
 def reference(*frames: Objects):
     return runs.build_reference(frames, [i * SECOND // 10 for i in range(len(frames))])
 
 
-def test_the_same_objects_agree_wholly():
+def test_equal_objects_agree():
     seen = [objects((10, 10), (100, 50))] * 5
     found = agreement.score(reference(*seen), seen)
     assert (found.overall, found.mean_iou, found.worst_frame) == (1.0, 1.0, 1.0)
 
 
-def test_f1_counts_misses_and_inventions():
+def test_f1_counts_missed_and_false_objects():
     true = [objects((10, 10), (100, 50))] * 4
     seen = [objects((10, 10), (100, 50)), objects((10, 10)), objects((10, 10), (200, 50)), objects()]
     found = agreement.score(reference(*true), seen)
-    # agreeing and all, of both sides: 4 of 4, 2 of 3, 2 of 4, 0 of 2
+    # agreeing of all, both sides together: 4 of 4, 2 of 3, 2 of 4, 0 of 2
     assert found.overall == pytest.approx((4 + 2 + 2 + 0) / (4 + 3 + 4 + 2))
     np.testing.assert_allclose(found.frames, [1, 2 / 3, 0.5, 0], rtol=1e-6)
     assert found.worst_frame == 0
 
 
-def test_another_class_and_half_an_overlap_do_not_agree():
+def test_another_class_or_a_low_iou_does_not_agree():
     true = reference(objects((10, 10)))
     assert agreement.score(true, [objects((10, 10, 1))]).overall == 0
     assert agreement.score(true, [objects((17, 10))]).overall == 0  # IoU 13 / 27
     assert agreement.score(true, [objects((16, 10))]).overall == 1  # IoU 14 / 26
 
 
-def test_a_score_that_trembles_about_its_threshold_is_no_disagreement():
+def test_a_score_just_below_its_threshold_agrees_with_a_confident_one():
     true = reference(objects((10, 10)))
-    below = objects((10, 10), sure=False)
+    below = objects((10, 10), confident=False)
     assert agreement.score(true, [below]).overall == 1
     assert agreement.score(reference(below), [objects((10, 10))]).overall == 1
-    assert agreement.score(reference(below), [objects()]).overall == 1  # neither side is sure: nothing is there
+    assert agreement.score(reference(below), [objects()]).overall == 1  # neither side is confident
     assert agreement.score(true, [objects()]).overall == 0
 
 
@@ -58,23 +58,23 @@ def walking(frames: int = 20, step: int = 6) -> list[Objects]:
     return [objects((10 + step * i, 10), (200, 100)) for i in range(frames)]
 
 
-def test_what_moves_is_told_from_what_stands():
+def test_moving_objects_are_distinguished_from_static_ones():
     seen = walking()
     masks = moving_masks(seen, find_trajectories(seen, [i * SECOND // 10 for i in range(20)]))
     assert all(mask.tolist() == [True, False] for mask in masks)
 
 
-def test_a_box_left_behind_counts_among_the_moving_alone():
+def test_a_stale_box_counts_against_the_agreement_on_moving_objects():
     true = walking()
-    stale = [true[0]] * 20  # never looked again
+    stale = [true[0]] * 20  # never computed again
     found = agreement.score(reference(*true), stale)
-    # the box that stands always agrees; the walker in the first two frames (IoU 14 / 26 after one step)
+    # the static box always agrees; the moving one in the first two frames (IoU 14 / 26 after one step)
     assert found.moving == pytest.approx(4 / 40)
     assert found.overall == pytest.approx((40 + 4) / 80)
     assert agreement.score(reference(*true), true).moving == 1
 
 
-def test_dwell_is_how_much_later_than_without_reuse():
+def test_dwell_is_the_delay_beyond_full_inference():
     nothing, there = objects(), objects((10, 10))
     true = reference(*[nothing] * 3, *[there] * 12)
     full = agreement.score(true, [nothing] * 4 + [there] * 11)
@@ -87,19 +87,19 @@ def test_dwell_is_how_much_later_than_without_reuse():
     assert never.delays.tolist() == [12]
 
 
-def test_what_was_there_from_the_start_is_not_new():
+def test_an_object_of_the_first_frame_is_not_new():
     assert reference(*[objects((10, 10))] * 10).new == []
 
 
-def test_what_a_detector_sees_now_and_then_in_one_place_is_not_new():
+def test_an_object_that_is_detected_intermittently_is_not_new():
     there, nothing = objects((10, 10)), objects()
-    again = [there] * 5 + [nothing] * 15 + [there] * 10  # lost for longer than a track lasts
+    again = [there] * 5 + [nothing] * 15 + [there] * 10  # longer than a track survives
     assert reference(*again).new == []
-    unsure = [nothing, *[objects((10, 10), sure=False)] * 6, *[there] * 5]
-    assert reference(*unsure).new == []
+    below = [nothing, *[objects((10, 10), confident=False)] * 6, *[there] * 5]
+    assert reference(*below).new == []
 
 
-def test_agreement_is_told_by_age():
+def test_agreement_is_reported_by_age():
     true = [objects((10, 10))] * 4
     seen = [true[0], true[0], objects(), objects()]
     found = agreement.score(reference(*true), seen, [0, 0, 3 * SECOND, 3 * SECOND])

@@ -1,4 +1,4 @@
-"""bench reuse and tune as commands: what they print and write, and one line for every mistake."""
+"""The commands `bench reuse` and `tune`: output, files, and one line for every error."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KEYS = {"clip", "speedup", "agreement", "ceiling", "moving_agreement", "worst_fr
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = cli.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
-def test_the_bench_measures_every_method_and_draws(tmp_path, capsys):
+def test_measures_and_plots_every_method(tmp_path, capsys):
     pytest.importorskip("onnx", reason="lower resolution and crops rewrite graphs: pip install edge-app[compiler]")
     picture = tmp_path / "out" / "reuse.png"
     code, out, _ = run(
@@ -41,13 +41,13 @@ def test_the_bench_measures_every_method_and_draws(tmp_path, capsys):
     assert all(each.keys() >= {"cost", "agreement", "moving_agreement"} for each in found["controls"].values())
     assert found["share"].keys() == {"gate", "heads", "partial", "dense"}
     assert sum(found["share"].values()) == pytest.approx(1, abs=1e-3)
-    assert 0.8 < found["ceiling"] <= 1  # a model sees nearly the same under two grey levels of noise
+    assert 0.8 < found["ceiling"] <= 1  # two gray levels of noise change little
     assert found["truth"]["full inference"] > 0.8
     assert found["speedup"] > 0
     assert cv2.imread(str(picture)).shape[2] == 3
 
 
-def test_made_clips_are_chosen_by_name_and_tabled(tmp_path, capsys):
+def test_runs_the_generated_clips_that_are_named(tmp_path, capsys):
     clip = film(tmp_path)
     arguments = ("--stress", "--only", "idle,hard_cut", "--max-frames", 12, "--no-controls", "--mode", "gate")
     code, out, _ = run(capsys, "bench", "reuse", clip, "--model", MODEL, *arguments)
@@ -58,8 +58,8 @@ def test_made_clips_are_chosen_by_name_and_tabled(tmp_path, capsys):
     assert "mode gate" in out
 
 
-def test_a_still_scene_costs_next_to_nothing(tmp_path, capsys):
-    """The gate stands on the whole path: a clip of noise alone is answered by what is known."""
+def test_a_static_scene_costs_almost_nothing(tmp_path, capsys):
+    """On a clip that changes only by noise, nearly all frames are answered by the gate."""
     arguments = ("--stress", "--only", "idle", "--max-frames", 24, "--no-controls", "--json")
     _, out, _ = run(capsys, "bench", "reuse", film(tmp_path), "--model", MODEL, *arguments)
     (found,) = json.loads(out)
@@ -68,23 +68,23 @@ def test_a_still_scene_costs_next_to_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing.mp4"], "missing.mp4: no such file; expected a video"),
-        (["rtsp://camera/1"], "rtsp://camera/1: is a live or made source (rtsp); expected a open_clip clip"),
+        (["rtsp://camera/1"], "rtsp://camera/1: found a source of type rtsp; expected a recorded clip"),
         ([CLIP, "--only", "sample.mp5"], "--only: there is no clip 'sample.mp5'; did you mean 'sample.mp4'?"),
         ([CLIP, "--model", "nowhere"], "nowhere/model.yaml"),
     ],
 )
-def test_mistakes_of_the_bench_are_one_line(arguments, said, capsys, monkeypatch):
+def test_an_error_is_one_line(arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(PROJECT)
     code, out, err = run(capsys, "bench", "reuse", *arguments)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_picture_that_cannot_be_written_is_one_line(tmp_path, capsys):
+def test_a_plot_that_cannot_be_written_is_one_line(tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("")
     arguments = ("--max-frames", 4, "--no-controls", "--plot", blocked / "x.png")
