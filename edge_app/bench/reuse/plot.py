@@ -28,15 +28,19 @@ def plot(reports: Sequence[ClipReport], path: Path) -> None:
     columns = min(_COLUMNS, len(reports))
     rows = math.ceil(len(reports) / columns)
     figure = figures.new_figure(max(columns, 2) * _PANEL_PX[0], rows * _PANEL_PX[1] + _MARGIN_PX)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    panels = list(grid.flat)
-    for axes, report in zip(panels, reports):
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for number, (axes, report) in enumerate(zip(panels, reports)):
         _draw_clip(axes, report)
+        lowest = number + columns >= len(reports)
+        figures.style(
+            axes,
+            f"{report.clip}: speed-up {report.speedup:.2f}",
+            "cost, as a share of full inference" if lowest else "",
+            "F1 of moving objects" if number % columns == 0 else "",
+        )
     for axes in panels[len(reports) :]:
         axes.set_axis_off()
-    figure.suptitle(f"{reports[0].model}: cost and agreement of every method", fontsize=11)
-    figure.supxlabel("cost (share of the compute time of full inference)", fontsize=9)
-    figure.supylabel("agreement on moving objects (F1)", fontsize=9)
+    figure.suptitle(f"{reports[0].model}: compute time and agreement of every method", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figures.save(figure, path)
@@ -55,4 +59,3 @@ def _draw_clip(axes: Axes, report: ClipReport) -> None:
     span = max(1 - lowest, 0.05)
     axes.set_ylim(1 - 1.12 * span, 1 + 0.12 * span)
     axes.set_xlim(0, 1.08 * max(1.0, *(score.cost_ms / report.full.cost_ms for score in methods.values())))
-    figures.style(axes, f"{report.clip}: {report.speedup:.2f}x")
