@@ -1,4 +1,4 @@
-"""The outbox: what is accepted is delivered, in order, at least once, and little is written."""
+"""The outbox delivers every accepted message at least once, in order, with few writes."""
 
 import json
 import random
@@ -12,15 +12,15 @@ from edge_app.outbox.store import Store
 from tests.outbox.boxes import numbers, rows_on_disk, take_all, take_with_gap, until
 
 
-def test_is_offered_at_once_in_order(open_box, factory):
+def test_a_message_is_available_at_once(open_box, factory):
     box = open_box()
     for n in range(5):
         box.put(factory.status(n=n))
     assert numbers(box.next_batch("a", 10, 0.0)) == [0, 1, 2, 3, 4]
-    assert numbers(box.next_batch("a", 2, 0.0)) == [0, 1], "the same again until it is delivered"
+    assert numbers(box.next_batch("a", 2, 0.0)) == [0, 1], "the same messages until they are acknowledged"
 
 
-def test_delivered_before_the_commit_is_due_is_never_written(open_box, factory, tmp_path):
+def test_messages_acknowledged_before_the_commit_are_never_written(open_box, factory, tmp_path):
     box = open_box()
     for n in range(200):
         box.put(factory.status(n=n))
@@ -31,14 +31,14 @@ def test_delivered_before_the_commit_is_due_is_never_written(open_box, factory, 
 
 
 @pytest.mark.parametrize(("kind", "within_s"), [("result", 1.0), ("event", 0.1)])
-def test_is_on_disk_within_its_time(open_box, factory, tmp_path, kind, within_s):
+def test_a_message_is_on_disk_within_the_promised_time(open_box, factory, tmp_path, kind, within_s):
     box = open_box()
     box.put(factory.of(kind))
     time.sleep(within_s)
     assert rows_on_disk(tmp_path / "state") == 1
 
 
-def test_fifty_are_written_at_once(open_box, factory, tmp_path):
+def test_fifty_pending_messages_are_written_at_once(open_box, factory, tmp_path):
     box = open_box()
     for n in range(50):
         box.put(factory.status(n=n))
@@ -46,7 +46,7 @@ def test_fifty_are_written_at_once(open_box, factory, tmp_path):
     assert rows_on_disk(tmp_path / "state") == 50
 
 
-def test_survives_being_closed_and_goes_on_behind_it(open_box, factory):
+def test_messages_survive_a_restart(open_box, factory):
     box = open_box()
     for n in range(7):
         box.put(factory.status(n=n))
@@ -57,10 +57,10 @@ def test_survives_being_closed_and_goes_on_behind_it(open_box, factory):
     items = take_all(again)
     assert numbers(items) == list(range(8))
     assert [item.message.payload for item in items[:7]] == [message.payload for message in first]
-    assert items[7].message.seq > items[6].message.seq, "numbers rise over a restart"
+    assert items[7].message.seq > items[6].message.seq, "numbers rise across a restart"
 
 
-def test_order_is_kept_from_disk_into_memory(open_box, factory):
+def test_order_is_kept_across_disk_and_memory(open_box, factory):
     box = open_box()
     for n in range(120):
         box.put(factory.status(n=n))
@@ -69,7 +69,7 @@ def test_order_is_kept_from_disk_into_memory(open_box, factory):
     assert numbers(take_all(box, limit=7)) == list(range(120))
 
 
-def test_each_sink_has_its_own_cursor_over_a_restart(open_box, factory):
+def test_cursors_survive_a_restart(open_box, factory):
     box = open_box("fast", "slow")
     for n in range(60):
         box.put(factory.status(n=n))
@@ -80,7 +80,7 @@ def test_each_sink_has_its_own_cursor_over_a_restart(open_box, factory):
     assert numbers(take_all(again, "slow")) == list(range(60))
 
 
-def test_delivered_to_all_is_deleted(open_box, factory, tmp_path):
+def test_messages_that_all_sinks_acknowledged_are_deleted(open_box, factory, tmp_path):
     box = open_box("a", "b")
     for n in range(60):
         box.put(factory.status(n=n))
@@ -93,7 +93,7 @@ def test_delivered_to_all_is_deleted(open_box, factory, tmp_path):
     assert box.stats().queued == {"a": 0, "b": 0}
 
 
-def test_a_sink_that_is_no_longer_configured_holds_nothing(open_box, factory, tmp_path):
+def test_a_removed_sink_does_not_hold_messages(open_box, factory, tmp_path):
     box = open_box("a", "gone")
     for n in range(60):
         box.put(factory.status(n=n))
@@ -104,7 +104,7 @@ def test_a_sink_that_is_no_longer_configured_holds_nothing(open_box, factory, tm
     assert numbers(take_all(again)) == [60]
 
 
-def test_evicts_results_before_events_oldest_first_and_tells(open_box, factory, tmp_path):
+def test_evicts_the_oldest_results_before_events_and_reports_it(open_box, factory, tmp_path):
     box = open_box(max_mb=1)
     for n in range(100):
         box.put(factory.of("event", 300, n))
@@ -121,15 +121,15 @@ def test_evicts_results_before_events_oldest_first_and_tells(open_box, factory, 
     again = open_box(max_mb=1)
     *got, gap = take_with_gap(again)
     kinds = [item.message.kind for item in got]
-    assert kinds.count("event") == 100, "events outlive results"
+    assert kinds.count("event") == 100, "no event is evicted while there are results"
     results = [n for item, n in zip(got, numbers(got)) if item.message.kind == "result"]
-    assert results == list(range(lost, 3000)), "the oldest went"
-    tally = json.loads(gap.message.payload)["status"]["gap"]
-    assert tally["lost"] == {"event": 0, "status": 0, "result": lost}
-    assert tally["reasons"] == ["outbox full"]
+    assert results == list(range(lost, 3000)), "the oldest are evicted"
+    gap_record = json.loads(gap.message.payload)["status"]["gap"]
+    assert gap_record["lost"] == {"event": 0, "status": 0, "result": lost}
+    assert gap_record["reasons"] == ["outbox full"]
 
 
-def test_the_file_stays_bounded_whatever_comes(open_box, factory, tmp_path):
+def test_the_file_stays_below_its_cap(open_box, factory, tmp_path):
     box = open_box(max_mb=1)
     rng = random.Random(1)
     sizes = []
@@ -142,16 +142,16 @@ def test_the_file_stays_bounded_whatever_comes(open_box, factory, tmp_path):
     assert box.stats().lost > 1000
 
 
-def test_a_message_over_the_cap_is_counted_and_harms_nothing(open_box, factory):
+def test_a_message_that_is_too_large_is_dropped_and_reported(open_box, factory):
     box = open_box(max_message_kb=1)
     box.put(factory.status(n=1))
     box.put(factory.status(size=2000, n=2))
     box.put(factory.status(n=3))
     assert numbers(take_all(box)) == [1, 3]
     (gap,) = take_with_gap(box)
-    tally = json.loads(gap.message.payload)["status"]["gap"]
-    assert tally["reasons"] == ["message too large"]
-    assert tally["lost"]["status"] == 1
+    gap_record = json.loads(gap.message.payload)["status"]["gap"]
+    assert gap_record["reasons"] == ["message too large"]
+    assert gap_record["lost"]["status"] == 1
     assert box.stats().lost == 1
 
 
@@ -160,14 +160,14 @@ DAMAGE = {
     "cut to nothing": lambda data: b"",
     "cut to an odd length": lambda data: data[:1500],
     "noise": lambda data: random.Random(3).randbytes(len(data)),
-    "noise behind the header": lambda data: data[:1024] + random.Random(4).randbytes(len(data) - 1024),
+    "noise after the header": lambda data: data[:1024] + random.Random(4).randbytes(len(data) - 1024),
     "noise in the middle": lambda data: data[:20000] + random.Random(5).randbytes(3000) + data[23000:],
     "another program's file": lambda data: b"#!/bin/sh\nexit 1\n",
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, factory, tmp_path, damage):
+def test_a_damaged_file_is_reported_and_replaced(open_box, factory, tmp_path, damage):
     box = open_box()
     for n in range(200):
         box.put(factory.status(n=n))
@@ -183,11 +183,11 @@ def test_a_damaged_file_is_told_of_and_does_not_stop_it(open_box, factory, tmp_p
     assert gaps[0]["unknown"]
     assert gaps[0]["reasons"][0] in ("outbox file damaged", "message damaged on disk", "outbox file missing")
     fresh = [item.message.seq for item, n in zip(got, numbers(got)) if n == 999]
-    assert fresh[0] > last, "no number is used again"
+    assert fresh[0] > last, "no number is used twice"
 
 
 def damaged(data, rng):
-    """Some of the bytes of a file replaced by noise or zeros, or its end cut off."""
+    """Replace some bytes by noise or zeros, or truncate."""
     data = bytearray(data)
     for _ in range(rng.choice([1, 1, 3, 20])):
         at, size = rng.randrange(len(data)), rng.choice([1, 4, 50, 1024, 5000])
@@ -195,13 +195,13 @@ def damaged(data, rng):
     return data[: rng.randrange(len(data))] if rng.random() < 0.2 else data
 
 
-def test_no_damage_stops_it_or_makes_messages_up(open_box, factory, tmp_path):
+def test_random_damage_neither_stops_it_nor_invents_messages(open_box, factory, tmp_path):
     box = open_box("a", "b", folder=tmp_path / "whole")
     for n in range(400):
         box.put(factory.status(n=n))
     take_all(box, "a", limit=90)
     until(lambda: box.stats().in_memory == 0)
-    shutil.copytree(tmp_path / "whole", tmp_path / "running")  # with what the log holds
+    shutil.copytree(tmp_path / "whole", tmp_path / "running")  # with a write-ahead log
     box.close()
     for seed in range(40):
         rng = random.Random(seed)
@@ -219,7 +219,7 @@ def test_no_damage_stops_it_or_makes_messages_up(open_box, factory, tmp_path):
         again.close()
 
 
-def test_a_file_that_breaks_while_running_is_replaced(open_box, factory, tmp_path):
+def test_a_file_damaged_while_running_is_replaced(open_box, factory, tmp_path):
     box = open_box("a", "b")
     for n in range(2000):
         box.put(factory.status(n=n))
@@ -236,13 +236,13 @@ def test_a_file_that_breaks_while_running_is_replaced(open_box, factory, tmp_pat
     assert numbers(take_all(open_box("a", "b"), "b"))[-300:] == list(range(300, 600))
 
 
-def test_a_second_process_is_kept_out(open_box, tmp_path):
+def test_a_second_process_is_rejected(open_box, tmp_path):
     open_box()
     with pytest.raises(ConfigError, match="in use by another edge-app"):
         open_box()
 
 
-def test_a_clash_of_configuration_does_not_close_the_first(open_box, factory):
+def test_a_rejected_second_process_does_not_disturb_the_first(open_box, factory):
     box = open_box()
     with pytest.raises(ConfigError):
         open_box()
@@ -251,7 +251,7 @@ def test_a_clash_of_configuration_does_not_close_the_first(open_box, factory):
     assert numbers(take_all(open_box())) == [1]
 
 
-def test_an_unusable_folder_leaves_memory(open_box, factory, tmp_path):
+def test_without_a_usable_folder_messages_stay_in_memory(open_box, factory, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     box = open_box(folder=tmp_path / "file" / "state", max_memory_mb=0.05)
     assert "Not a directory" in box.stats().problem
@@ -265,13 +265,13 @@ def test_an_unusable_folder_leaves_memory(open_box, factory, tmp_path):
     assert json.loads(gap.message.payload)["status"]["gap"]["reasons"] == ["memory full"]
 
 
-def test_a_folder_that_becomes_usable_is_used(open_box, factory, tmp_path):
+def test_a_folder_that_becomes_usable_is_read_and_used(open_box, factory, tmp_path):
     first = open_box()
     for n in range(3):
         first.put(factory.status(n=n))
     first.close()
     (tmp_path / "state").rename(tmp_path / "away")
-    (tmp_path / "state").write_text("in the way")
+    (tmp_path / "state").write_text("not a folder")
     box = open_box()
     for n in range(3, 6):
         box.put(factory.status(n=n))
@@ -279,10 +279,10 @@ def test_a_folder_that_becomes_usable_is_used(open_box, factory, tmp_path):
     (tmp_path / "state").unlink()
     (tmp_path / "away").rename(tmp_path / "state")
     until(lambda: box.stats().problem is None)
-    assert numbers(take_all(box)) == list(range(6)), "what was kept comes first"
+    assert numbers(take_all(box)) == list(range(6)), "stored messages come first"
 
 
-def test_refused_messages_are_kept_aside_bounded(open_box, factory, tmp_path):
+def test_the_last_hundred_refused_messages_are_stored(open_box, factory, tmp_path):
     box = open_box()
     for n in range(130):
         box.put(factory.status(n=n))

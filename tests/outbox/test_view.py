@@ -1,4 +1,4 @@
-"""`edge-app outbox`: what is kept, seen from outside."""
+"""`edge-app outbox`: inspect and clear an outbox from another process."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def box(tmp_path):
     def status(seq):
         return encoder.status(seq, Stamp(0, 0, True), {})
 
-    made = Outbox(tmp_path, ["a", "b"], Limits(), clock, lambda seq, tally: status(seq))
+    made = Outbox(tmp_path, ["a", "b"], Limits(), clock, lambda seq, gap: status(seq))
     for _ in range(60):
         made.put(status)
     items = made.next_batch("a", 20, 0.0)
@@ -33,7 +33,7 @@ def box(tmp_path):
     made.close()
 
 
-def test_stats_and_list_beside_a_running_daemon(box, tmp_path):
+def test_stats_and_list_while_a_daemon_runs(box, tmp_path):
     while view.stats(tmp_path).refused == 0:
         pass
     found = view.stats(tmp_path)
@@ -46,7 +46,7 @@ def test_stats_and_list_beside_a_running_daemon(box, tmp_path):
     assert refused["message"] == lines[20]
 
 
-def test_drop_needs_the_daemon_to_be_stopped(box, tmp_path):
+def test_drop_is_rejected_while_a_daemon_runs(box, tmp_path):
     with pytest.raises(ConfigError, match="in use by another edge-app"):
         view.drop(tmp_path)
     box.close()
@@ -54,24 +54,24 @@ def test_drop_needs_the_daemon_to_be_stopped(box, tmp_path):
     assert list(view.messages(tmp_path)) == []
 
 
-def test_nothing_there(tmp_path):
-    for look in (view.stats, view.drop, lambda folder: list(view.messages(folder))):
+def test_a_missing_outbox_is_one_clear_line(tmp_path):
+    for action in (view.stats, view.drop, lambda folder: list(view.messages(folder))):
         with pytest.raises(ConfigError, match="found no outbox"):
-            look(tmp_path)
+            action(tmp_path)
 
 
-def test_not_an_outbox(tmp_path):
+def test_an_unreadable_outbox_is_one_clear_line(tmp_path):
     (tmp_path / "outbox.db").write_bytes(b"noise" * 1000)
-    for look in (view.stats, lambda folder: list(view.messages(folder))):
+    for action in (view.stats, lambda folder: list(view.messages(folder))):
         with pytest.raises(ConfigError, match="cannot be read"):
-            look(tmp_path)
+            action(tmp_path)
     with pytest.raises(ConfigError, match="nothing was dropped"):
         view.drop(tmp_path)
 
 
 @pytest.fixture
 def configured(box, tmp_path):
-    """The default configuration, with this outbox as its own."""
+    """The default configuration, with this outbox as its state."""
     root = Path(__file__).parents[2]
     text = (root / "config.yaml").read_text(encoding="utf-8")
     text = text.replace("state_dir: ./state", "state_dir: .").replace(" models/digits", f" {root}/models/digits")
@@ -80,7 +80,7 @@ def configured(box, tmp_path):
     return path
 
 
-def test_the_commands(box, configured, capsys):
+def test_the_commands_print_and_drop_messages(box, configured, capsys):
     def run(*arguments):
         code = main(["outbox", *arguments, "-c", str(configured)])
         return code, *capsys.readouterr()

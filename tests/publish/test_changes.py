@@ -1,4 +1,4 @@
-"""`publish.results: on_change`: what differs is published, what merely flickers is not."""
+"""`publish.results: on_change`: which results count as different from the last published ones."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def boxes(*rows, track=None):
     return Detections(data[:, :4].copy(), data[:, 5].copy(), data[:, 4].astype(np.int32), ids)
 
 
-def seen(result, age_ns=0):
+def heads(result, age_ns=0):
     return {"head": HeadOutput(result, age_ns)}
 
 
@@ -23,14 +23,14 @@ B = (300, 100, 340, 120, 1, 0.8)
 READ_7 = Classification(np.array([7], np.int32), np.array([0.9], np.float32))
 READ_8 = Classification(np.array([8], np.int32), np.array([0.9], np.float32))
 SAME = {
-    "what is read in a box": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_7,))),
+    "a result of a second-stage head": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_7,))),
     "a score": (boxes(A, B), boxes((*A[:5], 0.5), B)),
     "the order": (boxes(A, B), boxes(B, A)),
     "a small shift": (boxes(A), boxes((103, 103, 203, 182, 0, 0.9))),
     "2 pixels of a small box": (boxes(B), boxes((302, 102, 342, 122, 1, 0.8))),
     "the order of tracks": (boxes(A, B, track=[7, 9]), boxes(B, A, track=[9, 7])),
-    "nothing and nothing": (boxes(), boxes()),
-    "a lesser class": (
+    "no boxes": (boxes(), boxes()),
+    "the second-best class": (
         Classification(np.array([2, 1], np.int32), np.array([0.7, 0.2], np.float32)),
         Classification(np.array([2, 3], np.int32), np.array([0.6, 0.3], np.float32)),
     ),
@@ -40,18 +40,18 @@ SAME = {
     ),
 }
 DIFFERENT = {
-    "what is read in a box": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_8,))),
-    "how many boxes are read": (Crops("head", (0,), (READ_7,)), Crops("head", (0, 1), (READ_7, READ_7))),
+    "a result of a second-stage head": (Crops("head", (0,), (READ_7,)), Crops("head", (0,), (READ_8,))),
+    "the number of second-stage results": (Crops("head", (0,), (READ_7,)), Crops("head", (0, 1), (READ_7, READ_7))),
     "a label": (boxes(A), boxes((*A[:4], 1, 0.9))),
     "a count": (boxes(A), boxes(A, B)),
     "a count down to none": (boxes(A), boxes()),
-    "a clear move": (boxes(A), boxes((106, 100, 206, 180, 0, 0.9))),
-    "a clear growth": (boxes(A), boxes((100, 100, 200, 190, 0, 0.9))),
+    "a large move": (boxes(A), boxes((106, 100, 206, 180, 0, 0.9))),
+    "a large growth": (boxes(A), boxes((100, 100, 200, 190, 0, 0.9))),
     "3 pixels of a small box": (boxes(B), boxes((303, 100, 343, 120, 1, 0.8))),
     "a track": (boxes(A, track=[7]), boxes(A, track=[8])),
-    "tracks exchanged": (boxes(A, (*B[:4], 0, 0.8), track=[7, 9]), boxes(A, (*B[:4], 0, 0.8), track=[9, 7])),
-    "tracks where there were none": (boxes(A), boxes(A, track=[7])),
-    "classes exchanged": (boxes(A, B), boxes((*A[:4], 1, 0.9), (*B[:4], 0, 0.8))),
+    "swapped tracks": (boxes(A, (*B[:4], 0, 0.8), track=[7, 9]), boxes(A, (*B[:4], 0, 0.8), track=[9, 7])),
+    "tracks that were added": (boxes(A), boxes(A, track=[7])),
+    "swapped classes": (boxes(A, B), boxes((*A[:4], 1, 0.9), (*B[:4], 0, 0.8))),
     "the best class": (
         Classification(np.array([2, 1], np.int32), np.array([0.6, 0.4], np.float32)),
         Classification(np.array([1, 2], np.int32), np.array([0.6, 0.4], np.float32)),
@@ -62,45 +62,45 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(("before", "after"), SAME.values(), ids=SAME)
-def test_is_the_same(before, after):
-    assert not differ(seen(before), seen(after))
+def test_similar_results_are_the_same(before, after):
+    assert not differ(heads(before), heads(after))
 
 
 @pytest.mark.parametrize(("before", "after"), DIFFERENT.values(), ids=DIFFERENT)
-def test_is_different(before, after):
-    assert differ(seen(before), seen(after))
+def test_other_results_differ(before, after):
+    assert differ(heads(before), heads(after))
 
 
-def test_a_head_that_appears_or_falls_away():
-    assert differ({}, seen(boxes()))
-    assert differ(seen(boxes()), {})
+def test_a_head_that_appears_or_disappears_differs():
+    assert differ({}, heads(boxes()))
+    assert differ(heads(boxes()), {})
 
 
-def test_an_age_alone_is_the_same():
-    found = boxes(A)
-    assert not differ(seen(found), seen(found, age_ns=10**9))
+def test_the_age_of_a_result_does_not_count():
+    result = boxes(A)
+    assert not differ(heads(result), heads(result, age_ns=10**9))
 
 
-def test_regions_are_compared_by_their_extent():
+def test_regions_are_compared_by_their_bounding_boxes():
     def region(shift):
         corner = np.array([[10, 10], [60, 10], [60, 90]], np.float32) + shift
-        return seen(Segmentation(np.array([1], np.int32), np.array([0.5], np.float32), (corner,)))
+        return heads(Segmentation(np.array([1], np.int32), np.array([0.5], np.float32), (corner,)))
 
     assert not differ(region(0), region(2))
     assert differ(region(0), region(5))
 
 
-def test_two_boxes_are_not_matched_with_one():
+def test_two_boxes_do_not_match_the_same_box():
     pair = boxes(A, (101, 101, 201, 181, 0, 0.7))
     apart = boxes(A, (400, 101, 500, 181, 0, 0.7))
-    assert differ(seen(pair), seen(apart))
-    assert differ(seen(apart), seen(pair))
+    assert differ(heads(pair), heads(apart))
+    assert differ(heads(apart), heads(pair))
 
 
-def test_drift_is_noticed_against_what_was_published():
-    published, changes = seen(boxes(A)), 0
+def test_slow_drift_is_published():
+    published, changes = heads(boxes(A)), 0
     for shift in range(1, 61):
-        now = seen(boxes((100 + shift, 100, 200 + shift, 180, 0, 0.9)))
+        now = heads(boxes((100 + shift, 100, 200 + shift, 180, 0, 0.9)))
         if differ(published, now):
             published, changes = now, changes + 1
-    assert changes == 10, "every 6 pixels of a box 100 wide"
+    assert changes == 10, "every 6 pixels, for a box 100 wide"

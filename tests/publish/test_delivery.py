@@ -1,4 +1,4 @@
-"""What stands between the outbox and a sink: order, refusals, waits, and times that are corrected."""
+"""Delivery from the outbox to a sink: order, retries, refused messages, corrected times."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from tests.schema import strict
 
 
 class Flaky:
-    """A sink whose other side does what the test says: each entry of `plan` is an error, or how many arrive."""
+    """A sink that follows a plan: each entry is an error to raise, or how many messages arrive. bad: ids to refuse."""
 
     batch_limit = 8
 
@@ -64,10 +64,10 @@ def deliver(open_box, factory):
         delivery.join(5)
 
 
-def test_a_sink_that_fails_gets_everything_in_order(open_box, factory, deliver):
+def test_a_failing_sink_gets_all_messages_in_order(open_box, factory, deliver):
     box = open_box()
-    away = SinkError("away", retry=True)
-    sink = Flaky([away, 3, 0, away, ValueError("a bug"), 1, away])
+    unreachable = SinkError("unreachable", retry=True)
+    sink = Flaky([unreachable, 3, 0, unreachable, ValueError("a bug"), 1, unreachable])
     delivery = deliver(box, "a", sink)
     for n in range(40):
         box.put(factory.status(n=n))
@@ -78,7 +78,7 @@ def test_a_sink_that_fails_gets_everything_in_order(open_box, factory, deliver):
     assert delivery.sent == 40
 
 
-def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, factory, deliver):
+def test_refused_messages_are_isolated_and_the_others_delivered(open_box, factory, deliver):
     box = open_box()
     for n in range(20):
         box.put(factory.status(n=n))
@@ -91,11 +91,11 @@ def test_what_is_refused_is_found_and_the_rest_goes_on(open_box, factory, delive
     assert delivery.refused == 2
 
 
-def test_a_dead_sink_slows_no_other(open_box, factory, deliver):
-    box = open_box("dead", "well")
+def test_an_unreachable_sink_does_not_slow_down_another(open_box, factory, deliver):
+    box = open_box("dead", "healthy")
     sink = Flaky()
-    deliver(box, "dead", Flaky([SinkError("away", retry=True)] * 1000), Backoff(100, 300))
-    deliver(box, "well", sink)
+    deliver(box, "dead", Flaky([SinkError("unreachable", retry=True)] * 1000), Backoff(100, 300))
+    deliver(box, "healthy", sink)
     started = time.monotonic()
     for n in range(1000):
         box.put(factory.status(n=n))
@@ -103,9 +103,9 @@ def test_a_dead_sink_slows_no_other(open_box, factory, deliver):
     assert time.monotonic() - started < 3.0
 
 
-def test_closing_closes_the_sink_and_keeps_the_rest(open_box, factory, deliver):
+def test_closing_closes_the_sink_and_stores_undelivered_messages(open_box, factory, deliver):
     box = open_box()
-    sink = Flaky([4] + [SinkError("away", retry=True)] * 1000)
+    sink = Flaky([4] + [SinkError("unreachable", retry=True)] * 1000)
     delivery = deliver(box, "a", sink, Backoff(100, 300))
     for n in range(10):
         box.put(factory.status(n=n))
@@ -118,7 +118,7 @@ def test_closing_closes_the_sink_and_keeps_the_rest(open_box, factory, deliver):
     assert len(take_all(open_box())) == 10 - len(sink.got)
 
 
-def test_asked_for_time_is_waited(open_box, factory, deliver):
+def test_waits_as_long_as_the_server_asks(open_box, factory, deliver):
     box = open_box()
     sink = Flaky([SinkError("429", retry=True, after_s=0.5)])
     deliver(box, "a", sink)
@@ -129,7 +129,7 @@ def test_asked_for_time_is_waited(open_box, factory, deliver):
 
 
 class Unsynced(SystemClock):
-    """This device's clock before and after the time was set."""
+    """A clock that is a year late until it is set."""
 
     offset_ns = -86_400_000_000_000 * 365
     is_synced = False
@@ -141,23 +141,23 @@ class Unsynced(SystemClock):
         return self.is_synced
 
 
-def test_time_is_corrected_once_the_clock_is_set():
+def test_corrects_the_time_once_the_clock_is_set():
     clock = Unsynced()
     factory = MessageFactory(clock=clock)
     message = factory.status()(1)
     true_utc_ns = time.time_ns()
     assert corrected(message, clock) is message
     clock.offset_ns, clock.is_synced = 0, True
-    fixed = corrected(message, clock)
-    body = json.loads(fixed.payload)
+    later = corrected(message, clock)
+    body = json.loads(later.payload)
     assert body["utc_corrected"] is True
     assert body["clock_synced"] is True
-    assert abs(decode(fixed.payload).utc_ns - true_utc_ns) < 50_000_000
-    assert fixed.id == message.id
+    assert abs(decode(later.payload).utc_ns - true_utc_ns) < 50_000_000
+    assert later.id == message.id
     strict().validate(body)
 
 
-def test_time_of_another_boot_is_left_alone():
+def test_does_not_correct_the_time_of_another_boot():
     clock = Unsynced()
     payload = MessageFactory(clock=clock).status()(1).payload.replace(clock.boot_id.encode(), b"another-boot")
     clock.offset_ns, clock.is_synced = 0, True
@@ -165,7 +165,7 @@ def test_time_of_another_boot_is_left_alone():
     assert corrected(message, clock) is message
 
 
-def test_an_event_is_corrected_with_its_start():
+def test_corrects_start_and_end_of_an_event():
     clock = Unsynced()
     encoder = Encoder(DEVICE, clock.boot_id, {})
     stamp = Stamp(clock.monotonic_ns(), clock.utc_ns(), False)

@@ -1,4 +1,4 @@
-"""Fan-out: what of a frame is published, in replay and in run."""
+"""What is published of each frame, directly (replay) and through the outbox (run)."""
 
 import json
 import time
@@ -74,7 +74,7 @@ def bodies(publisher, name="memory"):
     return [json.loads(message.payload) for message in publisher.sinks[name].messages]
 
 
-def test_replay_publishes_every_frame_at_once_and_numbers_from_0(publisher):
+def test_replay_publishes_every_frame_at_once_numbered_from_0(publisher):
     replay = publisher(durable=False, results="none")
     for n in range(3):
         replay.publish_frame(frame(n, events=(EVENT,) if n == 1 else ()))
@@ -85,14 +85,14 @@ def test_replay_publishes_every_frame_at_once_and_numbers_from_0(publisher):
     assert bodies(replay)[2]["rule"] == "door"
 
 
-def test_replay_keeps_no_state(publisher, tmp_path):
+def test_replay_writes_no_state(publisher, tmp_path):
     replay = publisher(durable=False)
     replay.publish_frame(frame(0))
     replay.close()
     assert not (tmp_path / "state").exists()
 
 
-def test_replay_ends_where_a_sink_fails(publisher, tmp_path):
+def test_replay_raises_the_error_of_a_sink(publisher, tmp_path):
     replay = publisher(PluginConfig("serial", {"port": str(tmp_path / "tty")}), durable=False)
     with pytest.raises(SinkError, match="No such file"):
         replay.publish_frame(frame(0))
@@ -120,7 +120,7 @@ def test_run_delivers_to_every_sink_in_order(publisher, tmp_path):
     (0.3, [0, 3]),
     (0.25, [0, 3]),
 ])  # fmt: skip
-def test_results_are_thinned_as_configured(publisher, results, expected):
+def test_publishes_the_configured_results(publisher, results, expected):
     run = publisher(results=results)
     for n in range(6):
         run.publish_frame(frame(n, x=10 if n < 3 else 60, events=(EVENT,)))
@@ -128,14 +128,14 @@ def test_results_are_thinned_as_configured(publisher, results, expected):
     assert [body["frame"] for body in bodies(run) if body["kind"] == "result"] == expected
 
 
-def test_status_goes_the_same_way(publisher):
+def test_a_status_has_the_name_of_the_camera(publisher):
     run = publisher()
     run.publish_status(Stamp(1, 2, True), {"frames": 7}, "gate")
     until(lambda: bodies(run))
     assert (bodies(run)[0]["status"], bodies(run)[0]["source"]) == ({"frames": 7}, "gate")
 
 
-def test_closing_keeps_what_a_dead_sink_did_not_get(publisher, tmp_path):
+def test_closing_stores_undelivered_messages_for_an_unreachable_sink(publisher, tmp_path):
     dead = PluginConfig("mqtt", {"host": "127.0.0.1", "port": 9})
     run = publisher(PluginConfig("memory"), dead)
     for n in range(10):
@@ -143,7 +143,7 @@ def test_closing_keeps_what_a_dead_sink_did_not_get(publisher, tmp_path):
     until(lambda: len(bodies(run)) == 10)
     started = time.monotonic()
     run.close(drain_s=60.0)
-    assert time.monotonic() - started < 20, "a sink that is away is not waited for"
+    assert time.monotonic() - started < 20, "does not wait for an unreachable sink"
     again = publisher(PluginConfig("memory"), dead)
     stats = {sink.name: sink.queued for sink in again.stats().sinks}
     assert stats["mqtt"] == 10
@@ -157,7 +157,7 @@ def test_closing_twice_is_safe(publisher):
     run.close()
 
 
-def test_a_sink_that_is_added_gets_what_is_still_there(publisher):
+def test_an_added_sink_gets_the_stored_messages(publisher):
     dead = PluginConfig("mqtt", {"host": "127.0.0.1", "port": 9})
     run = publisher(dead)
     for n in range(5):
@@ -167,7 +167,7 @@ def test_a_sink_that_is_added_gets_what_is_still_there(publisher):
     until(lambda: len(bodies(again)) == 5)
 
 
-def test_a_reader_that_has_gone_ends_the_run(publisher, tmp_path):
+def test_a_closed_pipe_ends_the_run(publisher, tmp_path):
     import os
 
     fifo = tmp_path / "fifo"
@@ -181,26 +181,26 @@ def test_a_reader_that_has_gone_ends_the_run(publisher, tmp_path):
         until(lambda: run.publish_frame(frame(1)))
 
 
-def test_a_sink_that_cannot_be_built_names_its_place(publisher, tmp_path):
+def test_an_error_in_a_sink_has_its_place_in_the_configuration(publisher, tmp_path):
     with pytest.raises(SinkError, match=r"config.yaml:7: sink 'jsonl': .*none/x: cannot be written: No such file"):
         publisher(PluginConfig("jsonl", {"path": tmp_path / "none" / "x"}, "config.yaml:7"))
     with pytest.raises(ConfigError, match=r"config.yaml:9: sink 'up': prefix: found 'a#'"):
         publisher(PluginConfig("memory"), PluginConfig("mqtt", {"host": "h", "prefix": "a#"}, "config.yaml:9", "up"))
 
 
-def test_an_unwritable_state_folder_is_reported_and_harms_nothing(publisher, tmp_path):
-    (tmp_path / "state").write_text("in the way")
+def test_an_unwritable_state_folder_is_reported_and_delivery_continues(publisher, tmp_path):
+    (tmp_path / "state").write_text("not a folder")
     run = publisher()
     run.publish_frame(frame(0))
     until(lambda: len(bodies(run)) == 1)
     assert str(tmp_path / "state") in run.stats().problem
 
 
-def test_two_sinks_of_one_name_are_refused(tmp_path):
+def test_rejects_two_sinks_with_one_name(tmp_path):
     text = (PROJECT / "config.yaml").read_text().split("sinks:")[0]
     path = tmp_path / "config.yaml"
     path.write_text(text + "sinks:\n  - {type: memory}\n  - {type: memory}\n")
-    with pytest.raises(ConfigError, match=r"a second sink 'memory'; give each a name"):
+    with pytest.raises(ConfigError, match=r"found a second sink 'memory'; expected a different name for each"):
         config.load(path)
     text = text.replace("max_mb: 64", "max_mb: 0.1")
     path.write_text(text + "sinks:\n  - {type: memory}\n  - {type: memory, name: other}\n")

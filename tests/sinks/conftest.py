@@ -1,4 +1,4 @@
-"""What the tests of sinks share: a context, messages, a real broker."""
+"""Fixtures for sinks: a context, messages, a real broker."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def context():
 
 @pytest.fixture
 def message():
-    """Makes messages: message(5), message(6, "event", rule="door")."""
+    """Build a message: message(5), message(6, "event", rule="door")."""
     clock = SystemClock()
     encoder = Encoder("cam-1", clock.boot_id, {})
 

@@ -1,13 +1,13 @@
-"""A broker that misbehaves: it speaks just enough MQTT 3.1.1 to accept, refuse, or swallow what it is sent."""
+"""A broker that misbehaves: enough MQTT 3.1.1 to accept, to refuse, and to leave messages unacknowledged."""
 
 import socket
 import threading
 
 
 class FakeBroker:
-    """code: of its CONNACK; None: never answers. acks: how many PUBLISH it acknowledges before it stops doing so.
+    """code: of its CONNACK; None: never responds. acks: how many PUBLISH packets it still acknowledges.
 
-    connects: CONNECT packets, as bytes. published: payloads with their topics.
+    connects: CONNECT packets, as bytes. published: (topic, payload).
     """
 
     def __init__(self, code=0, acks=0):

@@ -1,4 +1,4 @@
-"""A real HTTP server for the sink's tests, which behaves, refuses, hangs or lies as it is told."""
+"""A real HTTP server that responds, refuses, hangs or misbehaves as a test asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server:
-    """Answers as `answers` says, in turn (then 204): a status, or (status, headers), or a function of the handler."""
+    """answers: the next responses: a status, (status, headers), or a function of the handler. Then 204.
+
+    requests: (path, headers, body).
+    """
 
     def __init__(self, context=None):
         self.answers = []

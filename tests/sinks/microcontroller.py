@@ -1,4 +1,4 @@
-"""The other side of the serial sink, as the microcontroller in edge_app/sinks/README.md does it, on a pty pair."""
+"""The peer of the serial sink: the microcontroller of edge_app/sinks/README.md, on a pty pair."""
 
 import os
 import pty
@@ -11,9 +11,9 @@ from edge_app.sinks._frames import BrokenFrame, LinkFrame, Splitter, Type, pack,
 
 
 class Microcontroller:
-    """Accepts frames on `path`. corrupt, drop: share of the bytes, both ways. cable: cleared while it is out.
+    """Accepts frames on `path`. corrupt, drop: share of the bytes, in both directions. cable: clear to unplug.
 
-    accepted: payloads, in order, each once.
+    accepted: payloads, in order, each once. broken: invalid frames.
     """
 
     def __init__(self, corrupt=0.0, drop=0.0, seed=1):

@@ -1,4 +1,4 @@
-"""The serial sink's frames: whatever goes in comes out, and nothing else does."""
+"""The serial sink's frames: valid frames are decoded, damaged ones rejected."""
 
 import contextlib
 import random
@@ -26,7 +26,7 @@ def plain_cobs(data):
 
 
 @given(st.binary(max_size=1500))
-def test_cobs_is_as_the_paper_says(data):
+def test_cobs_matches_the_paper(data):
     assert cobs(data) == plain_cobs(data)
     assert 0 not in cobs(data)
     assert uncobs(cobs(data)) == data
@@ -39,13 +39,13 @@ def test_cobs_at_its_block_size(size):
 
 
 @given(st.sampled_from(Type), st.integers(0, 65535), st.binary(max_size=600))
-def test_frames_come_back(type_, seq, payload):
+def test_a_frame_survives_encoding_and_decoding(type_, seq, payload):
     frame = LinkFrame(type_, seq, payload)
     (piece,) = Splitter(1000).feed(pack(frame))
     assert unpack(piece) == frame
 
 
-def test_noise_is_never_accepted():
+def test_a_damaged_frame_is_never_accepted():
     rng = random.Random(1)
     wire = pack(LinkFrame(Type.DATA, 7, b'{"a":1}' * 40))
     for _ in range(20_000):
@@ -60,13 +60,13 @@ def test_noise_is_never_accepted():
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_frame_or_broken(data):
+def test_any_bytes_are_a_frame_or_rejected(data):
     for piece in Splitter(64).feed(data + b"\0"):
         with contextlib.suppress(BrokenFrame):
             unpack(piece)
 
 
-def test_the_splitter_is_bounded():
+def test_the_splitter_buffers_a_bounded_number_of_bytes():
     splitter = Splitter(64)
     for _ in range(1000):
         assert list(splitter.feed(b"x" * 1000)) == []

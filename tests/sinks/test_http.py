@@ -1,4 +1,4 @@
-"""The HTTP sink against a real server that behaves, refuses, hangs and lies."""
+"""The HTTP sink against a real server that responds, refuses, hangs and misbehaves."""
 
 import json
 import random
@@ -41,14 +41,14 @@ def test_posts_a_batch_as_an_array(sink, server, message):
     assert [m["seq"] for m in json.loads(body)] == [1, 2]
 
 
-def test_the_key_is_the_same_for_the_same_batch_only(sink, server, message):
+def test_the_idempotency_key_identifies_the_batch(sink, server, message):
     batches = [[message(1), message(2)], [message(1), message(2)], [message(1), message(3)], [message(7)]]
     for batch in batches:
         sink.send(batch)
     keys = [headers["Idempotency-Key"] for _, headers, _ in server.requests]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
-    assert keys[3] == "cam-1-7", "of one message its id"
+    assert keys[3] == "cam-1-7", "for one message: its id"
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_the_key_is_the_same_for_the_same_batch_only(sink, server, message):
         ((302, {"Location": "/elsewhere"}), True, None),
     ],
 )
-def test_answers(sink, server, message, answer, retry, after_s):
+def test_the_status_decides_about_a_retry(sink, server, message, answer, retry, after_s):
     server.answers = [answer]
     with pytest.raises(SinkError) as error:
         sink.send([message(1)])
     assert (error.value.retry, error.value.after_s) == (retry, after_s)
-    assert sink.send([message(1)]) == ["cam-1-1"], "and then goes on"
+    assert sink.send([message(1)]) == ["cam-1-1"], "the sink can be used again"
 
 
-def test_retry_after_a_date(sink, server, message, context):
+def test_retry_after_may_be_a_date(sink, server, message, context):
     from datetime import datetime, timedelta, timezone
 
     server.answers = [(429, {"Retry-After": format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30))})]
@@ -82,10 +82,10 @@ def test_retry_after_a_date(sink, server, message, context):
     if context.clock.synced():
         assert 28 <= error.value.after_s <= 30
     else:
-        assert error.value.after_s is None, "a date means nothing before the clock is set"
+        assert error.value.after_s is None, "a date is useless before the clock is set"
 
 
-def test_a_server_that_hangs(sink, server, message):
+def test_a_hanging_server_times_out(sink, server, message):
     server.answers = [lambda handler: time.sleep(1.0)]
     started = time.monotonic()
     with pytest.raises(SinkError, match="no answer in time") as error:
@@ -94,7 +94,7 @@ def test_a_server_that_hangs(sink, server, message):
     assert time.monotonic() - started < 0.9
 
 
-def test_an_endless_answer_is_not_read(sink, server, message):
+def test_an_endless_response_is_not_read(sink, server, message):
     def endless(handler):
         handler.send_response(200)
         handler.send_header("Content-Length", str(1 << 40))
@@ -110,7 +110,7 @@ def test_an_endless_answer_is_not_read(sink, server, message):
     assert sink.send([message(2)]) == ["cam-1-2"]
 
 
-def test_something_that_is_not_http(context, message):
+def test_a_response_that_is_not_http(context, message):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -129,7 +129,7 @@ def test_something_that_is_not_http(context, message):
         thread.join()
 
 
-def test_an_idle_connection_that_was_closed_is_made_again(sink, server, message):
+def test_reconnects_if_the_idle_connection_was_closed(sink, server, message):
     def close(handler):
         handler.send_response(204)
         handler.end_headers()
@@ -142,7 +142,7 @@ def test_an_idle_connection_that_was_closed_is_made_again(sink, server, message)
     assert sink.send([message(2)]) == ["cam-1-2"]
 
 
-def test_nobody_listens(context, message):
+def test_connection_refused(context, message):
     sink = Sink(context, url="http://127.0.0.1:9/")
     with pytest.raises(SinkError, match=r"127\.0\.0\.1:9: Connection refused") as error:
         sink.send([message(1)])
@@ -150,18 +150,18 @@ def test_nobody_listens(context, message):
 
 
 @pytest.mark.parametrize("url", ["ftp://a/", "http://", "a.b.c", "http://a:99999/", "http://user:pass@host/"])
-def test_a_wrong_url_is_refused_without_repeating_it(context, url):
+def test_rejects_a_wrong_url_without_printing_its_password(context, url):
     with pytest.raises(ConfigError, match="url") as error:
         Sink(context, url=url)
     assert "pass@" not in str(error.value)
 
 
-def test_a_header_cannot_smuggle_another(context):
+def test_rejects_a_header_with_a_line_break(context):
     with pytest.raises(ConfigError, match=r"headers\.X: expected ASCII on one line"):
         Sink(context, url="http://a/", headers={"X": "a\r\nY: b"})
 
 
-def test_the_token_is_sent_and_read_again(context, server, message, tmp_path, monkeypatch):
+def test_the_token_is_read_for_each_request(context, server, message, tmp_path, monkeypatch):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "token").write_text("first\n")
     sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", token=Secret("credential", "token"))
@@ -177,15 +177,15 @@ def test_the_token_is_sent_and_read_again(context, server, message, tmp_path, mo
     sink.close()
 
 
-def test_what_the_server_answers_decides_what_happens_to_a_message(server, context, tmp_path):
-    """503, 429 with a time, 400 for one message, a hang: through the outbox and its worker."""
+def test_retries_and_refused_messages_through_the_outbox(server, context, tmp_path):
+    """The server responds 503, 429 with Retry-After, hangs, then refuses one message with 400."""
     clock = context.clock
     encoder = Encoder("cam-1", clock.boot_id, {})
 
     def status(seq, n):
         return encoder.status(seq, Stamp(n, n, True), {"n": n})
 
-    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, gap: status(seq, -1))
     for n in range(60):
         box.put(lambda seq, n=n: status(seq, n))
     stored = []
@@ -207,7 +207,7 @@ def test_what_the_server_answers_decides_what_happens_to_a_message(server, conte
     while box.stats().queued["http"]:
         assert time.monotonic() - started < 20
         time.sleep(0.02)
-    assert time.monotonic() - started > 1.3, "Retry-After and the timeout were waited for"
+    assert time.monotonic() - started > 1.3, "waited for Retry-After and the timeout"
     assert stored == [n for n in range(60) if n != 17]
     assert delivery.refused == 1
     delivery.stop()

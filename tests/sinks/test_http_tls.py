@@ -1,4 +1,4 @@
-"""The HTTP sink over TLS: certificates made here, by the openssl program, as an operator would."""
+"""The HTTP sink over TLS, with certificates made by the openssl program."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def secure(certificates):
         server.close()
 
 
-def test_tls_with_our_authority(context, message, secure, certificates):
+def test_tls_with_a_private_authority(context, message, secure, certificates):
     sink = Sink(context, url=secure(), ca=certificates / "ca.pem")
     assert sink.send([message(1)]) == ["cam-1-1"]
     sink.close()
@@ -134,20 +134,20 @@ def test_tls_with_a_client_certificate(context, message, secure, certificates):
         ("future", "ca.pem", "is not yet valid"),
     ],
 )
-def test_tls_is_always_verified(context, message, secure, certificates, name, ca, reason):
+def test_the_server_is_always_verified(context, message, secure, certificates, name, ca, reason):
     sink = Sink(context, url=secure(name), ca=ca and certificates / ca)
     with pytest.raises(SinkError, match=reason) as error:
         sink.send([message(1)])
     assert error.value.retry
 
 
-def test_a_clock_that_is_not_set_is_told_apart(message, secure, certificates):
+def test_an_unset_clock_is_named_as_the_reason(message, secure, certificates):
     sink = Sink(SinkContext("cam-1", "sink", ClipClock()), url=secure("future"), ca=certificates / "ca.pem")
     with pytest.raises(SinkError, match=r"the local clock is not set \(1970-01-01\)$"):
         sink.send([message(1)])
 
 
-def test_tls_files_that_do_not_fit(context, certificates):
+def test_rejects_certificates_that_do_not_match(context, certificates):
     url = "https://127.0.0.1/"
     with pytest.raises(ConfigError, match="does not belong to"):
         Sink(context, url=url, cert=certificates / "client.pem", key=certificates / "server.key")

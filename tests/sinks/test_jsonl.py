@@ -1,4 +1,4 @@
-"""JSON lines: whole lines only, whatever happens to the disk or the reader."""
+"""JSON lines: only complete lines, whatever happens to the disk or the reader."""
 
 import json
 import os
@@ -17,18 +17,18 @@ def lines(path):
     return [json.loads(line)["seq"] for line in text.splitlines()]
 
 
-def test_appends_whole_lines(tmp_path, context, message):
+def test_appends_complete_lines(tmp_path, context, message):
     path = tmp_path / "out.jsonl"
     sink = Sink(context, path=path)
     assert sink.send([message(1), message(2)]) == ["cam-1-1", "cam-1-2"]
-    assert lines(path) == [1, 2], "on the disk at once"
+    assert lines(path) == [1, 2], "written at once"
     sink.close()
     sink.close()
     Sink(context, path=path).send([message(3)])
     assert lines(path) == [1, 2, 3]
 
 
-def test_begins_anew_where_asked(tmp_path, context, message):
+def test_append_false_truncates_the_file(tmp_path, context, message):
     path = tmp_path / "out.jsonl"
     path.write_text("old\n")
     Sink(context, path=path, append=False).send([message(1)])
@@ -36,7 +36,7 @@ def test_begins_anew_where_asked(tmp_path, context, message):
 
 
 @pytest.mark.parametrize("left", [b'{"seq": 9', b"x" * 200_000])
-def test_a_half_line_is_cut_back(tmp_path, context, message, left):
+def test_removes_an_incomplete_line(tmp_path, context, message, left):
     path = tmp_path / "out.jsonl"
     Sink(context, path=path).send([message(1)])
     with path.open("ab") as file:
@@ -45,14 +45,14 @@ def test_a_half_line_is_cut_back(tmp_path, context, message, left):
     assert lines(path) == [1, 2]
 
 
-def test_a_file_without_any_whole_line_becomes_empty(tmp_path, context):
+def test_a_file_with_only_an_incomplete_line_becomes_empty(tmp_path, context):
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"half")
     Sink(context, path=path)
     assert path.read_bytes() == b""
 
 
-def test_rotates_by_size_and_keeps_so_many(tmp_path, context, message):
+def test_rotates_by_size_and_keeps_two_files(tmp_path, context, message):
     path = tmp_path / "out.jsonl"
     sink = Sink(context, path=path, max_mb=0.01, keep=2)
     for seq in range(100):
@@ -71,8 +71,8 @@ def test_an_unwritable_path_is_one_clear_line(tmp_path, context, path):
     assert str(tmp_path / path) in str(error.value)
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path, context, message):
-    """The limit on file size makes write fall short and then fail, as a full disk does."""
+def test_a_full_disk_leaves_no_incomplete_line(tmp_path, context, message):
+    """A file size limit makes `write` return short and then fail, as a full disk does."""
     path = tmp_path / "out.jsonl"
     program = """
 import resource, signal, sys
@@ -100,16 +100,16 @@ sink.send(messages[sent:])
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
     assert done.stdout.split()[:2] == ["3", "True"]
     assert "File too large" in done.stdout
-    assert lines(path) == list(range(9)), "and goes on when there is room"
+    assert lines(path) == list(range(9)), "continues when there is room"
 
 
-def test_standard_output_is_written_at_once(context, message, capfd):
+def test_writes_to_standard_output_at_once(context, message, capfd):
     Sink(context).send([message(1), message(2)])
     out = capfd.readouterr().out
     assert [json.loads(line)["seq"] for line in out.splitlines()] == [1, 2]
 
 
-def test_a_reader_that_has_gone_is_told_apart(tmp_path, context, message):
+def test_a_closed_pipe_raises_broken_pipe(tmp_path, context, message):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -121,5 +121,5 @@ def test_a_reader_that_has_gone_is_told_apart(tmp_path, context, message):
         sink.send([message(2)])
 
 
-def test_a_device_as_path_is_left_as_it_is(context, message, tmp_path):
+def test_writes_to_a_device_file(context, message, tmp_path):
     assert Sink(context, path=tmp_path.joinpath("/dev/null")).send([message(1)]) == ["cam-1-1"]

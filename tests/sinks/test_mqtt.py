@@ -1,4 +1,4 @@
-"""The MQTT sink: against a broker that misbehaves, and (system) against a real Mosquitto."""
+"""The MQTT sink, with a broker that misbehaves and (system) with a real Mosquitto."""
 
 import json
 import random
@@ -39,7 +39,7 @@ def sink_on(broker, context, **options):
 
 
 class Subscriber:
-    """Everything that a real broker passes on, in order: (topic, payload, retained)."""
+    """Records everything that a broker delivers, in order: (topic, payload, retained)."""
 
     def __init__(self, port, topic="#"):
         versions = getattr(paho, "CallbackAPIVersion", None)
@@ -68,40 +68,40 @@ def until(condition, timeout_s=5.0):
         time.sleep(0.01)
 
 
-def test_a_broker_that_never_acknowledges(context, message, fake):
+def test_times_out_without_acknowledgments(context, message, fake):
     broker = fake()
     sink = sink_on(broker, context, window=10)
     batch = [message(n) for n in range(50)]
     with pytest.raises(SinkError, match=r"no acknowledgment in 0.3 s") as error:
         sink.send(batch)
     assert error.value.retry
-    assert len(broker.published) == 10, "no more than the window: the rest stays in the outbox"
+    assert len(broker.published) == 10, "no more than the window"
 
 
-def test_only_what_was_acknowledged_is_delivered(context, message, fake):
+def test_returns_only_acknowledged_messages(context, message, fake):
     broker = fake(acks=4)  # the first is for `available`
     sink = sink_on(broker, context)
     assert sink.send([message(n) for n in range(9)]) == {"cam-1-0", "cam-1-1", "cam-1-2"}
     broker.acks = 100
     assert len(sink.send([message(n) for n in range(3, 9)])) == 6
-    assert len(broker.connects) == 2, "a fresh connection, with nothing left over from the last"
+    assert len(broker.connects) == 2, "a new connection, without leftovers of the last one"
     sink.close()
 
 
-def test_a_broker_that_does_not_answer(context, message, fake):
+def test_a_broker_that_does_not_respond(context, message, fake):
     with pytest.raises(SinkError, match="the broker does not answer") as error:
         sink_on(fake(code=None), context).send([message(1)])
     assert error.value.retry
 
 
 @pytest.mark.parametrize(("code", "reason"), [(5, "not authori"), (4, "user ?name or password"), (3, "unavailable")])
-def test_a_broker_that_refuses_says_why(context, message, fake, code, reason):
+def test_a_refused_login_has_the_broker_s_reason(context, message, fake, code, reason):
     with pytest.raises(SinkError, match=f"(?i)the broker refused: .*{reason}") as error:
         sink_on(fake(code=code), context).send([message(1)])
     assert error.value.retry
 
 
-def test_no_broker(context, message):
+def test_connection_refused(context, message):
     sink = Sink(context, host="127.0.0.1", port=9)
     for attempt in (sink.idle, lambda: sink.send([message(1)])):
         with pytest.raises(SinkError, match=r"127\.0\.0\.1:9: Connection refused"):
@@ -109,7 +109,7 @@ def test_no_broker(context, message):
     sink.close()
 
 
-def test_something_that_is_no_broker(context, message, fake):
+def test_a_server_that_is_not_a_broker(context, message, fake):
     from http.server import BaseHTTPRequestHandler, HTTPServer
     from threading import Thread
 
@@ -122,12 +122,12 @@ def test_something_that_is_no_broker(context, message, fake):
 
 
 @pytest.mark.parametrize("prefix", ["a/+/b", "a#", "", "/a", "a/", "$SYS/a", "a\0b"])
-def test_a_prefix_that_is_no_topic(context, prefix):
+def test_rejects_a_prefix_that_is_not_a_topic(context, prefix):
     with pytest.raises(ConfigError, match="prefix: found"):
         Sink(context, host="h", prefix=prefix)
 
 
-def test_a_rule_name_that_is_no_topic_level(context, message, fake):
+def test_rejects_a_rule_name_that_is_not_a_topic_level(context, message, fake):
     with pytest.raises(ConfigError, match=r"rule 'a/b': expected a name without"):
         Sink(SinkContext("cam-1", "sink", SystemClock(), {"a/b": "zone"}), host="h")
     sink = sink_on(fake(acks=100), context)
@@ -137,12 +137,12 @@ def test_a_rule_name_that_is_no_topic_level(context, message, fake):
     sink.close()
 
 
-def test_certificates_without_tls_are_refused(context, tmp_path):
+def test_rejects_certificates_without_tls(context, tmp_path):
     with pytest.raises(ConfigError, match="expected tls: true"):
         Sink(context, host="h", ca=tmp_path)
 
 
-def test_the_password_is_sent_and_in_no_message(context, message, fake, tmp_path, caplog):
+def test_the_password_is_sent_and_never_printed(context, message, fake, tmp_path, caplog):
     (tmp_path / "word").write_text("hunter2\n")
     broker = fake(code=5)
     sink = sink_on(broker, context, username="cam", password=Secret("file", str(tmp_path / "word")))
@@ -153,7 +153,7 @@ def test_the_password_is_sent_and_in_no_message(context, message, fake, tmp_path
 
 
 def sample_discovery():
-    """Written by hand from the documentation's example of a device discovery payload."""
+    """Written by hand after the documentation's example of a device discovery payload."""
     return {
         "device": {
             "identifiers": ["cam-1"],
@@ -189,7 +189,7 @@ def sample_discovery():
     }
 
 
-def test_home_assistant_discovery_is_as_documented(message, fake):
+def test_home_assistant_discovery_matches_the_documentation(message, fake):
     broker = fake(acks=100)
     context = SinkContext("cam-1", "sink", SystemClock(), {"meter": "reading", "camera": "scene"}, {})
     sink = sink_on(broker, context, home_assistant=True)
@@ -201,7 +201,7 @@ def test_home_assistant_discovery_is_as_documented(message, fake):
     assert found == sample
 
 
-def test_home_assistant_counts_what_a_head_sees():
+def test_home_assistant_templates_render_results_and_events():
     jinja2 = pytest.importorskip("jinja2", reason="renders Home Assistant's templates")
     from edge_app.sinks._home_assistant import discovery
 
@@ -214,15 +214,15 @@ def test_home_assistant_counts_what_a_head_sees():
         template = jinja2.Template(components[key]["value_template"])
         return template.render(value_json=value_json, this={"state": "before"})
 
-    seen = {"heads": {"people": {"detections": [{}, {}]}, "scene": {"classification": [{"label": "dark"}]}}}
-    assert render("head_people", seen) == "2"
-    assert render("head_scene", seen) == "dark"
+    result = {"heads": {"people": {"detections": [{}, {}]}, "scene": {"classification": [{"label": "dark"}]}}}
+    assert render("head_people", result) == "2"
+    assert render("head_scene", result) == "dark"
     assert render("head_people", {"heads": {}}) == "before"
     crossed = {"type": "new", "value": {"direction": "in", "in": 4, "out": 2}}
     assert (render("rule_gate_in", crossed), render("rule_gate_out", crossed)) == ("4", "2")
     for type_, reason, occupancy, expected in [
         ("new", None, 1, "ON"),
-        ("end", "left", 1, "ON"),  # another is still inside
+        ("end", "left", 1, "ON"),  # another object is still inside
         ("end", "left", 0, "OFF"),
         ("end", "shutdown", 2, "OFF"),
     ]:
@@ -249,12 +249,12 @@ def test_messages_reach_a_real_broker(context, message, broker):
 
 
 @pytest.mark.system
-def test_the_last_will_and_coming_back(context, message, broker):
+def test_the_last_will_and_a_reconnect(context, message, broker):
     sink = sink_on(broker, context, ack_timeout_s=5)
     sink.idle()
     watcher = Subscriber(broker.port, "edge-app/+/available")
     until(lambda: watcher.got == [("edge-app/cam-1/available", b"online", True)])
-    sink._client.socket().shutdown(2)  # as a cable that is cut
+    sink._client.socket().shutdown(2)  # like a cable that is cut
     until(lambda: watcher.got[-1][1] == b"offline")
     with pytest.raises(SinkError, match="the connection was lost"):
         until(sink.idle)
@@ -265,7 +265,7 @@ def test_the_last_will_and_coming_back(context, message, broker):
 
 
 @pytest.mark.system
-def test_home_assistant_that_comes_online_is_told_again(context, broker):
+def test_discovery_is_published_again_when_home_assistant_starts(context, broker):
     sink = sink_on(broker, context, home_assistant=True, ack_timeout_s=5)
     sink.idle()
     watcher = Subscriber(broker.port, "homeassistant/device/#")
@@ -278,7 +278,7 @@ def test_home_assistant_that_comes_online_is_told_again(context, broker):
 
 
 @pytest.mark.system
-def test_a_broker_restart(context, message, broker):
+def test_reconnects_after_a_broker_restart(context, message, broker):
     sink = sink_on(broker, context, ack_timeout_s=5)
     sink.send([message(1)])
     broker.stop()
@@ -334,15 +334,15 @@ def test_tls_with_a_client_certificate(context, message, tmp_path, broker):
         sink_on(broker, context, tls=True, ca=tmp_path / "ca.pem", ack_timeout_s=5).send([message(1)])
 
 
-def test_a_broker_that_never_acknowledges_costs_no_memory(context, fake, tmp_path):
+def test_unacknowledged_messages_stay_on_disk_not_in_memory(context, fake, tmp_path):
     clock = context.clock
     encoder = Encoder("cam-1", clock.boot_id, {})
 
     def status(seq, n):
         return encoder.status(seq, Stamp(n, n, True), {"n": n, "pad": "x" * 300})
 
-    broker = fake(acks=1)  # of `available`
-    box = Outbox(tmp_path, ["mqtt"], Limits(), clock, lambda seq, tally: status(seq, -1))
+    broker = fake(acks=1)  # for `available`
+    box = Outbox(tmp_path, ["mqtt"], Limits(), clock, lambda seq, gap: status(seq, -1))
     sink = sink_on(broker, context, window=20)
     delivery = Delivery("mqtt", sink, box, clock, backoff=Backoff(0.05, 0.1), rng=random.Random(1))
     delivery.start()

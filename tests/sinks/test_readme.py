@@ -1,4 +1,4 @@
-"""The consumers in edge_app/sinks/README.md run as they stand there."""
+"""The examples of edge_app/sinks/README.md run."""
 
 import ctypes
 import re
@@ -39,13 +39,13 @@ def stop(process):
 
 
 def test_the_options_in_the_example_exist():
-    (example,) = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "sinks:" in text]
+    example = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1]
     for block in yaml.safe_load(example)["sinks"]:
         known = {option.name for option in options_of(find("sinks", block.pop("type")))}
         assert block.keys() <= known
 
 
-def test_jsonl(tmp_path, context, message):
+def test_the_jsonl_consumer(tmp_path, context, message):
     sink = JsonlSink(context, path=tmp_path / "out")
     sink.send([message(1)])
     event = '{"kind":"event","type":"new","utc":"now","rule":"door","value":{"a":1}}\n'
@@ -54,7 +54,7 @@ def test_jsonl(tmp_path, context, message):
     assert out == "now door {'a': 1}\n"
 
 
-def test_http(context, message):
+def test_the_http_consumer(context, message):
     import socket
 
     with socket.socket() as probe:
@@ -78,7 +78,7 @@ def test_http(context, message):
 
 
 @pytest.mark.system
-def test_mqtt(context, message, broker):
+def test_the_mqtt_consumer(context, message, broker):
     process = start(code("mqtt", "python"), "127.0.0.1", str(broker.port))
     sink = MqttSink(context, host="127.0.0.1", port=broker.port)
     time.sleep(1.0)
@@ -91,8 +91,8 @@ def test_mqtt(context, message, broker):
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler here")
-def test_serial_in_c(tmp_path):
-    """The C side, driven frame by frame, noise included."""
+def test_the_serial_receiver_in_c(tmp_path):
+    """Compiled with all warnings, and driven frame by frame, damaged frames included."""
     (tmp_path / "mcu.c").write_text(
         code("serial", "c")
         + "\ntypedef void (*taker)(const uint8_t *, unsigned);\nstatic taker put_, message_;\n"
@@ -119,11 +119,11 @@ def test_serial_in_c(tmp_path):
     assert exchange(pack(LinkFrame(Type.DATA, 9, b"early"))) == [(Type.NAK, 0)], "no HELLO yet"
     assert exchange(pack(LinkFrame(Type.HELLO, 0xFFFF, b"cam"))) == [(Type.ACK, 0xFFFF)]
     assert exchange(pack(LinkFrame(Type.DATA, 0, payload))) == [(Type.ACK, 0)]
-    assert exchange(pack(LinkFrame(Type.DATA, 0, payload))) == [(Type.ACK, 0)], "repeated: acknowledged, not used again"
+    assert exchange(pack(LinkFrame(Type.DATA, 0, payload))) == [(Type.ACK, 0)], "acknowledged, not delivered again"
     damaged = bytearray(pack(LinkFrame(Type.DATA, 1, b"{}" * 50)))
     damaged[20] ^= 4
     assert exchange(bytes(damaged)) == [(Type.NAK, 0)]
-    assert exchange(b"x" * 10_000 + b"\0") == [(Type.NAK, 0)], "an endless frame"
+    assert exchange(b"x" * 10_000 + b"\0") == [(Type.NAK, 0)], "a frame that is too long"
     assert exchange(pack(LinkFrame(Type.DATA, 5, b"skipped"))) == [(Type.NAK, 0)]
     assert exchange(pack(LinkFrame(Type.DATA, 1, b"{}"))) == [(Type.ACK, 1)]
     assert messages == [payload, b"{}"]

@@ -1,4 +1,4 @@
-"""The serial sink on a real pty pair: noise, a cable that is out, a port that is in use."""
+"""The serial sink on a real pty pair: noise, an unplugged cable, a port in use."""
 
 import json
 import random
@@ -38,7 +38,7 @@ def test_frames_are_acknowledged_in_order(context, message, mcu):
     sink.close()
 
 
-def test_nothing_is_lost_or_wrong_on_a_noisy_line(context, message, mcu):
+def test_delivers_everything_over_a_noisy_line(context, message, mcu):
     side = mcu(corrupt=0.001, drop=0.0005)
     sink = sink_on(side, context)
     batch = [message(n, size=rng_size) for n, rng_size in enumerate(random.Random(2).choices(range(300), k=500))]
@@ -46,13 +46,13 @@ def test_nothing_is_lost_or_wrong_on_a_noisy_line(context, message, mcu):
     while left:
         done = set(sink.send(left[:20]))
         left = [m for m in left if m.id not in done]
-    seen = list(dict.fromkeys(side.accepted))  # a message may come twice where its acknowledgements were lost
+    seen = list(dict.fromkeys(side.accepted))  # a message arrives twice if its acknowledgments were lost
     assert seen == [m.payload for m in batch]
     assert side.broken > 20
     sink.close()
 
 
-def test_a_microcontroller_that_restarts(context, message, mcu):
+def test_delivers_after_the_microcontroller_restarts(context, message, mcu):
     side = mcu()
     sink = sink_on(side, context)
     sink.send([message(1)])
@@ -62,7 +62,7 @@ def test_a_microcontroller_that_restarts(context, message, mcu):
     sink.close()
 
 
-def test_a_camera_that_restarts_is_not_taken_for_a_repetition(context, message, mcu):
+def test_a_message_after_a_restart_is_not_taken_for_a_repeated_one(context, message, mcu):
     side = mcu()
     for seq in range(8):
         sink = sink_on(side, context)
@@ -71,7 +71,7 @@ def test_a_camera_that_restarts_is_not_taken_for_a_repetition(context, message, 
     assert [json.loads(p)["seq"] for p in side.accepted] == list(range(8))
 
 
-def test_a_cable_that_is_out(context, message, mcu):
+def test_an_unplugged_cable(context, message, mcu):
     side = mcu()
     sink = sink_on(side, context)
     sink.send([message(1)])
@@ -84,10 +84,10 @@ def test_a_cable_that_is_out(context, message, mcu):
     sink.close()
 
 
-def test_a_message_above_the_cap_is_refused_alone(context, message, mcu):
+def test_only_the_message_that_is_too_long_is_refused(context, message, mcu):
     side = mcu()
     sink = sink_on(side, context, max_bytes=300)
-    assert sink.send([message(1, size=10), message(2, size=1000)]) == ["cam-1-1"], "what arrived is told first"
+    assert sink.send([message(1, size=10), message(2, size=1000)]) == ["cam-1-1"], "the delivered one"
     with pytest.raises(SinkError, match="bytes; expected at most 300") as error:
         sink.send([message(2, size=1000)])
     assert not error.value.retry
@@ -95,9 +95,9 @@ def test_a_message_above_the_cap_is_refused_alone(context, message, mcu):
     sink.close()
 
 
-def test_lines_for_people(context, message, mcu):
+def test_lines_mode_needs_no_acknowledgment(context, message, mcu):
     side = mcu()
-    side.cable.clear()  # it does not answer, nobody asks it to
+    side.cable.clear()
     received = serial.Serial(side.path, timeout=1, exclusive=False)
     sink = sink_on(side, context, mode="lines")
     assert sink.send([message(1), message(2)]) == ["cam-1-1", "cam-1-2"]
@@ -105,7 +105,7 @@ def test_lines_for_people(context, message, mcu):
     received.close()
 
 
-def test_a_port_that_is_missing(context, message, tmp_path):
+def test_a_missing_port(context, message, tmp_path):
     sink = Sink(context, port=str(tmp_path / "ttyNONE"))
     for attempt in (sink.idle, lambda: sink.send([message(1)])):
         with pytest.raises(SinkError, match="ttyNONE: No such file") as error:
@@ -124,7 +124,7 @@ def test_a_port_in_use(context, message, mcu):
     sink.close()
 
 
-def test_an_adapter_that_is_pulled_out_and_put_back(context, message, mcu, tmp_path):
+def test_a_replugged_adapter(context, message, mcu, tmp_path):
     first, second = mcu(), mcu()
     link = tmp_path / "ttyMCU"
     link.symlink_to(first.path)
