@@ -1,10 +1,13 @@
 """config.yaml -> Config.
 
-loading.py   reading the file, every check, every mistake with its line
-blocks.py    device, source, model, heads, publish, outbox, sinks
+loading.py   reading the file; the block device
+blocks.py    the options of device, source, model, heads, publish, outbox, sinks
+plugins.py   reading the blocks of plug-ins: source, sinks
+models.py    reading model, heads
 rules.py     track, rules
 reuse.py     reuse
 services.py  degrade, snapshots, web
+renamed.py   old names of keys
 """
 
 from typing import Any
@@ -20,7 +23,8 @@ from edge_app.config.blocks import (
     SourceCommon,
     SourceConfig,
 )
-from edge_app.config.loading import BLOCKS, Config, from_url, load, load_device
+from edge_app.config.loading import BLOCKS, Config, load, load_device
+from edge_app.config.plugins import from_url
 
 __all__ = [
     "BLOCKS",
@@ -43,7 +47,7 @@ _RENAMED = {name: f"{name}Config" for name in ("Device", "Head", "Model", "Outbo
 
 
 def __getattr__(name: str) -> Any:
-    """Old names of block classes, for code written before 0.1."""
+    """Old names of block classes, for code written for earlier versions."""
     if name in _RENAMED:
         return globals()[_RENAMED[name]]
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

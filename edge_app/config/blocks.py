@@ -1,6 +1,6 @@
-"""The blocks of config.yaml that every configuration has: what may stand in each, with its limits and defaults.
+"""The options of the main blocks of config.yaml, with their limits and defaults.
 
-Not here: rules and tracks (rule_blocks.py), services (service_blocks.py), reuse (reuse_block.py), reading (config.py).
+Not here: track and rules (rules.py), degrade, snapshots and web (services.py), reuse (reuse.py), reading (loading.py).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from edge_app.options import Fraction, Point, Positive, Range, Seconds
 
 @dataclass(frozen=True, slots=True)
 class DeviceConfig:
-    """Who publishes, and where everything that is kept lies. id `auto`: SoC serial, else MAC address.
+    """The device. id: its name in messages; `auto` is the SoC serial number, else the MAC address.
 
-    commit_sink: the sink that must have acknowledged before the updater keeps a new release; "": none must.
+    state_dir: the folder of all persistent state. commit_sink: the updater commits a new release only after this sink
+    has acknowledged a message; "": it does not wait for a sink.
     """
 
     id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
@@ -27,10 +28,10 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceCommon:
-    """What every source has: the picture is rotated, flipped, cropped and masked, in this order.
+    """The options that all sources have. The picture is rotated, flipped, cropped and masked, in this order.
 
-    rotate: degrees clockwise. crop: x1, y1, x2, y2 and mask: polygons painted black, both 0..1 of the picture at that
-    point. connect `required`: end when the camera is absent at start; `retry`: wait for it.
+    rotate: degrees clockwise. crop: x1, y1, x2, y2; mask: polygons that are painted black. Both are 0..1 of the picture
+    after the steps before. connect: whether to exit (`required`) or wait (`retry`) if there is no camera at start.
     """
 
     type: str
@@ -44,9 +45,9 @@ class SourceCommon:
 
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
-    """A plug-in to build: its type and its own options. where: `config.yaml:14`, for messages.
+    """A plug-in to build: its type and its own options. where: file and line for error messages, `config.yaml:14`.
 
-    name: of a sink or rule, where it has one of its own.
+    name: the name of a sink; "" for other plug-ins.
     """
 
     type: str
@@ -57,7 +58,7 @@ class PluginConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """The source block: what every source has, and the plug-in."""
+    """The block `source`: the options that all sources have, and the plug-in."""
 
     common: SourceCommon
     plugin: PluginConfig
@@ -65,10 +66,10 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The model folder and the engine. threads: of onnxruntime; NPUs have none.
+    """The model folder and the inference engine. threads: for onnxruntime; NPUs ignore it.
 
-    precision: which of the model's files onnxruntime runs; an NPU runs what it was compiled for.
-    deadline_s: what one inference may take; one that takes longer hangs, and its backend is built anew.
+    precision: which files of the model onnxruntime runs; an NPU runs the files compiled for it.
+    deadline_s: the longest that one inference run may take. After it, the backend counts as hung and is rebuilt.
     """
 
     path: Path
@@ -80,13 +81,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class HeadCommon:
-    """When a head runs. every_s: at most this often; between, its last result stands, with its age.
+    """The options that all heads have: when a head runs.
 
-    on_change: with `reuse`, not while nothing that it looks at has changed. max_age_s: nothing that its result rests on
-    is older; null: as in `reuse`.
-
-    ignore: polygons, 0..1 of the picture; detections with their centre in one are left out of everything.
-    priority: where less must be done, heads of a lower one are left out first.
+    every_s: the shortest interval; between runs, its last result is repeated with its age. on_change: with `reuse`, do
+    not run while the picture is unchanged. max_age_s: the greatest age of data in its result; null: as in `reuse`.
+    ignore: polygons, 0..1 of the picture; detections with their center in one are dropped.
+    priority: under high load, heads of lower priority are disabled first.
     """
 
     enabled: bool = True
@@ -99,7 +99,7 @@ class HeadCommon:
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """One head that runs: its schedule, and its family's options from the manifest with the config's on top."""
+    """One enabled head. options: those of its family, from the manifest, overridden by config.yaml."""
 
     common: HeadCommon
     options: Mapping[str, Any]
@@ -107,7 +107,10 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True)
 class PublishConfig:
-    """results: every frame's, those that differ from the last one published, or one every N seconds."""
+    """results: which are published: `all`, `on_change` (they differ from the last published ones), or one in N seconds.
+
+    status_every_s: interval of status messages; 0: none.
+    """
 
     results: Literal["on_change", "all", "none"] | Annotated[float, Range(0.001)] = "on_change"
     status_every_s: Seconds = 60.0
@@ -115,9 +118,9 @@ class PublishConfig:
 
 @dataclass(frozen=True, slots=True)
 class OutboxConfig:
-    """What is kept for sinks that are away (outbox/), on disk and, where the disk refuses, in memory.
+    """The queue of undelivered messages (outbox/): on disk, or in memory if the disk fails.
 
-    max_message_kb: a message above it is not accepted, only counted.
+    max_message_kb: a larger message is dropped and counted.
     """
 
     max_mb: Annotated[float, Range(1, 4096)] = 64.0
@@ -127,7 +130,7 @@ class OutboxConfig:
 
 @dataclass(frozen=True, slots=True)
 class SinkCommon:
-    """name: what the sink's place in the outbox is kept under; its type where none is given."""
+    """The options that all sinks have. name: identifies the sink in the outbox; the default is its type."""
 
     type: str
     name: str = ""

@@ -1,7 +1,4 @@
-"""The block `reuse` of config.yaml: what may stand in it.
-
-Not here: what is made of it (reuse/).
-"""
+"""The block `reuse` of config.yaml: its options. Not here: reuse itself (reuse/)."""
 
 from __future__ import annotations
 
@@ -20,15 +17,15 @@ Mode = Literal["off", "gate", "auto"]
 
 @dataclass(frozen=True, slots=True)
 class ReuseConfig:
-    """How much of a frame's inference may be answered by what was computed before.
+    """How much of the inference on a frame may be replaced by earlier results.
 
-    mode: `off`, every frame is computed; `gate`, results stand while nothing in the picture changes; `auto`, besides
-    that only what changed is computed again, where that pays.
-    max_age_s: nothing that a result rests on is older, but under strain (ladder.py). tolerance: by how many grey levels
-    a spot may change before it is computed again; null: learned from the camera's noise; 0: none, reuse then equals
-    full inference. feature_share: how far changes are followed from layer to layer, as a share of how far they can
-    reach; null: as tuned; 1: all the way. ignore: polygons, 0..1 of the picture, in which nothing counts as a change.
-    budget_ms: inference a frame may take on average; frames beyond it are answered by the tracker.
+    mode: `off`: compute every frame. `gate`: repeat results while the picture is unchanged. `auto`: also recompute only
+    the changed regions of feature maps, if that is faster.
+    max_age_s: the greatest age of data in a result; longer under high load (pipeline/degradation.py).
+    tolerance: change of a pixel, in gray levels, that does not count; null: estimated from the camera's noise; 0: none,
+    so that results equal those of full inference. feature_share: how far a change is propagated through the layers, as
+    a share of the receptive field; null: as tuned; 1: all of it. ignore: polygons, 0..1 of the picture, in which
+    changes do not count. budget_ms: average inference time per frame; the tracker answers frames that exceed it.
     """
 
     mode: Mode = "auto"
@@ -43,7 +40,7 @@ OFF = ReuseConfig(mode="off")
 
 
 def read_reuse(node: yaml.Node | None, problems: Problems) -> ReuseConfig:
-    """Read the block; without one nothing is reused. Mistakes are noted."""
+    """Read the block; without one, reuse is off. Adds mistakes to `problems`."""
     read = OFF if node is None else read_dataclass(node, ReuseConfig, "reuse", problems)
     if read is WRONG:
         return OFF

@@ -1,6 +1,6 @@
-"""The blocks `degrade`, `snapshots` and `web` of config.yaml: what may stand in them.
+"""The blocks `degrade`, `snapshots` and `web` of config.yaml: their options.
 
-Not here: what is made of them (ladder.py, snapshots.py, web/).
+Not here: the services (pipeline/degradation.py, daemon/snapshots.py, web/).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from edge_app.options.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class DegradeConfig:
-    """When to do less rather than fail, and when to do more again (ladder.py).
+    """When to reduce the load, and when to restore it (pipeline/degradation.py).
 
-    temperature_c: of the hottest thermal zone; available_mb: memory that is left; latency_s: from capture to results;
-    beyond any of them for step_s, one step down; well within all of them for climb_s, one step up. The steps are half
-    and a quarter of the frames, more reuse (where the block `reuse` allows any), fewer heads, heartbeats only.
-    restart_mb: resident memory at which the daemon restarts in order; null: three quarters of what it may use.
+    temperature_c: of the hottest thermal zone. available_mb: available memory. latency_s: from capture to results.
+    While one of them is exceeded, the load is reduced by one level every step_s; after climb_s with margin to all of
+    them, it is raised by one level. The levels: half of the frames, a quarter of them, more reuse (if the block `reuse`
+    enables any), fewer heads, only heartbeats.
+    restart_mb: resident memory at which the daemon restarts cleanly; null: three quarters of its memory limit.
     """
 
     enabled: bool = True
@@ -38,9 +39,9 @@ class DegradeConfig:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotsConfig:
-    """JPEG pictures of the moments at which events began, in a ring under state_dir.
+    """JPEG pictures of the frames in which events began, in a ring buffer under state_dir.
 
-    what: the whole frame, or the box that an event names where it names one. width: at most, pixels.
+    what: the whole frame, or the box of the event if it has one. width: maximum, pixels.
     """
 
     enabled: bool = False
@@ -53,10 +54,10 @@ class SnapshotsConfig:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """The page. host: an address of this machine; any but a loopback one needs a token.
+    """The web page. host: the address to listen on; an address that is not loopback requires a token.
 
-    token: what scripts send as `Authorization: Bearer …` and people type in to log in.
-    fps, width, quality: of the live view. viewers: at most, at a time.
+    token: scripts send it as `Authorization: Bearer …`, users type it in to log in.
+    fps, width, quality: of the live view. viewers: maximum at the same time.
     """
 
     enabled: bool = False
@@ -70,7 +71,7 @@ class WebConfig:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine itself can reach the page."""
+        """Whether only this machine can reach the page."""
         if self.host == "localhost":
             return True
         try:
@@ -80,10 +81,10 @@ class WebConfig:
 
 
 def check_web(web: WebConfig, nodes: Mapping[str, yaml.Node], problems: Problems) -> None:
-    """Note where the page would stand open to others."""
+    """Add a mistake to `problems` if other machines could reach the page without a token."""
     if web.enabled and not web.loopback and web.token is None:
         problems.add(
             nodes.get("host"),
             f"web.host: found '{web.host}', which others can reach, and no web.token; "
-            "expected 127.0.0.1, or token: file:PATH beside it",
+            "expected 127.0.0.1, or a token such as file:PATH",
         )

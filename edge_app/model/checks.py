@@ -6,12 +6,13 @@ Not here: checks of single values (options/), the blocks (schema.py), the tensor
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
 from edge_app import registry
 from edge_app.errors import ConfigError
-from edge_app.frame import Detections
+from edge_app.frame import Detections, Result
 from edge_app.model.schema import File, FixedShape
 from edge_app.options.document import Problems, entries, nearest
 
@@ -106,6 +107,14 @@ def _crops(name: str, file: File, node: yaml.Node, problems: Problems) -> None:
         problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
     elif not _detects(first[crops.of]):
         problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
+
+
+def result_type(family: str, where: str, node: yaml.Node, problems: Problems) -> None:
+    """The family's `result_type` is one of the results. family: a known one."""
+    found = registry.find("heads", family).result_type
+    if found not in get_args(Result):
+        expected = " or ".join(each.__name__ for each in get_args(Result))
+        problems.add(node, f"{where}.family: '{family}': found result_type {found!r}; expected {expected}")
 
 
 def _detects(family: str) -> bool:

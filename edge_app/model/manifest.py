@@ -167,6 +167,7 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     except ConfigError as exc:
         problems.add(node, f"{where}.family: {exc}")
     else:
+        checks.result_type(head.family, where, node, problems)
         given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
     labels = head.labels
     if isinstance(labels, str):

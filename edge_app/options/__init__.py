@@ -1,13 +1,14 @@
-"""Typed options from YAML, with the line of every mistake.
+"""Typed options from YAML; every mistake is reported with its line.
 
 document.py  YAML nodes with their lines
-reading.py   a dataclass or a constructor as the schema of a block
+schema.py    a dataclass or a constructor as the schema of a block
+reading.py   reading a block by its schema
 secret.py    references to secrets
 """
 
-from edge_app.options.reading import (
+from edge_app.options.reading import WRONG, read_dataclass, read_options, read_value
+from edge_app.options.schema import (
     REQUIRED,
-    WRONG,
     Fraction,
     Option,
     Point,
@@ -16,9 +17,6 @@ from edge_app.options.reading import (
     Seconds,
     expectation,
     options_of,
-    read_dataclass,
-    read_options,
-    read_value,
 )
 from edge_app.options.secret import Secret
 

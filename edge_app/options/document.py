@@ -1,7 +1,7 @@
-"""A YAML file as a tree of nodes with line numbers, free of YAML's traps, and the list of mistakes found in it.
+"""A YAML file as a tree of nodes with line numbers, and the list of mistakes found in it.
 
-Aliases (bombs), tags, duplicate keys (the last one silently wins), abysses and oversized files are refused.
-Not here: what the values mean (options.py).
+Rejects aliases (billion laughs), tags, duplicate keys (YAML silently keeps the last one), deep nesting and oversized
+files. Not here: the types of values (reading.py).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _NULL = ("", "null", "~", "Null", "NULL")
 
 @dataclass(slots=True)
 class Problems:
-    """The mistakes found so far; raised together so that a user mends them in one go."""
+    """The mistakes found so far. They are raised together, so that a user can correct all of them at once."""
 
     path: Path
     found: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, node: yaml.Node | yaml.Event | None, text: str) -> None:
-        """Note a mistake at the line of `node`, or of the file as a whole."""
+        """Add a mistake at the line of `node`; None: it concerns the whole file."""
         mark = None if node is None else node.start_mark
         self.found.append((0 if mark is None else mark.line + 1, text))
 
     def raise_if_any(self) -> None:
-        """Raises ConfigError with a line for each mistake, in the file's order."""
+        """Raises ConfigError with one line for each mistake, in file order."""
         if self.found:
             raise ConfigError(
                 *(
@@ -44,7 +44,7 @@ class Problems:
 
 
 def load_yaml(path: Path, problems: Problems) -> yaml.MappingNode | None:
-    """Parse a file into a node tree. Notes a mistake and returns None where it cannot be used at all."""
+    """Parse a file into a node tree. Adds a mistake to `problems` and returns None if the file is unusable."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -58,9 +58,9 @@ def load_yaml(path: Path, problems: Problems) -> yaml.MappingNode | None:
 
 
 def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
-    """Parse YAML text into a node tree free of aliases, tags and duplicate keys, or note why not."""
+    """Parse YAML text into a node tree without aliases, tags and duplicate keys. As `load_yaml` otherwise."""
     try:
-        if not _plain(data, problems):
+        if not _is_plain(data, problems):
             return None
         root = yaml.compose(data, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as exc:
@@ -76,8 +76,8 @@ def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
     return root if _names_are_unique(root, problems) else None
 
 
-def _plain(data: bytes, problems: Problems) -> bool:
-    """Whether there are no aliases, no tags and no abysses; read event by event, before anything is built."""
+def _is_plain(data: bytes, problems: Problems) -> bool:
+    """Whether there are no aliases, no tags and no deep nesting. Checks events, before any node is built."""
     depth = 0
     for event in yaml.parse(data, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
@@ -115,7 +115,7 @@ def _names_are_unique(node: yaml.Node, problems: Problems) -> bool:
 
 
 def describe(node: yaml.Node) -> str:
-    """What stands in the file, in a user's words."""
+    """A value in the words of an error message."""
     if isinstance(node, yaml.MappingNode):
         return "a block of options"
     if isinstance(node, yaml.SequenceNode):
@@ -129,7 +129,7 @@ def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'score'?`, or the list of what is known where nothing is near."""
+    """`; did you mean 'score'?`, or all known words if none is similar."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, 1, 0.6)
     if close:

@@ -1,6 +1,6 @@
-"""Secrets are referred to, never written, in config.yaml: `credential:NAME`, `file:PATH` or `env:NAME`.
+"""References to secrets in config.yaml: `credential:NAME`, `file:PATH` or `env:NAME`. The secret itself is rejected.
 
-`credential:` is a file in $CREDENTIALS_DIRECTORY: systemd's LoadCredential.
+`credential:NAME` is a file in $CREDENTIALS_DIRECTORY, which systemd sets for LoadCredential=.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from edge_app.errors import ConfigError
 
 EXPECTED = "credential:NAME, file:PATH or env:NAME"
 _MAX_BYTES = 64 * 1024
-_FOLDER = "edge-app_"  # before the names of files whose folder is the credential: LoadCredential=edge-app:FOLDER
+_FOLDER = "edge-app_"  # file name prefix if the credential is a folder: LoadCredential=edge-app:FOLDER
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret is found. Its text is read when it is needed, and is in no field, repr or message."""
+    """A reference to a secret. The secret is read on use; no field, repr or message contains it."""
 
     kind: Literal["credential", "file", "env"]
     name: str
 
     @classmethod
     def parse(cls, text: str, folder: Path) -> Secret:
-        """Read a reference; a relative file lies in `folder`. Raises ValueError, without the text, on anything else."""
+        """Parse a reference; a file path is relative to `folder`. Raises ValueError, whose message omits `text`."""
         kind, colon, name = text.partition(":")
         if not colon or not name or "\0" in name or kind not in ("credential", "file", "env"):
             raise ValueError(f"expected {EXPECTED}")
@@ -38,7 +38,7 @@ class Secret:
         return f"{self.kind}:{self.name}"
 
     def read(self) -> str:
-        """The secret, without the newline that editors leave behind it. Raises ConfigError where it is not there."""
+        """The secret, without trailing newlines. Raises ConfigError if it does not exist."""
         if self.kind == "env":
             if self.name not in os.environ:
                 raise ConfigError(f"{self}: the environment has no such variable")

@@ -93,7 +93,8 @@ def test_only_the_heads_that_are_named_run(config_file):
             ["1: source.mask: found a polygon of 2 points; expected at least 3"],
         ),
         (
-            "source:\n  type: synthetic\n  mask: [[[0.5, 0], [0.8, 1], [0, 0.4], [1, 0.4], [0.2, 1]]]  # a star\n" + MODEL,
+            "source:\n  type: synthetic\n  mask: [[[0.5, 0], [0.8, 1], [0, 0.4], [1, 0.4], [0.2, 1]]]  # a star\n"
+            + MODEL,
             [
                 "3: source.mask: found a polygon that crosses or touches itself (sides from [0.5, 0] and from "
                 "[0, 0.4]); expected the corners in order around the outline"

@@ -85,7 +85,7 @@ def test_rules_are_read_in_order_with_their_options(config_file):
         ),
         (
             "{name: scene, type: scene, head: scene}",
-            "5: rules: found the name 'scene', which is a head's; give it another",
+            "5: rules: found the name 'scene', which a head has; expected another name",
         ),
     ],
 )

@@ -42,7 +42,7 @@ def test_references(tmp_path, monkeypatch):
 def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, text):
     value, (problem,) = read(f"password: {text}", tmp_path)
     assert value is WRONG
-    assert "sinks[0].password: no secret may stand here" in problem
+    assert "sinks[0].password: found a value that is not a reference to a secret" in problem
     assert "hunter2" not in problem
 
 

@@ -1,0 +1,93 @@
+"""The blocks `model` and `heads` of config.yaml, checked against the model folder.
+
+Not here: model.yaml itself (model/manifest.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from edge_app import registry
+from edge_app.config.blocks import HeadCommon, HeadConfig, ModelConfig
+from edge_app.config.plugins import schema_of
+from edge_app.errors import ConfigError, ModelError, OptionError
+from edge_app.geometry.polygons import polygon_of
+from edge_app.model import manifest as manifests
+from edge_app.model.manifest import Manifest, ManifestHead
+from edge_app.options import WRONG, options_of, read_dataclass, read_options
+from edge_app.options.document import Problems, entries, nearest
+
+
+def read_model(
+    node: yaml.Node | None, override: Path | None, problems: Problems
+) -> tuple[ModelConfig, Manifest | None]:
+    """Read the block `model` and the manifest. Adds mistakes to `problems`; the manifest is None if it is unusable.
+
+    override: a model folder to use instead of the configured one.
+    """
+    model = read_dataclass(node, ModelConfig, "model", problems)
+    if model is WRONG:
+        model = ModelConfig(Path())
+        if override is None:
+            return model, None
+    if override is not None:
+        model = replace(model, path=override)
+    if model.backend != "auto":
+        try:
+            registry.find("backends", model.backend)
+        except ConfigError as exc:
+            problems.add(node, f"model.backend: {exc}")
+    try:
+        return model, manifests.load(model.path)
+    except ModelError as exc:
+        if override is None:
+            problems.add(entries(node).get("path"), f"model.path: {exc}")
+        else:
+            problems.add(None, str(exc))
+        return model, None
+
+
+def read_heads(
+    node: yaml.Node | None, manifest: Manifest, overridden: bool, problems: Problems
+) -> dict[str, HeadConfig]:
+    """Read the block `heads`. Without one, all heads of the model run. Adds mistakes to `problems`.
+
+    overridden: the model is not the configured one; heads that it does not have are ignored.
+    """
+    given = entries(node)
+    if overridden:
+        given = {name: options for name, options in given.items() if name in manifest.heads}
+    if not given:
+        return {name: HeadConfig(HeadCommon(), spec.options) for name, spec in manifest.heads.items()}
+    heads = {}
+    for name, options in given.items():
+        if name not in manifest.heads:
+            problems.add(options, f"heads: the model has no head '{name}'{nearest(name, manifest.heads)}")
+            continue
+        spec = manifest.heads[name]
+        heads[name] = _read_head(name, options, spec, problems)
+        if spec.crops is not None and spec.crops.of not in given:
+            of = spec.crops.of
+            problems.add(options, f"heads.{name}: takes crops of '{of}', which is not enabled; expected both heads")
+    return heads
+
+
+def _read_head(name: str, node: yaml.Node, spec: ManifestHead, problems: Problems) -> HeadConfig:
+    where = f"heads.{name}"
+    try:
+        schema = schema_of("heads", spec.family, HeadCommon)
+    except ConfigError as exc:
+        problems.add(node, f"{where}: {exc}")
+        return HeadConfig(HeadCommon(), spec.options)
+    values = read_options(node, schema, where, problems)
+    shared = {o.name: values.pop(o.name) for o in options_of(HeadCommon) if o.name in values}
+    common = HeadCommon(**shared)
+    for polygon in common.ignore:
+        try:
+            polygon_of("ignore", polygon)
+        except OptionError as exc:
+            problems.add(entries(node)["ignore"], f"{where}.{exc}")
+    return HeadConfig(common, {**spec.options, **values})
