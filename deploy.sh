@@ -1,26 +1,26 @@
 #!/bin/sh
-# Put this checkout onto a camera, watch it work, and take it back if it does not. firmware_bundle/README.md tells the whole.
+# Install this checkout on a camera, and roll back unless it delivers frames. Documentation: firmware_bundle/README.md.
 set -eu
 
 usage() {
     cat <<'TEXT'
-usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0 when the camera sees, 3 when it was taken back
-       ./deploy.sh --status root@CAMERA      which release runs, and how
-       ./deploy.sh --rollback root@CAMERA    go back to the release before
-       ./deploy.sh --bundle-only FILE        build a signed bundle, no more
-       ./deploy.sh --local DIR               install into a root directory: tests, factories
+usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0: kept, 3: rolled back
+       ./deploy.sh --status root@CAMERA      show the running release and its health
+       ./deploy.sh --rollback root@CAMERA    roll back to the previous release
+       ./deploy.sh --bundle-only FILE        only build a signed bundle
+       ./deploy.sh --local DIR               install into a root directory, for tests and factories
        ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
-                                             userdata: installed; oem: a seed, installed whenever userdata is empty
+                                             userdata: installed; oem: a seed, installed when userdata is empty
 
-  --board NAME     default: asked of the camera; needed without one (build.py --help lists them)
+  --board NAME     default: detected on the camera; required without one (build.py --help lists them)
   --model DIR      the model folder, default: models/digits
-  --config FILE    the camera's own configuration, kept beside the releases; tried, and taken back, with this one
-  --key FILE       private signing key, PEM; default: ~/.config/edge-app/signing.pem, made where it is missing
-  --base DIR       what else is in an oem image: the vendor's oem folder, with its drivers and libraries
-  --wheels DIR     what `build.py wheels` fetched; default: fetched for the board
-  --no-wheels      the board has every library
-  --version V      default: the package's
-  --port N         of ssh
+  --config FILE    the camera's own configuration; tried and rolled back with this release
+  --key FILE       private signing key, PEM; default: ~/.config/edge-app/signing.pem, generated if missing
+  --base DIR       base of an oem image: the vendor's oem folder, with its drivers and libraries
+  --wheels DIR     the folder that `build.py wheels` filled; default: downloaded for the board
+  --no-wheels      the board has all libraries
+  --version V      default: the version of the package
+  --port N         ssh port
 TEXT
 }
 
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
     --status | --rollback) action=${1#--} ;;
     --no-wheels) wheels=none ;;
     --bundle-only | --local | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port)
-        [ $# -ge 2 ] || fail "$1: found nothing behind it; expected a value"
+        [ $# -ge 2 ] || fail "$1: found no value; expected one"
         case "$1" in
         --bundle-only) action=bundle out=$2 ;;
         --local) action=local root=$2 ;;
@@ -73,12 +73,12 @@ while [ $# -gt 0 ]; do
 done
 case "$action" in
 deploy | status | rollback) [ -n "$target" ] || fail "no camera named; expected root@CAMERA (--help)" ;;
-*) [ -n "$board" ] || fail "expected --board NAME: there is no camera to ask" ;;
+*) [ -n "$board" ] || fail "expected --board NAME: there is no camera to detect it on" ;;
 esac
 for each in "$key" "$config"; do
-    [ -z "$each" ] || [ -f "$each" ] || fail "$each: there is no such file"
+    [ -z "$each" ] || [ -f "$each" ] || fail "$each: no such file"
 done
-[ -z "$base" ] || [ -d "$base" ] || fail "--base $base: there is no such folder"
+[ -z "$base" ] || [ -d "$base" ] || fail "--base $base: no such folder"
 [ -n "$key" ] || key=$own_key
 
 work=$(mktemp -d)
@@ -89,15 +89,15 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# One connection for everything, so that a password is asked for once. EDGE_APP_SSH_OPTIONS: split at spaces, on purpose.
+# One ssh connection for all commands, so that a password is asked for once. EDGE_APP_SSH_OPTIONS is split at spaces on purpose.
 remote() {
     # shellcheck disable=SC2086,SC2029
     ssh -p "$port" -o ControlMaster=auto -o ControlPath="$work/ssh" -o ControlPersist=60 ${EDGE_APP_SSH_OPTIONS:-} \
         "$target" "$@"
 }
 
-# What the device is: sent as text, since a device has none of this checkout.
-# shellcheck disable=SC2016  # it expands there
+# Sent as text, since the device does not have this checkout.
+# shellcheck disable=SC2016  # expanded on the device
 where='root=/opt/edge-app; [ -e $root/device.json ] || root=/userdata/edge-app; slots="python3 -sE $root/updater/slots.py"
 init=/etc/init.d/S99edge-app; restart() { if [ -d /run/systemd/system ]; then systemctl daemon-reload
 udevadm control --reload 2>/dev/null; systemctl --no-block restart edge-app; else $init restart; fi; }'
@@ -115,11 +115,11 @@ ask_board() {
     esac
 }
 
-# Build $work/release.bundle, with a development key where none is there.
+# Build $work/release.bundle. Generates a development key if there is none.
 build() {
     if [ ! -f "$key" ]; then
         "$python" "$firmware/build.py" key "$key" >/dev/null
-        echo "made a development key: $key (keep it: the cameras that it is used for trust no other)"
+        echo "generated a development key: $key (keep it: cameras installed with it trust no other key)"
     fi
     if [ -z "$wheels" ]; then
         wheels=$work/wheels
@@ -131,7 +131,7 @@ build() {
     "$python" "$firmware/build.py" bundle "$@" --out "$work/release.bundle"
 }
 
-# Lay out what goes to the device: setup.sh with all that it puts in place.
+# Collect what is copied to the device: setup.sh and the files that it installs.
 stage() {
     mkdir -p "$work/stage/keys" "$work/stage/updater"
     cp "$firmware"/updater/*.py "$work/stage/updater"
@@ -175,13 +175,13 @@ image)
     esac
     ;;
 status)
-    # shellcheck disable=SC2016  # it expands there
+    # shellcheck disable=SC2016  # expanded on the device
     remote "$where"'; $slots status; if [ -d /run/systemd/system ]; then systemctl --no-pager --lines 5 status edge-app
 else $init status; fi; true'
     ;;
 rollback)
-    # shellcheck disable=SC2016  # it expands there
-    remote "$where"'; $slots rollback --reason "asked for by deploy.sh" && restart'
+    # shellcheck disable=SC2016  # expanded on the device
+    remote "$where"'; $slots rollback --reason "requested by deploy.sh" && restart'
     ;;
 deploy)
     [ -n "$board" ] || board=$(ask_board)
@@ -194,7 +194,7 @@ deploy)
     build "$there"
     stage
     release=$("$python" "$firmware/build.py" name "$work/release.bundle")
-    # shellcheck disable=SC2016  # it expands there
+    # shellcheck disable=SC2016  # expanded on the device
     tar -C "$work/stage" -cf - . | remote 'set -e; d=$(mktemp -d); trap "rm -rf $d" EXIT; tar -C "$d" -xf -
 sh "$d/setup.sh" --board '"$board"
     remote "$where; restart; \$slots follow $release"

@@ -1,4 +1,4 @@
-"""The boards that bundles are made for."""
+"""The boards that bundles are built for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Board:
-    """One kind of device. target: whose graphs of a model folder it runs (`onnx`, or a Rockchip SoC).
+    """One kind of device. target: which graphs of a model folder it runs (`onnx`, or a Rockchip SoC).
 
-    wheels: the list in wheels/ of what its distribution does not have. machine: as wheels' platforms name it; "" where
-    only pure Python ones exist. also: a target that its configuration can choose, where the model has it.
+    wheels: the list in wheels/ of the packages that its distribution lacks. machine: the platform in wheel names; "" if
+    there are pure Python wheels only. backend: as in config.yaml. also: a second target that its configuration may use.
     """
 
     target: str
@@ -21,7 +21,7 @@ class Board:
 
     @property
     def platforms(self) -> list[str]:
-        """The platform as pip names it, for any glibc from 2.28 on."""
+        """The platform names of pip, for glibc 2.28 and newer."""
         return [f"{each}_{self.machine}" for each in ("manylinux_2_28", "manylinux_2_27", "manylinux2014")]
 
 

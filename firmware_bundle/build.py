@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Make a signed bundle of this checkout and a model, for one board: the same input gives the same bytes.
+"""Build a signed bundle of this checkout and a model, for one board. The same input gives the same bytes.
 
     python3 firmware_bundle/build.py key ~/.config/edge-app/signing.pem
     python3 firmware_bundle/build.py wheels --board rk3588 --out wheels/
     python3 firmware_bundle/build.py bundle --board rk3588 --model models/digits --key … --wheels wheels/ --out FILE
 
 Only the signature differs between two builds. Needs python3-yaml and openssl; `wheels` needs python3-pip.
-Not here: the format as a device reads it (updater/bundle.py).
+Not here: how a device reads the format (updater/bundle.py).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 sys.path.insert(0, str(HERE / "updater"))
 
-import bundle as format_  # noqa: E402  (lies beside the updater, which is copied to devices without this file)
+import bundle as format_  # noqa: E402  (part of the updater, which devices get without this file)
 from boards import BOARDS, Board  # noqa: E402
 
 HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
 SCHEMAS = {"config": 1, "outbox": 1}
 
 
-class Unbuildable(Exception):
-    """A bundle cannot be made: one line with what was found and what was expected."""
+class BuildError(Exception):
+    """A bundle cannot be built: one line with what was found and what was expected."""
 
 
 def release_files(board: Board, model: Path, wheels: Path | None, config: Path | None) -> dict[str, tuple[bytes, bool]]:
-    """Everything of a release: by path, its bytes and whether it is executable. Raises Unbuildable."""
+    """All files of a release: by path, the bytes and whether the file is executable. Raises BuildError."""
     files = {f"lib/{name}": (data, False) for name, data in _package()}
     files |= {f"models/{model.name}/{name}": ((model / name).read_bytes(), False) for name in model_files(model, board)}
     for wheel in sorted(wheels.glob("*.whl")) if wheels else ():
@@ -55,21 +55,24 @@ def release_files(board: Board, model: Path, wheels: Path | None, config: Path |
 
 
 def model_files(model: Path, board: Board) -> list[str]:
-    """The files of a model folder that a board needs: manifest, its own graphs in all shapes, labels, golden vectors.
+    """The files of a model folder that a board needs: manifest, graphs of its target, labels, golden vectors.
 
-    Those of a second target (int8) come with them where the model has all of them.
+    The files of a second target (int8) are included if the model has all of them.
     """
     try:
         import yaml
     except ImportError:
-        raise Unbuildable("the library yaml is not there; expected the Debian package python3-yaml") from None
+        raise BuildError("the library yaml is missing; expected the Debian package python3-yaml") from None
     path = model / "model.yaml"
     try:
         manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
         heads = manifest["heads"].values()
         backbone = manifest.get("backbone", {}).get("graphs", [])
         graphs = [*backbone[:1], *(h["graph"] for h in heads if "graph" in h)]
-        whole = [*graphs, *(part for part in backbone[1:] if board.target in part)]  # else all of it is in the first
+        whole = [
+            *graphs,
+            *(part for part in backbone[1:] if board.target in part),
+        ]  # else the first graph is the whole backbone
         fused = manifest.get("fused", {})
         names = {graph.get(board.target) for graph in whole} | {fused.get(board.target, "model.yaml")}
         if all(board.also in graph for graph in whole):
@@ -79,20 +82,20 @@ def model_files(model: Path, board: Board) -> list[str]:
         names |= {shape["file"] for step in steps for shape in step}
         labels = {head["labels"] for head in heads if isinstance(head.get("labels"), str)}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as exc:
-        raise Unbuildable(f"{path}: cannot be used: {exc}; expected a model folder") from None
+        raise BuildError(f"{path}: cannot be used: {exc}; expected a model folder") from None
     if None in names:
-        raise Unbuildable(f"{path}: a graph has no file for {board.target}; expected the model compiled for it")
+        raise BuildError(f"{path}: a graph has no file for {board.target}; expected the model compiled for it")
     names |= {"model.yaml", *(name for name in (*labels, "golden.npz") if (model / name).is_file())}
     missing = sorted(name for name in names if not (model / name).is_file())
     if missing:
-        raise Unbuildable(f"{model / missing[0]}: not there; expected what model.yaml names")
+        raise BuildError(f"{model / missing[0]}: missing; expected every file that model.yaml names")
     return sorted(names)
 
 
 def pack(files: Mapping[str, tuple[bytes, bool]], fields: Mapping[str, Any], key: Path) -> bytes:
-    """A signed bundle of these files. fields: version, board and whatever else differs from the defaults."""
+    """Pack and sign files. fields: version, board, and other manifest fields that differ from the defaults."""
     ordered = sorted(files)
-    deflate = zlib.compressobj(6)  # 9 takes three times as long for 1 % less
+    deflate = zlib.compressobj(6)  # level 9 takes three times as long and saves 1 %
     payload = b"".join(deflate.compress(files[name][0]) for name in ordered) + deflate.flush()
     manifest = {
         "format": format_.FORMAT,
@@ -109,33 +112,33 @@ def pack(files: Mapping[str, tuple[bytes, bool]], fields: Mapping[str, Any], key
 
 
 def seal(manifest: bytes, payload: bytes, key: Path) -> bytes:
-    """Put signature and parts together. Raises Unbuildable where the key cannot sign."""
+    """Sign the manifest and join the parts. Raises BuildError if the key cannot sign."""
     command = ["openssl", "dgst", "-sha256", "-sign", str(key)]
     signed = subprocess.run(command, input=manifest, capture_output=True, check=False)
     if signed.returncode:
-        raise Unbuildable(f"{key}: cannot sign: {signed.stderr.decode(errors='replace').splitlines()[:1]}")
+        raise BuildError(f"{key}: cannot sign: {signed.stderr.decode(errors='replace').splitlines()[:1]}")
     sizes = f"{len(manifest)} {len(signed.stdout)}\n".encode()
     return format_.MAGIC + sizes + manifest + signed.stdout + payload
 
 
 def manifest_of(data: bytes) -> format_.Manifest:
-    """What a bundle says of itself; its signature is not looked at. Raises Refused."""
+    """Read the manifest of a bundle without checking its signature. Raises UpdateError."""
     size = int(data[len(format_.MAGIC) :].split(b" ", 1)[0])
     start = data.index(b"\n") + 1
     return format_.parse(data[start : start + size])
 
 
 def make_key(private: Path) -> Path:
-    """Make an ECDSA P-256 key; `private` is readable by its owner only. Returns the public key's file beside it.
+    """Generate an ECDSA P-256 key pair; only the owner can read `private`. Returns the path of the public key.
 
-    The private key belongs on the machine that makes releases, or in a vault; never in a checkout or on a camera.
+    Keep the private key on the release machine or in a vault, never in a checkout or on a camera.
     """
     public = private.with_suffix(".pub.pem")
     private.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.close(os.open(private, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        raise Unbuildable(f"{private}: is there already; expected a new file: a key is never written over") from None
+        raise BuildError(f"{private}: exists; expected a new file: keys are never overwritten") from None
     command = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(private)]
     subprocess.run(command, check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public)], check=True)
@@ -143,14 +146,14 @@ def make_key(private: Path) -> Path:
 
 
 def fetch_wheels(board: Board, python: str, folder: Path) -> None:
-    """Download what wheels/ lists for a board, for its Python (`3.11`)."""
+    """Download the wheels that wheels/ lists for a board. python: the version on the board, for example `3.11`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     if board.machine:
         command += ["--python-version", python, *(f"--platform={each}" for each in board.platforms)]
     done = subprocess.run([*command, "-d", folder, "-r", HERE / f"wheels/{board.wheels}.txt"], check=False)
     if done.returncode:
         where = board.machine or "any machine"
-        raise Unbuildable(f"wheels/{board.wheels}.txt: pip could not fetch it all for {where}, Python {python}")
+        raise BuildError(f"wheels/{board.wheels}.txt: pip could not download all wheels for {where}, Python {python}")
 
 
 def project_version() -> str:
@@ -169,7 +172,7 @@ def _package() -> Iterator[tuple[str, bytes]]:
 
 
 def _wheel(path: Path) -> Iterator[tuple[str, bytes]]:
-    """What importing needs of a wheel: scripts and other data stay behind."""
+    """The importable files of a wheel, without scripts and other data."""
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
             if not name.endswith("/") and ".data/" not in name:
@@ -191,7 +194,7 @@ def _bundle(arguments: argparse.Namespace) -> None:
         "allow_older": arguments.allow_older,
     }
     data = pack(files, fields, arguments.key)
-    manifest_of(data)  # what a device would refuse is better noticed here
+    manifest_of(data)  # fail here instead of on the device
     arguments.out.write_bytes(data)
     unpacked = sum(len(content) for content, _ in files.values())
     print(f"{arguments.out}: {len(data):,} bytes, {len(files)} files, {unpacked:,} bytes unpacked")
@@ -199,25 +202,29 @@ def _bundle(arguments: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 2 the user can fix it (one line on stderr)."""
-    parser = argparse.ArgumentParser(prog="build.py", description="Make keys and signed bundles.")
+    parser = argparse.ArgumentParser(prog="build.py", description="Generate keys and build signed bundles.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    make = commands.add_parser("bundle", help="a signed bundle of this checkout and a model")
+    make = commands.add_parser("bundle", help="build a signed bundle of this checkout and a model")
     make.add_argument("--board", choices=sorted(BOARDS), required=True)
     make.add_argument("--model", type=Path, default=PROJECT / "models/digits", metavar="DIR")
     make.add_argument("--key", type=Path, required=True, metavar="FILE", help="private, PEM")
-    make.add_argument("--wheels", type=Path, metavar="DIR", help="what `build.py wheels` fetched")
-    make.add_argument("--config", type=Path, metavar="FILE", help="instead of release/config.yaml")
-    make.add_argument("--version", metavar="V", help="default: the package's")
-    make.add_argument("--minimum-version", default="0.0", metavar="V", help="the oldest release it can follow")
-    make.add_argument("--allow-older", action="store_true", help="let it replace a newer release")
+    make.add_argument("--wheels", type=Path, metavar="DIR", help="the folder that `build.py wheels` filled")
+    make.add_argument(
+        "--config", type=Path, metavar="FILE", help="default configuration, instead of release/config.yaml"
+    )
+    make.add_argument("--version", metavar="V", help="default: the version of the package")
+    make.add_argument(
+        "--minimum-version", default="0.0", metavar="V", help="oldest release that it can be installed over"
+    )
+    make.add_argument("--allow-older", action="store_true", help="allow it to replace a newer release")
     make.add_argument("--out", type=Path, required=True, metavar="FILE")
-    key = commands.add_parser("key", help="a new signing key; the public one is written beside it")
+    key = commands.add_parser("key", help="generate a signing key; the public key is written next to it")
     key.add_argument("private", type=Path)
-    name = commands.add_parser("name", help="the name that a bundle's release will have on the device")
+    name = commands.add_parser("name", help="print the release name that a bundle gets on the device")
     name.add_argument("bundle", type=Path)
-    wheels = commands.add_parser("wheels", help="fetch the libraries that a board's distribution does not have")
+    wheels = commands.add_parser("wheels", help="download the libraries that the distribution of a board lacks")
     wheels.add_argument("--board", choices=sorted(BOARDS), required=True)
-    wheels.add_argument("--python", default="3.11", metavar="V", help="the board's, default: 3.11")
+    wheels.add_argument("--python", default="3.11", metavar="V", help="Python version on the board, default: 3.11")
     wheels.add_argument("--out", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args(argv)
     try:
@@ -229,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
             print(make_key(arguments.private))
         else:
             fetch_wheels(BOARDS[arguments.board], arguments.python, arguments.out)
-    except (Unbuildable, format_.Refused, OSError) as exc:
+    except (BuildError, format_.UpdateError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
     return 0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A partition image of a folder, all of it root's, its size checked: image.sh ext4|ubifs FOLDER BYTES LABEL OUT
+# Build a partition image of a folder, owned by root, and check its size: image.sh ext4|ubifs FOLDER BYTES LABEL OUT
 set -eu
 kind=$1 folder=$2 size=$3 label=$4 out=$5
 
@@ -8,12 +8,12 @@ fail() {
     exit 2
 }
 
-# SPI NAND of 2 KiB pages and 128 KiB erase blocks, of which UBI takes two pages each.
+# SPI NAND of 2 KiB pages and 128 KiB erase blocks, UBI uses two pages of each.
 page=2048 peb=131072
 leb=$((peb - 2 * page))
 
 need() {
-    command -v "$1" >/dev/null 2>&1 || fail "$1 is not there; expected the Debian package $2"
+    command -v "$1" >/dev/null 2>&1 || fail "$1 is missing; expected the Debian package $2"
 }
 
 case "$size" in
@@ -23,7 +23,7 @@ holds=$(du -s -B 4096 --apparent-size "$folder" | cut -f1)
 holds=$((holds * 4096))
 needs=$holds with=''
 if [ "$label" = userdata ]; then
-    needs=$((2 * holds + 1048576)) with=' with an update beside it and 1 MiB for data'
+    needs=$((2 * holds + 1048576)) with=' with a second release and 1 MiB of data'
 fi
 [ $((needs * 10)) -le $((size * 9)) ] ||
     fail "$folder needs $needs bytes$with; expected at most 90 % of the partition's $size"
@@ -45,7 +45,7 @@ ubifs)
     need mkfs.ubifs mtd-utils
     need ubinize mtd-utils
     blocks=$((size / peb))
-    usable=$((blocks - 4 - (blocks + 49) / 50)) # UBI's own, and 2 % for blocks that go bad
+    usable=$((blocks - 4 - (blocks + 49) / 50)) # UBI's own blocks, and 2 % for bad blocks
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     mkfs.ubifs -r "$folder" -U -m "$page" -e "$leb" -c "$usable" -x zlib -o "$work/volume" ||

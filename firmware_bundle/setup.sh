@@ -1,12 +1,12 @@
 #!/bin/sh
-# What deploy.sh runs on the device, from the folder that it sent: put updater, key and service in place, and install the
-# bundle beside them. Does not start anything. With --prefix DIR on a root directory instead of this device.
+# deploy.sh copies this to the device and runs it there: installs the updater, the key, the service and the bundle.
+# Starts nothing. --prefix DIR: work on a root directory instead of this device.
 #
 #   sh setup.sh --board BOARD [--prefix DIR] [--root /opt/edge-app] [--init systemd|busybox|seed]
 #
-# seed: called by the init script itself, which is in place.
+# seed: called by the init script, which is installed already.
 set -eu
-umask 022 # the program of the camera is not root, and must be able to read what this writes
+umask 022 # the daemon does not run as root and must read these files
 here=$(cd "$(dirname "$0")" && pwd) # may be read-only: a seed in /oem
 prefix='' board='' root='' init='' python=${EDGE_APP_PYTHON:-python3}
 while [ $# -gt 0 ]; do
@@ -40,15 +40,15 @@ fi
 if [ "$init" = systemd ]; then state=/var/lib/edge-app; else state=$root/data; fi
 on=$prefix$root
 
-# On the disk before it gets its name: a power cut leaves the old file or the new one, not an empty one.
-settled() { [ -n "$prefix" ] || sync; }
+# Sync before a rename: a power cut leaves the old or the new file, never an empty one.
+sync_data() { [ -n "$prefix" ] || sync; }
 
-# Exchange a file at once: an interrupted copy leaves the old one.
+# Replace a file atomically.
 put() {
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new"
     chmod "$3" "$2.new"
-    settled
+    sync_data
     mv "$2.new" "$2"
 }
 
@@ -56,13 +56,13 @@ slots() { "$python" -sE "$here/updater/slots.py" --root "$on" "$@"; }
 
 for program in "$python" openssl; do
     command -v "$program" >/dev/null 2>&1 || {
-        echo "setup.sh: $program is not there; see firmware_bundle/README.md for what a board needs" >&2
+        echo "setup.sh: $program is missing; firmware_bundle/README.md lists what a board needs" >&2
         exit 2
     }
 done
 if [ "$init" = systemd ] && [ -z "$prefix" ]; then
     found=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-    if [ "${found:-0}" -lt 250 ]; then # older ones know no LoadCredential= of a folder
+    if [ "${found:-0}" -lt 250 ]; then # older versions lack LoadCredential= of a folder
         echo "setup.sh: found systemd ${found:-of no version}; expected 250 or newer" >&2
         exit 2
     fi
@@ -71,7 +71,7 @@ mkdir -p "$on/keys" "$on/config"
 [ -d "$on/credentials" ] || mkdir -m 0700 "$on/credentials"
 [ -f "$on/device.json" ] || {
     printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$on/device.json.new"
-    settled
+    sync_data
     mv "$on/device.json.new" "$on/device.json"
 }
 for key in "$here"/keys/*.pem; do
@@ -84,12 +84,12 @@ if [ "$init" = systemd ]; then
     wants=$prefix/etc/systemd/system/multi-user.target.wants
     mkdir -p "$wants"
     ln -sf ../edge-app.service "$wants/edge-app.service"
-    ln -sfn "$state" "$on/data" # where configurations look for it, on every kind of board
+    ln -sfn "$state" "$on/data" # configurations use this path on every board
 elif [ "$init" = busybox ]; then
     mkdir -p "$prefix/etc/init.d"
     sed "s|@ROOT@|$root|" "$here/S99edge-app" >"$prefix/etc/init.d/S99edge-app.new"
     chmod 0755 "$prefix/etc/init.d/S99edge-app.new"
-    settled
+    sync_data
     mv "$prefix/etc/init.d/S99edge-app.new" "$prefix/etc/init.d/S99edge-app"
 fi
 [ "$init" = systemd ] || mkdir -p "$on/data"

@@ -1,12 +1,12 @@
-r"""The bundle: one file that carries a release, and how it is verified and unpacked.
+r"""The bundle: one file that carries a release. Verifies and unpacks it.
 
     edge-app-bundle 1 <bytes of the manifest> <bytes of the signature>\n
     manifest      JSON: product, version, board, and every file with its size and sha256
     signature     ECDSA P-256 with SHA-256 over the manifest's bytes
-    payload       the files' bytes, one behind the other in the manifest's order, one zlib stream
+    payload       the bytes of the files in the order of the manifest, as one zlib stream
 
-A link, a device, an owner or a set-uid bit cannot be written down in it. Standard library and the `openssl` program
-only. Not here: making bundles (build.py), what becomes of a release (releases.py).
+The format cannot express links, devices, owners or set-uid bits. Needs the standard library and the `openssl` program.
+Not here: building bundles (build.py), installing a release (releases.py).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import durable
 MAGIC = b"edge-app-bundle 1 "
 PRODUCT = "edge-app"
 FORMAT = 1
-MANIFEST = "manifest.json"  # the name under which a release keeps its own
+MANIFEST = "manifest.json"  # the manifest inside an unpacked release
 MAX_HEADER = 64
 MAX_MANIFEST = 2 << 20
 MAX_SIGNATURE = 512
 MAX_FILES = 8_000
-MAX_BYTES = 512 << 20  # unpacked; the board's free space is looked at besides
+MAX_BYTES = 512 << 20  # unpacked; the free space of the board is checked as well
 MAX_PATH, MAX_DEPTH = 200, 16
 CHUNK = 1 << 16
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){1,3}")
@@ -41,8 +41,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[A-Za-z0-9_.+@=,~-]{1,120}")
 
 
-class Refused(Exception):
-    """A bundle that will not be installed: one line with what was found and what was expected."""
+class UpdateError(Exception):
+    """A bundle is rejected: one line with what was found and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself. schemas: by name, the version of what the release keeps on the device.
+    """The manifest of a bundle. schemas: by name, the format version of data that the release stores on the device.
 
-    minimum_version: the oldest release that it can follow. allow_older: it may replace a newer one.
+    minimum_version: the oldest release that it can be installed over. allow_older: it may replace a newer one.
     """
 
     version: str
@@ -73,7 +73,7 @@ class Manifest:
 
     @property
     def release(self) -> str:
-        """The name of the release's folder: two builds of one version do not meet in it."""
+        """The name of the release's folder, different for each build of one version."""
         return f"{self.version}-{self.payload_sha256[:12]}"
 
     @property
@@ -83,7 +83,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, whose manifest a trusted key has signed. payload_at: where in the file the payload begins."""
+    """An opened bundle with a verified signature. payload_at: offset of the payload in the file."""
 
     file: BinaryIO
     manifest: Manifest
@@ -92,40 +92,42 @@ class Bundle:
 
 
 def open_signed(file: BinaryIO, keys: Sequence[Path]) -> Bundle:
-    """Read header and manifest of a bundle. keys: PEM files, each trusted. Raises Refused; writes nothing."""
+    """Read header and manifest of a bundle. keys: PEM files, each trusted. Raises UpdateError; writes nothing."""
     file.seek(0)
     header = file.readline(MAX_HEADER)
     found = re.fullmatch(rb"(\d{1,8}) (\d{1,4})\n", header[len(MAGIC) :]) if header.startswith(MAGIC) else None
     if found is None:
-        raise Refused(f"found {header[:24]!r} at its beginning; expected an edge-app bundle of format {FORMAT}")
+        raise UpdateError(f"found {header[:24]!r} at its start; expected an edge-app bundle of format {FORMAT}")
     sizes = int(found[1]), int(found[2])
     if sizes[0] > MAX_MANIFEST or sizes[1] > MAX_SIGNATURE:
-        raise Refused(f"manifest of {sizes[0]} and signature of {sizes[1]} bytes; expected less")
+        raise UpdateError(f"manifest of {sizes[0]} and signature of {sizes[1]} bytes; expected less")
     text, signature = file.read(sizes[0]), file.read(sizes[1])
     if (len(text), len(signature)) != sizes:
-        raise Refused("ends within its manifest; expected a whole bundle")
+        raise UpdateError("truncated inside the manifest; expected a complete bundle")
     if not any(_verifies(text, signature, key) for key in keys):
-        raise Refused(f"its signature fits none of the {len(keys)} trusted keys; expected one that this device trusts")
+        raise UpdateError(
+            f"its signature matches none of the {len(keys)} trusted keys; expected a signature by one of them"
+        )
     return Bundle(file, parse(text), text, file.tell())
 
 
 def parse(text: bytes) -> Manifest:
-    """Read a manifest, trusting nothing in it. Raises Refused."""
+    """Parse a manifest and validate every field. Raises UpdateError."""
     try:
         fields = json.loads(text.decode("ascii"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as exc:
-        raise Refused(f"manifest: not JSON: {exc}") from None
+        raise UpdateError(f"manifest: not JSON: {exc}") from None
     known = "format product version board minimum_version allow_older schemas payload_bytes payload_sha256 files"
     fields = _fields(fields, known.split(), "manifest")
     if fields["product"] != PRODUCT or fields["format"] != FORMAT:
-        raise Refused(f"manifest: found {fields['product']!r} {fields['format']!r}; expected {PRODUCT!r} {FORMAT}")
+        raise UpdateError(f"manifest: found {fields['product']!r} {fields['format']!r}; expected {PRODUCT!r} {FORMAT}")
     schemas = fields["schemas"]
     if not isinstance(schemas, dict) or not all(_whole(v, 1 << 16) and _BOARD.fullmatch(k) for k, v in schemas.items()):
-        raise Refused(f"manifest: schemas: found {schemas!r:.60}; expected names and whole numbers")
+        raise UpdateError(f"manifest: schemas: found {schemas!r:.60}; expected names and whole numbers")
     if not isinstance(fields["allow_older"], bool):
-        raise Refused("manifest: allow_older: expected true or false")
+        raise UpdateError("manifest: allow_older: expected true or false")
     if not _whole(fields["payload_bytes"], MAX_BYTES):
-        raise Refused(f"manifest: payload_bytes: found {fields['payload_bytes']!r:.60}; expected up to {MAX_BYTES}")
+        raise UpdateError(f"manifest: payload_bytes: found {fields['payload_bytes']!r:.60}; expected up to {MAX_BYTES}")
     return Manifest(
         _text(fields, "version", _VERSION),
         _text(fields, "board", _BOARD),
@@ -139,14 +141,14 @@ def parse(text: bytes) -> Manifest:
 
 
 def verify_payload(bundle: Bundle) -> None:
-    """Decompress the whole payload and hold it against the manifest, writing nothing. Raises Refused."""
+    """Decompress the whole payload and compare it with the manifest; writes nothing. Raises UpdateError."""
     for _, pieces in _contents(bundle):
         for _ in pieces:
             pass
 
 
 def unpack(bundle: Bundle, folder: Path) -> None:
-    """Write the listed files and the manifest to a new folder, each synced. Verified again on the way: Refused."""
+    """Write the listed files and the manifest to a new folder and sync each. Verifies again; raises UpdateError."""
     folder.mkdir()
     folders = {folder}
     for entry, pieces in _contents(bundle):
@@ -161,19 +163,19 @@ def unpack(bundle: Bundle, folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What differs between an unpacked release and its manifest; None where it is whole."""
+    """The first difference between an unpacked release and its manifest, or None."""
     try:
         manifest = parse((folder / MANIFEST).read_bytes())
         for entry in manifest.files:
             if hashlib.sha256((folder / entry.path).read_bytes()).hexdigest() != entry.sha256:
                 return f"{entry.path}: changed or damaged"
-    except (OSError, Refused) as exc:
+    except (OSError, UpdateError) as exc:
         return str(exc)
     return None
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """What versions are compared by: 1.10 is newer than 1.9, and 1.0 the same as 1."""
+    """The key that orders versions: 1.10 is newer than 1.9, and 1.0 equals 1."""
     numbers = [int(part) for part in version.split(".")]
     while numbers and not numbers[-1]:
         numbers.pop()
@@ -181,16 +183,16 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def _contents(bundle: Bundle) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-    """Every file with its bytes, in the manifest's order; each is to be read to its end. Raises Refused."""
+    """Every file with its bytes, in the order of the manifest; read each to its end. Raises UpdateError."""
     manifest = bundle.manifest
     bundle.file.seek(bundle.payload_at)
     stream = _Stream(bundle.file, manifest.payload_bytes)
     for entry in manifest.files:
         yield entry, _checked(entry, stream.read)
     if stream.read(1) or not stream.ended or bundle.file.read(1):
-        raise Refused("payload: goes on behind the last listed file")
+        raise UpdateError("payload: continues after the last listed file")
     if stream.sha256.hexdigest() != manifest.payload_sha256:
-        raise Refused("payload: sha256 differs from the manifest's")
+        raise UpdateError("payload: sha256 differs from the manifest's")
 
 
 def _checked(entry: Entry, read: Callable[[int], bytes]) -> Iterator[bytes]:
@@ -198,16 +200,16 @@ def _checked(entry: Entry, read: Callable[[int], bytes]) -> Iterator[bytes]:
     while left:
         piece = read(min(left, CHUNK))
         if not piece:
-            raise Refused(f"payload: ends within {entry.path}")
+            raise UpdateError(f"payload: truncated inside {entry.path}")
         digest.update(piece)
         left -= len(piece)
         yield piece
     if digest.hexdigest() != entry.sha256:
-        raise Refused(f"payload: {entry.path}: sha256 differs from the manifest's")
+        raise UpdateError(f"payload: {entry.path}: sha256 differs from the manifest's")
 
 
 class _Stream:
-    """The payload, decompressed piece by piece: never more in memory than was asked for."""
+    """The payload, decompressed in pieces; memory is bounded by the size of a read."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size
@@ -216,7 +218,7 @@ class _Stream:
 
     @property
     def ended(self) -> bool:
-        """Whether the compressed stream, and the bytes given to it, are at their end together."""
+        """Whether the compressed stream and its input end at the same point."""
         return self._inflate.eof and not self._inflate.unused_data and not self._left
 
     def read(self, size: int) -> bytes:
@@ -226,7 +228,7 @@ class _Stream:
             try:
                 piece = self._inflate.decompress(packed, size)
             except zlib.error as exc:
-                raise Refused(f"payload: cannot be decompressed: {exc}") from None
+                raise UpdateError(f"payload: cannot be decompressed: {exc}") from None
             if piece or not packed:
                 return piece
         return b""
@@ -239,15 +241,15 @@ class _Stream:
 
 
 def _verifies(data: bytes, signature: bytes, key: Path) -> bool:
-    """Whether `openssl` finds the signature to be that of the key, a PEM file with a public key."""
+    """Whether `openssl` verifies the signature. key: a PEM file with a public key."""
     read, write = os.pipe()
     try:
-        os.write(write, signature)  # far below what a pipe holds
+        os.write(write, signature)  # much smaller than the capacity of a pipe
         os.close(write)
         command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", f"/dev/fd/{read}"]
         done = subprocess.run(command, input=data, capture_output=True, pass_fds=(read,), timeout=60, check=False)
     except FileNotFoundError:
-        raise Refused("the program openssl is not there; expected it, to verify signatures with") from None
+        raise UpdateError("the program openssl is missing; it is needed to verify signatures") from None
     finally:
         os.close(read)
     return done.returncode == 0 and done.stdout.strip() == b"Verified OK"
@@ -255,19 +257,19 @@ def _verifies(data: bytes, signature: bytes, key: Path) -> bool:
 
 def _entries(files: object) -> tuple[Entry, ...]:
     if not isinstance(files, list) or not 0 < len(files) <= MAX_FILES:
-        raise Refused(f"manifest: files: expected a list of 1 to {MAX_FILES}")
+        raise UpdateError(f"manifest: files: expected a list of 1 to {MAX_FILES}")
     entries = tuple(_entry(each) for each in files)
     taken = {MANIFEST}
     for entry in entries:
         if entry.path in taken:
-            raise Refused(f"manifest: {entry.path}: found twice")
+            raise UpdateError(f"manifest: {entry.path}: found twice")
         taken.add(entry.path)
     for entry in entries:
         parents = entry.path.split("/")[:-1]
         if any("/".join(parents[: n + 1]) in taken for n in range(len(parents))):
-            raise Refused(f"manifest: {entry.path}: lies in something that is a file")
+            raise UpdateError(f"manifest: {entry.path}: its parent is a file")
     if sum(entry.bytes for entry in entries) > MAX_BYTES:
-        raise Refused(f"manifest: files of more than {MAX_BYTES} bytes together")
+        raise UpdateError(f"manifest: the files have more than {MAX_BYTES} bytes in total")
     return entries
 
 
@@ -278,23 +280,23 @@ def _entry(fields: object) -> Entry:
     if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts) or (
         len(path) > MAX_PATH or len(parts) > MAX_DEPTH
     ):
-        raise Refused(f"manifest: found the path {path!r:.80}; expected one inside the release")
+        raise UpdateError(f"manifest: found the path {path!r:.80}; expected one inside the release")
     if not _whole(fields["bytes"], MAX_BYTES) or not isinstance(fields["executable"], bool):
-        raise Refused(f"manifest: {path}: found {fields['bytes']!r:.40} bytes; expected up to {MAX_BYTES}")
+        raise UpdateError(f"manifest: {path}: found {fields['bytes']!r:.40} bytes; expected up to {MAX_BYTES}")
     return Entry(path, fields["bytes"], _text(fields, "sha256", _SHA256), fields["executable"])
 
 
 def _fields(value: object, names: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or sorted(value) != sorted(names):
         found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise Refused(f"{where}: found {found[:120]}; expected {', '.join(names)}")
+        raise UpdateError(f"{where}: found {found[:120]}; expected {', '.join(names)}")
     return value
 
 
 def _text(fields: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
     value = fields[name]
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise Refused(f"manifest: {name}: found {value!r:.60}; expected {pattern.pattern}")
+        raise UpdateError(f"manifest: {name}: found {value!r:.60}; expected {pattern.pattern}")
     return value
 
 
@@ -304,5 +306,5 @@ def _whole(value: object, most: int) -> bool:
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("duplicate key in an object")
     return dict(pairs)

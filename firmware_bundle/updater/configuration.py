@@ -1,11 +1,11 @@
-"""The device's own configuration, across releases: one that came with a release is tried and taken back with it.
+"""The device's own configuration, across releases: one that is deployed with a release is rolled back with it.
 
-    config.yaml              what runs; where it is absent, the one inside the release does
-    config.yaml.for-NAME     came with the release NAME; takes its place when that is first started
-    config.yaml.before-NAME  what ran before that; empty where there was none
-    config.yaml.schema-N     what ran before a release whose schema of the configuration differs
+    config.yaml              the configuration in use; without it, the release's default applies
+    config.yaml.for-NAME     deployed with release NAME; becomes config.yaml at its first start
+    config.yaml.before-NAME  the configuration before that; empty if there was none
+    config.yaml.schema-N     the configuration before a release with another configuration schema
 
-A step that was interrupted is done again by the next start. Not here: which release runs (releases.py).
+The next start repeats an interrupted step. Not here: which release runs (releases.py).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _FOR, _BEFORE = f"{NAME}.for-", f"{NAME}.before-"
 
 
 def offer(folder: Path, release: str, data: bytes) -> None:
-    """Lay a configuration down for the first start of a release."""
+    """Store a configuration for the first start of a release."""
     durable.make_folders(folder)
     durable.replace(folder / f"{_FOR}{release}", data)
 
 
-def take(folder: Path, release: str) -> None:
-    """Put what was offered for a release in its place, and what ran before aside."""
+def apply_offered(folder: Path, release: str) -> None:
+    """Put the configuration that was deployed with a release into use, and save the one before."""
     offered, before, config = folder / f"{_FOR}{release}", folder / f"{_BEFORE}{release}", folder / NAME
     if not offered.is_file():
         return
@@ -37,8 +37,8 @@ def take(folder: Path, release: str) -> None:
     durable.sync_folder(folder)
 
 
-def settle(folder: Path, state: State) -> None:
-    """Put back what ran before a release that was not kept; forget what is no longer needed."""
+def clean_up(folder: Path, state: State) -> None:
+    """Restore the configuration before a release that was rolled back; remove files that are no longer needed."""
     on_trial = state.trial.release if state.trial else None
     failed = state.failed.release if state.failed else None
     for before in sorted(folder.glob(f"{_BEFORE}*")):
@@ -46,7 +46,7 @@ def settle(folder: Path, state: State) -> None:
         if release == on_trial or release.endswith(durable.UNFINISHED):
             continue
         if release != state.good or release == failed:
-            _put_back(before)
+            _restore(before)
         before.unlink(missing_ok=True)
         durable.sync_folder(folder)
     for offered in folder.glob(f"{_FOR}*"):
@@ -55,7 +55,7 @@ def settle(folder: Path, state: State) -> None:
 
 
 def exchange(folder: Path, here: int, there: int) -> None:
-    """From a release of schema `here` to one of schema `there`: keep the present one, and take out the older one.
+    """Switch from schema `here` to schema `there`: save the present file and restore the older one.
 
     A newer release reads or migrates an older configuration itself.
     """
@@ -64,13 +64,13 @@ def exchange(folder: Path, here: int, there: int) -> None:
         return
     data = config.read_bytes()
     if there < here and kept.is_file() and kept.read_bytes() == data:
-        return  # done already
+        return  # already switched
     durable.replace(folder / f"{NAME}.schema-{here}", data, _mode(config))
     if there < here and kept.is_file():
         durable.replace(config, kept.read_bytes(), _mode(config))
 
 
-def _put_back(before: Path) -> None:
+def _restore(before: Path) -> None:
     config = before.with_name(NAME)
     if before.stat().st_size:
         before.rename(config)

@@ -1,4 +1,4 @@
-"""What a device has beside its releases: device.json, what is its owner's, and the updater itself.
+"""The device apart from its releases: device.json, the data of its owner, and the updater itself.
 
 Not here: releases and their configuration (releases.py, configuration.py).
 """
@@ -13,29 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import durable
-from bundle import Refused
+from bundle import UpdateError
 
 
 @dataclass(frozen=True)
 class Device:
-    """What this device is. wipe: the folders whose contents are the owner's."""
+    """device.json. wipe: the folders that hold the data of the owner."""
 
     board: str
     wipe: tuple[str, ...]
 
 
 def read(root: Path) -> Device:
-    """Raises Refused where the file is not what setup.sh writes."""
+    """Read device.json. Raises UpdateError if it is not as setup.sh writes it."""
     path = root / "device.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         return Device(str(fields["board"]), tuple(map(str, fields["wipe"])))
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise Refused(f"{path}: cannot be read: {exc}; expected board and wipe, as setup.sh writes it") from None
+        raise UpdateError(f"{path}: cannot be read: {exc}; expected board and wipe, as setup.sh writes it") from None
 
 
 def adopt(root: Path, source: Path) -> None:
-    """Take the updater in `source` as this device's own, all of it at once: ROOT/updater is a link."""
+    """Install the updater in `source` atomically: ROOT/updater is a link."""
     with durable.locked(root):
         files = {path.name: path.read_bytes() for path in sorted(source.glob("*.py"))}
         digest = hashlib.sha256(b"".join(name.encode() + data for name, data in files.items())).hexdigest()
@@ -49,14 +49,14 @@ def adopt(root: Path, source: Path) -> None:
             durable.sync_folder(staging)
             staging.rename(own)
             durable.sync_folder(root)
-        durable.point(root / "updater", own.name)
+        durable.set_link(root / "updater", own.name)
         for other in root.glob("updater-*"):
             if other != own:
                 durable.remove_tree(other)
 
 
 def wipe(root: Path) -> list[tuple[Path, int]]:
-    """Remove what is the owner's: queue, snapshots, credentials, own configuration. Returns files and sizes."""
+    """Remove the data of the owner: queue, snapshots, credentials, configuration. Returns files and sizes."""
     removed: list[tuple[Path, int]] = []
     with durable.locked(root):
         for folder in (*map(Path, read(root).wipe), root / "config"):
@@ -65,10 +65,10 @@ def wipe(root: Path) -> list[tuple[Path, int]]:
 
 
 def _empty(folder: Path) -> list[tuple[Path, int]]:
-    """Remove what is in a folder, following no link in it. Returns the files that were there."""
+    """Remove the contents of a folder without following links in it. Returns the removed files."""
     if not folder.is_dir():
         return []
-    folder = folder.resolve()  # systemd's StateDirectory of a DynamicUser is itself a link
+    folder = folder.resolve()  # the StateDirectory of a DynamicUser is a link
     found = []
     for parent, _, names in os.walk(folder):
         found += [(Path(parent, name), Path(parent, name).lstat().st_size) for name in names]

@@ -1,4 +1,4 @@
-"""File operations that a power cut cannot leave half done: what has returned is on the disk.
+"""File operations that survive a power cut: when a function returns, its result is on the disk.
 
 Not here: what the files mean (bundle.py, releases.py).
 """
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-UNFINISHED = ".tmp"  # a name that ends so was being made or removed, and counts for nothing
+UNFINISHED = ".tmp"  # suffix of a name that is being created or removed; ignored everywhere
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk. UBIFS writes back: without this a rename may be gone after a cut."""
+    """Sync the names in a folder. UBIFS writes back: without this a power cut may undo a rename."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -25,7 +25,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_new(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
-    """Write a file that is not there yet, following no link. Its name is durable once its folder is synced."""
+    """Write a new file without following links. Its name is durable after `sync_folder`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(path, flags, 0o600)
     with os.fdopen(fd, "wb") as file:
@@ -37,7 +37,7 @@ def write_new(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
 
 
 def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Exchange a file's content: at any moment the old one or the new one is there, whole."""
+    """Replace a file atomically: a power cut leaves the old or the new content."""
     fresh = path.with_name(path.name + UNFINISHED)
     fresh.unlink(missing_ok=True)
     write_new(fresh, [data], mode)
@@ -45,8 +45,8 @@ def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
-def point(link: Path, target: str) -> None:
-    """Make a symbolic link, or turn it to another target, at once."""
+def set_link(link: Path, target: str) -> None:
+    """Create or change a symbolic link atomically."""
     fresh = link.with_name(link.name + UNFINISHED)
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
@@ -55,14 +55,14 @@ def point(link: Path, target: str) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Create a folder and what it lies in, each name brought to the disk."""
+    """Create a folder and its missing parents, and sync each name."""
     for each in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
         each.mkdir(exist_ok=True)
         sync_folder(each.parent)
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder under a name that counts for nothing, so that no cut leaves part of it under its own."""
+    """Rename a folder to an ignored name, then remove it: a power cut leaves no partial folder under the real name."""
     doomed = folder
     if folder.suffix != UNFINISHED:
         doomed = folder.with_name(folder.name + UNFINISHED)
@@ -75,7 +75,7 @@ def remove_tree(folder: Path) -> None:
 
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Keep a second updater out for as long as this lasts."""
+    """Hold the lock of the updater."""
     fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

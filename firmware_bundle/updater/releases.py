@@ -1,7 +1,7 @@
-"""The releases of one device: install, try, keep, take back.
+"""The releases of one device: install, try, keep, roll back.
 
-Not here: the bundle's format (bundle.py), the device's own configuration (configuration.py), whether a camera is
-healthy (the release's own health file says it; trial.py follows it).
+Not here: the bundle format (bundle.py), the device's own configuration (configuration.py), the health of a release
+(trial.py follows its health file).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import configuration
 import device
 import durable
 import state as states
-from bundle import Manifest, Refused
+from bundle import Manifest, UpdateError
 from state import TRIES, Failure, State, Trial
 
 SPARE_BYTES = 1 << 20
@@ -27,9 +27,9 @@ _MAX_CONFIG = 1 << 20
 
 
 class Slots:
-    """The releases of one device. Each command locks out a second updater.
+    """The releases of one device. Each command holds the lock of the updater.
 
-    spare_bytes: left free beside a new release.
+    spare_bytes: free space that a new release must leave.
     """
 
     def __init__(self, root: Path, boot_id: str, spare_bytes: int = SPARE_BYTES) -> None:
@@ -41,7 +41,7 @@ class Slots:
         self._config = root / "config"
 
     def state(self) -> State:
-        """What state.json says; where it cannot be read, what `current` points to counts as good."""
+        """The content of state.json; if it cannot be read, the release that `current` points to is good."""
         try:
             return states.read(self._state_file)
         except FileNotFoundError:
@@ -53,10 +53,10 @@ class Slots:
         return State(good=good, failed=Failure(running, reason) if reason else None)
 
     def install(self, file: Path, config: Path | None = None) -> tuple[str, str]:
-        """Verify a bundle and put it on trial from the next start on, the one that is good already too.
+        """Verify a bundle and put its release on trial from the next start on, even if it is the good one already.
 
-        config: the device's own configuration, tried with it. Returns the release's name, and a line to print. Raises
-        Refused; then nothing has changed.
+        config: the device's own configuration, tried with it. Returns the release's name and a line to print.
+        Raises UpdateError; nothing has changed then.
         """
         with durable.locked(self.root), _opened(file) as opened:
             state, board = self.state(), device.read(self.root).board
@@ -68,44 +68,44 @@ class Slots:
             self._make_room(found.manifest, state)
             if not self._whole(release):
                 self._unpack(found)
-            configuration.settle(self._config, state)
+            configuration.clean_up(self._config, state)
             if offered is not None:
                 configuration.offer(self._config, release, offered)
             self._write(replace(state, trial=Trial(release), failed=None))
             return release, f"{release} will be tried at the next start"
 
     def boot(self, report: str = "") -> tuple[str, str]:
-        """Choose the release of this start, and count it where it is on trial.
+        """Choose the release of this start, and count the start if the release is on trial.
 
-        report: what the last start said of its health, for the reason of a failure. Returns the release's name, and a
-        line for the log. Raises Refused where there is none.
+        report: the health report of the last start, for the reason of a failure. Returns the release's name and a
+        line for the log. Raises UpdateError if there is no release.
         """
         try:
             with durable.locked(self.root):
                 return self._choose(report)
-        except OSError as exc:  # the disk is full or read-only: a camera that sees is worth more than the count
+        except OSError as exc:  # full or read-only disk: running matters more than counting
             running = self._running()
             if not self._whole(running):
                 raise
-            return running, f"{exc}; starting {running} all the same"
+            return running, f"{exc}; starting {running} anyway"
 
     def mark_good(self) -> str:
-        """Keep the release that is on trial. Raises Refused where none is."""
+        """Keep the release that is on trial. Raises UpdateError if none is."""
         with durable.locked(self.root):
             state = self.state()
             if state.trial is None or state.trial.boot_id is None:
-                raise Refused("no started release is on trial; expected one")
+                raise UpdateError("no started release is on trial; expected one")
             release = state.trial.release
             previous = state.good if state.good != release else state.previous
             kept = State(good=release, previous=previous)
             self._write(kept)
-            configuration.settle(self._config, kept)
+            configuration.clean_up(self._config, kept)
             return release
 
     def rollback(self, reason: str) -> str | None:
-        """Go back, from the next start on: end a trial, else exchange good and previous.
+        """Roll back from the next start on: end a trial, else return to the previous release.
 
-        Returns the release that will run; None where there is none to go back to, and nothing was changed.
+        Returns the release that will run; None if there is no previous release and nothing changed.
         """
         with durable.locked(self.root):
             state = self.state()
@@ -125,24 +125,24 @@ class Slots:
             return back
 
     def _choose(self, report: str) -> tuple[str, str]:
-        state, told = self.state(), ""
+        state, message = self.state(), ""
         if state.trial:
-            state, told = self._count_start(state, state.trial, report)
+            state, message = self._count_start(state, state.trial, report)
             self._write(state)
         chosen = state.chosen
         if chosen is None or not self._whole(chosen):
-            raise Refused(f"{self.root}: no release is installed; expected `install BUNDLE` first")
+            raise UpdateError(f"{self.root}: no release is installed; expected `install BUNDLE` first")
         if self._running() != chosen:
             self._exchange_config(self._running(), chosen)
-        configuration.settle(self._config, state)
+        configuration.clean_up(self._config, state)
         if state.trial:
-            configuration.take(self._config, chosen)
+            configuration.apply_offered(self._config, chosen)
         if self._running() != chosen:
-            durable.point(self._link, f"releases/{chosen}")
-        return chosen, told or f"starting {chosen}"
+            durable.set_link(self._link, f"releases/{chosen}")
+        return chosen, message or f"starting {chosen}"
 
     def _running(self) -> str:
-        """The release that the last start chose; empty before the first one."""
+        """The release that the last start chose; empty before the first start."""
         return self._link.readlink().name if self._link.is_symlink() else ""
 
     def _whole(self, release: str) -> bool:
@@ -155,23 +155,25 @@ class Slots:
         return bundle.parse((self.root / "releases" / release / bundle.MANIFEST).read_bytes())
 
     def _check_fits(self, manifest: Manifest, board: str, state: State) -> None:
-        """Raises Refused for another board, an older version, or one that cannot follow what is here."""
+        """Raises UpdateError for another board, an older version, or one that cannot be installed over this one."""
         if manifest.board != board:
-            raise Refused(f"made for the board {manifest.board}; this device is {board}")
+            raise UpdateError(f"made for the board {manifest.board}; this device is {board}")
         good = self._manifest(state.good or "")
         if good is None:
             return
         here, new = bundle.version_key(good.version), bundle.version_key(manifest.version)
         if new < here and not manifest.allow_older:
-            raise Refused(f"version {manifest.version} is older than {good.version}; expected one as new")
+            raise UpdateError(
+                f"version {manifest.version} is older than {good.version}; expected the same or a newer one"
+            )
         if here < bundle.version_key(manifest.minimum_version):
-            raise Refused(f"needs at least version {manifest.minimum_version} here; found {good.version}")
+            raise UpdateError(f"needs version {manifest.minimum_version} or newer on the device; found {good.version}")
 
     def _make_room(self, manifest: Manifest, state: State) -> None:
-        """Remove what no start can choose any more. Raises Refused where the release still does not fit."""
+        """Remove releases that no start can choose. Raises UpdateError if the new one still does not fit."""
         releases = self.root / "releases"
         durable.make_folders(releases)
-        running = self._running()  # its program may still be reading from it
+        running = self._running()  # its process may still read from it
         for folder in sorted(releases.iterdir()):
             if folder.name not in (state.good, running, manifest.release):
                 if state.trial and folder.name == state.trial.release:
@@ -180,29 +182,29 @@ class Slots:
         free = os.statvfs(releases)
         room = free.f_bavail * free.f_frsize - self._spare_bytes
         if manifest.unpacked_bytes > room and not self._whole(manifest.release):
-            raise Refused(f"needs {manifest.unpacked_bytes:,} bytes; found {max(room, 0):,} free in {releases}")
+            raise UpdateError(f"needs {manifest.unpacked_bytes:,} bytes; found {max(room, 0):,} free in {releases}")
 
     def _unpack(self, found: bundle.Bundle) -> None:
         folder = self.root / "releases" / found.manifest.release
         staging = folder.with_name(folder.name + durable.UNFINISHED)
-        if folder.exists():  # not whole: a disk that lost files
+        if folder.exists():  # incomplete: a disk that lost files
             durable.remove_tree(folder)
         try:
             bundle.unpack(found, staging)
-        except (OSError, Refused) as exc:
+        except (OSError, UpdateError) as exc:
             shutil.rmtree(staging, ignore_errors=True)
-            raise Refused(f"{staging}: {exc}") from exc
+            raise UpdateError(f"{staging}: {exc}") from exc
         staging.rename(folder)
         durable.sync_folder(folder.parent)
 
     def _count_start(self, state: State, trial: Trial, report: str) -> tuple[State, str]:
-        """The state after one more start of a release on trial, and what to log."""
+        """The state after one more start of a release on trial, and the line for the log."""
         if trial.boot_id not in (None, self._boot_id):
-            reason = "the camera restarted while it was on trial"
+            reason = "the device restarted during its trial"
         elif not trial.tries_left:
-            reason = f"{TRIES} starts, and none of them healthy" + (f": {report}" if report else "")
+            reason = f"{TRIES} starts, none of them healthy" + (f": {report}" if report else "")
         elif not self._whole(trial.release):
-            reason = "its folder is not there"
+            reason = "its folder is missing"
         else:
             left = trial.tries_left - 1
             return replace(state, trial=Trial(trial.release, left, self._boot_id)), (
@@ -210,9 +212,9 @@ class Slots:
             )
         if state.good is None or not self._whole(state.good):
             again = Trial(trial.release, TRIES - 1, self._boot_id)
-            return replace(state, trial=again), f"{trial.release}: {reason}; there is none to go back to"
+            return replace(state, trial=again), f"{trial.release}: {reason}; there is no previous release"
         failed = Failure(trial.release, reason)
-        return replace(state, trial=None, failed=failed), f"{trial.release}: {reason}; going back to {state.good}"
+        return replace(state, trial=None, failed=failed), f"{trial.release}: {reason}; rolling back to {state.good}"
 
     def _exchange_config(self, old: str, new: str) -> None:
         before, after = self._manifest(old), self._manifest(new)
@@ -229,9 +231,9 @@ def _read(config: Path) -> bytes:
         with config.open("rb") as file:
             data = file.read(_MAX_CONFIG + 1)
     except OSError as exc:
-        raise Refused(f"{config}: cannot be read: {exc.strerror}") from exc
+        raise UpdateError(f"{config}: cannot be read: {exc.strerror}") from exc
     if not 0 < len(data) <= _MAX_CONFIG:
-        raise Refused(f"{config}: found {len(data):,} bytes; expected a configuration of 1 to {_MAX_CONFIG:,}")
+        raise UpdateError(f"{config}: found {len(data):,} bytes; expected a configuration of 1 to {_MAX_CONFIG:,}")
     return data
 
 
@@ -240,6 +242,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         file = path.open("rb")
     except OSError as exc:
-        raise Refused(f"cannot be read: {exc.strerror}") from exc
+        raise UpdateError(f"cannot be read: {exc.strerror}") from exc
     with file:
         yield file

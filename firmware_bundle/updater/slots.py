@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Which release a camera runs: install, try, keep, take back.
+"""Which release a camera runs: install, try, keep, roll back.
 
     ROOT/device.json      what this device is: board, and the folders that `wipe` empties
-    ROOT/keys/*.pem       the public keys whose bundles are taken
-    ROOT/releases/NAME/   a release, whole: its name appears only when everything in it is on the disk
-    ROOT/state.json       what is good, what is on trial and what has failed: written at once, the only commitment
-    ROOT/current          link to the release that the last start chose: only `boot` turns it, so that no running
-                          program finds another release's files under its feet, and none runs uncounted
-    ROOT/config/          the device's own configuration; no release holds or removes it (configuration.py)
-    ROOT/updater          link to this folder, which `adopt` exchanges as a whole
+    ROOT/keys/*.pem       the trusted public keys
+    ROOT/releases/NAME/   a complete release: the name appears after everything in it is on the disk
+    ROOT/state.json       the good release, the one on trial, the last failure; replaced atomically
+    ROOT/current          link to the release that the last start chose; only `boot` changes it, so that the files of
+                          a running program stay, and every start is counted
+    ROOT/config/          the device's own configuration, independent of releases (configuration.py)
+    ROOT/updater          link to this folder; `adopt` replaces it atomically
 
-A new release is on trial until its health file says that the camera sees (trial.py). Standard library and the `openssl`
-program only, nothing of edge_app: the updater must not depend on what it replaces. Python 3.10 or newer.
-Here: the command. Not here: what it does (releases.py, device.py, trial.py).
+A new release is on trial until its health file reports that it delivers frames (trial.py). Needs Python 3.10, the
+standard library and the `openssl` program; nothing of edge_app, since the updater must not depend on what it replaces.
+Not here: what the commands do (releases.py, device.py, trial.py).
 """
 
 from __future__ import annotations
@@ -27,39 +27,43 @@ from pathlib import Path
 
 import device
 import trial as trials
-from bundle import Refused
+from bundle import UpdateError
 from releases import Slots
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 2 refused with one line on stderr, 3 a release that is not kept."""
-    parser = argparse.ArgumentParser(prog="slots.py", description="Install a release, try it, keep it or take it back.")
-    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="default: above this")
+    """Run one command. Exit codes: 0 done, 2 rejected with one line on stderr, 3 rolled back."""
+    parser = argparse.ArgumentParser(prog="slots.py", description="Install a release, try it, keep it or roll it back.")
+    parser.add_argument(
+        "--root", type=Path, default=Path(__file__).resolve().parent.parent, help="default: the folder above this one"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     install = commands.add_parser("install", help="verify a bundle, and try it at the next start")
     install.add_argument("bundle", type=Path)
-    install.add_argument("--config", type=Path, metavar="FILE", help="the device's own, tried with it")
+    install.add_argument(
+        "--config", type=Path, metavar="FILE", help="the device's own configuration, rolled back with the release"
+    )
     commands.add_parser("status", help="print the state as JSON")
-    boot = commands.add_parser("boot", help="choose the release of this start; called before each")
-    boot.add_argument("--health", type=Path, metavar="FILE", help="the last start's health file, to be taken away")
+    boot = commands.add_parser("boot", help="choose the release of this start; called before each start")
+    boot.add_argument("--health", type=Path, metavar="FILE", help="health file of the last start; removed")
     commands.add_parser("mark-good", help="keep the release that is on trial")
     back = commands.add_parser("rollback", help="run the previous release from the next start on")
-    back.add_argument("--reason", default="asked for")
-    follow = commands.add_parser("trial", help="follow a health file; keep the release or take it back")
+    back.add_argument("--reason", default="requested")
+    follow = commands.add_parser("trial", help="follow a health file; keep the release or roll it back")
     follow.add_argument("health", type=Path)
-    follow.add_argument("--pid", type=int, metavar="N", help="of the release's program; where it ends, so does this")
+    follow.add_argument("--pid", type=int, metavar="N", help="process of the release; the trial ends when it exits")
     follow.add_argument("--timeout", type=float, default=trials.TRIAL_S, metavar="S")
     verdict = commands.add_parser("follow", help="wait for the verdict on a release; exit 0 when it is kept")
     verdict.add_argument("release")
     verdict.add_argument("--timeout", type=float, default=120.0, metavar="S")
-    commands.add_parser("adopt", help="make this updater the device's own")
+    commands.add_parser("adopt", help="install this updater on the device")
     commands.add_parser("wipe", help="remove queue, snapshots, credentials and own configuration")
     arguments = parser.parse_args(argv)
-    os.umask(0o022)  # the program of the camera is not root, and must be able to read what this writes
+    os.umask(0o022)  # the daemon does not run as root and must read these files
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     try:
         return _run(arguments, Slots(arguments.root, boot_id))
-    except (Refused, OSError) as exc:
+    except (UpdateError, OSError) as exc:
         where = f"{arguments.bundle}: " if arguments.command == "install" else ""
         print(f"{where}{exc}", file=sys.stderr)
         return 2
@@ -81,20 +85,20 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
     elif arguments.command == "rollback":
         release = slots.rollback(arguments.reason)
         if release is None:
-            raise Refused("there is no release to go back to")
+            raise UpdateError("there is no previous release")
         print(f"{release} will run from the next start on")
     elif arguments.command == "adopt":
         device.adopt(arguments.root, Path(__file__).resolve().parent)
     elif arguments.command == "follow":
-        kept, told = trials.verdict(slots, arguments.release, arguments.timeout, time.monotonic, time.sleep)
-        print(told)
+        kept, message = trials.verdict(slots, arguments.release, arguments.timeout, time.monotonic, time.sleep)
+        print(message)
         return 0 if kept else 3
     elif arguments.command == "trial":
-        fine, told = trials.follow(
+        healthy, message = trials.follow(
             slots, arguments.health, arguments.timeout, time.monotonic, time.sleep, pid=arguments.pid
         )
-        print(told or "nothing is on trial")
-        return 0 if fine else 3
+        print(message or "nothing is on trial")
+        return 0 if healthy else 3
     else:
         for path, size in (removed := device.wipe(arguments.root)):
             print(f"removed {path} ({size:,} bytes)")

@@ -1,6 +1,6 @@
-"""state.json: what a device knows of its releases.
+"""state.json: the state of a device's releases.
 
-Not here: what is done with it (releases.py).
+Not here: the changes of state (releases.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Trial:
-    """A release that has not proved itself. boot_id: of the boot that started it first; None: not started yet."""
+    """A release on trial. boot_id: the boot of its first start; None before that."""
 
     release: str
     tries_left: int = TRIES
@@ -26,7 +26,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a release was taken back."""
+    """Why a release was rolled back."""
 
     release: str
     reason: str
@@ -34,7 +34,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class State:
-    """good: what runs when nothing is on trial. previous: what `rollback` goes back to."""
+    """good: the release that runs unless one is on trial. previous: the target of `rollback`."""
 
     good: str | None = None
     previous: str | None = None
@@ -48,7 +48,7 @@ class State:
 
 
 def read(path: Path) -> State:
-    """The state that a file holds. Raises FileNotFoundError, or ValueError where it is not one."""
+    """Read a state file. Raises FileNotFoundError, or ValueError if the content is wrong."""
     try:
         with path.open("rb") as file:
             fields = json.loads(file.read(_MAX_BYTES))
@@ -66,7 +66,7 @@ def read(path: Path) -> State:
 
 
 def write(path: Path, state: State) -> None:
-    """Exchange the state, at once and durably."""
+    """Replace the state file atomically and durably."""
     durable.replace(path, (json.dumps({"format": 1, **asdict(state)}, indent=1) + "\n").encode())
 
 

@@ -1,6 +1,6 @@
-"""The trial of a new release: follow what it reports of itself, then keep it or take it back.
+"""The trial of a new release: follow its health file, then keep it or roll it back.
 
-Not here: whether a camera is healthy; the release says that in its health file.
+Not here: what healthy means; the release decides that and writes its health file.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def follow(
     *,
     pid: int | None = None,
 ) -> tuple[bool, str]:
-    """Follow the health file of the release on trial: keep the release, or take it back.
+    """Follow the health file of the release on trial: keep the release or roll it back.
 
-    Returns whether the running release may go on, and a line for the log. The file is JSON: `verdict` is `healthy`,
-    `failed` or `waiting`, and `reason` says for what. pid: of the release's program; where it ends on its own, the next
-    start counts that, and this is no verdict.
+    Returns whether the running release may continue, and a line for the log. The file is JSON: `verdict` is `healthy`,
+    `failed` or `waiting`; `reason` is text. pid: the process of the release; if it exits, there is no verdict,
+    and the next start counts as another try.
     """
     state = slots.state()
     if state.trial is None:
@@ -50,21 +50,21 @@ def follow(
         reason = f"not healthy within {timeout_s:.0f} s: {reason}"
     back = slots.rollback(reason)
     if back is None:
-        return True, f"{release}: {reason}; there is none to go back to"
-    return False, f"{release}: {reason}; going back to {back}"
+        return True, f"{release}: {reason}; there is no previous release"
+    return False, f"{release}: {reason}; rolling back to {back}"
 
 
 def verdict(
     slots: Slots, release: str, timeout_s: float, clock: Callable[[], float], wait: Callable[[float], None]
 ) -> tuple[bool, str]:
-    """Wait until a release, started by somebody else, is kept or taken back. Returns which, and a line to print."""
+    """Wait until a release is kept or rolled back. Returns whether it is kept, and a line to print."""
     end = clock() + timeout_s
     while clock() < end:
         state = slots.state()
         if state.failed and state.failed.release == release:
             if state.trial:
-                return False, f"{release}: {state.failed.reason}; it runs on: there is none to go back to"
-            return False, f"{release}: taken back: {state.failed.reason}; {state.chosen} runs"
+                return False, f"{release}: {state.failed.reason}; it keeps running: there is no previous release"
+            return False, f"{release}: rolled back: {state.failed.reason}; {state.chosen} runs"
         if state.good == release and state.trial is None:
             return True, f"{release}: healthy; kept"
         wait(0.5)
@@ -72,7 +72,7 @@ def verdict(
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -81,7 +81,7 @@ def alive(pid: int) -> bool:
 
 
 def read_health(path: Path) -> tuple[str, str] | None:
-    """Verdict and reason; None where there is no whole report. The file is the release's: nothing in it is trusted."""
+    """Verdict and reason, or None without a complete report. The content is not trusted: the release writes it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:

@@ -1,4 +1,4 @@
-"""What the updater's tests share: signing keys, and a device in a folder."""
+"""Fixtures of the updater's tests: signing keys, and a device in a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.firmware.device import Camera, make_keys
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory) -> dict[str, Path]:
-    """Private keys by name; the public ones lie beside them."""
+    """Private keys by name; the public keys are next to them."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here")
     return make_keys(tmp_path_factory.mktemp("keys"))

@@ -15,7 +15,7 @@ import slots  # noqa: E402
 
 
 def make_keys(folder: Path) -> dict[str, Path]:
-    """Private keys by name; the public ones lie beside them."""
+    """Private keys by name; the public keys are next to them."""
     names = ("ours", "next", "stranger")
     for name in names:
         build.make_key(folder / f"{name}.pem")
@@ -23,7 +23,7 @@ def make_keys(folder: Path) -> dict[str, Path]:
 
 
 class Camera:
-    """A device in a folder: its updater, and bundles made for it."""
+    """A device in a folder: its updater, and bundles built for it."""
 
     def __init__(self, folder: Path, keys: dict[str, Path]) -> None:
         self.root, self.data = folder / "root", folder / "data"

@@ -1,1 +1,1 @@
-"""A package, so that a system test may have the name of the unit test beside it."""
+"""A package, so that a system test can have the same name as a unit test."""

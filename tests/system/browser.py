@@ -1,4 +1,4 @@
-"""A real Chromium without a screen, driven over its DevTools protocol. Debian package: chromium."""
+"""A real headless Chromium, driven over its DevTools protocol. Debian package: chromium."""
 
 from __future__ import annotations
 

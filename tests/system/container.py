@@ -15,11 +15,11 @@ from pathlib import Path
 from tests.conftest import PROJECT
 
 TARGET = "edge-test.target"
-INSIDE = Path("/edge")  # where `shared` lies inside
+INSIDE = Path("/edge")  # the path of `shared` inside
 
 
 def missing() -> str | None:
-    """Why there can be no container here, or None."""
+    """Why no container can run here, or None."""
     if os.geteuid() != 0:
         return "needs root"
     for program in ("systemd-nspawn", "nsenter"):
@@ -31,7 +31,7 @@ def missing() -> str | None:
 
 
 class Container:
-    """Boots at once; `shared` is a folder that both sides see."""
+    """Boots at once; `shared` is a folder that host and container share."""
 
     def __init__(self, root: Path, shared: Path, units: dict[str, str]) -> None:
         self.shared = shared
@@ -93,7 +93,7 @@ class Container:
                 if self.run("systemctl", "is-active", TARGET, check=False).strip() == "active":
                     return
             except (IndexError, OSError):
-                pass  # not that far yet
+                pass  # not booted yet
             time.sleep(0.2)
         self._log.seek(0)
         log = self._log.read()

@@ -1,4 +1,4 @@
-"""A fresh minimal Debian 12 that boots its own systemd, for tests that need a whole machine.
+"""A fresh minimal Debian 12 that boots its own systemd.
 
 Needs root, debootstrap, systemd-nspawn, ssh and the network.
 """
@@ -23,7 +23,7 @@ MIRROR = "http://deb.debian.org/debian"
 
 
 def lacking() -> str | None:
-    """Why no container can be made here; None where one can."""
+    """Why no container can run here, or None."""
     if os.geteuid():
         return "needs root"
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
@@ -32,7 +32,7 @@ def lacking() -> str | None:
 
 @dataclass
 class Machine:
-    """A running container on the host's network. key: a private key that root's account takes."""
+    """A running container on the host's network. key: a private key that root accepts."""
 
     root: Path
     key: Path
@@ -52,7 +52,7 @@ class Machine:
 
 
 def make(folder: Path) -> Path:
-    """Install Debian into `folder`/debian. $EDGE_APP_TEST_DEBIAN: where it is kept for the next run."""
+    """Install Debian into `folder`/debian. $EDGE_APP_TEST_DEBIAN: a folder that caches it for the next run."""
     root = folder / "debian"
     kept = Path(os.environ.get("EDGE_APP_TEST_DEBIAN", folder / "none"))
     if kept.is_dir():
@@ -68,7 +68,7 @@ def make(folder: Path) -> Path:
 
 @contextmanager
 def booted(root: Path, folder: Path, port: int) -> Iterator[Machine]:
-    """Boot it with OpenSSH on 127.0.0.1:`port` and Dropbear on the port behind it."""
+    """Boot it with OpenSSH on 127.0.0.1:`port` and Dropbear on the next port."""
     machine = Machine(root, folder / "id", port)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", machine.key], check=True)
     (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)

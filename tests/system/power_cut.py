@@ -1,4 +1,4 @@
-"""Record a run's system calls, and lay out what a disk could hold if the power went at any moment of it.
+"""Record the system calls of a run, and compute what a disk could hold after a power cut at any moment.
 
 SIGKILL is no power cut, because the system's cache survives it. What was not synced may be dropped, applied in part, or
 torn at a 512-byte sector; names that were not synced may be missing, each folder for itself.
@@ -31,7 +31,7 @@ class Call:
 
 
 def record(trace: Path, command, **options) -> list[Call]:
-    """The system calls of a command, in the order in which they returned. trace: a file for strace to write."""
+    """The system calls of a command, in the order of their return. trace: the file that strace writes."""
     strace = ["strace", "-f", "-y", "-xx", "-s", "1000000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", trace]
     subprocess.run([*strace, *command], check=True, timeout=240, **options)
     started, calls = {}, []
@@ -54,7 +54,7 @@ def record(trace: Path, command, **options) -> list[Call]:
 @dataclass
 class File:
     synced: bytes = b""
-    size: int = 0  # as the program sees it
+    size: int = 0  # as the process sees it
     pending: list = field(default_factory=list)  # (offset, data), or (size, None) to truncate
 
     def write(self, at, data):
@@ -79,7 +79,7 @@ class File:
 class Folder:
     live: dict = field(default_factory=dict)  # name -> File, Folder, or the target of a symbolic link
     synced: dict = field(default_factory=dict)
-    pending: list = field(default_factory=list)  # (name, what is there now; None: nothing)
+    pending: list = field(default_factory=list)  # (name, new entry or None)
 
     def change(self, *changes):
         """Names that change at once: a rename takes one away and puts another there, or does neither."""
@@ -91,7 +91,7 @@ class Folder:
 
 
 class Disk:
-    """The files under one folder as a disk has them, with what is not on it yet.
+    """The files of one folder as a disk holds them, with the writes that are not synced yet.
 
     before: a copy of the folder as it was at the beginning, all of it on the disk; None: it was not there.
     ignore: ends of names that the disk need not keep.
@@ -236,7 +236,7 @@ def _change(names, changes):
 
 
 def _read(path):
-    """What is on the disk at the beginning."""
+    """The content of the disk at the start."""
     if path.is_symlink():
         return str(path.readlink())
     if path.is_file():

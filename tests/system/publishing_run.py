@@ -25,7 +25,7 @@ def main(folder, marks_file):
         return encoder.status(seq, Stamp(n, n, True), {"n": n, "pad": "x" * (n * 37 % 600)})
 
     n = 0
-    for _ in range(2):  # opened twice: what is left from before is part of it
+    for _ in range(2):  # opened twice: the second run starts with the rest of the first
         box = Outbox(Path(folder), ["a", "b"], Limits(max_mb=2), clock, lambda seq, tally: status(seq, -1))
         for round_ in range(14):
             for _ in range(60):

@@ -1,4 +1,4 @@
-"""The run that test_daemon_soak.py judges: a daemon at full speed on a live camera, and all that goes wrong with it.
+"""The run that test_daemon_soak.py checks: a daemon at full speed on a live camera, with random faults.
 
 A process of its own, as a daemon is: what other tests left behind in theirs would be measured with it.
 `python -m tests.system.soak FOLDER FRAMES` finds config.yaml and mischief there, and prints what it saw as JSON.
@@ -29,7 +29,7 @@ MB = 1e6
 
 
 class SteppingClock(SystemClock):
-    """The device's clock, whose wall time is put forward or back by as much as a test wants."""
+    """A clock whose wall time a test can step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class SteppingClock(SystemClock):
 
 @dataclass
 class Faults:
-    """What goes wrong, at random; `counts` says how often it did.
+    """Random faults; `counts` has how often each occurred.
 
     lose_at: the frames at which the camera goes, the last one first.
     """
@@ -113,7 +113,7 @@ def write(path: Path, text: str) -> None:
 
 
 def sizes() -> dict[str, float]:
-    """What this process holds; of files and threads those that stay: the least of a few looks."""
+    """Memory, descriptors and threads of this process; of the latter two the minimum of several samples."""
     gc.collect()
     looks = []
     for _ in range(10):
@@ -130,14 +130,14 @@ class Calm:
 
 
 def soak(folder: Path, frames: int) -> dict[str, object]:
-    """Run that many frames. Returns counts, and sizes by the frame at which they were taken."""
+    """Run a number of frames. Returns counts, and sizes by frame number."""
     path = folder / "config.yaml"
     clock = SteppingClock()
     heap.share_one_arena()  # as daemon.run does
     running = pipeline.Pipeline(config.load(path), clock)
     subject = daemon.Daemon(lambda: config.load(path), running, Notifier({}), Calm())
     rng = random.Random(7)
-    sixth = frames // 6  # the camera is lost less often than the rest: behind each loss it is waited for longer
+    sixth = frames // 6  # camera losses are rarer than other faults: each one takes longer to recover from
     lose_at = [rng.randrange(sixth * i, sixth * (i + 1)) for i in reversed(range(6))]
     faults = Faults(folder, folder / "mischief", clock, subject, rng, lose_at)
     marks = [frames // 10, frames // 3, frames * 2 // 3, frames - 50]
@@ -149,7 +149,7 @@ def soak(folder: Path, frames: int) -> dict[str, object]:
             turns_end_s = time.monotonic() + 0.1
             for _ in range(20):
                 if time.monotonic() < turns_end_s:
-                    subject.turn()
+                    subject.step()
             stuck += running.stuck() is not None
             if marks and done >= marks[0] and running.health().faults == {}:
                 measured[marks.pop(0)] = sizes()

@@ -1,4 +1,4 @@
-"""What `edge-app run` costs a machine: processor time on a still scene, memory with and without a viewer of the page.
+"""The cost of `edge-app run`: CPU time on a still scene, memory with and without a viewer of the page.
 
 Camera: made pictures of 640x480 at 10 a second. Debian package: mosquitto.
 """
@@ -57,7 +57,7 @@ def broker() -> Iterator[int]:
 
 @contextmanager
 def settled(path: Path) -> Iterator[Running]:
-    """A daemon that has found its pace, and whose sink has got something through."""
+    """A daemon in steady state, whose sink has delivered."""
     with Running(path) as running:
         running.wait_for("READY=1")
         time.sleep(SETTLES_S)
@@ -67,13 +67,13 @@ def settled(path: Path) -> Iterator[Running]:
 
 
 def cpu_s(process: int) -> float:
-    """Processor time so far, of all threads."""
+    """CPU time so far, of all threads."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(process: int) -> float:
-    """The most that is resident within a few seconds."""
+    """The peak resident memory within a few seconds."""
     most = 0
     for _ in range(25):
         most = max(most, int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]))
@@ -88,7 +88,7 @@ def share_of_a_core(path: Path) -> float:
         return (cpu_s(running.process.pid) - before_s) / (time.monotonic() - began_s)
 
 
-def test_a_still_scene_takes_no_more_than_six_hundredths_of_a_core(config_file, broker):
+def test_a_still_scene_takes_at_most_six_percent_of_a_core(config_file, broker):
     text = TEXT.replace("SCENE", "freeze_at: 0").replace("WHICH", "on_change").replace("BROKER", str(broker))
     off = share_of_a_core(config_file(text))
     reused = share_of_a_core(config_file(f"{text}reuse: {{mode: auto}}\n"))
@@ -97,9 +97,9 @@ def test_a_still_scene_takes_no_more_than_six_hundredths_of_a_core(config_file, 
     assert reused < off
 
 
-def test_memory_stays_within_bounds_without_and_with_a_viewer(config_file, broker):
+def test_memory_is_bounded_without_and_with_a_viewer(config_file, broker):
     text = TEXT.replace("SCENE", "noise: 2").replace("WHICH", "all").replace("BROKER", str(broker))
-    text += "reuse: {mode: auto}\n"  # as config.yaml has it: it loads the model's parts beside the whole
+    text += "reuse: {mode: auto}\n"  # as in config.yaml: loads the segments in addition to the fused graph
     with settled(config_file(text)) as running:
         alone_mb = resident_mb(running.process.pid)
     port = free_port()

@@ -1,4 +1,4 @@
-"""A daemon whose memory grows past its limit starts itself anew, in order, and says why. Needs no container.
+"""A daemon above its memory limit restarts in order and reports the reason. Needs no container.
 
 A system test for its length only: for its first half minute a daemon asks for no restart.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.daemon import status_socket as control
+from edge_app.daemon import status_socket
 from tests.running import Running, unended
 
 pytestmark = pytest.mark.system
@@ -33,7 +33,7 @@ def resident_mb(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def test_growth_past_the_limit_is_an_orderly_restart_that_is_told(config_file, tmp_path: Path):
+def test_exceeding_the_memory_limit_restarts_in_order_and_is_reported(config_file, tmp_path: Path):
     mischief = tmp_path / "mischief"
     mischief.write_text("good", encoding="ascii")
     path = config_file(CONFIG)
@@ -47,7 +47,7 @@ def test_growth_past_the_limit_is_an_orderly_restart_that_is_told(config_file, t
         assert "restarting: memory" in running.wait_for("STOPPING=1", 60)
         mischief.write_text("good", encoding="ascii")
 
-        # What it told: why, and the end of all that was going on.
+        # It published the reason and ended all open events.
         running.until(lambda: unended(running.messages()) == set())
         events = running.messages()
         (began,) = (event for event in events if event["type"] == "new" and event["value"].get("fault") == "memory")
@@ -55,14 +55,14 @@ def test_growth_past_the_limit_is_an_orderly_restart_that_is_told(config_file, t
         assert began["value"]["does"] == "restart"
         assert events[-1]["type"] == "end"
 
-        # The same process, for its manager, is ready again; it works, and is small again.
+        # The same PID is ready again, works, and uses little memory again.
         running.wait_for("READY=1")
         assert running.process.poll() is None
         running.until(lambda: running.messages()[len(events) :])
         again = running.messages()[len(events)]
         assert (again["type"], again["rule"]) == ("new", "camera")
-        assert control.ask(tmp_path / "state")["uptime_s"] < 30
+        assert status_socket.request_status(tmp_path / "state")["uptime_s"] < 30
         assert resident_mb(running.process.pid) < limit_mb - GROWTH_MB / 2
-        assert running.errors().count("restarting in order") == 1
+        assert running.errors().count("; restarting") == 1
         assert running.stop(signal.SIGTERM) < 3
         assert running.process.returncode == 0

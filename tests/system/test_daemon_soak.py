@@ -1,4 +1,4 @@
-"""Thirty thousand frames with random faults: nothing grows, no clock step does harm. The run itself is soak.py."""
+"""30,000 frames with random faults: nothing grows, clock steps do no harm. soak.py is the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ sinks:
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 3 MB, to be filled."""
+    """A file system of 3 MB."""
     folder = tmp_path / "state"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "edge-app-test", folder], check=True)
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path):
 
 
 def tiny_model(folder: Path) -> Path:
-    """A model that costs next to nothing: the mean of a 32x32 picture, always called `bad`."""
+    """A very cheap model: the mean of a 32x32 picture, always classified as `bad`."""
     folder.mkdir()
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])
@@ -70,7 +70,7 @@ def tiny_model(folder: Path) -> Path:
     return folder
 
 
-def test_nothing_grows_in_thirty_thousand_frames_of_faults(tmp_path: Path, small_disk: Path):
+def test_memory_descriptors_and_threads_do_not_grow_in_30000_frames_of_faults(tmp_path: Path, small_disk: Path):
     mischief = tmp_path / "mischief"
     mischief.write_text("good", encoding="ascii")
     text = TEXT.replace("MODEL", str(tiny_model(tmp_path / "model"))).replace("STATE", str(small_disk))

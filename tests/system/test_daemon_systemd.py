@@ -54,7 +54,7 @@ def container(tmp_path_factory: pytest.TempPathFactory):
 
 
 def until(true, timeout_s: float) -> float:
-    """Wait until something is true. Returns the seconds that took."""
+    """Wait until a condition is true. Returns the seconds waited."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < timeout_s
@@ -67,9 +67,9 @@ def events(shared: Path) -> list[dict]:
     return [message for line in lines if (message := json.loads(line))["kind"] == "event"]
 
 
-def test_a_service_s_life(container: Container):
+def test_ready_watchdog_reload_and_stop(container: Container):
     shared = container.shared
-    container.run("systemctl", "start", "edge.service")  # returns once READY was said
+    container.run("systemctl", "start", "edge.service")  # returns after READY=1
     assert container.shown("edge.service", "ActiveState") == "active"
     assert "camera running; mischief" in container.shown("edge.service", "StatusText")
     process = container.shown("edge.service", "MainPID")
@@ -79,7 +79,7 @@ def test_a_service_s_life(container: Container):
     loggers = {entry.get("LOGGER") for entry in map(json.loads, entries)}
     assert "edge_app.daemon" in loggers
 
-    # A good configuration is taken without a restart, a bad one refused.
+    # A good configuration is applied without a restart, a bad one is rejected.
     config = (shared / "config.yaml").read_text(encoding="utf-8")
     (shared / "config.yaml").write_text(config.replace("fps: 20", "fps: 25"), encoding="utf-8")
     container.run("systemctl", "reload", "edge.service")
@@ -87,16 +87,16 @@ def test_a_service_s_life(container: Container):
     until(lambda: "the new configuration is in effect" in log(), 15)
     (shared / "config.yaml").write_text(config.replace("type: scene", "type: scenery"), encoding="utf-8")
     container.run("systemctl", "reload", "edge.service")
-    until(lambda: "new configuration refused" in container.shown("edge.service", "StatusText"), 15)
+    until(lambda: "new configuration rejected" in container.shown("edge.service", "StatusText"), 15)
     (shared / "config.yaml").write_text(config, encoding="utf-8")
     until(lambda: "refused" not in container.shown("edge.service", "StatusText"), 15)
 
-    # The broker was away all the while, for longer than the watchdog waits.
+    # The broker was unreachable for longer than the watchdog interval.
     time.sleep(8)
     assert container.shown("edge.service", "MainPID") == process
     assert container.shown("edge.service", "NRestarts") == "0"
 
-    # Inference hangs, building it anew does not help: the watchdog ends the process, another one starts and works.
+    # Inference hangs and rebuilding does not help: the watchdog kills the process, and a new one works.
     assert len(unended(events(shared))) == 1
     (shared / "mischief").write_text("hang", encoding="ascii")
     took_s = until(lambda: "Watchdog timeout" in log(), 40)
@@ -107,7 +107,7 @@ def test_a_service_s_life(container: Container):
     until(lambda: container.shown("edge.service", "ActiveState") == "active", 30)
     assert container.shown("edge.service", "MainPID") != process
 
-    # It stops in time, with all that it began ended.
+    # It stops in time and ends all open events.
     until(lambda: unended(events(shared)[of_the_killed:]), 15)
     began = time.monotonic()
     container.run("systemctl", "stop", "edge.service")

@@ -1,4 +1,4 @@
-"""Debian 12's own Python packages are enough: numpy 1.24, OpenCV 4.6, PyYAML 6.0; only onnxruntime comes from PyPI.
+"""Debian 12's Python packages are sufficient: numpy 1.24, OpenCV 4.6, PyYAML 6.0; only onnxruntime comes from PyPI.
 
 Debian packages: python3-venv python3-numpy python3-opencv python3-yaml.
 """
@@ -21,7 +21,7 @@ PROBE = "import cv2, numpy, yaml; print(numpy.__version__, cv2.__version__)"
 
 @pytest.fixture(scope="module")
 def edge_app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command, installed without dependencies beside the distribution's packages."""
+    """The command, installed without dependencies; the distribution's packages provide them."""
     if subprocess.run([PYTHON, "-c", PROBE], capture_output=True, check=False).returncode:
         pytest.skip("needs the Debian packages python3-numpy, python3-opencv and python3-yaml")
     folder = tmp_path_factory.mktemp("debian")
@@ -39,11 +39,11 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def test_the_shipped_model_passes_its_check(edge_app: Path):
+def test_the_shipped_model_passes_check(edge_app: Path):
     assert "FAIL" not in run(edge_app, "check")
 
 
-def test_a_replay_reads_the_same_digits_as_here(edge_app: Path):
+def test_a_replay_gives_the_same_results_as_here(edge_app: Path):
     import sys
 
     there = run(edge_app, "replay", "models/digits/sample.mp4", "--max-frames", 20)

@@ -89,7 +89,7 @@ def test_nothing_is_lost_in_20_rounds_of_killing_the_camera_and_stopping_the_bro
             broker.stop()
             broker.start()
         subprocess.run([*camera, str(broker.port), str(log), "-1"], check=True, timeout=60)
-        time.sleep(2.0)  # the watcher's session is brought up to date
+        time.sleep(2.0)  # the session of the watcher catches up
         watcher.close()
     check_deliveries(log, kills, watcher.bodies())
 
@@ -106,7 +106,7 @@ def check_deliveries(log, kills, bodies):
             waiting.append((int(n), rest[1], float(rest[2])))
         elif what == "kept":  # everything of this process so far
             accepted |= {number for number, _, _ in waiting}
-        else:  # a start: what was old enough when the process before was killed; half a second for a busy machine
+        else:  # a start: messages old enough when the previous process was killed; half a second of tolerance
             for number, kind, at_s in waiting:
                 kill_s = min(kill for kill in kills if kill > at_s)
                 if kill_s - at_s > (0.1 if kind == "event" else 1.0) + 0.5:

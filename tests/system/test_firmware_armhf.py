@@ -37,18 +37,16 @@ pytestmark = [
 
 PACKAGES = "python3,python3-numpy,python3-opencv,python3-yaml,python3-serial,python3-paho-mqtt"
 LIBRARIES = (
-    "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack"  # what Debian's alternatives would link
+    "/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack"  # as Debian's alternatives would link them
 )
 FRAMES = 50
-GUEST = 0x40_0000_0000  # where the emulator is told to put the memory of the program that it runs
-TRANSLATED_MB = (
-    8  # of translated code that the emulator keeps, where it can be told (qemu 10): it forgets none by itself
-)
+GUEST = 0x40_0000_0000  # base address of the guest memory, set for the emulator
+TRANSLATED_MB = 8  # MB of translated code that the emulator keeps (settable from qemu 10 on; never freed otherwise)
 
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
-    """A root directory of Debian armhf, its packages unpacked without their scripts; kept in $EDGE_APP_TEST_ARMHF."""
+    """A root directory of Debian armhf, packages unpacked without their scripts; cached in $EDGE_APP_TEST_ARMHF."""
     root = tmp_path_factory.mktemp("armhf") / "root"
     kept = os.environ.get("EDGE_APP_TEST_ARMHF")
     if kept and Path(kept).is_dir():
@@ -101,7 +99,7 @@ def release(board, tmp_path_factory):
 
 
 def emulated(board, *command, **environment):
-    """Start a command on the board. The emulator cannot start programs by itself: no shell, no launcher."""
+    """Start a command on the board. The emulator cannot start other programs: no shell, no launcher."""
     settings = {
         "PATH": "/usr/bin:/usr/sbin",
         "LD_LIBRARY_PATH": LIBRARIES,
@@ -117,13 +115,13 @@ def emulated(board, *command, **environment):
 
 @cache
 def _options():
-    """Bound the emulator's own memory, which otherwise grows by every piece of code that runs once."""
+    """Bound the emulator's own memory, which otherwise grows with every block of code that runs."""
     said = subprocess.run(["qemu-arm-static", "--help"], capture_output=True, text=True, check=False).stdout
     return ("-tb-size", str(TRANSLATED_MB)) if "-tb-size" in said else ()
 
 
 def anonymous_bytes(process):
-    """Anonymous memory at its most, read now and then until the process ends; and its output.
+    """Peak anonymous memory, sampled until the process exits, and its output.
 
     First that of the emulated program, which is what a board needs; then with the emulator's own, which holds
     translated code, more the more code has run.
@@ -154,7 +152,7 @@ def _anonymous(smaps):
     return own, whole
 
 
-def test_a_clip_is_replayed_in_little_memory(board, release):
+def test_replays_a_clip_in_bounded_memory(board, release):
     shutil.copy(PROJECT / "models/digits/sample.mp4", board / "sample.mp4")
     bare, bare_whole, _ = anonymous_bytes(emulated(board, "-c", "import time; time.sleep(3)"))
     began = time.monotonic()
@@ -183,7 +181,7 @@ def test_a_clip_is_replayed_in_little_memory(board, release):
         assert used_whole - bare_whole <= 60e6
 
 
-def test_the_updater_runs_on_it_too(board, release):
+def test_the_updater_runs(board, release):
     shutil.copytree(Path(slots.__file__).parent, board / "updater", ignore=shutil.ignore_patterns("__pycache__"))
     out, err = emulated(board, "-sE", "/updater/slots.py", "--help").communicate(timeout=120)
     assert "mark-good" in out, err

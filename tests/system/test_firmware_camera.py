@@ -1,4 +1,4 @@
-"""From this checkout onto a camera: a fresh Debian 12, only its own Python packages and the bundle's wheels.
+"""From this checkout to a camera: a fresh Debian 12 with its own Python packages and the wheels of the bundle.
 
 A good release is deployed over ssh and read through a broker outside; four bad ones are deployed after it, and each
 time the good one runs again within a minute and says why, upstream too.
@@ -38,7 +38,7 @@ sinks:
 
 
 def free_port() -> int:
-    """One whose successor is free too."""
+    """A free port whose next port is free too."""
     while True:
         with socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", 0))
@@ -50,7 +50,7 @@ def free_port() -> int:
 
 
 class Broker:
-    """A Mosquitto outside the camera, and everything that came to it."""
+    """A Mosquitto outside the camera, and all messages that it received."""
 
     def __init__(self, folder: Path) -> None:
         import paho.mqtt.client as paho
@@ -112,7 +112,7 @@ def machine(tmp_path_factory):
 
 
 class Workshop:
-    """A copy of what deploy.sh needs of this checkout, where releases are made good and bad."""
+    """A copy of the files that deploy.sh needs, in which good and bad releases are built."""
 
     def __init__(self, folder: Path, machine: debian.Machine, broker: Broker) -> None:
         self.folder, self.machine, self.broker = folder, machine, broker
@@ -158,13 +158,13 @@ def workshop(tmp_path_factory, machine, broker):
 
 @pytest.fixture(scope="module")
 def good(workshop):
-    """The camera with a good release deployed; its name."""
+    """The camera with a good release deployed; the name of the release."""
     credentials = workshop.machine.root / "opt/edge-app/credentials"
     credentials.mkdir(0o700, parents=True)
-    (credentials / "mqtt").write_text("a secret\n")  # without it, the sink of CONFIG cannot be made
+    (credentials / "mqtt").write_text("a secret\n")  # the sink of CONFIG needs it
     code, said, seconds = workshop.deploy(workshop.checkout(), "1.0")
     assert code == 0, said
-    assert "made a development key" in said
+    assert "generated a development key" in said
     assert "healthy; kept" in said
     print(f"deployed in {seconds:.0f} s")
     return state(workshop.machine)["good"]
@@ -189,7 +189,7 @@ def test_the_service_runs_and_its_readings_arrive(good, workshop):
     assert {each["label"] for each in result["heads"]["digits"]["detections"]} <= set("0123456789")
 
 
-def test_the_program_is_nobody_and_the_updater_is_not_its_own(good, workshop):
+def test_the_daemon_is_unprivileged_and_cannot_change_the_updater(good, workshop):
     pid = workshop.machine.run("systemctl show --value -p MainPID edge-app").strip()
     status = dict(
         line.split(":\t") for line in workshop.machine.run(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
@@ -215,15 +215,17 @@ for pid in [{pid}]:
 """
 
 
-def test_the_program_listens_nowhere(good, workshop):
+def test_the_daemon_listens_on_no_port(good, workshop):
     pid = workshop.machine.run("systemctl show --value -p MainPID edge-app").strip()
     assert workshop.machine.run(f"python3 -c '{LISTENING.format(pid=pid)}'") == ""
-    ssh = workshop.machine.run("systemctl show --value -p MainPID ssh").strip()  # what does listen is found
+    ssh = workshop.machine.run(
+        "systemctl show --value -p MainPID ssh"
+    ).strip()  # control: a process that listens is found
     assert "tcp " in workshop.machine.run(f"python3 -c '{LISTENING.format(pid=ssh)}'")
 
 
 def wrong_model(checkout):
-    """Weights that are not the golden vectors': file and hash are whole, but it computes something else."""
+    """Other weights than those of the golden vectors: file and hash are valid, the outputs differ."""
     import onnx
     import onnx.numpy_helper as arrays
 
@@ -264,7 +266,7 @@ def hangs(checkout):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_bad_release_is_taken_back_and_the_reason_reported(good, workshop, spoil, version, reason):
+def test_a_bad_release_is_rolled_back_and_the_reason_is_published(good, workshop, spoil, version, reason):
     checkout = workshop.checkout()
     spoil(checkout)
     workshop.broker.messages.clear()
@@ -284,8 +286,8 @@ def test_a_bad_release_is_taken_back_and_the_reason_reported(good, workshop, spo
     assert 0 < seconds < 60
 
 
-def test_a_bad_configuration_is_taken_back_too(good, workshop):
-    """The release is the one that runs already: what is tried is only what it is told to do."""
+def test_a_bad_configuration_is_rolled_back(good, workshop):
+    """The release is the running one: only its configuration is on trial."""
     text = (workshop.folder / "config.yaml").read_text()
     (workshop.folder / "bad.yaml").write_text(text.replace("/srv/sample.mp4", "/srv/nothing.mp4"))
     workshop.broker.messages.clear()

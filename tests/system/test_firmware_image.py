@@ -1,4 +1,4 @@
-"""Partition images, read back with other people's tools: what is in them is what the bundle holds."""
+"""Partition images, read back with independent tools: they contain what the bundle contains."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ import slots  # isort: skip
 
 pytestmark = pytest.mark.system
 
-NAND_USERDATA = 10 << 20  # the smallest partition that stock boards have
+NAND_USERDATA = 10 << 20  # the smallest userdata partition of stock boards
 MODEL = PROJECT / "models/digits"
 BOARD = "rv1106" if "rv1106" in manifests.load(MODEL).targets() else "amd64"
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """A key, and the release that is to be found in the images."""
+    """A key, and the release that the images must contain."""
     folder = tmp_path_factory.mktemp("images")
     build.make_key(folder / "key.pem")
     return folder
@@ -68,7 +68,7 @@ def kind(request):
     return request.param
 
 
-def test_userdata_holds_the_installed_release_and_starts(workshop, kind, tmp_path):
+def test_userdata_contains_the_installed_release_and_starts(workshop, kind, tmp_path):
     path, _ = image(workshop, kind, "userdata", NAND_USERDATA)
     assert path.stat().st_size <= NAND_USERDATA
     root = read_back(kind, path, tmp_path / "back") / "edge-app"
@@ -81,7 +81,7 @@ def test_userdata_holds_the_installed_release_and_starts(workshop, kind, tmp_pat
     assert not [each for each in root.rglob("*") if each.is_file() and b"PRIVATE KEY" in each.read_bytes()]
 
 
-def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
+def test_oem_seeds_a_formatted_userdata(workshop, kind, tmp_path):
     drivers = tmp_path / "vendor/usr/ko"
     drivers.mkdir(parents=True)
     (drivers / "sensor.ko").write_text("the vendor's driver")
@@ -109,8 +109,8 @@ def test_oem_seeds_a_userdata_that_was_formatted(workshop, kind, tmp_path):
     assert bundle.damage(root / "current") is None, said
 
 
-def test_what_does_not_fit_twice_is_refused(workshop, kind):
-    """One release does fit: that would do until the first update."""
+def test_rejects_a_partition_without_space_for_an_update(workshop, kind):
+    """One release fits, but no update would."""
     holds = sum(len(data) for data, _ in build.release_files(boards.BOARDS[BOARD], MODEL, None, None).values())
     _, said = image(workshop, kind, "userdata", holds * 3 // 2, code=2)
     assert "with an update beside it" in said

@@ -1,4 +1,4 @@
-"""The init script of boards without systemd: starts, judges, starts again, and ends what no longer says anything."""
+"""The init script of boards without systemd: starts, runs the trial, restarts, and stops a daemon that hangs."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ printf '{"verdict": "healthy", "reason": "", "writes": 1}' >"$EDGE_APP_HEALTH"
 sleep 100
 """
 STUBBORN = "trap '' TERM\n" + HEALTHY
-SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)][:1]  # the shell of such boards, else the nearest
+SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)][
+    :1
+]  # the shell of such boards, else the most similar one
 
 
 class Board:
-    """A camera in a folder whose init script runs, with short times."""
+    """A camera in a folder with a running init script and short timeouts."""
 
     def __init__(self, folder, shell):
         self.camera = Camera(folder, make_keys(folder / "keys"))
@@ -97,7 +99,7 @@ def board(request, tmp_path):
     board.stop()
 
 
-def test_a_release_that_crashes_is_taken_back(board):
+def test_a_crashing_release_is_rolled_back(board):
     old = board.install("1.0", HEALTHY)
     board.start()
     board.wait(lambda: board.camera.slots.state().good == old)
@@ -112,15 +114,15 @@ def test_a_release_that_crashes_is_taken_back(board):
     assert board.camera.slots.state().failed.release == new
 
 
-def test_a_release_that_falls_silent_is_started_again(board):
+def test_a_release_with_an_unchanged_health_file_is_restarted(board):
     board.install("1.0", SILENT)
     board.start()
     board.wait(lambda: board.said().count("running 1.0") == 2)
-    assert "no sign of life for 3 s" in board.said()
+    assert "health file unchanged for 3 s" in board.said()
 
 
 @pytest.mark.parametrize("body", [HEALTHY, STUBBORN], ids=["at once", "when it must"])
-def test_stopping_ends_the_program_too(board, body):
+def test_stop_stops_the_daemon_too(board, body):
     board.install("1.0", body)
     board.start()
     board.wait((board.run / "health.json").exists)
@@ -129,7 +131,7 @@ def test_stopping_ends_the_program_too(board, body):
     assert not board.alive()
 
 
-def test_as_a_board_calls_it(board):
+def test_start_status_restart_and_stop(board):
     release = board.install("1.0", HEALTHY)
     try:
         board.command("start")

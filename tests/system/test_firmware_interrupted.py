@@ -1,4 +1,4 @@
-"""An update that is killed, or loses its power, at any moment: the camera runs the old or the new release, whole.
+"""An update that is killed or loses power at any moment: the camera runs the complete old or new release.
 
 Each is done to `install` of a second release and to the `boot` that starts it, and judged by the next `boot`. To show
 that a lost sync would be noticed, the power cuts are repeated with the syncs taken out, and must fail.
@@ -29,14 +29,14 @@ SLOTS = Path(slots.__file__)
 
 
 class Update:
-    """A camera that runs 1.0 and gets 2.0, whose folder can be set back to that moment."""
+    """A camera that runs 1.0 and gets 2.0; its folder can be reset to that moment."""
 
     def __init__(self, folder, keys):
         self.camera = Camera(folder, keys)
-        self.camera.run("0.9")  # must go, to make room
+        self.camera.run("0.9")  # removed to make room
         self.old = self.camera.run("1.0")
-        self.judged = {}  # by what a cut left, its problem
-        self.config = folder / "config.yaml"  # comes with 2.0
+        self.checked = {}  # by the files a cut left: its problem
+        self.config = folder / "config.yaml"  # deployed with 2.0
         self.config.write_text("for 2.0")
         (self.camera.root / "config").mkdir()
         (self.camera.root / "config/config.yaml").write_text("for 1.0")
@@ -74,7 +74,7 @@ class Update:
                 if release != self.new:
                     found = "a second attempt does not start"
             return found
-        except (bundle.Refused, OSError) as exc:
+        except (bundle.UpdateError, OSError) as exc:
             return str(exc)
 
     def wrong_config(self, root, release):
@@ -125,7 +125,7 @@ def recording(request, update):
 
 
 def cuts(update, recording, tmp, without_syncs=False):
-    """Cut before and after every sync, and at 200 moments chosen by chance. Yields what was wrong, or None."""
+    """Cut before and after every sync, and at 200 random moments. Yields a problem, or None."""
     before, calls, _ = recording
     rng = random.Random(8)
     disk = Disk(update.camera.root, before)
@@ -146,10 +146,10 @@ def cut(update, disk, tmp, rng, mode):
     folder = tmp / "disk"
     disk.cut(folder, rng, mode)
     left = hash(frozenset((str(path), what) for path, what in contents(folder).items()))
-    if left not in update.judged:  # many cuts leave the same
-        update.judged[left] = update.problem(folder)
+    if left not in update.checked:  # many cuts leave the same files
+        update.checked[left] = update.problem(folder)
     shutil.rmtree(folder)
-    return update.judged[left]
+    return update.checked[left]
 
 
 def test_a_power_cut_at_any_moment(update, recording, tmp_path):
@@ -160,12 +160,12 @@ def test_a_power_cut_at_any_moment(update, recording, tmp_path):
     assert [each for each in found if each[2] is not None] == []
 
 
-def test_the_same_without_syncs_is_noticed(update, recording, tmp_path):
+def test_the_same_recording_without_syncs_fails(update, recording, tmp_path):
     assert any(problem for *_, problem in cuts(update, recording, tmp_path, without_syncs=True))
 
 
-def test_the_recording_replays_to_the_same_files(update, recording, tmp_path):
-    """Everything written gives what the run itself left: the recording is complete."""
+def test_the_recording_is_complete(update, recording, tmp_path):
+    """Replaying all writes gives the files that the run left."""
     before, calls, after = recording
     disk = Disk(update.camera.root, before)
     for call in calls:

@@ -1,4 +1,4 @@
-"""The oldest libraries that pyproject.toml allows are enough for the daemon and its page: Debian 12's, or thereabouts.
+"""The oldest libraries that pyproject.toml allows are sufficient for the daemon and its page.
 
 Installs them from PyPI. Debian packages: python3-venv.
 """
@@ -36,7 +36,7 @@ def lowest(requirement: str) -> str:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter with the oldest of everything."""
+    """An interpreter with the oldest version of every library."""
     folder = tmp_path_factory.mktemp("lowest")
     subprocess.run([PYTHON, "-m", "venv", folder], check=True)
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -45,7 +45,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin/python"
 
 
-def test_the_page_and_the_life_of_a_daemon_pass_their_tests(python: Path):
+def test_page_and_daemon_tests_pass_with_the_oldest_libraries(python: Path):
     names = ("it_is_ready_once_a_frame_was_seen_and_stops_in_order_on_sigterm", "a_changed_file_and_sighup_reload")
     tests = ["tests/web", *(f"tests/test_daemon.py::test_{name}" for name in names)]
     done = subprocess.run(

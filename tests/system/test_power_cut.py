@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here: apt-get install strace"),
 ]
 
-IGNORED = ("-shm", ".lock")  # SQLite makes its shared memory anew
+IGNORED = ("-shm", ".lock")  # SQLite recreates its shared memory
 
 
 def problems(folder, marks):

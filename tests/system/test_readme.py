@@ -1,4 +1,4 @@
-"""The README's first command, to the letter, in a fresh folder: everything set up from nothing, real digits read."""
+"""The README's first command, exactly, in a fresh clone: installs everything and reads real digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network camera, for real: a GStreamer RTSP server on loopback that is killed, stopped and started again.
+"""A real RTSP server (GStreamer, loopback) that is killed, stopped and restarted.
 
 Debian packages: python3-gi gir1.2-gst-rtsp-server-1.0.
 """
@@ -22,7 +22,7 @@ from edge_app.errors import SourceError
 
 pytestmark = pytest.mark.system
 
-PYTHON = "/usr/bin/python3"  # the system's: GObject bindings are a Debian package, not a wheel
+PYTHON = "/usr/bin/python3"  # the system Python: GObject bindings are a Debian package, not a wheel
 SERVER = Path(__file__).with_name("rtsp_server.py")
 NEEDS = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 PATIENCE_S = 30.0
@@ -42,7 +42,7 @@ def port():
 
 @pytest.fixture
 def serve(port):
-    """Start a server on `port`; those that still run are killed at the end."""
+    """Start a server on `port`; all are killed at the end."""
     started = []
 
     def start(*login):
@@ -83,7 +83,7 @@ def wait_for(running, state):
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_frames_of_a_server_are_fresh_whole_and_in_order(serve, port, transport, capfd):
+def test_frames_are_fresh_complete_and_in_order(serve, port, transport, capfd):
     serve()
     with capture(port, transport=transport) as running:
         frames = read_frames(running, 30)
@@ -98,7 +98,7 @@ def test_frames_of_a_server_are_fresh_whole_and_in_order(serve, port, transport,
     assert capfd.readouterr().err == ""
 
 
-def test_of_a_slow_reader_only_the_latest_frame_waits(serve, port):
+def test_a_slow_reader_gets_only_the_latest_frame(serve, port):
     serve()
     with capture(port) as running:
         read_frames(running, 5)
@@ -110,16 +110,16 @@ def test_of_a_slow_reader_only_the_latest_frame_waits(serve, port):
     assert stats.dropped >= 10  # of the 25 of that second
 
 
-def test_a_server_that_is_killed_and_comes_back_gives_frames_again(serve, port, caplog):
+def test_reconnects_to_a_server_that_was_killed_and_restarted(serve, port, caplog):
     server = serve()
-    with capture(port, read_timeout_s=3.0) as running:  # a server that has just started may pause for its first picture
+    with capture(port, read_timeout_s=3.0) as running:  # a server may pause before its first picture
         before = read_frames(running, 5)
         server.kill()
         server.wait()
         wait_for(running, "lost")
         lost_ns = running.stats().since_ns
         while (frame := running.read(1.5)) is not None:
-            assert frame.captured_ns <= lost_ns  # what had come before is still handed over
+            assert frame.captured_ns <= lost_ns  # frames from before the loss are still delivered
         assert running.stats().last_error.startswith(f"rtsp://127.0.0.1:{port}/test: ")
         serve()
         after = read_frames(running, 5)
@@ -128,14 +128,14 @@ def test_a_server_that_is_killed_and_comes_back_gives_frames_again(serve, port, 
     assert stats.failures >= 2
     assert stats.since_ns > lost_ns
     assert after[0].sequence > before[-1].sequence
-    assert [record.message.split(":")[0] for record in caplog.records] == ["rtsp", "camera"]  # lost, and back
+    assert [record.message.split(":")[0] for record in caplog.records] == ["rtsp", "camera"]  # lost, then recovered
 
 
-def test_a_server_that_stops_sending_is_lost_in_time_and_found_again(serve, port):
+def test_a_server_that_stops_sending_is_reported_lost_and_reconnected(serve, port):
     server = serve()
     with capture(port, open_timeout_s=2.0) as running:
         read_frames(running, 5)
-        server.send_signal(signal.SIGSTOP)  # the connection stays, nothing comes
+        server.send_signal(signal.SIGSTOP)  # the connection stays open without data
         stopped_s = time.monotonic()
         wait_for(running, "lost")
         assert time.monotonic() - stopped_s < 4.0
@@ -145,7 +145,7 @@ def test_a_server_that_stops_sending_is_lost_in_time_and_found_again(serve, port
         assert running.stats().reconnects == 1
 
 
-def test_a_login_from_a_file_opens_a_guarded_stream_and_is_never_shown(serve, port, tmp_path, caplog, capfd):
+def test_a_password_from_a_file_opens_a_protected_stream_and_is_never_logged(serve, port, tmp_path, caplog, capfd):
     serve("bob", "s3:c@r/t")
     (tmp_path / "login").write_text("bob:s3:c@r/t\n")
     with capture(port, credentials=tmp_path / "login") as running:
@@ -160,7 +160,7 @@ def test_a_login_from_a_file_opens_a_guarded_stream_and_is_never_shown(serve, po
     assert capfd.readouterr().err == ""
 
 
-def test_a_camera_that_is_switched_on_later_is_waited_for(serve, port):
+def test_waits_for_a_camera_that_starts_later(serve, port):
     with capture(port, connect="retry") as running:
         wait_for(running, "lost")
         serve()
@@ -168,7 +168,7 @@ def test_a_camera_that_is_switched_on_later_is_waited_for(serve, port):
         assert running.stats().reconnects == 1
 
 
-def test_a_server_that_accepts_and_never_answers_ends_a_required_run_in_time():
+def test_a_server_that_never_answers_ends_a_required_run_in_time():
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, capture(silent.getsockname()[1], open_timeout_s=1.0) as running:
         started_s = time.monotonic()

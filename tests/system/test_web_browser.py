@@ -1,4 +1,4 @@
-"""The page as a person sees it: a real Chromium opens it on the sample clip. Debian package: chromium."""
+"""The page in a real browser on the sample clip. Debian package: chromium."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def port() -> int:
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """Where screenshots go: $EDGE_APP_SCREENSHOTS, so that a person can look at them, else a temporary folder."""
+    """The folder of screenshots: $EDGE_APP_SCREENSHOTS, or a temporary one."""
     folder = Path(os.environ.get("EDGE_APP_SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -77,7 +77,7 @@ BOX_EDGES = """(() => {
 })()"""
 
 
-def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone(config_file, port, shots):
+def test_on_a_laptop_shows_frames_boxes_and_events_and_draws_a_zone(config_file, port, shots):
     path = config_file(TEXT.replace("WEB", str(port)))
     with Running(path) as running:
         running.wait_for("READY=1")
@@ -92,7 +92,7 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
             await browser.until(f"last.result.frame > {first} + 3")
             assert await browser.run(pixels) != before, "frames move"
 
-            # Boxes: where the results have them, and the results are those that were published.
+            # Boxes are drawn at the published positions.
             await browser.until("last && Object.values(last.result.heads).some((h) => (h.detections || []).length)")
             view = await browser.run(BOX_EDGES)
             assert all(all(edges) for edges in view["painted"]), view
@@ -107,7 +107,7 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
             assert await browser.run("document.getElementById('readings').innerText") != ""
             await browser.until("document.querySelectorAll('#health tr').length > 8")
 
-            # Plots: of what there is; reuse as shares of the frames since the poll before.
+            # Plots of the available figures; reuse as shares of the frames since the previous poll.
             shown = "[...document.querySelectorAll('figure')].filter((f) => !f.hidden).map((f) => f.id)"
             assert {"plot-stages", "plot-memory", "plot-queue"} <= set(await browser.run(shown))
             told = (
@@ -116,7 +116,7 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
             )
             assert re.search(r"nothing 75\s.*all 25\s", await browser.run(told))
 
-            # The view's toggles.
+            # The toggles of the view.
             assert await browser.run("document.getElementById('toggles').innerText.match(/\\w+/g)") == [
                 *("digits", "panel", "scene"),
                 *("meter", "door"),
@@ -128,7 +128,7 @@ def test_a_person_with_a_laptop_sees_moving_frames_boxes_events_and_draws_a_zone
             assert await browser.run(f"mark(), {empty}")
             await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
 
-            # A zone, drawn by hand; its YAML is pasted, and the camera takes it.
+            # A zone is drawn by hand, its YAML pasted, and the camera applies it.
             await browser.run(
                 "document.getElementById('drawing').open = true, document.getElementById('shape-name').value = 'desk'"
             )
@@ -175,7 +175,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):
         seen(f"http://127.0.0.1:{port}/", 390, 844, look, phone=True)
 
 
-def test_with_a_token_a_person_logs_in_and_out(config_file, port, shots, tmp_path):
+def test_logs_in_and_out_with_a_token(config_file, port, shots, tmp_path):
     (tmp_path / "token").write_text("a long and secret word\n", encoding="ascii")
     text = TEXT.replace("port: WEB", f"port: {port}, host: 0.0.0.0, token: 'file:token'")
     with Running(config_file(text)) as running:
@@ -185,7 +185,7 @@ def test_with_a_token_a_person_logs_in_and_out(config_file, port, shots, tmp_pat
             await browser.until("!document.getElementById('login').hidden")
             fill = "document.getElementById('token').value = {}, document.querySelector('#login button').click()"
             await browser.run(fill.format(json.dumps("a wrong word")))
-            await browser.until("document.getElementById('login-error').textContent.includes('not the right one')")
+            await browser.until("document.getElementById('login-error').textContent.includes('wrong token')")
             assert await browser.run("last === null && document.getElementById('page').hidden")
             await browser.run(fill.format(json.dumps("a long and secret word")))
             await browser.until("last")
