@@ -1,6 +1,6 @@
-"""What a camera makes of a scene: light and shadow, dark, blur, a covered lens, noise and compression.
+"""The effects of light and camera on a scene: shadow, darkness, blur, a covered lens, noise and compression.
 
-Which of these a picture gets is decided by scenes.py. Pictures are float32 RGB, 0..255, until they are exposed.
+scenes.py decides which of them a picture gets. Pictures are float32 RGB, 0..255, until `expose` returns uint8.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ import backdrops
 from backdrops import Picture, Rng
 
 OK, DARK, BLURRED, COVERED, UNSURE = 0, 1, 2, 3, -1
-DARK_P95, LIT_P95 = 42.0, 75.0  # 95th percentile of luma: dark below, ok above, not trained between
+DARK_P95, LIT_P95 = (
+    42.0,
+    75.0,
+)  # 95th percentile of luma: dark below the first, ok above the second, not trained between
 SHARP_SIGMA, BLURRED_SIGMA = 1.25, 2.6  # the same for Gaussian blur, pixels at 320 x 320
 SHARP_SMEAR, BLURRED_SMEAR = 4.0, 9.0  # and for motion blur
-COVERED_SHARE = 0.88  # of the picture, before a near hand or cloth counts as a covered camera
+COVERED_SHARE = 0.88  # of the picture; from here on a near hand or cloth counts as a covered camera
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """How good the camera is: its noise (grey levels) and blur (pixels at 320 x 320), at most; the chance of JPEG."""
+    """Camera quality: greatest noise (gray levels) and blur (pixels at 320 x 320), and the probability of JPEG."""
 
-    scale: float = 1.0  # picture pixels to a pixel of the network's 320 x 320 input
+    scale: float = 1.0  # picture pixels per pixel of the network's 320 x 320 input
     noise: float = 6.0
     blur: float = 1.1
     compressed: float = 0.4
 
     def see(self, rng: Rng, picture: Picture, kind: int, doubtful: bool) -> tuple[Picture, int]:
-        """Light the scene and take it through the lens, spoiled as `kind` says.
+        """Apply light and lens effects according to `kind`.
 
-        doubtful: some dark and blurred pictures come out between ok and bad; those are then UNSURE.
+        doubtful: let some dark and blurred pictures be between ok and bad; their kind is then UNSURE.
         """
         unsure = doubtful and rng.random() < 0.05
         if kind == COVERED:
             picture = covered(rng, picture)
-        picture = _levelled(rng, _lit(rng, picture), kind, unsure)
+        picture = _set_brightness(rng, _uneven_light(rng, picture), kind, unsure)
         if kind == BLURRED and unsure:
             soft, smear = (SHARP_SIGMA, BLURRED_SIGMA), (SHARP_SMEAR, BLURRED_SMEAR)
         elif kind == BLURRED:
@@ -46,7 +49,7 @@ class Camera:
         else:
             soft, smear = (0.0, self.blur), (0.0, SHARP_SMEAR)
         if (kind == BLURRED and rng.random() < 0.4) or (kind != BLURRED and rng.random() < 0.1):
-            picture = _smeared(picture, rng.uniform(*smear) * self.scale, rng.uniform(0, np.pi))
+            picture = _motion_blurred(picture, rng.uniform(*smear) * self.scale, rng.uniform(0, np.pi))
         elif kind == BLURRED or rng.random() < 0.7:
             sigma = rng.uniform(*soft) * self.scale
             picture = _defocused(picture, sigma, disc=kind == BLURRED and rng.random() < 0.5)
@@ -64,8 +67,8 @@ class Camera:
         return image
 
 
-def _lit(rng: Rng, picture: Picture) -> Picture:
-    """Uneven light, and now and then a shadow."""
+def _uneven_light(rng: Rng, picture: Picture) -> Picture:
+    """Apply uneven light, and sometimes a shadow."""
     height, width = picture.shape[:2]
     picture = picture * backdrops.gradient(rng, height, width, float(rng.uniform(0, 0.6)))
     if rng.random() < 0.3:
@@ -76,13 +79,13 @@ def _lit(rng: Rng, picture: Picture) -> Picture:
     return picture
 
 
-def _levelled(rng: Rng, picture: Picture, kind: int, unsure: bool) -> Picture:
-    """Bring the 95th percentile of luma to a level that fits the kind."""
+def _set_brightness(rng: Rng, picture: Picture, kind: int, unsure: bool) -> Picture:
+    """Scale the 95th percentile of luma to a level that fits the kind."""
     p95 = max(float(np.percentile(picture[::3, ::3].mean(2), 95)), 1.0)
     if kind == DARK:
         level = rng.uniform(*((DARK_P95, LIT_P95) if unsure else (1.0, DARK_P95)))
     elif rng.random() < 0.2:
-        level = rng.uniform(LIT_P95, 110)  # dim and still ok
+        level = rng.uniform(LIT_P95, 110)  # dim, but still ok
     else:
         level = rng.uniform(110, 265)
     lift = min(rng.uniform(0, 12), level / 2)
@@ -90,16 +93,16 @@ def _levelled(rng: Rng, picture: Picture, kind: int, unsure: bool) -> Picture:
 
 
 def covered(rng: Rng, picture: Picture) -> Picture:
-    """Something near and out of focus over nearly the whole lens."""
+    """Cover nearly the whole lens with something near and out of focus."""
     height, width = picture.shape[:2]
     near = backdrops.lens_cover(rng, height, width)
     cover = np.ones((height, width), np.float32)
-    if rng.random() < 0.5:  # a strip at one side stays free, its edge far out of focus
+    if rng.random() < 0.5:  # a strip at one side stays free, with a blurred edge
         angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(COVERED_SHARE, 1.0)
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         depth = np.cos(angle) * x + np.sin(angle) * y
         cover = np.clip((np.quantile(depth[::4, ::4], share) - depth) / rng.uniform(2, 40) + 0.5, 0, 1)
-    if rng.random() < 0.25:  # thin cloth: something shines through
+    if rng.random() < 0.25:  # thin cloth: the scene shines through
         cover = cover * rng.uniform(0.85, 1.0)
     return picture + cover[:, :, None] * (near - picture)
 
@@ -114,7 +117,7 @@ def _defocused(picture: Picture, sigma: float, disc: bool) -> Picture:
     return cv2.filter2D(picture, -1, kernel / kernel.sum())
 
 
-def _smeared(picture: Picture, length: float, angle: float) -> Picture:
+def _motion_blurred(picture: Picture, length: float, angle: float) -> Picture:
     half = max(1, round(length / 2))
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     dx, dy = half * np.cos(angle), half * np.sin(angle)

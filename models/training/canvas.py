@@ -1,4 +1,4 @@
-"""Drawing digits so that their truth is known: ink on a picture, boxes round ink, what is visible of it.
+"""Draw digits with known ground truth: ink on a picture, boxes around ink, and its visible share.
 
 Coordinates are pixels of the picture, (0, 0) the upper left corner of the upper left pixel.
 """
@@ -15,21 +15,21 @@ import glyphs
 from backdrops import Picture
 from glyphs import Ink
 
-SLENDER = 0.4  # a digit's box is at least this share of its height wide: the ink of a 1 has hardly any width
-SEEN = 0.5  # a digit or panel counts from this visible share on
-FAINT = 8.0  # grey levels between a digit's ink and its box's mean, under which nobody need read it
-NOT_JUDGED = 0.4  # the visible share given to digits that are neither asked for nor forbidden
+SLENDER = 0.4  # least width of a digit's box, as a share of its height: the ink of a 1 is very narrow
+MIN_VISIBLE = 0.5  # least visible share of a digit or panel that counts
+FAINT = 8.0  # gray levels between a digit's ink and the mean of its box; fainter digits are ignored
+NOT_JUDGED = 0.4  # the visible share given to digits that are ignored in training
 
 
 @dataclass(slots=True)
 class Canvas:
-    """A picture being drawn and the ink on it: points (K, 2) float32 a digit, in the picture's coordinates."""
+    """A picture and the ink on it: a label and points (K, 2) float32 per digit, in picture coordinates."""
 
     picture: Picture
     ink: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
 
     def draw(self, ink: Ink, corner: tuple[float, float], size: float, tone: Picture, level: float = 1.0) -> None:
-        """Blend a glyph in, `size` pixels square, and remember where its ink is unless it is no digit."""
+        """Draw a glyph, `size` pixels square, and record the points of its ink if it is a digit."""
         side = max(4, round(size))
         x, y = round(corner[0]), round(corner[1])
         height, width = self.picture.shape[:2]
@@ -45,7 +45,7 @@ class Canvas:
 
 
 def ink_box(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The box (4,) xyxy round ink (K, 2): its extent, widened about its centre to SLENDER of the height."""
+    """The box (4,) xyxy around ink (K, 2), widened about its center to at least SLENDER of its height."""
     left, top = points.min(0)
     right, bottom = points.max(0)
     widen = max(0.0, SLENDER * (bottom - top) - (right - left)) / 2
@@ -55,21 +55,21 @@ def ink_box(points: NDArray[np.float32]) -> NDArray[np.float32]:
 def truth(
     ink: list[tuple[int, NDArray[np.float32]]], cover: Picture, picture: Picture
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Boxes, labels and visible shares; digits that hardly stand out are neither asked for nor forbidden."""
+    """Boxes (N, 4), labels (N,) and visible shares (N,). Digits with little contrast get the share NOT_JUDGED."""
     height, width = cover.shape
     luma = picture.mean(2)
     boxes, labels, visible = [], [], []
     for label, points in ink:
         x, y = np.floor(points.T).astype(int)
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        seen = inside.copy()
-        seen[inside] = cover[y[inside], x[inside]] < 0.5
-        box = ink_box(points[seen]) if seen.any() else np.zeros(4, np.float32)
-        share = float(seen.mean())
-        if share >= SEEN:
+        shown = inside.copy()
+        shown[inside] = cover[y[inside], x[inside]] < 0.5
+        box = ink_box(points[shown]) if shown.any() else np.zeros(4, np.float32)
+        share = float(shown.mean())
+        if share >= MIN_VISIBLE:
             left, top, right, bottom = np.clip(box, 0, (width, height, width, height)).astype(int)
             around = luma[top : bottom + 1, left : right + 1].mean()
-            if abs(luma[y[seen], x[seen]].mean() - around) < FAINT:
+            if abs(luma[y[shown], x[shown]].mean() - around) < FAINT:
                 share = NOT_JUDGED
         boxes.append(box)
         labels.append(label)

@@ -1,16 +1,16 @@
 """Make models/digits/sample.mp4 and its truth: `python models/training/clip.py --digits PATH`.
 
-A static camera looks at a water meter's label in a pump room; the label's number, written in held-out digits, grows.
-Nothing of this room is in the training scenes.
+A static camera shows the label of a water meter in a pump room. The number on it, in held-out digits, increases.
+Training scenes contain nothing of this room.
 
-What the truth says, and from where on:
-- scene: `covered` when something before the lens hides at least 70 % of the frame; else `dark` when the 95th percentile
-  of luma before noise is below 58; else `blurred` when the Gaussian blur's sigma is above 3.85 pixels; else `ok`.
-  The three lie in the middle of what camera.py leaves untrained.
-- digits: listed when the scene is ok, at least half of the ink is visible and it has faded in at least half.
+Fields of the ground truth:
+- scene: `covered` if an object before the lens hides at least 70 % of the frame; else `dark` if the 95th percentile of
+  luma before noise is below 58; else `blurred` if the sigma of the Gaussian blur is above 3.85 pixels; else `ok`. These
+  thresholds are in the middle of the ranges that camera.py does not train.
+- digits: listed if the scene is ok, at least half of the ink is visible, and the digit has faded in at least by half.
   The box is that of the visible ink, widened to 0.4 of its height (canvas.ink_box).
-- panel: the label's four corners, when the scene is ok and at least half of the label is visible.
-- reading: the number, when all of its digits are listed.
+- panel: the four corners of the label, if the scene is ok and at least half of the label is visible.
+- reading: the number, if all of its digits are listed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tqdm import tqdm
 import backdrops
 import glyphs
 from backdrops import Picture
-from canvas import SEEN, Canvas, ink_box
+from canvas import MIN_VISIBLE, Canvas, ink_box
 from room import HEIGHT, LABEL, WIDTH, pump_room
 
 FPS, SEED = 10, 4071
 NOISE = (
-    2.0  # grey levels of sensor noise before encoding; half as much again in the dark, where a camera turns its gain up
+    2.0  # gray levels of sensor noise before encoding; 1.5 times as much in the dark, since a camera raises its gain
 )
 NUMBERS = ("4071", "4072", "4078", "4086", "4093", "4105", "4110", "4126")
 DIGIT, PITCH, LABEL_W, LABEL_H = 62, 55, 272, 96  # label pixels
@@ -46,7 +46,7 @@ CRF = 21
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is going on in one frame. ink: how far each digit has appeared; hand, shade: where, in frame pixels."""
+    """The state of one frame. ink: how far each digit has faded in, 0..1; hand, shade: position, frame pixels."""
 
     number: int = 0
     ink: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
@@ -57,28 +57,28 @@ class Moment:
     cover: float = 0.0
 
 
-def ease(frames: int) -> NDArray[np.float64]:
-    """0 .. 1 in `frames` steps, slow at both ends."""
+def smoothstep(frames: int) -> NDArray[np.float64]:
+    """Values between 0 and 1 in `frames` steps, slow at both ends."""
     t = (np.arange(frames) + 1) / (frames + 1)
     return t * t * (3 - 2 * t)
 
 
 def moments() -> Iterator[Moment]:
-    """The story, frame by frame: still about half of the time."""
+    """The sequence of events, frame by frame. About half of the frames show no motion."""
     now = Moment()
     yield from [now] * 48
     yield from _changes(now, 1)
     now = replace(now, number=1)
     yield from [now] * 24
-    for tip in _path([(690, 420), (400, 254), (378, 248), (700, 430)], (12, 10, 11)):  # over the last two digits
+    for tip in _path([(690, 420), (400, 254), (378, 248), (700, 430)], (12, 10, 11)):  # a hand over the last two digits
         yield replace(now, hand=tip)
     yield from [now] * 18
     yield from _changes(now, 2)
     now = replace(now, number=2)
     yield from [now] * 22
-    for x in np.linspace(-180, 820, 22):  # somebody walks past the lamp
+    for x in np.linspace(-180, 820, 22):  # a person walks past the lamp
         yield replace(now, shade=float(x))
-    for lamp in [*(1 - 0.45 * ease(10)), *[0.55] * 8]:
+    for lamp in [*(1 - 0.45 * smoothstep(10)), *[0.55] * 8]:
         yield replace(now, lamp=float(lamp))
     for lamp in [0.4, 0.2, *[0.07] * 11]:
         yield replace(now, lamp=lamp)
@@ -86,14 +86,12 @@ def moments() -> Iterator[Moment]:
     for lamp in [*[0.07] * 8, 0.3, 0.75, 1.06]:
         yield replace(now, lamp=lamp)
     yield from [now] * 24
-    over = _path([(-60, 380), (330, 262), (348, 256), (-80, 400)], (10, 12, 10))  # the whole number
+    over = _path([(-60, 380), (330, 262), (348, 256), (-80, 400)], (10, 12, 10))  # a hand over the whole number
     for i, tip in enumerate(over):
         yield replace(now, number=3 if i < 16 else 4, hand=tip)
     now = replace(now, number=4)
     yield from [now] * 22
-    for i, blur in enumerate(
-        [1.0, 3.2, 5.5, *(7 + 1.5 * np.sin(np.arange(16))), 5.0, 2.4, 0.8]
-    ):  # the lens hunts for focus
+    for i, blur in enumerate([1.0, 3.2, 5.5, *(7 + 1.5 * np.sin(np.arange(16))), 5.0, 2.4, 0.8]):  # autofocus hunting
         yield replace(now, number=4 if i < 11 else 5, blur=float(blur))
     now = replace(now, number=5)
     yield from [now] * 22
@@ -106,7 +104,7 @@ def moments() -> Iterator[Moment]:
 
 
 def _changes(now: Moment, number: int) -> Iterator[Moment]:
-    """The label redraws itself: changing digits fade out, stay away, and the new ones fade in."""
+    """The number changes: changed digits fade out, are absent, and the new ones fade in."""
     same = [a == b for a, b in zip(NUMBERS[now.number], NUMBERS[number], strict=True)]
     for step, level in enumerate((0.6, 0.25, 0.0, 0.0, 0.3, 0.7)):
         ink = tuple(1.0 if kept else level for kept in same)
@@ -115,12 +113,12 @@ def _changes(now: Moment, number: int) -> Iterator[Moment]:
 
 def _path(points: list[tuple[float, float]], frames: tuple[int, ...]) -> list[tuple[float, float]]:
     stops = np.array(points, np.float64)
-    legs = [a + (b - a) * ease(n)[:, None] for a, b, n in zip(stops[:-1], stops[1:], frames, strict=True)]
+    legs = [a + (b - a) * smoothstep(n)[:, None] for a, b, n in zip(stops[:-1], stops[1:], frames, strict=True)]
     return [(float(x), float(y)) for leg in legs for x, y in leg]
 
 
 class Room:
-    """The scene with its label: renders a moment and knows what can be seen of it."""
+    """The scene with its label. Renders frames and their ground truth."""
 
     def __init__(self, digits: glyphs.Glyphs, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -140,7 +138,7 @@ class Room:
 
     @staticmethod
     def _written(digits: glyphs.Glyphs, rng: np.random.Generator) -> list[list[glyphs.Ink]]:
-        """Ink for every place of every number: a digit that stays is not written again."""
+        """Ink for every digit of every number. A digit that does not change keeps its ink."""
         hand = replace(glyphs.STEADY, threshold=0.45, softness=0.2)
         rows: list[list[glyphs.Ink]] = []
         for i, number in enumerate(NUMBERS):
@@ -162,7 +160,7 @@ class Room:
         return label
 
     def render(self, now: Moment, index: int) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """One frame (480, 640, 3) uint8 RGB and its line of truth."""
+        """One frame (480, 640, 3) uint8 RGB and its line of ground truth."""
         label = self._label(now)
         flat = cv2.warpPerspective(label.picture, self.warp, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
         picture = self.empty + self.inside[:, :, None] * (flat - self.empty)
@@ -193,7 +191,7 @@ class Room:
 
     @staticmethod
     def _with_hand(picture: Picture, tip: tuple[float, float]) -> tuple[Picture, Picture]:
-        """Someone points at the label from the right, or lays a whole hand on it from the left."""
+        """Draw a hand that points at the label from the right, or covers it from the left."""
         from_left = tip[0] < 360
         away = np.array([-0.86, 0.51] if from_left else [0.8, 0.6])
         palm, fingers = (250.0, 4) if from_left else (130.0, 2)
@@ -207,7 +205,7 @@ class Room:
 
     @staticmethod
     def _lens_mask(share: float) -> Picture:
-        """Coverage by something right before the lens that comes in from the lower left."""
+        """Coverage (480, 640) by an object close to the lens that enters from the lower left."""
         if share <= 0:
             return np.zeros((HEIGHT, WIDTH), np.float32)
         x, y = np.meshgrid(np.linspace(0, 1, WIDTH, dtype=np.float32), np.linspace(1, 0, HEIGHT, dtype=np.float32))
@@ -222,7 +220,7 @@ class Room:
             placed = cv2.perspectiveTransform(points[None] - 0.5, self.warp)[0] + 0.5
             x, y = np.floor(placed.T).astype(int)
             seen = hidden[y, x] < 0.5
-            if kind == "ok" and level >= 0.5 and seen.mean() >= SEEN:
+            if kind == "ok" and level >= 0.5 and seen.mean() >= MIN_VISIBLE:
                 box = ink_box(placed[seen]) / size
                 digits.append({"label": str(sign), "box": [round(float(v), 5) for v in box]})
         free = float((hidden[self.inside > 0.5] < 0.5).mean())
@@ -230,7 +228,7 @@ class Room:
         return {
             "frame": index,
             "scene": kind,
-            "panel": panel if kind == "ok" and free >= SEEN else None,
+            "panel": panel if kind == "ok" and free >= MIN_VISIBLE else None,
             "digits": digits,
             "reading": NUMBERS[now.number] if len(digits) == len(now.ink) else None,
         }
@@ -238,7 +236,7 @@ class Room:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; default: scikit-learn's digits")
     parser.add_argument("--out", type=Path, default=Path("models/digits"))
     args = parser.parse_args()
     _, held_out = glyphs.load(args.digits)

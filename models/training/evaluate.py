@@ -1,7 +1,7 @@
-"""Every figure of the digits model in one table: `python models/training/evaluate.py --digits PATH [--json]`.
+"""Measure the digits model and print a table: `python models/training/evaluate.py --digits PATH [--json]`.
 
-What is read is what the product publishes: the sample clip and composed pictures of the held-out digits go through
-`edge-app replay`. Only the times are taken from the graphs themselves. Needs edge_app installed; torch is not needed.
+The sample clip, and composed pictures of the held-out digits, go through `edge-app replay`, so the figures are those of
+the published messages. Only the times are those of the graphs themselves. Needs edge_app, but not torch.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from edge_app.geometry import iou
 from package import HEADS, Graphs, letterbox
 
 SCORE, IOU, WIDTH, HEIGHT, ROW = 0.4, 0.5, 640, 480, 4
-COMPOSITIONS = (500, 501, 502, 503)  # seeds; the first is the one that the figure is asked of
-CONTRAST = 40.0  # the clip's digits have 52 at the least, 172 in the middle
-# Like the sample clip: label rows and loose digits, 36 to 96 pixels high in a 640 x 480 frame, written as they are.
+COMPOSITIONS = (500, 501, 502, 503)  # seeds; the required figure is that of the first
+CONTRAST = 40.0  # gray levels; the digits of the clip have at least 52, and a median of 172
+# Like the sample clip: rows on labels and loose digits, 36 to 96 pixels high in a 640 x 480 frame, not distorted.
 CLIP_LIKE = scenes.Style(
     digit=(18.0, 48.0),
     tilt=5.0,
@@ -49,7 +49,7 @@ CLIP_LIKE = scenes.Style(
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table; higher is better unless `at_most`."""
+    """One line of the table. wanted: the required value, a minimum unless `at_most`."""
 
     name: str
     value: float
@@ -63,13 +63,13 @@ class Figure:
 
 
 def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
-    """What `edge-app replay` publishes for a clip or a folder of pictures: the `heads` of every frame."""
+    """The `heads` that `edge-app replay` publishes for every frame of a clip or folder of pictures."""
     with tempfile.TemporaryDirectory() as folder:
         config, results = Path(folder) / "config.yaml", Path(folder) / "results.jsonl"
         settings = {
             "source": {"type": "video", "path": str(clip.resolve())},
             "model": {"path": str(model.resolve()), "backend": "onnx"},
-            "heads": {"digits": {"score": SCORE}, "panel": {}, "scene": {}},  # all of them on every frame
+            "heads": {"digits": {"score": SCORE}, "panel": {}, "scene": {}},  # all heads on every frame
         }
         config.write_text(yaml.safe_dump(settings))
         code = edge_app(["replay", str(clip), "-c", str(config), "--out", str(results)])
@@ -91,19 +91,19 @@ def matches(found: list[dict[str, Any]], true: list[dict[str, Any]]) -> int:
     return len(match_by_score(overlap, np.array([d["score"] for d in found], np.float64), IOU))
 
 
-def _boxes(listed: list[dict[str, Any]]) -> NDArray[np.float64]:
-    return np.array([each["box"] for each in listed], np.float64).reshape(-1, 4)
+def _boxes(first_frames: list[dict[str, Any]]) -> NDArray[np.float64]:
+    return np.array([each["box"] for each in first_frames], np.float64).reshape(-1, 4)
 
 
 def held_out_scenes(held: glyphs.Glyphs, folder: Path, seed: int) -> list[list[dict[str, Any]]]:
-    """Compose every held-out crop into a picture, a few a picture; returns the truth of each."""
+    """Write pictures that together show every held-out crop once. Returns the ground truth of each picture."""
     rng = np.random.default_rng(seed)
     composer = scenes.Composer(held, rng, CLIP_LIKE)
     truths = []
     order = rng.permutation(len(held.labels))
     for number, start in enumerate(range(0, len(order), ROW)):
         wanted = [int(i) for i in order[start : start + ROW]]
-        while True:  # again until all of them stand in the picture, whole and in an ink that stands out
+        while True:  # repeat until all of them are in the picture, completely visible and with enough contrast
             scene = composer.compose(HEIGHT, WIDTH, wanted)
             whole = len(scene.labels) == len(wanted) and scene.visible.min() > 0.99
             if whole and min(contrast(scene.image, box) for box in scene.boxes) >= CONTRAST:
@@ -115,14 +115,14 @@ def held_out_scenes(held: glyphs.Glyphs, folder: Path, seed: int) -> list[list[d
 
 
 def contrast(image: NDArray[np.uint8], box: NDArray[np.float32]) -> float:
-    """Grey levels between the darkest and the lightest tenth of what is in a box."""
+    """Gray levels between the 10th and the 90th percentile inside a box."""
     left, top, right, bottom = box.astype(int)
     low, high = np.percentile(image[top : bottom + 1, left : right + 1].mean(2), [10, 90])
     return float(high - low)
 
 
 def crops(model: Path, digits: Path | None) -> list[Figure]:
-    """The held-out crops, composed, detected and classified: the share that is read, in one composition and others."""
+    """The share of held-out crops that is read correctly, in the first composition and in the others."""
     _, held = glyphs.load(digits)
     total = len(held.labels)
     (right, extra), *others = (_read_crops(model, held, seed) for seed in COMPOSITIONS)
@@ -135,7 +135,7 @@ def crops(model: Path, digits: Path | None) -> list[Figure]:
 
 
 def _read_crops(model: Path, held: glyphs.Glyphs, seed: int) -> tuple[int, int]:
-    """How many are read correctly in one composition, and how many detections are of none of them."""
+    """How many crops are read correctly in one composition, and how many detections match no crop."""
     with tempfile.TemporaryDirectory() as folder:
         truths = held_out_scenes(held, Path(folder), seed)
         heads = replay(Path(folder), model)
@@ -151,7 +151,7 @@ def _read_crops(model: Path, held: glyphs.Glyphs, seed: int) -> tuple[int, int]:
 
 
 def clip(model: Path) -> list[Figure]:
-    """The sample clip against its truth."""
+    """The sample clip against its ground truth."""
     truth = [json.loads(line) for line in (model / "sample.truth.jsonl").read_text().splitlines()]
     heads = replay(model / "sample.mp4", model)
     if len(heads) != len(truth):
@@ -171,15 +171,17 @@ def clip(model: Path) -> list[Figure]:
     plates = f"least {min(panels):.3f}, {len(panels)} frames"
     return [
         Figure("clip: F1 of digit boxes with class", f1([(2 * hits, total + true_total)]), 0.95, note=boxes),
-        Figure("clip: frames whose scene is right", 1 - len(dim) / len(truth), 0.98, note=listed(dim)),
-        Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=listed(wrong)),
-        Figure("clip: frames with a number that never was", len(invented), 0, at_most=True, note=listed(invented)),
+        Figure("clip: frames whose scene is right", 1 - len(dim) / len(truth), 0.98, note=first_frames(dim)),
+        Figure("clip: readable frames read right", 1 - len(wrong) / len(readable), 0.90, note=first_frames(wrong)),
+        Figure(
+            "clip: frames with a number that never was", len(invented), 0, at_most=True, note=first_frames(invented)
+        ),
         Figure("clip: panel IoU, mean", statistics.fmean(panels), note=plates),
     ]
 
 
-def listed(frames: list[int]) -> str:
-    """The first few of the frames that are wrong."""
+def first_frames(frames: list[int]) -> str:
+    """The number of wrong frames and the first few of them, as text."""
     return f"{len(frames)} wrong: {', '.join(map(str, frames[:12]))}{' ...' * (len(frames) > 12)}" if frames else ""
 
 
@@ -194,7 +196,7 @@ def _panel_overlap(segments: list[dict[str, Any]], true: list[list[float]]) -> f
 
 
 def time_ratio(model: Path, rounds: int = 60) -> Figure:
-    """Backbone and three heads against three networks of a backbone and a head each, one thread, interleaved."""
+    """Time of one backbone with three heads against three networks with a backbone each; one thread, interleaved."""
     graphs = Graphs(model)
     found, frame = cv2.VideoCapture(str(model / "sample.mp4")).read()
     if not found:
@@ -222,7 +224,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def parameters(model: Path) -> Figure:
-    """Weights of all graphs."""
+    """The number of weights in all graphs."""
     counts = {
         name: sum(int(np.prod(w.dims)) for w in onnx.load(str(model / f"{name}.onnx")).graph.initializer)
         for name in Graphs(model).sessions
@@ -231,9 +233,9 @@ def parameters(model: Path) -> Figure:
 
 
 def main() -> None:
-    """Print the table; exit code 1 where a figure is not reached."""
+    """Print the table. Exit code 1 if a required value is not reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; default: scikit-learn's digits")
     parser.add_argument("--model", type=Path, default=Path("models/digits"))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

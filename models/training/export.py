@@ -1,8 +1,7 @@
-"""Write the trained network as ONNX: one backbone and a file a head, BatchNorm folded, operators named one by one.
+"""Write the trained network as ONNX: a file for the backbone and one for each head, with BatchNorm folded.
 
-The graphs are built by hand rather than traced, so that nothing but what the NPU runs can get in, and are then
-compared with torch. `python models/training/export.py digits.pt` does it again from weights, or from the mean
-of several.
+The graphs are built node by node and not traced, so they contain only operators that the NPU runs. They are then
+compared with torch. `python models/training/export.py digits.pt` exports saved weights, or the mean of several files.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ TOLERANCE = 1e-4
 
 
 class Graph:
-    """One ONNX graph being written; every method appends a node and returns the name of its output."""
+    """Builds one ONNX graph; most methods append a node and return the name of its output."""
 
     def __init__(self, name: str, inputs: dict[str, tuple[int, list[int]]]) -> None:
         self.name, self.inputs = name, inputs
@@ -51,7 +50,7 @@ class Graph:
     def convolution(
         self, layer: nn.Conv2d, x: str, output: str = "", norm: nn.BatchNorm2d | None = None, gain: float = 1.0
     ) -> str:
-        """A convolution with its BatchNorm and a gain on its input folded in."""
+        """A convolution with BatchNorm and an input gain folded in."""
         weights, bias = folded(layer, norm)
         key = f"conv_{len(self.nodes)}"
         names = [x, self.weight(f"{key}_w", weights * np.float32(gain)), self.weight(f"{key}_b", bias)]
@@ -82,7 +81,7 @@ class Graph:
         return self.block(layers.refine, self.node("Add", [self.convolution(layers.near, c8), far]))
 
     def named(self, name: str) -> str:
-        """Give the last node's output its public name."""
+        """Rename the output of the last node to its public name."""
         self.nodes[-1].output[0] = self.nodes[-1].name = name
         return name
 
@@ -99,7 +98,7 @@ class Graph:
 
 
 def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights and bias of a convolution with the BatchNorm behind it multiplied in, in double precision."""
+    """Weights and bias of a convolution with the following BatchNorm folded in, computed in double precision."""
     weights = layer.weight.detach().double()
     bias = (
         layer.bias.detach().double() if layer.bias is not None else torch.zeros(layer.out_channels, dtype=torch.double)
@@ -112,7 +111,7 @@ def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.fl
 
 
 def write(network: Network, out: Path) -> None:
-    """Write the four graphs into `out`, check them against torch, and describe them (package.py)."""
+    """Write the four graphs and model.yaml into `out`. Raises RuntimeError if an output differs from torch."""
     out.mkdir(parents=True, exist_ok=True)
     network = network.eval().to(memory_format=torch.contiguous_format)
     _write_backbone(network.backbone, out / "backbone.onnx")
@@ -145,7 +144,7 @@ def write(network: Network, out: Path) -> None:
 
 def _write_backbone(backbone: Backbone, path: Path) -> None:
     graph = Graph("backbone", {"image": (TensorProto.UINT8, [1, SIDE, SIDE, 3])})
-    planes = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])  # while a pixel is one byte, not four
+    planes = graph.node("Transpose", ["image"], perm=[0, 3, 1, 2])  # before the cast: a pixel is one byte, not four
     x = graph.block(backbone.to_c8, graph.node("Cast", [planes], to=TensorProto.FLOAT), gain=1 / 255)
     c8 = graph.named("c8") if x else ""
     graph.block(backbone.to_c16, c8)
@@ -165,7 +164,7 @@ def _compare(network: Network, out: Path) -> None:
 
 
 def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of weights that lie in one valley, as those of successive cycles do (Izmailov et al. 2018)."""
+    """The mean of the weights of successive cycles (stochastic weight averaging, Izmailov et al. 2018)."""
     return {
         name: torch.stack([state[name] for state in states]).mean(0) if last.is_floating_point() else last
         for name, last in states[-1].items()
@@ -173,9 +172,9 @@ def averaged(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Export again from weights."""
+    """Export saved weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, nargs="+", help="of several the weights are averaged")
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="torch weights; those of several files are averaged")
     parser.add_argument("--out", type=Path, default=Path("build/digits"))
     args = parser.parse_args()
     network = Network()

@@ -1,6 +1,6 @@
-"""Handwritten digits as ink: where they come from, which are held out, how one is bent into a new hand.
+"""Handwritten digits as ink: loading them, the held-out set, and random distortion to imitate other handwriting.
 
-Placing ink in a scene is scenes.py's work.
+Not here: placing ink in a scene (scenes.py).
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ SIDE = 20  # pixels of one crop of digits.png
 ROWS, COLUMNS, HELD_OUT_COLUMNS = 50, 100, 10
 INK = 64  # pixels of one rendered glyph
 INK_EDGE = 0.4  # coverage above which a pixel counts as ink
-_SHEET_X, _SHEET_Y = np.meshgrid(*[np.linspace(-14, 14, INK, dtype=np.float32)] * 2)  # the sheet under the pen
+_SHEET_X, _SHEET_Y = np.meshgrid(
+    *[np.linspace(-14, 14, INK, dtype=np.float32)] * 2
+)  # coordinates of the rendered glyph, in crop pixels
 
-LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy%&#=?"  # none of these can be read as a digit
+LETTERS = "ACEFHKMNPRTUVWXYadefhkmnprtuvwxy%&#=?"  # no digit look-alikes
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX,
          cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX, cv2.FONT_HERSHEY_COMPLEX)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """crops (N, 20, 20) uint8, ink white on black; labels (N,) int64, 0..9, or -1 where it is no digit."""
+    """crops (N, 20, 20) uint8, ink white on black; labels (N,) int64, 0..9, or -1 for other characters."""
 
     crops: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 def load(path: Path | None) -> tuple[Glyphs, Glyphs]:
-    """The glyphs to train on and those held out: the last tenth of every row of `path` (OpenCV's digits.png).
+    """The training glyphs, and the held-out ones: the last tenth of every row of `path` (OpenCV's digits.png).
 
-    Without a file scikit-learn's 8x8 digits serve, with a warning. Raises ValueError where the picture is not
+    Without a file, scikit-learn's 8x8 digits are used, with a warning. Raises ValueError if the picture is not
     2000 x 1000.
     """
     if path is None:
@@ -69,7 +71,7 @@ def _sklearn_digits() -> tuple[Glyphs, Glyphs]:
 
 
 def letters() -> Glyphs:
-    """Signs that are no digits, in the size and stroke of digits.png: what the detector must leave alone."""
+    """Characters other than digits, in the size and stroke width of digits.png, as negatives."""
     crops = []
     for font in FONTS:
         for letter in LETTERS:
@@ -82,13 +84,13 @@ def letters() -> Glyphs:
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """How one writer bends glyphs: limits of what `ink` draws at random. Zeros leave the crop as it is."""
+    """One handwriting: limits of the random distortion in `ink`. Zeros leave the crop unchanged."""
 
     turn: float = 0.0  # radians
     shear: float = 0.0
-    stretch: float = 0.0  # share of the size, each axis
-    wobble: float = 0.0  # crop pixels that a point of the sheet moves
-    threshold: float = 0.5  # coverage where the pen's edge falls: lower is bolder
+    stretch: float = 0.0  # share of the size, of each axis
+    wobble: float = 0.0  # displacement of points, crop pixels
+    threshold: float = 0.5  # coverage at the edge of a stroke: lower is bolder
     softness: float = 0.12  # width of that edge
 
 
@@ -97,8 +99,9 @@ STEADY = Hand()
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """A sign as it is drawn: coverage (64, 64) float32 0..1, trimmed to its ink, of its own proportions; the
-    points (K, 2) float32 of that square where ink is, x and y in pixels; its label, -1 where it is no digit.
+    """A rendered character: coverage (64, 64) float32 0..1, trimmed to its ink, with its proportions kept.
+
+    points: (K, 2) float32, x and y of the pixels with ink. label: -1 if it is not a digit.
     """
 
     coverage: NDArray[np.float32]
@@ -106,8 +109,8 @@ class Ink:
     label: int
 
 
-def any_hand(rng: Rng, wild: float = 1.0) -> Hand:
-    """A writer for training: wide enough that 4,500 crops serve for many epochs. wild: 0 bends nothing, 1 much."""
+def random_hand(rng: Rng, wild: float = 1.0) -> Hand:
+    """A random handwriting for training, varied enough for many epochs. wild: from 0, no distortion, to 1."""
     return Hand(
         turn=0.16 * wild,
         shear=0.22 * wild,
@@ -119,7 +122,7 @@ def any_hand(rng: Rng, wild: float = 1.0) -> Hand:
 
 
 def ink(crop: NDArray[np.uint8], label: int, hand: Hand, rng: Rng) -> Ink:
-    """Redraw a 20x20 crop in another hand. The longer side of the ink fills the square, the shorter is centred."""
+    """Render a 20x20 crop in a handwriting. The longer side of the ink fills the square; the shorter is centered."""
     turn, shear = rng.uniform(-1, 1, 2) * (hand.turn, hand.shear)
     stretch = 1 + rng.uniform(-1, 1, 2) * hand.stretch
     cos, sin = np.cos(turn), np.sin(turn)
@@ -149,6 +152,6 @@ def _trimmed(coverage: NDArray[np.float32]) -> NDArray[np.float32]:
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     half = (max(bottom - top, right - left) + 2) / 2
     grow = INK / (2 * half)
-    centre_x, centre_y = (left + right) / 2, (top + bottom) / 2
-    place = np.array([[grow, 0, INK / 2 - grow * centre_x], [0, grow, INK / 2 - grow * centre_y]])
+    center_x, center_y = (left + right) / 2, (top + bottom) / 2
+    place = np.array([[grow, 0, INK / 2 - grow * center_x], [0, grow, INK / 2 - grow * center_y]])
     return cv2.warpAffine(coverage, place, (INK, INK), flags=cv2.INTER_LINEAR)

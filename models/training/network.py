@@ -1,6 +1,6 @@
 """The digits model: one backbone and three heads, of operators that the RV1106's NPU runs.
 
-Losses and training are in train.py, the folded ONNX graphs in export.py. Needs torch: host only.
+Not here: losses and training (train.py), the ONNX graphs (export.py). Needs torch: host only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STRIDE = 8  # pixels of the input under one cell of the digits and panel outputs
+STRIDE = 8  # input pixels per cell of the digits and panel outputs
 CLASSES = 10
 SCENES = ("ok", "dark", "blurred", "covered")
 
@@ -24,7 +24,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: in
 
 
 class Residual(nn.Module):
-    """Depthwise k x k, then pointwise, added to the input: context at a ninth of a full convolution's cost."""
+    """Depthwise k x k, then pointwise, added to the input: context at a ninth of the cost of a full convolution."""
 
     def __init__(self, width: int, kernel: int = 3) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Residual(nn.Module):
 
 
 class Full(nn.Module):
-    """A full 3x3, added to the input: what tells digits apart, and what an NPU is fastest at."""
+    """A full 3x3 convolution, added to the input. It helps to distinguish digits, and NPUs run it fastest."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Backbone(nn.Module):
 
 
 class Fused(nn.Module):
-    """c8 plus c16 brought to its size (nearest x2), then depthwise-separable refinement."""
+    """c8 plus upsampled c16 (nearest, x2), then depthwise-separable blocks."""
 
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
@@ -88,15 +88,15 @@ class Fused(nn.Module):
 
 
 class DigitsHead(nn.Module):
-    """scores (N, 10, H/8, W/8) logits; boxes (N, 4, H/8, W/8) l, t, r, b from the cell's centre, in strides."""
+    """scores (N, 10, H/8, W/8) logits; boxes (N, 4, H/8, W/8) l, t, r, b from the cell's center, in strides."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fused = Fused(72, 4)
         self.scores = nn.Conv2d(72, CLASSES, 1)
         self.boxes = nn.Conv2d(72, 4, 1)
-        nn.init.constant_(self.scores.bias, -4.6)  # one cell in a hundred holds a digit: start there
-        nn.init.constant_(self.boxes.bias, 1.5)  # above zero, where the ReLU passes a gradient
+        nn.init.constant_(self.scores.bias, -4.6)  # the prior: one cell in a hundred has a digit
+        nn.init.constant_(self.boxes.bias, 1.5)  # positive, so that the ReLU passes a gradient
 
     def forward(self, c8: Tensor, c16: Tensor) -> tuple[Tensor, Tensor]:
         x = self.fused(c8, c16)
@@ -104,7 +104,7 @@ class DigitsHead(nn.Module):
 
 
 class PanelHead(nn.Module):
-    """mask (N, 1, H/8, W/8) logits: above zero inside the label or window that holds the digits."""
+    """mask (N, 1, H/8, W/8) logits: positive inside the label or window with the digits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class PanelHead(nn.Module):
 
 
 class SceneHead(nn.Module):
-    """scene (N, 4) logits over SCENES, from both maps: blur shows in c8, cover in c16."""
+    """scene (N, 4) logits over SCENES, from both maps: c8 for blur, c16 for a covered lens."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""The float graphs as a model folder: how they are wired, and how they run on onnxruntime. Torch is not needed here.
+"""The float graphs as a model folder: its model.yaml, and running the graphs with onnxruntime. Does not need torch.
 
-Writing the graphs is export.py's work; what is shipped is made of them by `edge-app compile`.
+Not here: writing the graphs (export.py). `edge-app compile` makes the shipped files from them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LABELS = {
 
 
 def letterbox(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A BGR frame of any size as the network's input (1, 320, 320, 3) uint8 RGB."""
+    """Letterbox a BGR frame of any size into the network's input (1, 320, 320, 3) uint8 RGB."""
     height, width = frame.shape[:2]
     zoom = SIDE / max(height, width)
     small = cv2.resize(frame, (round(width * zoom), round(height * zoom)), interpolation=cv2.INTER_AREA)
@@ -37,7 +37,7 @@ def letterbox(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class Graphs:
-    """The float graphs of a model folder on onnxruntime; the backbone may lie in segments, one behind the other."""
+    """The float graphs of a model folder in onnxruntime. The backbone can consist of segments."""
 
     def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -50,7 +50,7 @@ class Graphs:
         }
 
     def backbone(self, image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Image (1, 320, 320, 3) uint8 -> the maps c8 and c16."""
+        """Image (1, 320, 320, 3) uint8 -> maps c8 and c16."""
         tensors = {"image": image}
         for segment in map(self.sessions.get, self.segments):
             feeds = {node.name: tensors[node.name] for node in segment.get_inputs()}
@@ -70,7 +70,7 @@ class Graphs:
 
 
 def write_manifest(folder: Path) -> None:
-    """Write model.yaml with the hashes of what lies in `folder` beside it."""
+    """Write model.yaml with the hashes of the graphs in `folder`."""
     files = [f"{name}.onnx" for name in ("backbone", *HEADS)]
     manifest = {
         "format": 1,

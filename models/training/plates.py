@@ -1,6 +1,6 @@
-"""Plates for digits: blank ones, windows for single digits, and how a plate hangs in a scene.
+"""Plates for digits: blank plates, windows for single digits, and the pose of a plate in a scene.
 
-What is written on them, and in front of what they hang, is for scenes.py to say.
+Not here: the digits on them and the background (scenes.py).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from canvas import Canvas
 
 
 def blank(rng: Rng, height: int, width: int) -> tuple[Canvas, Picture]:
-    """An empty plate and the colour of the ink for it: dark on light or light on dark."""
+    """An empty plate and the color of its ink: dark on light or light on dark."""
     dark_ink = rng.random() < 0.62
-    ground, ink = (backdrops.colour(rng, 130, 250), backdrops.colour(rng, 2, 75, 0.8))
+    ground, ink = (backdrops.color(rng, 130, 250), backdrops.color(rng, 2, 75, 0.8))
     if not dark_ink:
-        ground, ink = (backdrops.colour(rng, 5, 100), backdrops.colour(rng, 150, 255, 0.6))
+        ground, ink = (backdrops.color(rng, 5, 100), backdrops.color(rng, 150, 255, 0.6))
     picture = ground * backdrops.gradient(rng, height, width, float(rng.uniform(0, 0.3)))
     picture = (
         picture + (backdrops.noise(rng, height, width, float(rng.uniform(3, 40)), 2) * rng.uniform(0, 5))[:, :, None]
@@ -32,19 +32,20 @@ def blank(rng: Rng, height: int, width: int) -> tuple[Canvas, Picture]:
 
 
 def window(rng: Rng, picture: Picture, x: float, y: float, pitch: float, size: float) -> None:
-    """Frame the place of one digit, as counters do."""
+    """Draw a frame around one digit, as mechanical counters have it."""
     corner, other = (round(x + 1), round(y - 0.08 * size)), (round(x + pitch - 1), round(y + 1.1 * size))
     cv2.rectangle(
         picture, corner, other, (picture.mean((0, 1)) * rng.uniform(0.55, 1.25)).tolist(), int(rng.integers(1, 3))
     )
 
 
-def hung(
+def mounted_corners(
     rng: Rng, corners: NDArray[np.float32], size: tuple[int, int], tilt: float, perspective: float
 ) -> NDArray[np.float32]:
-    """Where the corners (4, 2) of a flat plate come to lie in the scene, turned and seen from the side.
+    """The corners (4, 2) of a flat plate after a random pose in the scene, pixels.
 
-    size: (width, height) of the scene; tilt: degrees, deviation; perspective: share of the plate that a corner moves.
+    size: (width, height) of the scene. tilt: standard deviation of the rotation, degrees. perspective: displacement of
+    corners, as a share of the plate.
     """
     width, height = size
     angle = np.deg2rad(rng.normal(0, tilt if rng.random() < 0.8 else 3))

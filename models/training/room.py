@@ -1,4 +1,4 @@
-"""The pump room of the sample clip: wall, pipes, a gauge, a meter's housing. No training scene shows any of it.
+"""The pump room of the sample clip: wall, pipes, a gauge, a meter's housing. Training scenes contain none of it.
 
 Pictures are float32 RGB, 0..255, drawn at twice the clip's size for clean edges.
 """
@@ -12,7 +12,7 @@ import backdrops
 from backdrops import Picture
 
 WIDTH, HEIGHT = 640, 480
-LABEL = np.array([[203, 196], [447, 208], [442, 297], [201, 288]], np.float32)  # the label's corners in the frame
+LABEL = np.array([[203, 196], [447, 208], [442, 297], [201, 288]], np.float32)  # corners of the label, frame pixels
 UP = 2
 
 
@@ -40,7 +40,7 @@ def pump_room(rng: np.random.Generator) -> Picture:
 
 
 def _shaded(room: Picture, draw_mask: Picture, offset: tuple[int, int], strength: float) -> None:
-    """Cast the soft shadow of a mask onto the room."""
+    """Draw the soft shadow of a mask."""
     moved = cv2.warpAffine(
         draw_mask, np.array([[1, 0, offset[0]], [0, 1, offset[1]]], np.float32), draw_mask.shape[::-1]
     )
@@ -55,23 +55,23 @@ def _pipe(
     cv2.line(mask, a.astype(int).tolist(), b.astype(int).tolist(), 1.0, int(thick))
     _shaded(room, mask, (16, 14), 0.45)
     across = np.array([b[1] - a[1], a[0] - b[0]]) / max(float(np.hypot(*(b - a))), 1.0)
-    for share in np.linspace(-1, 1, int(thick)):  # a cylinder: line by line across its width
+    for share in np.linspace(-1, 1, int(thick)):  # shade a cylinder line by line across its width
         glow = 0.42 + 0.62 * np.exp(-((share + 0.35) ** 2) / 0.22) + 0.12 * max(share - 0.6, 0)
         shift = -across * share * thick / 2
         cv2.line(room, (a + shift).astype(int).tolist(), (b + shift).astype(int).tolist(), [t * glow for t in tone], 2)
 
 
-def _gauge(room: Picture, centre: tuple[int, int], radius: int) -> None:
-    mask = cv2.circle(np.zeros(room.shape[:2], np.float32), centre, radius, 1.0, -1)
+def _gauge(room: Picture, center: tuple[int, int], radius: int) -> None:
+    mask = cv2.circle(np.zeros(room.shape[:2], np.float32), center, radius, 1.0, -1)
     _shaded(room, mask, (18, 18), 0.5)
     for shrink, tone in ((0, (54, 54, 58)), (5, (150, 150, 154)), (12, (60, 60, 62)), (16, (226, 224, 214))):
-        cv2.circle(room, centre, radius - shrink, tone, -1, cv2.LINE_AA)
+        cv2.circle(room, center, radius - shrink, tone, -1, cv2.LINE_AA)
     for angle in np.deg2rad(np.arange(135, 406, 15)):
         way = np.array([np.cos(angle), np.sin(angle)])
-        inner, outer = (np.array(centre) + way * r for r in (radius - 34, radius - 22))
+        inner, outer = (np.array(center) + way * r for r in (radius - 34, radius - 22))
         cv2.line(room, inner.astype(int).tolist(), outer.astype(int).tolist(), (50, 50, 50), 3, cv2.LINE_AA)
-    cv2.line(room, (centre[0] + 8, centre[1] + 8), (centre[0] - 44, centre[1] - 38), (170, 40, 34), 5, cv2.LINE_AA)
-    cv2.circle(room, centre, 9, (40, 40, 40), -1, cv2.LINE_AA)
+    cv2.line(room, (center[0] + 8, center[1] + 8), (center[0] - 44, center[1] - 38), (170, 40, 34), 5, cv2.LINE_AA)
+    cv2.circle(room, center, 9, (40, 40, 40), -1, cv2.LINE_AA)
 
 
 def _housing(room: Picture) -> None:

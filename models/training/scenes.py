@@ -1,6 +1,6 @@
-"""Compose scenes with their truth: digits on plates and loose, under a camera's light, blur and noise.
+"""Compose scenes with ground truth: digits on plates and loose, with the light, blur and noise of a camera.
 
-What is drawn around the digits comes from backdrops.py, the ink from glyphs.py; training targets are train.py's.
+Not here: backgrounds (backdrops.py), ink (glyphs.py), training targets (train.py).
 Coordinates are pixels of the composed picture, (0, 0) the upper left corner of the upper left pixel.
 """
 
@@ -22,28 +22,28 @@ from glyphs import Glyphs, Ink
 
 PANEL_OUT, PANEL_IN, PANEL_UNSURE = 0, 1, 255
 LETTERBOX = 114
-DRAWN = 3000  # drawn digits kept for use again: drawing one costs more than placing five
+DRAWN = 3000  # rendered digits cached for reuse: rendering one costs more than placing five
 
-ANY_CAMERA = Camera()
+DEFAULT_CAMERA = Camera()
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How hard the scenes are."""
+    """The difficulty of scenes: ranges and probabilities."""
 
     digit: tuple[float, float] = (13.0, 82.0)  # heights, pixels of the network's 320 x 320 input
-    tilt: float = 9.0  # degrees, deviation
-    perspective: float = 0.07  # share of the plate's size that a corner moves
-    pitch: tuple[float, float] = (0.72, 1.15)  # from digit to digit, in heights
+    tilt: float = 9.0  # standard deviation, degrees
+    perspective: float = 0.07  # displacement of corners, as a share of the plate
+    pitch: tuple[float, float] = (0.72, 1.15)  # distance between digits, in heights
     occluded: float = 0.2  # probabilities
     bad: float = 0.12
     loose: float = 0.2
     sheets: float = 0.75
     housed: float = 0.4
     decoys: int = 0  # at most
-    wild: float = 0.7  # how far glyphs.any_hand goes
-    hand: glyphs.Hand | None = None  # instead of any
-    camera: Camera = ANY_CAMERA
+    wild: float = 0.7  # strength of glyphs.random_hand
+    hand: glyphs.Hand | None = None  # in place of a random one
+    camera: Camera = DEFAULT_CAMERA
 
 
 PLAIN = Style()
@@ -66,12 +66,12 @@ class Scene:
 
 
 class Composer:
-    """Scenes without end from one set of glyphs; every random choice comes from the generator passed in."""
+    """Composes scenes from one set of glyphs. All random choices come from the given generator."""
 
     def __init__(self, digits: Glyphs, rng: Rng, style: Style = PLAIN, walls: int = 48) -> None:
         self.digits, self.style, self.rng = digits, style, rng
         self.side = round(400 * style.camera.scale)
-        self.signs = [glyphs.ink(sign, -1, glyphs.any_hand(rng), rng) for sign in glyphs.letters().crops]
+        self.signs = [glyphs.ink(sign, -1, glyphs.random_hand(rng), rng) for sign in glyphs.letters().crops]
         self.drawn: list[Ink] = []
         self.walls = [self._wall() for _ in range(walls)]
 
@@ -81,7 +81,7 @@ class Composer:
         return np.clip(picture, 0, 255).astype(np.uint8)
 
     def compose(self, height: int, width: int, wanted: list[int] | None = None) -> Scene:
-        """One scene; `wanted` names the crops to show in it (all of them), else they are drawn at random."""
+        """Compose one scene. wanted: the crops to show in it; None chooses them at random."""
         rng, style = self.rng, self.style
         canvas = Canvas(self._backdrop(height, width))
         backdrops.decoys(rng, canvas.picture, int(rng.integers(style.decoys + 1)), style.camera.scale)
@@ -120,10 +120,10 @@ class Composer:
         y, x = int(rng.integers(self.side - h + 1)), int(rng.integers(self.side - w + 1))
         crop = np.rot90(source[y : y + h, x : x + w], int(rng.integers(4)))
         picture = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-        return picture * (rng.uniform(0.5, 1.2) * backdrops.colour(rng, 1, 1.0001, 0.2))
+        return picture * (rng.uniform(0.5, 1.2) * backdrops.color(rng, 1, 1.0001, 0.2))
 
     def _digit(self, index: int | None, hand: glyphs.Hand) -> Ink:
-        """The wanted crop in this hand; else any digit, most often one that has been drawn before."""
+        """Render crop `index` in this handwriting. None: a random digit, usually from the cache."""
         rng = self.rng
         if index is None and len(self.drawn) == DRAWN and rng.random() < 0.8:
             return self.drawn[int(rng.integers(DRAWN))]
@@ -139,7 +139,7 @@ class Composer:
         return self.signs[int(self.rng.integers(len(self.signs)))]
 
     def _hand(self) -> glyphs.Hand:
-        return self.style.hand or glyphs.any_hand(self.rng, self.style.wild)
+        return self.style.hand or glyphs.random_hand(self.rng, self.style.wild)
 
     def _height(self, most: float) -> float:
         low, high = self.style.digit
@@ -147,10 +147,10 @@ class Composer:
         return float(np.exp(self.rng.uniform(np.log(low), np.log(high)))) * self.style.camera.scale
 
     def _plate(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> list[int]:
-        """Hang up a plate with digits, seen at an angle; returns the wanted crops that did not fit on it."""
+        """Add a plate with digits in a random pose. Returns the wanted crops that did not fit on it."""
         rng = self.rng
         height, width = panel.shape
-        if wanted is None and rng.random() < self.style.sheets:  # a sheet full of digits: many to learn from at once
+        if wanted is None and rng.random() < self.style.sheets:  # a sheet full of digits, for many positives per scene
             size = self._height(0.3 * min(height, width))
             pitch = size * rng.uniform(*self.style.pitch)
             count = int(rng.integers(2, max(3, int(0.95 * width / pitch))))
@@ -174,7 +174,7 @@ class Composer:
             own = size * rng.uniform(0.85, 1.08)
             corner = x + (pitch - own) / 2 + rng.normal(0, 0.03) * size, y + rng.normal(0, 0.05) * size
             plate.draw(self._digit(wanted[i] if wanted is not None else None, hand), corner, own, tone)
-        for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):  # units, names: small letters along the rim
+        for _ in range(int(rng.choice([0, 0, 1, 2, 4]))):  # units and names: small letters along the edge
             small = min(margin_y * 0.9, size * 0.5)
             if small >= 4 * self.style.camera.scale:
                 line_y = rng.choice([0.05 * margin_y, plate_h - small * 1.05])
@@ -183,13 +183,13 @@ class Composer:
         return wanted[count:] if wanted is not None else []
 
     def _mount(self, canvas: Canvas, panel: NDArray[np.uint8], plate: Canvas) -> None:
-        """Warp a plate into the scene with its shadow and carry its ink's points along."""
+        """Warp a plate with its shadow into the scene, and transform the points of its ink."""
         rng = self.rng
         height, width = panel.shape
         h, w = plate.picture.shape[:2]
         corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float32)
-        for _ in range(4):  # until it hides no plate that hangs there already
-            moved = plates.hung(rng, corners, (width, height), self.style.tilt, self.style.perspective)
+        for _ in range(4):  # until it overlaps no other plate
+            moved = plates.mounted_corners(rng, corners, (width, height), self.style.tilt, self.style.perspective)
             warp = cv2.getPerspectiveTransform(corners - 0.5, moved - 0.5)
             mask = cv2.warpPerspective(np.ones((h, w), np.float32), warp, (width, height))[:, :, None]
             if not panel[mask[:, :, 0] > 0].any():
@@ -207,13 +207,13 @@ class Composer:
             canvas.ink.append((label, cv2.perspectiveTransform(points[None] - 0.5, warp)[0] + 0.5))
 
     def _housing(self, canvas: Canvas, panel: NDArray[np.uint8], corners: NDArray[np.float32]) -> None:
-        """A box round a plate, as a meter has one, with a word on it: it is no panel. Only where it hides no plate."""
+        """Draw a housing around a plate, with a word on it; it is not part of the panel. Not over another plate."""
         rng = self.rng
         middle = corners.mean(0)
         outer = (corners - middle) * rng.uniform(1.15, 2.6, 2) + middle + rng.normal(0, 0.12, 2) * np.ptp(corners, 0)
         if (panel[cv2.fillConvexPoly(np.zeros_like(panel), outer.astype(np.int32), 1) > 0]).any():
             return
-        face = backdrops.colour(rng, 20, 210)
+        face = backdrops.color(rng, 20, 210)
         cv2.fillConvexPoly(canvas.picture, outer.astype(np.int32), face.tolist(), cv2.LINE_AA)
         edge = (face * rng.uniform(0.4, 1.3)).tolist()
         cv2.polylines(canvas.picture, [outer.astype(np.int32)], True, edge, int(rng.integers(1, 4)), cv2.LINE_AA)
@@ -226,7 +226,7 @@ class Composer:
                 canvas.draw(self._sign(), (corners[0, 0] + 0.85 * i * size, corners[0, 1] - 1.3 * size), size, tone)
 
     def _loose(self, canvas: Canvas, panel: NDArray[np.uint8], wanted: list[int] | None) -> None:
-        """Write digits straight onto the scene, on free places, in an ink that stands out there."""
+        """Draw digits directly onto free places of the scene, in ink with enough contrast."""
         rng = self.rng
         height, width = panel.shape
         taken = cv2.dilate(panel, np.ones((9, 9), np.uint8))
@@ -242,12 +242,12 @@ class Composer:
                 continue
             local = canvas.picture[spot].mean((0, 1))
             contrast = rng.uniform(75, 190) * (-1 if local.mean() > 125 else 1)
-            tone = np.clip(local + contrast * backdrops.colour(rng, 1, 1.0001, 0.5), 0, 255).astype(np.float32)
+            tone = np.clip(local + contrast * backdrops.color(rng, 1, 1.0001, 0.5), 0, 255).astype(np.float32)
             canvas.draw(self._digit(index, self._hand()), (x, y), size, tone)
             taken[spot] = 1
 
     def _signs(self, canvas: Canvas) -> None:
-        """Letters and scribbles that are no digits, where no digit is."""
+        """Draw letters where there is no digit."""
         rng = self.rng
         height, width = canvas.picture.shape[:2]
         keep = [points.min(0).tolist() + points.max(0).tolist() for _, points in canvas.ink]
@@ -256,8 +256,8 @@ class Composer:
             x, y = rng.uniform(0, width - size), rng.uniform(0, height - size)
             if any(x < b[2] and b[0] < x + size and y < b[3] and b[1] < y + size for b in keep):
                 continue
-            tone = backdrops.colour(rng, 0, 255)
-            for _ in range(int(rng.choice([1, 1, 3, 5]))):  # a word, as far as it meets no digit
+            tone = backdrops.color(rng, 0, 255)
+            for _ in range(int(rng.choice([1, 1, 3, 5]))):  # a word, until it would overlap a digit
                 if not any(x < b[2] and b[0] < x + size and y < b[3] and b[1] < y + size for b in keep):
                     canvas.draw(self._sign(), (x, y), size, tone)
                 x += size * 0.8
@@ -272,14 +272,14 @@ class Composer:
         )
         palm = rng.uniform(0.12, 0.45) * min(height, width)
         tip = target + rng.normal(0, 0.35, 2) * palm
-        skin, edge = backdrops.reach(rng, height, width, backdrops.any_arm(rng, tip, float(palm)))
+        skin, edge = backdrops.reach(rng, height, width, backdrops.random_arm(rng, tip, float(palm)))
         if edge.mean() < 0.5:
             canvas.picture += edge[:, :, None] * (skin - canvas.picture)
             np.maximum(cover, edge, out=cover)
 
 
 def letterboxed(scene: Scene, side: int, corner: tuple[int, int]) -> Scene:
-    """The scene on a grey square of `side` pixels, upper left corner at `corner` (x, y): what preprocessing pads."""
+    """The scene on a gray square of `side` pixels its upper left corner at `corner` (x, y), as in preprocessing."""
     x, y = corner
     height, width = scene.panel.shape
     image = np.full((side, side, 3), LETTERBOX, np.uint8)

@@ -1,7 +1,7 @@
-"""Train the digits model from nothing: `python models/training/train.py --digits PATH`.
+"""Train the digits model from scratch: `python models/training/train.py --digits PATH`.
 
-Most steps see small dense scenes (192 px: a third of the cost), the last ones whole letterboxed 320 px inputs.
-The scenes are composed while training by worker processes (scenes.py); export.py writes the graphs.
+Most steps use small dense scenes (192 px, a third of the cost), the last ones whole letterboxed 320 px inputs. Worker
+processes compose the scenes during training (scenes.py). export.py writes the graphs.
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ import glyphs
 import scenes
 from network import CLASSES, STRIDE, Network
 
-NO_DIGIT, ANY_DIGIT = 255, 254  # in a map of labels: background; not judged
-CORE, RING = 0.14, 0.42  # share of the box about its centre that must answer; that may answer
-SEEN_LITTLE = 0.25  # visible share under which a digit must not be reported
-SEEN_MORE = 1.2  # weight of a cell that holds a digit: what is lost matters more than what is invented
-AGAIN_AFTER = 12  # batches
-CONTENTS = ((320, 240), (320, 180), (320, 320), (320, 213), (240, 320), (300, 240))  # what a letterbox holds, (w, h)
+NO_DIGIT, ANY_DIGIT = 255, 254  # in a map of labels: background; ignored
+CORE, RING = 0.14, 0.42  # center share of a box that is positive; that is ignored for its label
+IGNORE_BELOW = 0.25  # visible share below which a digit is background
+POSITIVE_WEIGHT = 1.2  # weight of cells with a digit: misses matter more than false positives
+REUSE_AFTER = 12  # batches
+CONTENTS = (
+    (320, 240),
+    (320, 180),
+    (320, 320),
+    (320, 213),
+    (240, 320),
+    (300, 240),
+)  # sizes of letterboxed pictures, (w, h)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A phase of training: inputs of `side` pixels, `batch` at a time."""
+    """A phase of training: `steps` batches of `batch` inputs, `side` pixels wide and high."""
 
     side: int
     batch: int
@@ -51,14 +58,13 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """Phases under one cosine learning rate, which reaches zero after `horizon` steps (the cycle may end before).
+    """Phases with one cosine learning rate, which reaches zero after `horizon` steps (the cycle can end before).
 
-    A cycle starts from the averaged weights of the one before it.
-    focus: the power of the score by which negatives count. High, it lets the few positives speak at first; low, it
-    brings scores near to probabilities.
+    A cycle starts from the averaged weights of the previous one. styles: used equally often. focus: exponent of the
+    score that weights negatives. A high value favors the few positives; a low one makes scores closer to probabilities.
     """
 
-    styles: tuple[scenes.Style, ...]  # each as often
+    styles: tuple[scenes.Style, ...]
     rate: float
     focus: float
     phases: tuple[Schedule, ...]
@@ -66,9 +72,9 @@ class Cycle:
 
 
 def cycles(epochs: int) -> tuple[Cycle, ...]:
-    """Plain scenes first, then ones with much that looks like digits, then nearer to what a camera is set up for.
+    """Plain scenes first, then scenes with many look-alikes of digits, then scenes closer to real installations.
 
-    The last steps see whole inputs.
+    The last steps use whole inputs.
     """
     whole = Schedule(320, 16, 15 * epochs)
     return (
@@ -85,28 +91,28 @@ def cycles(epochs: int) -> tuple[Cycle, ...]:
 
 
 def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """What the heads should answer for a scene, a cell of 8 pixels each.
+    """The training targets of a scene, per cell of 8 pixels.
 
-    Returns core (h, w): the label, NO_DIGIT or ANY_DIGIT; ring (h, w): a label whose score is not judged there;
-    boxes (4, h, w): l, t, r, b in strides where core is a label; panel (h, w): scenes.PANEL_*.
+    Returns core (h, w): a label, NO_DIGIT or ANY_DIGIT; ring (h, w): a label whose score is ignored there;
+    boxes (4, h, w): l, t, r, b in strides, for cells with a label; panel (h, w): scenes.PANEL_*.
     """
     side = scene.panel.shape[0] // STRIDE
     core = np.full((side, side), NO_DIGIT, np.uint8)
     ring = np.full((side, side), NO_DIGIT, np.uint8)
     distances = np.zeros((4, side, side), np.float32)
-    centres = (np.arange(side, dtype=np.float32) + 0.5) * STRIDE
+    centers = (np.arange(side, dtype=np.float32) + 0.5) * STRIDE
     area = (scene.boxes[:, 2] - scene.boxes[:, 0]) * (scene.boxes[:, 3] - scene.boxes[:, 1])
-    for i in np.argsort(-area):  # small ones last: they have few cells to choose from
+    for i in np.argsort(-area):  # small digits last: they have few cells
         left, top, right, bottom = scene.boxes[i]
-        if scene.visible[i] < SEEN_LITTLE:
+        if scene.visible[i] < IGNORE_BELOW:
             continue
         x, y = (left + right) / 2, (top + bottom) / 2
-        off_x, off_y = np.abs(centres - x), np.abs(centres - y)
+        off_x, off_y = np.abs(centers - x), np.abs(centers - y)
         reach_x, reach_y = max(RING * (right - left), STRIDE), max(RING * (bottom - top), STRIDE)
         near = (off_y < reach_y)[:, None] & (off_x < reach_x)[None, :]
-        if scene.visible[i] < canvas.SEEN:
-            near = ((centres > top - STRIDE) & (centres < bottom + STRIDE))[:, None] & (
-                (centres > left - STRIDE) & (centres < right + STRIDE)
+        if scene.visible[i] < canvas.MIN_VISIBLE:
+            near = ((centers > top - STRIDE) & (centers < bottom + STRIDE))[:, None] & (
+                (centers > left - STRIDE) & (centers < right + STRIDE)
             )[None, :]
             core[near & (core == NO_DIGIT)] = ANY_DIGIT
             continue
@@ -116,7 +122,7 @@ def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
         core[inner] = scene.labels[i]
         rows, columns = np.nonzero(inner)
         distances[:, rows, columns] = (
-            np.stack([centres[columns] - left, centres[rows] - top, right - centres[columns], bottom - centres[rows]])
+            np.stack([centers[columns] - left, centers[rows] - top, right - centers[columns], bottom - centers[rows]])
             / STRIDE
         )
     cells = scene.panel.reshape(side, STRIDE, side, STRIDE)
@@ -126,7 +132,7 @@ def targets(scene: scenes.Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint8], 
 
 
 class SceneStream(IterableDataset[tuple[Tensor, ...]]):
-    """Batches of composed scenes with their targets, a different endless stream in each worker."""
+    """Endless batches of composed scenes with their targets, different in each worker."""
 
     def __init__(self, digits: glyphs.Glyphs, styles: tuple[scenes.Style, ...], schedule: Schedule, seed: int) -> None:
         self.digits, self.styles, self.schedule, self.seed = digits, styles, schedule, seed
@@ -147,7 +153,7 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
             )
             yield tensors
             used.append(tensors)
-            if len(used) > AGAIN_AFTER:  # composing costs as much as learning: see each once more, in other colours
+            if len(used) > REUSE_AFTER:  # composing costs as much as a training step: use each batch twice
                 image, *same = used.popleft()
                 yield image[..., rng.permutation(3).tolist()].contiguous(), *same
 
@@ -156,7 +162,7 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
         if side == 320:
             width, height = CONTENTS[int(rng.integers(len(CONTENTS)))]
             corner = ((side - width) // 2, (side - height) // 2)
-        else:  # a crop of a letterboxed input: a bar at one side or none
+        else:  # a crop of a letterboxed input, with a padding bar at one side or none
             width = height = side
             if rng.random() < 0.5:
                 bar = int(rng.integers(1, side // 3))
@@ -168,7 +174,7 @@ class SceneStream(IterableDataset[tuple[Tensor, ...]]):
 def losses(
     out: dict[str, Tensor], core: Tensor, ring: Tensor, boxes: Tensor, panel: Tensor, kind: Tensor, *, focus: float
 ) -> dict[str, Tensor]:
-    """The five terms, weighted as they are added up. The tensors are what `targets` gives, a scene each."""
+    """The five weighted terms of the loss. The tensors are the stacked results of `targets`."""
     core, ring = core.long(), ring.long()
     positive = core < CLASSES
     count = positive.sum().clamp(min=1)
@@ -176,12 +182,12 @@ def losses(
     free = F.one_hot(ring.clamp(max=CLASSES), CLASSES + 1)[..., :CLASSES].permute(0, 3, 1, 2).bool() & (wanted == 0)
     judged = (core != ANY_DIGIT)[:, None] & ~free
     scores = out["scores"]
-    # Varifocal form (Zhang et al. 2021) with hard targets: only the many easy negatives are played down. Playing
-    # down the positives too left scores near 0.6 on what was plainly read.
+    # Varifocal loss (Zhang et al. 2021) with hard targets: only easy negatives are weighted down. With positives
+    # weighted down too, scores of clear digits stayed near 0.6.
     weight = torch.where(wanted > 0, torch.ones_like(scores), scores.detach().sigmoid() ** focus)
-    weight = weight * (1 + (SEEN_MORE - 1) * wanted)
+    weight = weight * (1 + (POSITIVE_WEIGHT - 1) * wanted)
     score = (F.binary_cross_entropy_with_logits(scores, wanted, reduction="none") * weight * judged).sum() / count
-    # Which digit it is, once it is known to be one: the term above spends itself on what is no digit.
+    # Which digit it is, for cells with a digit: background dominates the term above.
     label = F.cross_entropy(scores.permute(0, 2, 3, 1)[positive], core[positive], reduction="sum") / count
     predicted, true = out["boxes"].permute(0, 2, 3, 1)[positive], boxes.permute(0, 2, 3, 1)[positive]
     distance = F.smooth_l1_loss(predicted, true, beta=0.2, reduction="sum") / (4 * count)
@@ -193,7 +199,7 @@ def losses(
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU (Rezatofighi et al. 2019) of l, t, r, b distances (N, 4) from common centres."""
+    """Generalized IoU (Rezatofighi et al. 2019) of l, t, r, b distances (N, 4) from common centers."""
     area_a = (a[:, 0] + a[:, 2]) * (a[:, 1] + a[:, 3])
     area_b = (b[:, 0] + b[:, 2]) * (b[:, 1] + b[:, 3])
     low, high = torch.minimum(a, b), torch.maximum(a, b)
@@ -204,7 +210,7 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Average:
-    """An exponential moving average of a network's weights: what is exported."""
+    """An exponential moving average of a network's weights, which is exported."""
 
     def __init__(self, network: Network, decay: float) -> None:
         self.network, self.decay, self.steps = copy.deepcopy(network).eval(), decay, 0
@@ -221,13 +227,13 @@ class Average:
 
 
 def train(network: Network, cycle: Cycle, digits: glyphs.Glyphs, seed: int, args: argparse.Namespace) -> Network:
-    """Run one cycle from `network`; returns the averaged network."""
+    """Train one cycle, starting from `network`. Returns the averaged network."""
     network = network.train().to(memory_format=torch.channels_last)
     average = Average(network, 0.998)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": 0.02}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser, done = torch.optim.AdamW(groups), 0
+    optimizer, done = torch.optim.AdamW(groups), 0
     for phase in cycle.phases:
         stream = SceneStream(digits, cycle.styles, phase, seed)
         loader = DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
@@ -235,16 +241,16 @@ def train(network: Network, cycle: Cycle, digits: glyphs.Glyphs, seed: int, args
         smooth: dict[str, float] = {}
         for _, (image, *answers) in progress:
             rate = cycle.rate * min((done + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * done / cycle.horizon))
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = rate
             pixels = image.permute(0, 3, 1, 2).float().div_(255)  # NHWC in memory, which is channels_last
             with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
                 out = network(pixels)
             terms = losses({name: value.float() for name, value in out.items()}, *answers, focus=cycle.focus)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.stack(list(terms.values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-            optimiser.step()
+            optimizer.step()
             average.update(network)
             done += 1
             for name, value in terms.items():
@@ -257,7 +263,7 @@ def train(network: Network, cycle: Cycle, digits: glyphs.Glyphs, seed: int, args
 
 
 def keep_memory() -> None:
-    """Have glibc keep freed blocks: returning megabyte arrays to the kernel at every step took half the time."""
+    """Let glibc keep freed memory: returning megabyte arrays to the kernel at every step took half the time."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
@@ -267,16 +273,16 @@ def keep_memory() -> None:
 def main() -> None:
     """Train and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; without it scikit-learn's digits serve")
+    parser.add_argument("--digits", type=Path, help="OpenCV's digits.png; default: scikit-learn's digits")
     parser.add_argument("--out", type=Path, default=Path("build/digits"))
-    parser.add_argument("--epochs", type=int, default=9, help="of 2800 steps at 192 px and 15 at 320 px")
+    parser.add_argument("--epochs", type=int, default=9, help="each 2800 steps at 192 px and 15 at 320 px")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bf16", action="store_true", help="half precision: 1.7x faster where the processor has it")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16: 1.7x faster on processors that support it")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=Path("digits.pt"), help="torch weights, for export.py")
-    parser.add_argument("--resume", type=Path, help="weights to start from, where earlier cycles have been run")
-    parser.add_argument("--first", type=int, default=0, help="the cycle to begin with; 0, 1 or 2")
+    parser.add_argument("--resume", type=Path, help="weights of earlier cycles to start from")
+    parser.add_argument("--first", type=int, default=0, help="the first cycle to run: 0, 1 or 2")
     args = parser.parse_args()
     keep_memory()
     torch.manual_seed(args.seed)

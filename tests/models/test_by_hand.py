@@ -1,4 +1,4 @@
-"""models/README.md: its examples run as they are printed, and its table names every family and every option."""
+"""models/README.md: its examples run as printed, and its table lists every family and every option."""
 
 import inspect
 import re
@@ -20,8 +20,8 @@ from edge_app.model.manifest import load
 README = (Path(__file__).parents[2] / "models" / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.S)
 EXAMPLES = {re.search(r"^name: (\w+)", block, re.M)[1]: block for block in BLOCKS}
-# model, picture, and what anybody sees in it: label and box, as shares of the picture, drawn by eye
-SEEN = [
+# model, image, and an object in it: label, and box in shares of the image, drawn by eye
+OBJECTS = [
     ("fastestdet", "000000288685.jpg", "sheep", (0.24, 0.53, 0.52, 0.85)),
     ("nanodet", "000000288685.jpg", "sheep", (0.24, 0.53, 0.52, 0.85)),
     ("faces", "000000005001.jpg", "face", (0.42, 0.23, 0.48, 0.33)),
@@ -40,8 +40,8 @@ def test_an_example_is_a_valid_manifest(name, tmp_path):
     assert len(manifest.heads) == 1
 
 
-@pytest.mark.parametrize(("name", "picture", "label", "box"), SEEN)
-def test_an_example_runs_and_sees(name, picture, label, box, data, tmp_path):
+@pytest.mark.parametrize(("name", "picture", "label", "box"), OBJECTS)
+def test_an_example_runs_and_detects_the_object(name, picture, label, box, data, tmp_path):
     (tmp_path / "model.yaml").write_text(EXAMPLES[name], encoding="utf-8")
     manifest = load(tmp_path)
     for file in manifest.files():
@@ -62,7 +62,7 @@ def test_an_example_runs_and_sees(name, picture, label, box, data, tmp_path):
     assert iou(same.xyxy, by_eye).max() > 0.6
 
 
-def test_the_table_names_every_family_and_every_option():
+def test_the_table_lists_every_family_and_every_option():
     common = {"score", "nms_iou", "max_detections", "class_aware"}
     rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", README.split("## Families")[1], re.M))
     assert sorted(rows) == registry.names("heads")

@@ -1,4 +1,4 @@
-"""The default configuration on the sample clip: the readings and camera faults that its truth says, and no others."""
+"""The default configuration on the sample clip: exactly the readings and camera faults of its ground truth."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.conftest import PROJECT
 
 CLIP = PROJECT / "models/digits/sample.mp4"
 FRAME_NS = 100_000_000
-SOON = 5  # frames within which a number that has become visible is told of
+MAX_DELAY = 5  # frames from a number becoming visible to its event
 
 
-def story(out, model=None):
-    """Every event of a replay, as it was published."""
+def replayed_events(out, model=None):
+    """Every event of a replay, as published."""
     loaded = config.load(PROJECT / "config.yaml", source=str(CLIP), model=model)
     replay.replay(loaded, out=str(out))
     messages = map(json.loads, out.read_text(encoding="utf-8").splitlines())
@@ -29,30 +29,30 @@ def truth():
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    return story(tmp_path_factory.mktemp("story") / "results.jsonl")
+def events(tmp_path_factory):
+    return replayed_events(tmp_path_factory.mktemp("story") / "results.jsonl")
 
 
-def test_every_number_is_told_of_once_in_order_and_soon(told):
+def test_every_number_is_published_once_in_order_and_in_time(events):
     shown = {}
     for line in truth():
         if line["reading"]:
             shown.setdefault(line["reading"], line["frame"])
-    new = [event for event in told if event["rule"] == "meter" and event["type"] == "new"]
+    new = [event for event in events if event["rule"] == "meter" and event["type"] == "new"]
     read = [(event["monotonic_ns"] // FRAME_NS, event["value"]["text"]) for event in new]
     assert [text for _, text in read] == list(shown)
-    assert all(at - shown[text] <= SOON for at, text in read), (read, shown)
+    assert all(at - shown[text] <= MAX_DELAY for at, text in read), (read, shown)
 
 
-def test_each_spell_without_sight_is_one_camera_fault(told):
-    spells = []
+def test_each_period_of_bad_view_is_one_camera_fault(events):
+    periods = []
     for line in truth():
-        if not spells or line["scene"] != spells[-1][0]:
-            spells.append((line["scene"], line["frame"]))
-    faults = [event for event in told if event["rule"] == "camera" and event["type"] == "new"]
-    assert [event["value"]["state"] for event in faults] == [scene for scene, _ in spells if scene != "ok"]
+        if not periods or line["scene"] != periods[-1][0]:
+            periods.append((line["scene"], line["frame"]))
+    faults = [event for event in events if event["rule"] == "camera" and event["type"] == "new"]
+    assert [event["value"]["state"] for event in faults] == [scene for scene, _ in periods if scene != "ok"]
 
 
-def test_all_that_began_has_ended(told):
-    began = sorted(event["event_id"] for event in told if event["type"] == "new")
-    assert began == sorted(event["event_id"] for event in told if event["type"] == "end")
+def test_every_event_ends(events):
+    started = sorted(event["event_id"] for event in events if event["type"] == "new")
+    assert started == sorted(event["event_id"] for event in events if event["type"] == "end")

@@ -1,4 +1,4 @@
-"""The recipe of models/digits and what it made: scenes tell the truth, graphs stay inside what the NPU runs."""
+"""The training code of models/digits and the shipped files: ground truth of scenes, operators, hashes, clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 MODEL, TRAINING = ROOT / "models" / "digits", ROOT / "models" / "training"
 NPU_OPERATORS = {
     *("Conv", "Clip", "Relu", "Add", "Concat", "Resize", "GlobalAveragePool", "Flatten", "Gemm"),
-    *("Transpose", "Cast"),  # of the uint8 image, ahead of the first convolution
+    *("Transpose", "Cast"),  # of the uint8 image, before the first convolution
 }
 EXPORTED = ("backbone", "digits", "panel", "scene")
 SHIPPED = ("backbone0", "backbone1", "backbone2", "digits", "panel", "scene")  # the compiler cuts the backbone
@@ -26,7 +26,7 @@ SHIPPED = ("backbone0", "backbone1", "backbone2", "digits", "panel", "scene")  #
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the recipe, whose files stand beside one another and in no package."""
+    """Import a module of models/training, which is not a package."""
     monkeypatch.syspath_prepend(str(TRAINING))
 
     def load(name: str) -> ModuleType:
@@ -36,14 +36,14 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def glyph_rows() -> np.ndarray:
-    """Ten made-up crops, one a label: a bar at a different height and of a different length."""
+    """Ten synthetic crops, one per label: bars of different height and width."""
     crops = np.zeros((10, 20, 20), np.uint8)
     for label in range(10):
         crops[label, 2 : 8 + label, 6 : 9 + label % 4] = 255
     return crops
 
 
-def test_a_glyphs_box_is_where_its_ink_was_drawn(recipe: Any) -> None:
+def test_the_box_of_a_glyph_fits_its_ink(recipe: Any) -> None:
     glyphs, canvas = recipe("glyphs"), recipe("canvas")
     rng = np.random.default_rng(1)
     for label, crop in enumerate(glyph_rows()):
@@ -76,7 +76,7 @@ def test_hidden_ink_shrinks_the_box_and_the_visible_share(recipe: Any) -> None:
     assert half_box[0, 1] >= 49 > open_box[0, 1]
 
 
-def test_composed_scenes_repeat_from_a_seed_and_bad_ones_ask_for_nothing(recipe: Any) -> None:
+def test_scenes_repeat_from_a_seed_and_bad_ones_have_no_targets(recipe: Any) -> None:
     glyphs, scenes, camera = recipe("glyphs"), recipe("scenes"), recipe("camera")
     crops = glyphs.Glyphs(glyph_rows(), np.arange(10))
 
@@ -96,7 +96,7 @@ def test_composed_scenes_repeat_from_a_seed_and_bad_ones_ask_for_nothing(recipe:
             assert not scene.panel.any()
 
 
-def test_every_wanted_crop_is_shown_once(recipe: Any) -> None:
+def test_a_scene_shows_every_wanted_crop_once(recipe: Any) -> None:
     glyphs, scenes, evaluate = recipe("glyphs"), recipe("scenes"), recipe("evaluate")
     composer = scenes.Composer(
         glyphs.Glyphs(glyph_rows(), np.arange(10)), np.random.default_rng(2), evaluate.CLIP_LIKE, walls=1
@@ -116,14 +116,14 @@ def test_held_out_digits_are_the_last_tenth_of_every_row(recipe: Any, data: Path
     assert np.array_equal(trained.crops[90], sheet[20:40, 0:20])
 
 
-def test_a_sheet_of_another_size_is_refused(recipe: Any, tmp_path: Path) -> None:
+def test_rejects_a_sheet_of_another_size(recipe: Any, tmp_path: Path) -> None:
     path = tmp_path / "small.png"
     cv2.imwrite(str(path), np.zeros((20, 40), np.uint8))
     with pytest.raises(ValueError, match=r"small\.png: found 40x20, expected 2000x1000"):
         recipe("glyphs").load(path)
 
 
-def test_letterboxing_moves_the_truth_with_the_picture(recipe: Any) -> None:
+def test_letterboxing_moves_the_ground_truth_with_the_picture(recipe: Any) -> None:
     scenes = recipe("scenes")
     panel = np.zeros((4, 6), np.uint8)
     panel[1, 2] = 1
@@ -137,7 +137,7 @@ def test_letterboxing_moves_the_truth_with_the_picture(recipe: Any) -> None:
     assert (boxed.image[0] == 114).all()
 
 
-def test_targets_ask_for_a_digit_at_its_centre_and_measure_its_edges(recipe: Any) -> None:
+def test_targets_have_a_digit_at_its_center_with_distances_to_its_edges(recipe: Any) -> None:
     pytest.importorskip("torch", reason="training needs torch, which is not in the test environment")
     train, scenes = recipe("train"), recipe("scenes")
     boxes = np.array([[20, 30, 44, 70], [100, 100, 110, 114], [140, 20, 160, 50]], np.float32)
@@ -160,14 +160,14 @@ def test_targets_ask_for_a_digit_at_its_centre_and_measure_its_edges(recipe: Any
         assert np.allclose([x - left, y - top, x + right, y + bottom], box, atol=1e-3)
 
 
-def test_exported_graphs_answer_as_torch_does(recipe: Any, tmp_path: Path) -> None:
+def test_exported_graphs_equal_torch(recipe: Any, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="export needs torch, which is not in the test environment")
     torch.manual_seed(3)
-    recipe("export").write(recipe("network").Network(), tmp_path)  # raises where an output differs
+    recipe("export").write(recipe("network").Network(), tmp_path)  # raises if an output differs
     assert set(yaml.safe_load((tmp_path / "model.yaml").read_text())["sha256"]) == {f"{name}.onnx" for name in EXPORTED}
 
 
-def test_graphs_hold_only_what_the_npu_runs_and_few_weights() -> None:
+def test_graphs_have_only_npu_operators_and_few_weights() -> None:
     onnx = pytest.importorskip("onnx", reason="reading graphs needs onnx")
     weights = 0
     for name in SHIPPED:
@@ -175,14 +175,14 @@ def test_graphs_hold_only_what_the_npu_runs_and_few_weights() -> None:
         assert {node.op_type for node in model.graph.node} <= NPU_OPERATORS, name
         assert 13 <= model.opset_import[0].version <= 17
         for tensor in (*model.graph.input, *model.graph.output):
-            # the compiler leaves height and width free, for what reuse computes in part; each .rknn file is static
+            # height and width are free so that reuse can compute parts; .rknn files have fixed sizes
             free = [i for i, dim in enumerate(tensor.type.tensor_type.shape.dim) if dim.dim_value <= 0]
             assert free in ([], [2, 3], [1, 2]), f"{name}: {tensor.name}"  # NCHW, or the image's NHWC
         weights += sum(int(np.prod(w.dims)) for w in model.graph.initializer)
     assert weights <= 600_000
 
 
-def test_golden_vectors_replay_on_the_shipped_graphs(recipe: Any) -> None:
+def test_shipped_graphs_reproduce_the_golden_vectors(recipe: Any) -> None:
     golden = np.load(MODEL / "golden.npz")
     graphs = recipe("package").Graphs(MODEL)
     assert golden["image"].shape[1:] == (320, 320, 3)
@@ -192,7 +192,7 @@ def test_golden_vectors_replay_on_the_shipped_graphs(recipe: Any) -> None:
             assert np.abs(values[0] - reference).max() <= 1e-4 * max(1, np.abs(reference).max()), name
 
 
-def test_every_shipped_file_has_the_hash_that_the_manifest_lists() -> None:
+def test_every_shipped_file_has_the_hash_in_the_manifest() -> None:
     listed = yaml.safe_load((MODEL / "model.yaml").read_text())["sha256"]
     assert set(listed) >= {*(f"{name}.onnx" for name in SHIPPED), "golden.npz"}
     for name, digest in listed.items():
@@ -204,7 +204,7 @@ def truth() -> list[dict[str, Any]]:
     return [json.loads(line) for line in (MODEL / "sample.truth.jsonl").read_text().splitlines()]
 
 
-def test_the_clips_truth_agrees_with_itself(truth: list[dict[str, Any]]) -> None:
+def test_the_ground_truth_of_the_clip_is_consistent(truth: list[dict[str, Any]]) -> None:
     numbers = [line["reading"] for line in truth if line["reading"]]
     order = list(dict.fromkeys(numbers))
     assert order[0] == "4071"
@@ -221,7 +221,7 @@ def test_the_clips_truth_agrees_with_itself(truth: list[dict[str, Any]]) -> None
         assert sum(line["scene"] == bad for line in truth) >= 15, bad  # 1.5 s at 10 frames a second
 
 
-def test_the_clip_is_as_long_as_its_truth_and_still_for_about_half_of_it(truth: list[dict[str, Any]]) -> None:
+def test_the_clip_is_as_long_as_its_ground_truth_and_half_of_it_is_still(truth: list[dict[str, Any]]) -> None:
     capture = cv2.VideoCapture(str(MODEL / "sample.mp4"))
     still, previous, frames = 0, None, 0
     while True:
@@ -237,3 +237,17 @@ def test_the_clip_is_as_long_as_its_truth_and_still_for_about_half_of_it(truth: 
     assert frame is None or frame.shape == (480, 640, 3)
     assert 0.4 <= still / frames <= 0.75
     assert (MODEL / "sample.mp4").stat().st_size < 4 << 20
+
+
+def test_matching_digits_is_one_to_one_by_score_and_label(recipe: Any) -> None:
+    evaluate = recipe("evaluate")
+    box, shifted, far = [0.1, 0.1, 0.2, 0.3], [0.1, 0.1, 0.2, 0.26], [0.6, 0.6, 0.7, 0.8]
+    true = [{"label": "3", "box": box}, {"label": "7", "box": far}]
+    found = [
+        {"label": "3", "score": 0.6, "box": box},
+        {"label": "3", "score": 0.9, "box": shifted},  # takes the only 3
+        {"label": "1", "score": 0.9, "box": far},
+    ]
+    assert evaluate.matches(found, true) == 1
+    assert evaluate.matches([], true) == evaluate.matches(found, []) == 0
+    np.testing.assert_allclose(evaluate.overlaps(found, true), [[1, 0], [0.8, 0], [0, 1]], atol=1e-12)
