@@ -1,8 +1,7 @@
-"""Inference engines, one file each. This is the contract; tests/backends/contract.py is the suite that each must pass.
+"""Inference engines, one file each. This module is the contract; tests/backends/contract.py is its test suite.
 
-A backend is `Backend(*, threads=1, precision="float")`; its library is imported there. Its class says whether
-`backend: auto` may take it: `available(targets)` is cheap and true where this machine has the library, the device, and
-a target of the model's; the highest `preference` wins.
+A backend is a class `Backend(*, threads=1, precision="float")`; the constructor imports the engine's library. With
+`backend: auto`, the available backend with the highest `preference` is used.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Union
+from typing import Any, ClassVar, Protocol, Union
 
 from numpy.typing import NDArray
 
@@ -22,7 +21,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A tensor of a graph: its name, shape (None: free) and numpy dtype name."""
+    """A tensor of a graph: its name, shape (None for a dynamic dimension) and numpy dtype name."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -31,13 +30,13 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One graph file of a model folder. sha256 None: the manifest lists none."""
+    """One graph file of a model folder. sha256 is None if the manifest lists no hash for it."""
 
     path: Path
     sha256: str | None
 
     def read(self) -> bytes:
-        """The file's bytes. Raises ModelError where it is missing or its hash differs from the manifest's."""
+        """Read the file. Raises ModelError if it is missing or its hash differs from the manifest's."""
         try:
             data = self.path.read_bytes()
         except OSError as exc:
@@ -47,19 +46,19 @@ class Graph:
         if self.sha256 is not None:
             found = hashlib.sha256(data).hexdigest()
             if found != self.sha256:
-                expected = f"expected {self.sha256[:12]}… as model.yaml says"
-                raise ModelError(f"{self.path}: sha256 is {found[:12]}…; {expected}: changed or damaged")
+                expected = f"expected {self.sha256[:12]}… as in model.yaml"
+                raise ModelError(f"{self.path}: sha256 is {found[:12]}…; {expected}: the file is changed or damaged")
         return data
 
 
 class Handle(Protocol):
-    """A tensor in the engine's own memory. It binds as another graph's input on the same backend without a copy."""
+    """A tensor in the engine's memory, usable as an input of another graph on the same backend without a copy."""
 
     @property
     def spec(self) -> TensorSpec: ...
 
     def array(self) -> Array:
-        """Copy it out: the tensor as the graph's author sees it, dequantised, in its declared layout."""
+        """Copy the tensor to an array, dequantized, in the layout that the graph declares."""
         ...
 
 
@@ -76,38 +75,49 @@ class Session(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]: ...
 
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run once. feeds: every input by name, of its declared shape and dtype.
+        """Run the graph once. feeds: every input by name, with its declared shape and dtype.
 
-        Returns every output by name: arrays, or handles for those that `load` was told to keep; valid until the next
-        run. Raises BackendError where an input is missing or of another shape or dtype, or the engine fails.
+        Returns every output by name, valid until the next run: handles for the outputs in `keep` of `load` if the
+        engine supports them, otherwise arrays. Raises BackendError if an input is missing or has a wrong shape or
+        dtype, or if the engine fails.
         """
         ...
 
     def close(self) -> None:
-        """Free the graph; safe to call twice."""
+        """Release the graph; safe to call twice."""
         ...
 
 
 class Backend(Protocol):
-    """An inference engine on this machine."""
+    """An inference engine on this machine.
+
+    preference: `backend: auto` takes the available backend with the highest one.
+    """
+
+    preference: ClassVar[int]
+
+    @staticmethod
+    def available(targets: Collection[str]) -> bool:
+        """Whether this machine has the library and device, and `targets` (of the model) include the backend's own."""
+        ...
 
     @property
     def target(self) -> str:
-        """Which file of a graph it loads: `onnx`, `rv1106`, `rk3588`, …"""
+        """The key of the graph files that it loads: `onnx`, `rv1106`, `rk3588`, …"""
         ...
 
     @property
     def version(self) -> str:
-        """The engine's name and version, for people."""
+        """The engine's name and version, for display."""
         ...
 
     def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
-        """Load a graph. keep: outputs to return as handles, where the engine has memory of its own.
+        """Load a graph. keep: outputs to return as handles, if the engine supports it.
 
-        Raises ModelError where the file is missing, damaged or not a graph, BackendError where the engine refuses it.
+        Raises ModelError if the file is missing, damaged or not a graph, BackendError if the engine rejects it.
         """
         ...
 
     def close(self) -> None:
-        """Release the engine, behind its sessions."""
+        """Release the engine, after its sessions."""
         ...

@@ -1,6 +1,7 @@
-"""librknnmrt's C functions and structs through ctypes, errors as BackendError. rknn_api.h 2.3.2, zero-copy subset.
+"""ctypes binding of librknnmrt: the zero-copy subset of rknn_api.h 2.3.2. Error codes become BackendError.
 
-RV1106 / RV1103 have no inputs_set, outputs_get, dup_context, set_core_mask or wait. Not here: what the calls are for.
+RV1106 / RV1103 lack inputs_set, outputs_get, dup_context, set_core_mask and wait. Not here: the sequence of calls
+(rknn_mrt.py).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class InputOutputNumber(ctypes.Structure):
 
 
 class TensorAttr(ctypes.Structure):
-    """rknn_tensor_attr, 376 bytes on every platform. w_stride: pixels, 0 is the width."""
+    """rknn_tensor_attr, 376 bytes on every platform. w_stride: in pixels; 0 means the width."""
 
     _fields_ = (
         ("index", ctypes.c_uint32), ("n_dims", ctypes.c_uint32), ("dims", ctypes.c_uint32 * 16),
@@ -67,7 +68,7 @@ class MemSize(ctypes.Structure):
 
 
 class Library:
-    """The runtime's shared object. Every call raises BackendError with the code's name where the runtime refuses."""
+    """The runtime's shared library. Every method raises BackendError with the name of the error code on failure."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -83,7 +84,7 @@ class Library:
         except OSError as exc:
             raise BackendError(
                 f"{path}: cannot be loaded: {exc}; expected the NPU runtime built for this C library "
-                "(the stock one is linked against uClibc)"
+                "(the vendor's default build is linked against uClibc)"
             ) from exc
         except AttributeError as exc:
             raise BackendError(f"{path}: is not the NPU runtime: {exc}") from exc
@@ -104,13 +105,13 @@ class Library:
         self._destroy.argtypes = (Context,)
 
     def init(self, model: bytes) -> Any:
-        """Load a model into a new context; the runtime copies what it needs of `model`."""
+        """Load a model into a new context. The runtime copies what it needs from `model`."""
         context = Context(0)
         code = self._init(ctypes.byref(context), model, len(model), 0, None)
-        if code == -1:  # with the file's header already checked, this is what remains
+        if code == -1:  # the file's header has been checked, so these causes remain
             raise BackendError(
-                "rknn_init: FAIL (-1): the NPU's driver is absent or busy, an operator fell back to the CPU, "
-                "or memory (CMA) ran out"
+                "rknn_init: FAIL (-1): the NPU driver is missing or busy, an operator fell back to the CPU, "
+                "or memory (CMA) is exhausted"
             )
         _check("rknn_init", code)
         return context
@@ -126,7 +127,7 @@ class Library:
     def create_mem(self, context: Any, size: int) -> Any:
         mem = self._create_mem(context, size)
         if not mem:
-            raise BackendError(f"rknn_create_mem: no {size:,} bytes of NPU memory left (CMA)")
+            raise BackendError(f"rknn_create_mem: cannot allocate {size:,} bytes of NPU memory (CMA)")
         return mem
 
     def set_io_mem(self, context: Any, mem: Any, attr: TensorAttr) -> None:

@@ -1,8 +1,8 @@
-"""The header of a .rknn file, read before the runtime sees it, since the runtime only answers -1.
+"""Read and check the header of a .rknn file before loading it, since the runtime reports only -1.
 
-Layout as observed in files of rknn-toolkit2 2.5.0: `RKNN`, u64 LE at 8 the format (6 full, 0x1004 RV110x), u64 at 16
-the length n of the body, which begins at 64; at 64 + n a u64 length and a JSON object. Not here: the body, which is the
-vendor's.
+Layout as observed in files of rknn-toolkit2 2.5.0, little endian: `RKNN`; at 8 a u64 format (6 full, 0x1004 RV110x); at
+16 a u64 length n of the body, which starts at 64; at 64 + n a u64 length and a JSON object. Not here: the body, whose
+format is proprietary.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BODY = 64
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a .rknn file says of itself.
+    """The header of a .rknn file.
 
-    version: of the converter. platforms: the SoCs it was made for. inputs, outputs: name and shape, as the graph's
-    author sees them (NCHW), in the runtime's order.
+    version: of the converter. platforms: the SoCs for which it was compiled. inputs, outputs: name and declared shape
+    (NCHW), in the runtime's order.
     """
 
     format: int
@@ -38,47 +38,45 @@ class Header:
 
 
 def read(graph: Graph, target: str, format_: int) -> tuple[bytes, Header]:
-    """A graph's bytes and header, checked for a SoC. Raises ModelError where the file is not for it."""
+    """Read a graph's bytes and header. Raises ModelError if the file was not compiled for the SoC `target`."""
     data = graph.read()
     header = parse(data, graph.path)
     if header.format != format_:
         found = _FORMATS.get(header.format, f"format {header.format:#x}")
-        raise ModelError(
-            f"{graph.path}: made for {found}; expected a file for {_FORMATS[format_]}: compile with --target {target}"
-        )
+        expected = f"expected a file for {_FORMATS[format_]}: compile with --target {target}"
+        raise ModelError(f"{graph.path}: compiled for {found}; {expected}")
     if target not in header.platforms:
-        raise ModelError(
-            f"{graph.path}: made for {', '.join(header.platforms)}; expected {target}: compile with --target {target}"
-        )
+        found = ", ".join(header.platforms)
+        raise ModelError(f"{graph.path}: compiled for {found}; expected {target}: compile with --target {target}")
     return data, header
 
 
 def parse(data: bytes, path: Path) -> Header:
-    """Raises ModelError where `data` is no whole .rknn file."""
+    """Parse the header. Raises ModelError if `data` is not a complete .rknn file."""
     if data[:4] != b"RKNN":
-        raise ModelError(f"{path}: begins with {data[:4]!r}; expected a .rknn file")
+        raise ModelError(f"{path}: starts with {data[:4]!r}; expected a .rknn file")
     try:
         (format_,) = struct.unpack_from("<Q", data, 8)
         (body,) = struct.unpack_from("<Q", data, 16)
         (length,) = struct.unpack_from("<Q", data, _BODY + body)
         text = data[_BODY + body + 8 : _BODY + body + 8 + length]
         if len(text) != length:
-            raise ValueError("the file ends too early")
+            raise ValueError("the file is truncated")
         return _header(format_, json.loads(text.rstrip(b"\0")))
     except (struct.error, ValueError, KeyError, TypeError, IndexError) as exc:
-        raise ModelError(f"{path}: damaged: {exc}; expected a whole .rknn file of {len(data)} bytes or more") from exc
+        raise ModelError(f"{path}: found {len(data)} bytes, damaged: {exc}; expected a complete .rknn file") from exc
 
 
 def version_notes(path: Path, converter: str, runtime: str) -> list[str]:
-    """A line where the runtime is older than the converter that made the file: major and minor versions count."""
-    made, runs = _number(converter), _number(runtime)
-    if not made or not runs or runs >= made:
+    """A warning line if the runtime is older than the converter of the file, by major and minor version; else []."""
+    needed, present = _number(converter), _number(runtime)
+    if not needed or not present or present >= needed:
         return []
-    return [f"{path}: converted by {converter}, run by {runtime}; expected a runtime as new as the converter"]
+    return [f"{path}: converted by {converter}, run by {runtime}; expected a runtime at least as new as the converter"]
 
 
 def _number(text: str) -> tuple[int, ...]:
-    """The first version number in a text; of several after the last `rknnrt:`, which is the library's own."""
+    """The first version number in a text, after the last `rknnrt:` if there is one (the version of the library)."""
     found = re.search(r"(\d+)\.(\d+)", text.rpartition("rknnrt:")[2])
     return (int(found[1]), int(found[2])) if found else ()
 

@@ -1,6 +1,6 @@
-"""Between numpy arrays and a tensor as the NPU stores it: strides, NHWC or NC1HWC2, quantisation.
+"""Convert between numpy arrays and tensors in the NPU's layout: strides, NHWC or NC1HWC2, quantization.
 
-Views into the buffer are made once; a run only writes through them. Not here: who allocates the buffer.
+Views into the buffers are created once; a run only reads and writes through them. Not here: allocating the buffers.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from edge_app.errors import BackendError
 _DTYPES = {abi.FLOAT32: np.float32, abi.FLOAT16: np.float16, abi.INT8: np.int8,
            abi.UINT8: np.uint8, abi.INT16: np.int16}  # fmt: skip
 _SPATIAL = {(abi.NHWC, 4): (1, 2), (abi.NC1HWC2, 5): (2, 3), (abi.NCHW, 4): (2, 3)}  # the axes that have strides
-_SAME_SCALE = 1e-3  # two conversions round the same range differently; 127 steps of this are an eighth of a step
+_SAME_SCALE = 1e-3  # two conversions may round the same range differently; at 127 steps the error is 1/8 step
 Bytes = NDArray[np.uint8]
 
 
 def shape_of(attr: abi.TensorAttr) -> tuple[int, ...]:
+    """The shape of a tensor as in its attributes, without strides."""
     return tuple(attr.dims[: attr.n_dims])
 
 
 def is_image(native: abi.TensorAttr) -> bool:
-    """Whether the NPU takes this input as pixels, NHWC of 1, 3 or 4 channels, and normalises and quantises itself."""
+    """Whether the input takes pixels (NHWC with 1, 3 or 4 channels), which the NPU normalizes and quantizes."""
     return native.fmt == abi.NHWC and native.n_dims == 4 and native.dims[3] in (1, 3, 4)
 
 
 def image_view(attr: abi.TensorAttr, buffer: Bytes) -> Bytes:
-    """The pixels (N, H, W, C) uint8 inside an input's buffer, whose rows are `w_stride` pixels long."""
+    """A view of the pixels (N, H, W, C) uint8 in an input's buffer, whose rows are `w_stride` pixels long."""
     return _strided(attr, buffer, np.dtype(np.uint8))
 
 
 def writer(declared: tuple[int, ...], native: abi.TensorAttr, buffer: Bytes) -> Callable[[Array], None]:
-    """Returns a function that quantises a float32 array of the declared shape into the buffer."""
+    """Return a function that quantizes a float32 array of the declared shape into the buffer."""
     pairs = _pairs(declared, native, buffer)
     dtype = _dtype(native)
     scratch = np.empty(declared, np.float32)
@@ -45,16 +46,16 @@ def writer(declared: tuple[int, ...], native: abi.TensorAttr, buffer: Bytes) -> 
 
     def write(array: Array) -> None:
         if dtype.kind == "f":
-            for inside, region in pairs:
-                np.copyto(inside, region(array), casting="same_kind")
+            for stored, region in pairs:
+                np.copyto(stored, region(array), casting="same_kind")
             return
         limits = np.iinfo(dtype)
         np.divide(array, scale, out=scratch)
         np.rint(scratch, out=scratch)
         np.add(scratch, zero, out=scratch)
         np.clip(scratch, limits.min, limits.max, out=scratch)
-        for inside, region in pairs:
-            np.copyto(inside, region(scratch), casting="unsafe")
+        for stored, region in pairs:
+            np.copyto(stored, region(scratch), casting="unsafe")
 
     return write
 
@@ -62,33 +63,33 @@ def writer(declared: tuple[int, ...], native: abi.TensorAttr, buffer: Bytes) -> 
 def reader(
     declared: tuple[int, ...], native: abi.TensorAttr, buffer: Bytes, out: NDArray[np.float32]
 ) -> Callable[[], None]:
-    """Returns a function that dequantises the buffer into `out`, float32 of the declared shape."""
-    pairs = [(inside, region(out)) for inside, region in _pairs(declared, native, buffer)]
+    """Return a function that dequantizes the buffer into `out`, float32 of the declared shape."""
+    pairs = [(stored, region(out)) for stored, region in _pairs(declared, native, buffer)]
     scale, zero = _affine(native)
 
     def read() -> None:
-        for inside, region in pairs:
+        for stored, region in pairs:
             if zero:
-                np.subtract(inside, zero, out=region, dtype=np.float32)
+                np.subtract(stored, zero, out=region, dtype=np.float32)
             else:
-                np.copyto(region, inside)
+                np.copyto(region, stored)
         if scale != 1:
             np.multiply(out, scale, out=out)
 
     return read
 
 
-def same(a: abi.TensorAttr, b: abi.TensorAttr) -> bool:
-    """Whether one graph's output buffer can be another's input as it lies: layout, strides, type and quantisation."""
+def compatible(a: abi.TensorAttr, b: abi.TensorAttr) -> bool:
+    """Whether an output buffer can be bound as an input: same layout, strides, type and quantization."""
     fields = ("fmt", "type", "qnt_type", "fl", "zp", "w_stride", "h_stride", "size_with_stride")
-    alike = shape_of(a) == shape_of(b) and all(getattr(a, f) == getattr(b, f) for f in fields)
-    return alike and abs(a.scale - b.scale) <= _SAME_SCALE * abs(a.scale)
+    equal = shape_of(a) == shape_of(b) and all(getattr(a, f) == getattr(b, f) for f in fields)
+    return equal and abs(a.scale - b.scale) <= _SAME_SCALE * abs(a.scale)
 
 
 def _pairs(
     declared: tuple[int, ...], native: abi.TensorAttr, buffer: Bytes
 ) -> list[tuple[Array, Callable[[Array], Array]]]:
-    """Views into the buffer, each with the region of an array of the declared shape that it holds, axes alike."""
+    """Pairs of a view into the buffer, axes as declared, and a function that returns the region of an array for it."""
     dtype = _dtype(native)
     if native.fmt == abi.NC1HWC2:
         _, channels = declared[:2]
@@ -101,18 +102,18 @@ def _pairs(
             )
             for i in range(-(-channels // depth))
         ]
-    inside: Array = _strided(native, buffer, dtype)
-    if native.fmt == abi.NHWC and inside.ndim == 4:
-        inside = inside.transpose(0, 3, 1, 2)
-    if inside.shape != declared:
-        inside = inside.reshape(declared)
-        if not np.shares_memory(inside, buffer):
-            raise BackendError(f"tensor {native.name.decode()}: stored as {shape_of(native)}, which is no {declared}")
-    return [(inside, lambda array: array)]
+    stored: Array = _strided(native, buffer, dtype)
+    if native.fmt == abi.NHWC and stored.ndim == 4:
+        stored = stored.transpose(0, 3, 1, 2)
+    if stored.shape != declared:
+        stored = stored.reshape(declared)
+        if not np.shares_memory(stored, buffer):
+            raise BackendError(f"tensor {native.name.decode()}: stored as {shape_of(native)}; expected {declared}")
+    return [(stored, lambda array: array)]
 
 
 def _strided(attr: abi.TensorAttr, buffer: Bytes, dtype: np.dtype[Any]) -> Array:
-    """The buffer in its stored shape, the padding of rows and columns cut off."""
+    """A view of the buffer in its stored shape, without the padding of rows and columns."""
     shape = shape_of(attr)
     rows, columns = _SPATIAL.get((attr.fmt, len(shape)), (0, 0))
     padded = list(shape)
@@ -122,14 +123,14 @@ def _strided(attr: abi.TensorAttr, buffer: Bytes, dtype: np.dtype[Any]) -> Array
     size = int(np.prod(padded)) * dtype.itemsize
     if size > buffer.size:
         raise BackendError(
-            f"tensor {attr.name.decode()}: {shape} with strides needs {size} bytes; the runtime says {buffer.size}"
+            f"tensor {attr.name.decode()}: {shape} with strides needs {size} bytes; the runtime reports {buffer.size}"
         )
     return buffer[:size].view(dtype).reshape(padded)[tuple(slice(n) for n in shape)]
 
 
 def _dtype(attr: abi.TensorAttr) -> np.dtype[Any]:
     if attr.type not in _DTYPES:
-        raise BackendError(f"tensor {attr.name.decode()}: type {attr.type} of the runtime is not supported")
+        raise BackendError(f"tensor {attr.name.decode()}: the runtime's type {attr.type} is not supported")
     return np.dtype(_DTYPES[attr.type])
 
 

@@ -1,4 +1,4 @@
-"""Which Rockchip SoC this is, and which converted file it takes. Not here: loading anything."""
+"""Detect the Rockchip SoC and choose the graph file for it. Not here: loading the file."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from edge_app.errors import BackendError
 COMPATIBLE = Path("/proc/device-tree/compatible")
 SMALL = ("rv1103", "rv1106")  # 32-bit, librknnmrt
 LARGE = ("rk3562", "rk3566", "rk3568", "rk3576", "rk3588", "rv1126b")  # aarch64, librknnrt
-CORES = {"rk3576": 2, "rk3588": 3}  # every other SoC has one core and refuses a core mask
-_SAME_FILE = {"rk3568": "rk3566", "rk3588s": "rk3588", "rk3582": "rk3588"}  # one NPU under several names
+CORES = {"rk3576": 2, "rk3588": 3}  # all other SoCs have one core and reject a core mask
+_ALIASES = {"rk3568": "rk3566", "rk3588s": "rk3588", "rk3582": "rk3588"}  # SoCs with the same NPU
 
 
 def target(soc: str, known: tuple[str, ...], compatible: Path = COMPATIBLE) -> str:
-    """The key of a graph's file for `soc`; `auto`: this board's. Raises BackendError where it is not of `known`."""
+    """The key of the graph files for `soc`, `auto` for this board. Raises BackendError if it is not in `known`."""
     if soc == "auto":
         soc = detect(compatible) or ""
         if not soc:
-            raise BackendError(f"{compatible}: names no Rockchip SoC; expected to run on one of {', '.join(known)}")
-    soc = _SAME_FILE.get(soc, soc)
+            raise BackendError(f"{compatible}: found no Rockchip SoC; expected one of {', '.join(known)}")
+    soc = _ALIASES.get(soc, soc)
     if soc not in known:
-        raise BackendError(f"found the SoC '{soc}'; this backend is for {', '.join(known)}")
+        raise BackendError(f"found the SoC '{soc}'; this backend supports {', '.join(known)}")
     return soc
 
 
 def detect(compatible: Path = COMPATIBLE) -> str | None:
-    """The board's SoC in lower case (`rv1106`), None where the device tree names none."""
+    """The board's SoC in lower case (`rv1106`); None if the device tree contains no Rockchip SoC."""
     try:
         text = compatible.read_bytes().decode("ascii", "replace")
     except OSError:
         return None
     found = re.findall(r"rockchip,(rv1126b|rk3588s|r[kv]\d{4})", text)
-    return found[-1] if found else None  # the board's own name comes first, the SoC's last
+    return found[-1] if found else None  # the names of the board precede the name of the SoC

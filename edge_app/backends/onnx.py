@@ -1,6 +1,6 @@
 """onnxruntime on the CPU: laptops, tests, and boards without an NPU.
 
-A kept output is an OrtValue: it goes into the next graph without passing through numpy.
+A kept output is an OrtValue, which is passed to the next graph without conversion to numpy.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _AS_REQUESTED = 1  # onnxruntime's ArenaExtendStrategy: not by powers of two
 class Backend:
     """onnxruntime's CPU provider.
 
-    threads: intra-op threads of one inference. One is the default by measurement: a second thread made small networks
-    slower beside a busy pipeline (edge_app/bench/README.md), and the other core has decoding to do.
-    precision: `int8` runs the files that the compiler quantised (QDQ).
+    threads: intra-op threads per inference. The default is 1: in measurements, a second thread made small networks
+    slower in a busy pipeline (edge_app/bench/README.md), which needs the other core for decoding.
+    precision: `int8` runs the files that the compiler has quantized (QDQ).
     """
 
     extra = "onnx"
@@ -57,12 +57,12 @@ class Backend:
         return f"onnxruntime {self._ort.__version__}"
 
     def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
-        """Load an ONNX file from memory, so that it cannot pull in external data."""
+        """Load an ONNX file. It is passed as bytes, so that it cannot reference external data files."""
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors come as exceptions
-        # It keeps a plan for every shape ever seen, and reuse shows it hundreds; and a block for all of a run at once.
+        options.log_severity_level = 4  # errors are raised as exceptions
+        # The memory pattern caches a plan for every input shape, and reuse runs hundreds of shapes.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         data = graph.read()
@@ -72,11 +72,11 @@ class Backend:
             raise ModelError(
                 f"{graph.path}: onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
             ) from exc
-        session._model_bytes = None  # it would keep the whole file, for a provider to fall back from
+        session._model_bytes = None  # kept only for provider fallback; releases the memory of the file
         return Session(session, self._ort, str(graph.path), frozenset(keep))
 
     def close(self) -> None:
-        """Nothing is held beside the sessions."""
+        """No resources to release: sessions release their own."""
 
 
 class Session:
@@ -91,7 +91,7 @@ class Session:
         self._names = [spec.name for spec in self.outputs]
         self._keep = keep
         self._expected = {spec.name: (np.dtype(spec.dtype), spec.shape) for spec in self.inputs}
-        self._fitting: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # found right last time: most come again
+        self._last_valid: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # usually equal to the next input
 
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         self._check(feeds)
@@ -120,13 +120,13 @@ class Session:
             if name not in feeds:
                 raise BackendError(f"{self._path}: input '{name}' is missing; found {', '.join(feeds) or 'none'}")
             value = feeds[name]
-            if not isinstance(value, np.ndarray) or self._fitting.get(name) == (found := (value.dtype, value.shape)):
+            if not isinstance(value, np.ndarray) or self._last_valid.get(name) == (found := (value.dtype, value.shape)):
                 continue
             if value.dtype != dtype or not fits(value.shape, shape):
                 raise BackendError(
                     f"{self._path}: input '{name}': found {value.dtype}{value.shape}, expected {dtype}{shape}"
                 )
-            self._fitting[name] = found
+            self._last_valid[name] = found
 
 
 class Handle:
@@ -142,15 +142,16 @@ class Handle:
 
 
 def fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    """Whether a shape agrees with a declared one, where None is free."""
+    """Whether a shape matches a declared one, in which None is a dynamic dimension."""
     return len(found) == len(expected) and all(e in (None, f) for f, e in zip(found, expected))
 
 
 @cache
 def _share_arena(ort: Any) -> None:
-    """Let all graphs of this process work in the same memory, which grows by what is needed.
+    """Let all sessions of this process share one memory arena, which grows only by the requested size.
 
-    Graphs run one after the other: with an arena each, which grows by powers of two, the shipped model took 9 MB more.
+    Graphs run one at a time. With an arena per session, each growing by powers of two, the shipped model took 9 MB
+    more.
     """
     sizes = {"arena_extend_strategy": _AS_REQUESTED, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
     cpu = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)

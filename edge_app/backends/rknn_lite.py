@@ -1,8 +1,9 @@
 """rknn-toolkit-lite2: the NPUs of RK356x, RK3576, RK3588 and RV1126B on aarch64 Linux.
 
-One instance of the model on every NPU core, each behind a lock. The library answers None and codes instead of raising;
-here they are BackendErrors. It has no queries: names and shapes come from the file's header. Not here: RV1106 / RV1103,
-which the library does not know (rknn_mrt.py). Tested against a fake only: tests/backends/README.md.
+One instance of the model runs on every NPU core, each with its own lock. The library returns None or an error code,
+which becomes a BackendError. It cannot query a model, so names and shapes are read from the file's header.
+Not here: RV1106 / RV1103, which the library does not support (rknn_mrt.py). Tested only against a fake library:
+tests/backends/README.md.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from edge_app.backends import Array, Graph, Tensor, TensorSpec, _rknn_file, _soc
 from edge_app.errors import BackendError
 from edge_app.options import Positive
 
-COLLECT_EVERY = 16  # the library leaks 42 kB of reference cycles an inference: at most 0.7 MB wait for the collector
+COLLECT_EVERY = 16  # inferences; the library leaks 42 kB of reference cycles in each, so at most 0.7 MB accumulate
 
 
 class Backend:
     """RKNNLite.
 
-    threads, precision: an NPU has none and runs what the model was compiled to; taken so that all are built alike.
-    cores: instances of each model; 0 is one a core. soc: `auto` reads the device tree. Raises BackendError where the
-    SoC is not one of the library's.
+    threads, precision: ignored, because the compiled file determines the precision; accepted because every backend has
+    them. cores: instances of each model; 0 means one per core. soc: `auto` reads the device tree. Raises BackendError
+    if the library does not support the SoC.
     """
 
     extra = "rknn"
@@ -50,7 +51,7 @@ class Backend:
 
     @staticmethod
     def available(targets: Collection[str]) -> bool:
-        """Whether this board has such an NPU, the library is installed, and the model has a file for it."""
+        """Whether the library is installed and supports this board's NPU, and the model has a file for it."""
         soc = _soc.detect()
         if soc is None or importlib.util.find_spec("rknnlite") is None:
             return False
@@ -58,11 +59,11 @@ class Backend:
 
     @property
     def version(self) -> str:
-        """Name and, once a graph is loaded, the runtime's and driver's versions."""
+        """The name and, once a graph is loaded, the versions of the runtime and the driver."""
         return f"rknnlite {self._runtime}".strip()
 
     def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
-        """Load a .rknn file made for this SoC. The library has no zero copy: nothing can be kept as a handle."""
+        """Load a .rknn file for this SoC. `keep` is ignored, because the library has no zero-copy mode."""
         del keep
         _, header = _rknn_file.read(graph, self.target, _rknn_file.FULL)
         masks = [self._core_mask(core) for core in range(self._cores)]
@@ -78,14 +79,14 @@ class Backend:
         self._sessions.clear()
 
     def _core_mask(self, core: int) -> int | None:
-        """A mask for SoCs with several cores; the others refuse one (-13)."""
+        """The core mask, or None for SoCs with one core, which reject a mask (-13)."""
         if self.target not in _soc.CORES:
             return None
         return (self._lite.NPU_CORE_0, self._lite.NPU_CORE_1, getattr(self._lite, "NPU_CORE_2", 4))[core]
 
 
 class Session:
-    """One model: an instance on every core. `run` takes the first that is free, so that threads may share a session."""
+    """One model with an instance on every core. Threads may share a session: `run` uses the first free instance."""
 
     def __init__(self, lite: Any, graph: Graph, header: _rknn_file.Header, masks: list[int | None]) -> None:
         self._path = str(graph.path)
@@ -96,7 +97,7 @@ class Session:
         self._calls = 0
         with ExitStack() as stack:
             self._instances = [self._start(lite, graph, mask, stack) for mask in masks]
-            self.runtime = _words(self._instances[0].get_sdk_version())
+            self.runtime = _one_line(self._instances[0].get_sdk_version())
             self._stack = stack.pop_all()
         self._locks = [threading.Lock() for _ in masks]
         self._free = threading.Semaphore(len(masks))
@@ -129,8 +130,8 @@ class Session:
         code = instance.init_runtime() if mask is None else instance.init_runtime(core_mask=mask)
         if code != 0:
             raise BackendError(
-                f"{self._path}: init_runtime returned {code}; expected an NPU with its driver, and librknnrt as new as "
-                "the model"
+                f"{self._path}: init_runtime returned {code}; expected an NPU with its driver, and a librknnrt "
+                "at least as new as the model"
             )
         return instance
 
@@ -149,7 +150,7 @@ class Session:
     def _infer(self, instance: Any, inputs: list[Array]) -> dict[str, Tensor]:
         results = instance.inference(inputs=inputs, data_format="nhwc" if self._image else "nchw")
         if results is None:
-            raise BackendError(f"{self._path}: inference returned None; the runtime's log says why")
+            raise BackendError(f"{self._path}: inference returned None; see the runtime's log")
         if len(results) != len(self.outputs):
             raise BackendError(f"{self._path}: inference returned {len(results)} outputs; expected {len(self.outputs)}")
         return {
@@ -159,7 +160,7 @@ class Session:
 
 
 def _looks_like_image(header: _rknn_file.Header) -> bool:
-    """Whether the only input is a picture: (N, C, H, W) with 1, 3 or 4 channels."""
+    """Whether the graph has one input and it is a picture: (N, C, H, W) with 1, 3 or 4 channels."""
     shapes = [shape for _, shape in header.inputs]
     return len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][1] in (1, 3, 4)
 
@@ -171,6 +172,6 @@ def _input_spec(name: str, shape: tuple[int, ...], image: bool) -> TensorSpec:
     return TensorSpec(name, (n, h, w, c), "uint8")
 
 
-def _words(text: object) -> str:
-    """The library's block of versions on one line, without its rules of `=`."""
+def _one_line(text: object) -> str:
+    """The library's version text on one line, without its separators of `=`."""
     return " ".join(word for word in str(text or "").split() if word.strip("="))

@@ -1,8 +1,8 @@
-"""librknnmrt through ctypes: the NPU of RV1106 / RV1103, zero copy.
+"""librknnmrt through ctypes: the NPU of RV1106 / RV1103, zero-copy.
 
-Images go in as uint8 NHWC pixels, which the NPU normalises and quantises; outputs are dequantised into arrays that are
-allocated once. A kept output stays in NPU memory and binds as another graph's input. Not here: the C structs
-(_rknn_abi.py), layouts and quantisation (_rknn_layout.py). Tested against a fake only: tests/backends/README.md.
+Images are uint8 NHWC pixels, which the NPU normalizes and quantizes. Outputs are dequantized into preallocated arrays.
+A kept output stays in NPU memory and is bound as an input of another graph. Not here: the C structs (_rknn_abi.py),
+layouts and quantization (_rknn_layout.py). Tested only against a fake library: tests/backends/README.md.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LIBRARY = "librknnmrt.so"
 class Backend:
     """The RV110x NPU.
 
-    threads, precision: an NPU has none and runs what the model was compiled to; taken so that all are built alike.
-    library: a path, or a name that the dynamic loader finds. soc: `auto` reads the device tree. Raises BackendError
-    where library or SoC are not what they must be.
+    threads, precision: ignored, because the compiled file determines the precision; accepted because every backend has
+    them. library: a path, or a name that the dynamic loader finds. soc: `auto` reads the device tree. Raises
+    BackendError if the library cannot be loaded or the SoC is not supported.
     """
 
     extra = None
@@ -47,17 +47,17 @@ class Backend:
 
     @staticmethod
     def available(targets: Collection[str]) -> bool:
-        """Whether this board has such an NPU and the model a file for it."""
+        """Whether this board has this NPU, and the model has a file for it."""
         soc = _soc.detect()
         return soc in _soc.SMALL and soc in targets
 
     @property
     def version(self) -> str:
-        """Name and, once a graph is loaded, the versions of runtime and driver, which are told of a context only."""
+        """The name and, once a graph is loaded, the versions of runtime and driver, which only a context reports."""
         return f"librknnmrt {self._runtime}".strip()
 
     def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
-        """Load a .rknn file whose header says that it was made for this SoC."""
+        """Load a .rknn file that was compiled for this SoC."""
         data, header = _rknn_file.read(graph, self.target, _rknn_file.MINI)
         context = self._library.init(data)
         session = Session(self._library, context, str(graph.path), header, frozenset(keep))
@@ -95,12 +95,13 @@ class Session:
             if [spec.name for spec in found] != [name for name, _ in expected]:
                 self.close()
                 raise BackendError(
-                    f"{path}: the runtime names {[s.name for s in found]}; the file's header {[n for n, _ in expected]}"
+                    f"{path}: the runtime reports the tensors {[s.name for s in found]}; "
+                    f"expected {[n for n, _ in expected]} as in the file's header"
                 )
 
     @property
     def memory(self) -> tuple[int, int]:
-        """Bytes of NPU memory that the model's weights and its internal buffers take."""
+        """Bytes of NPU memory for the model's weights and internal buffers."""
         size = abi.MemSize()
         self._library.query(self._context, abi.QUERY_MEM_SIZE, size)
         return int(size.weight), int(size.internal)
@@ -134,9 +135,9 @@ class Session:
         native = self._library.attr(self._context, abi.QUERY_NATIVE_INPUT, index)
         declared = self._library.attr(self._context, abi.QUERY_INPUT, index)
         if layout.is_image(native):
-            native.type, native.fmt, native.pass_through = abi.UINT8, abi.NHWC, 0  # the NPU normalises and quantises
+            native.type, native.fmt, native.pass_through = abi.UINT8, abi.NHWC, 0  # the NPU normalizes and quantizes
         else:
-            native.pass_through = 1  # quantised here, or bound
+            native.pass_through = 1  # quantized by us, or bound
         buffer = _Buffer(self._library, self._context, native, stack)
         return _Input(buffer, native, declared, self._path)
 
@@ -150,12 +151,12 @@ class Session:
         return _Output(spec, buffer, native, name in keep, self)
 
     def _native_output(self, index: int, kept: bool) -> abi.TensorAttr:
-        """How the output is stored: NHWC to be read here, the NPU's own layout for what the next graph takes."""
+        """The storage attributes of an output: NHWC if it is read here, the NPU's native layout if it is kept."""
         if not kept:
             try:
                 return self._library.attr(self._context, abi.QUERY_NATIVE_NHWC_OUTPUT, index)
             except BackendError:
-                pass  # the B variants refuse this query: the native layout below is what they have
+                pass  # the B variants reject this query and have only the native layout
         return self._library.attr(self._context, abi.QUERY_NATIVE_OUTPUT, index)
 
     @property
@@ -164,7 +165,7 @@ class Session:
 
 
 class _Buffer:
-    """NPU memory of one tensor and its bytes as an array."""
+    """The NPU memory of one tensor, also as an array of bytes."""
 
     def __init__(self, library: abi.Library, context: Any, attr: abi.TensorAttr, stack: ExitStack) -> None:
         self._library, self._context, self._attr = library, context, attr
@@ -176,7 +177,7 @@ class _Buffer:
         self._bound: Any = None
 
     def bind(self, mem: Any = None) -> None:
-        """Make the graph use this memory, or another's."""
+        """Make the graph use this memory, or the memory of another buffer."""
         mem = self.mem if mem is None else mem
         if mem is not self._bound:
             self._library.set_io_mem(self._context, mem, self._attr)
@@ -187,7 +188,7 @@ class _Buffer:
 
 
 class _Input:
-    """An input: pixels copied row by row, a feature bound, or one quantised and copied."""
+    """An input. Pixels are copied; a feature map is bound if possible, otherwise quantized and copied."""
 
     def __init__(self, buffer: _Buffer, native: abi.TensorAttr, declared: abi.TensorAttr, path: str) -> None:
         self._buffer, self._native, self._path = buffer, native, path
@@ -204,10 +205,10 @@ class _Input:
     def feed(self, value: Tensor) -> None:
         if isinstance(value, _Output):
             value.check_open()
-            if layout.same(value.native, self._native):
+            if layout.compatible(value.native, self._native):
                 self._buffer.bind(value.buffer.mem)
                 return
-            value = value.array()  # another scale or layout: correct, but through the CPU
+            value = value.array()  # different scale or layout: convert on the CPU
         array = np.asarray(value)
         if array.dtype != self.spec.dtype or array.shape != self.spec.shape:
             raise BackendError(
@@ -220,16 +221,16 @@ class _Input:
 
 
 class _Output:
-    """An output, and the handle that the next graph binds where it was kept."""
+    """An output. If it is kept, it is also the handle that the next graph binds."""
 
     def __init__(self, spec: TensorSpec, buffer: _Buffer, native: abi.TensorAttr, kept: bool, session: Session) -> None:
         self.spec, self.buffer, self.native, self.kept, self._session = spec, buffer, native, kept, session
-        shape = tuple(n or 0 for n in spec.shape)  # the runtime knows no free sizes
+        shape = tuple(n or 0 for n in spec.shape)  # the runtime has no dynamic shapes
         self.out: NDArray[np.float32] = np.empty(shape, np.float32)
         self._read = layout.reader(shape, native, buffer.bytes, self.out)
 
     def fetch(self) -> None:
-        """Dequantise into `out`."""
+        """Dequantize into `out`."""
         self.buffer.sync(abi.SYNC_FROM_DEVICE)
         self._read()
 
@@ -240,4 +241,4 @@ class _Output:
 
     def check_open(self) -> None:
         if not self._session.is_open:
-            raise BackendError(f"the tensor '{self.spec.name}' is gone: the session that made it is closed")
+            raise BackendError(f"the tensor '{self.spec.name}' has been released: its session is closed")

@@ -1,6 +1,6 @@
-"""The suite that every backend must pass. A backend's test module subclasses `Contract` and makes two graphs.
+"""The test suite for all backends. A backend's test module subclasses `Contract` and provides two graphs.
 
-The first graph takes an image and gives the features c8 and c16; the second takes both and gives y.
+The first graph maps an image to the features c8 and c16; the second maps both to y.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from edge_app.errors import BackendError, ModelError
 
 @dataclass(frozen=True)
 class Case:
-    """A backend, its two graphs, and how far its arithmetic may be from float32's.
+    """A backend, its two graphs, and the tolerance of its arithmetic against float32.
 
-    image: an input of the first graph, as the backend wants it. features, y: what float32 gives.
+    image: an input of the first graph, in the backend's dtype and layout. features, y: the results in float32.
     """
 
     backend: Backend
@@ -35,29 +35,29 @@ class Case:
 class Contract:
     @pytest.fixture
     def case(self, tmp_path: Path) -> Case:
-        raise NotImplementedError("a backend's test class makes its case")
+        raise NotImplementedError("a backend's test class overrides this fixture")
 
-    def test_says_what_it_is(self, case):
+    def test_has_a_target_and_a_version(self, case):
         assert case.backend.target
         assert case.backend.version.strip()
 
-    def test_tells_names_shapes_and_dtypes(self, case):
+    def test_reports_names_shapes_and_dtypes(self, case):
         session = case.backend.load(case.first)
-        (given,) = session.inputs
-        assert (given.shape, given.dtype) == (case.image.shape, str(case.image.dtype))
+        (image,) = session.inputs
+        assert (image.shape, image.dtype) == (case.image.shape, str(case.image.dtype))
         assert {o.name: o.shape for o in session.outputs} == {n: a.shape for n, a in case.features.items()}
         assert {o.dtype for o in session.outputs} == {"float32"}
         second = case.backend.load(case.second)
         assert {i.name: i.shape for i in second.inputs} == {n: a.shape for n, a in case.features.items()}
 
-    def test_gives_every_output(self, case):
+    def test_returns_every_output(self, case):
         session = case.backend.load(case.first)
         results = session.run({session.inputs[0].name: case.image})
         assert set(results) == set(case.features)
         for name, expected in case.features.items():
             np.testing.assert_allclose(results[name], expected, atol=case.tolerance)
 
-    def test_follows_the_input(self, case):
+    def test_results_depend_only_on_the_input(self, case):
         session = case.backend.load(case.first)
         name = session.inputs[0].name
         first = {k: v.copy() for k, v in session.run({name: case.image}).items()}
@@ -67,12 +67,12 @@ class Contract:
         for key, value in first.items():
             np.testing.assert_array_equal(again[key], value)
 
-    def test_arrays_go_into_the_next_graph(self, case):
+    def test_arrays_are_accepted_by_the_next_graph(self, case):
         second = case.backend.load(case.second)
         results = second.run(case.features)
         np.testing.assert_allclose(results["y"], case.y, atol=3 * case.tolerance)
 
-    def test_kept_outputs_go_into_the_next_graph(self, case):
+    def test_kept_outputs_are_accepted_by_the_next_graph(self, case):
         first, second = case.backend.load(case.first, keep=("c8", "c16")), case.backend.load(case.second)
         kept = first.run({first.inputs[0].name: case.image})
         results = second.run({name: kept[name] for name in ("c8", "c16")})
@@ -92,12 +92,12 @@ class Contract:
             np.testing.assert_allclose(bound, case.y, atol=3 * case.tolerance)
             np.testing.assert_allclose(still, 0, atol=3 * case.tolerance)
 
-    def test_a_missing_input_is_named(self, case):
+    def test_reports_a_missing_input(self, case):
         second = case.backend.load(case.second)
         with pytest.raises(BackendError, match="'c16' is missing"):
             second.run({"c8": case.features["c8"]})
 
-    def test_another_shape_or_dtype_is_refused(self, case):
+    def test_rejects_a_wrong_shape_or_dtype(self, case):
         session = case.backend.load(case.first)
         name = session.inputs[0].name
         with pytest.raises(BackendError, match="expected"):
@@ -105,22 +105,22 @@ class Contract:
         with pytest.raises(BackendError, match="expected"):
             session.run({name: case.image.astype(np.float64)})
 
-    def test_what_is_no_graph_is_refused(self, case, tmp_path):
+    def test_rejects_a_file_that_is_not_a_graph(self, case, tmp_path):
         for content in (b"", b"not a graph", case.first.path.read_bytes()[:40]):
             path = tmp_path / "broken"
             path.write_bytes(content)
             with pytest.raises(ModelError, match="broken"):
                 case.backend.load(Graph(path, None))
 
-    def test_a_missing_file_is_named(self, case, tmp_path):
+    def test_reports_a_missing_file(self, case, tmp_path):
         with pytest.raises(ModelError, match=r"absent.*cannot be read"):
             case.backend.load(Graph(tmp_path / "absent", None))
 
-    def test_a_changed_file_is_refused(self, case):
+    def test_rejects_a_changed_file(self, case):
         with pytest.raises(ModelError, match="sha256"):
             case.backend.load(Graph(case.first.path, hashlib.sha256(b"other").hexdigest()))
 
-    def test_closing_twice_is_safe_and_running_after_it_is_an_error(self, case):
+    def test_close_is_idempotent_and_run_after_close_is_an_error(self, case):
         session = case.backend.load(case.first)
         session.close()
         session.close()

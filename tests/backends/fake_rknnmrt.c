@@ -1,14 +1,14 @@
-/* A stand-in for librknnmrt.so on x86-64: the documented structs, the zero-copy calls, strides, both output layouts, error
- * codes. A model file is the .rknn frame (64 bytes, body, JSON) around a body of text lines that this file reads:
+/* A fake librknnmrt.so for x86-64: the documented structs, the zero-copy calls, strides, both output layouts, error codes.
+ * A model file is a .rknn container (64 bytes, body, JSON) whose body consists of text lines:
  *
- *   version API DRIVER                     what RKNN_QUERY_SDK_VERSION answers
- *   fail CALL CODE                         that call answers CODE (init, run, query11, create_mem)
+ *   version API DRIVER                     the result of RKNN_QUERY_SDK_VERSION
+ *   fail CALL CODE                         this call returns CODE (init, run, query11, create_mem)
  *   image NAME H W C MEAN STD ROW          an input of pixels, rows of ROW pixels
  *   feature NAME C H W ZP SCALE            an input NC1HWC2 int8, C2 = 16
  *   output NAME C H W ZP SCALE ROW GAIN    computed as below, stored as NHWC (rows of ROW pixels) or NC1HWC2
  *
- * output[c, y, x] = GAIN * sum over inputs i of real(i[c % Ci, y * Hi / H, x * Wi / W]), then quantised to int8.
- * What it cannot prove: that the NPU, its driver and the vendor's library behave like this. */
+ * output[c, y, x] = GAIN * sum over inputs i of real(i[c % Ci, y * Hi / H, x * Wi / W]), then quantized to int8.
+ * It does not prove that the NPU, its driver and the vendor's library behave like this. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -86,7 +86,7 @@ static int parse(context *c, char *text) {
 int rknn_init(rknn_context *ctx, void *model, uint32_t size, uint32_t flag, void *extend) {
     (void)flag; (void)extend;
     uint64_t body;
-    if (!ctx || !model || size < 72 || memcmp(model, "RKNN", 4)) return FAIL; /* the real one says no more either */
+    if (!ctx || !model || size < 72 || memcmp(model, "RKNN", 4)) return FAIL; /* like the real one */
     memcpy(&body, (char *)model + 16, 8);
     if (64 + body + 8 > size) return FAIL;
     context *c = calloc(1, sizeof *c);
@@ -165,7 +165,7 @@ tensor_mem *rknn_create_mem(rknn_context ctx, uint32_t size) {
     if (!c || c->fail_create_mem) return NULL;
     tensor_mem *mem = calloc(1, sizeof *mem);
     mem->virt_addr = malloc(size);
-    memset(mem->virt_addr, 0x5a, size); /* padding that is read by mistake shows */
+    memset(mem->virt_addr, 0x5a, size); /* so that tests detect reads of padding */
     mem->size = size;
     live_mems++;
     return mem;

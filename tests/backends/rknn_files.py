@@ -1,4 +1,4 @@
-"""Model files that the fake runtimes understand: the frame of a .rknn file around lines of text (fake_rknnmrt.c)."""
+"""Write model files for the fake runtimes: the container of a .rknn file with lines of text (fake_rknnmrt.c)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Image:
     channels: int = 3
     mean: float = 0.0
     std: float = 255.0
-    row: int = 0  # pixels from row to row; 0: the width
+    row: int = 0  # row stride in pixels; 0: the width
 
     def line(self):
         row = self.row or self.width
@@ -64,8 +64,8 @@ class Output:
 
     def line(self):
         row = self.row or self.width
-        place = f"{self.channels} {self.height} {self.width} {self.zero} {self.scale} {row} {self.gain}"
-        return f"output {self.name} {place}"
+        values = f"{self.channels} {self.height} {self.width} {self.zero} {self.scale} {row} {self.gain}"
+        return f"output {self.name} {values}"
 
     @property
     def shape(self):
@@ -73,7 +73,7 @@ class Output:
 
 
 def write(path: Path, inputs, outputs, *extra, platforms=("rv1106",), format_=MINI, version="2.3.2") -> Graph:
-    """A file of these tensors. extra: further lines, such as `fail run -2`."""
+    """Write a file with these tensors. extra: more lines, such as `fail run -2`."""
     lines = ["version 2.3.2 0.9.8", *(t.line() for t in (*inputs, *outputs)), *extra]
     body = ("\n".join(lines) + "\n").encode()
     tensors = [*inputs, *outputs]
@@ -88,14 +88,14 @@ def write(path: Path, inputs, outputs, *extra, platforms=("rv1106",), format_=MI
         ],
     }
     text = json.dumps(info).encode()
-    frame = struct.pack("<4s4xQQ", b"RKNN", format_, len(body)).ljust(64, b"\0")
-    data = frame + body + struct.pack("<Q", len(text)) + text
+    header = struct.pack("<4s4xQQ", b"RKNN", format_, len(body)).ljust(64, b"\0")
+    data = header + body + struct.pack("<Q", len(text)) + text
     path.write_bytes(data)
     return Graph(path, hashlib.sha256(data).hexdigest())
 
 
 def expected(output: Output, reals) -> np.ndarray:
-    """What the fakes compute, before quantisation, element by element. reals: (C, H, W) real values of every input."""
+    """The result of the fakes before quantization, element by element. reals: (C, H, W), the values of every input."""
     result = np.zeros((1, output.channels, output.height, output.width), np.float32)
     for c in range(output.channels):
         for y in range(output.height):

@@ -1,4 +1,4 @@
-"""onnxruntime passes the contract; what it alone does is tested below."""
+"""onnx: the contract of backends, dynamic shapes and threads."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TestContract(Contract):
         return Case(Backend(), *graphs, image, {"c8": c8, "c16": c16}, y, tolerance=1e-6)
 
 
-def test_a_free_size_takes_any_and_a_fixed_one_only_its_own(tmp_path: Path):
+def test_only_dynamic_dimensions_accept_any_size(tmp_path: Path):
     free = helper.make_tensor_value_info("x", FLOAT, (1, 3, "height", None))
     graph = save(
         tmp_path / "free.onnx",
@@ -81,7 +81,7 @@ def test_a_free_size_takes_any_and_a_fixed_one_only_its_own(tmp_path: Path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_number_of_threads_does_not_change_the_answer(tmp_path: Path, threads: int):
+def test_the_number_of_threads_does_not_change_the_result(tmp_path: Path, threads: int):
     image = np.random.default_rng(1).integers(0, 256, IMAGE, np.uint8)
     session = Backend(threads=threads).load(first(tmp_path / "first.onnx"))
     np.testing.assert_allclose(session.run({"image": image})["c16"].mean(), image.mean() / 255, atol=1e-6)

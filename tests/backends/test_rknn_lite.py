@@ -1,4 +1,4 @@
-"""rknn_lite against a fake rknnlite package. README.md says what that does not prove."""
+"""rknn_lite against a fake rknnlite package. README.md lists what this does not prove."""
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ class TestContract(Contract):
         return Case(rknn_lite.Backend(soc="rk3588"), first, second, PICTURE, features, y, tolerance=0.013)
 
 
-def test_parts_in_fixed_shapes_equal_the_whole_bit_by_bit(lite, tmp_path):
-    """Every map by way of the CPU. The fake looks at no neighbours, and quantises no inputs."""
+def test_parts_in_fixed_shapes_are_bit_exact(lite, tmp_path):
+    """Every map passes through the CPU. The fake uses no neighboring pixels and does not quantize inputs."""
     backend = rknn_lite.Backend(soc="rk3588", cores=1)
     shaped.assert_parts_equal_the_whole(shaped.on_a_fake(tmp_path, "rk3588", FULL), backend)
     backend.close()
 
 
-def test_one_instance_a_core_where_there_are_cores(lite, tmp_path):
+def test_loads_one_instance_per_core(lite, tmp_path):
     backend = rknn_lite.Backend(soc="rk3588")
     backend.load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8]))
     assert lite.log == [1, 2, 4]
     backend.close()
 
 
-def test_no_core_mask_where_there_is_one_core(lite, tmp_path):
+def test_uses_no_core_mask_on_a_soc_with_one_core(lite, tmp_path):
     lite.refuse_masks = True
     backend = rknn_lite.Backend(soc="rk3568")
-    assert backend.target == "rk3566"  # one NPU, one file
+    assert backend.target == "rk3566"  # they have the same NPU
     backend.load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], platforms=("rk3566",)))
     assert lite.log == [None]
 
 
-def test_more_cores_than_there_are_is_refused(lite):
+def test_rejects_more_cores_than_the_soc_has(lite):
     with pytest.raises(BackendError, match="cores: found 4; rk3588 has 3"):
         rknn_lite.Backend(soc="rk3588", cores=4)
 
@@ -99,10 +99,10 @@ def test_threads_share_a_session(lite, tmp_path):
     assert not wrong
 
 
-def test_the_cycles_that_the_library_leaks_are_collected(lite, tmp_path):
+def test_collects_the_reference_cycles_that_the_library_leaks(lite, tmp_path):
     session = rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8]))
     gc.collect()
-    gc.disable()  # whatever is collected below, the backend asked for
+    gc.disable()  # so that only the backend collects below
     try:
         counts = []
         for i in range(6 * rknn_lite.COLLECT_EVERY):
@@ -114,27 +114,28 @@ def test_the_cycles_that_the_library_leaks_are_collected(lite, tmp_path):
     assert counts == [0] * 6
 
 
-def test_none_becomes_an_error(lite, tmp_path):
+def test_a_result_of_none_becomes_an_error(lite, tmp_path):
     session = rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], "fail run -1"))
     with pytest.raises(BackendError, match="inference returned None"):
         session.run({"image": PICTURE})
 
 
-def test_codes_become_errors(lite, tmp_path):
+def test_error_codes_become_errors(lite, tmp_path):
     graph = rk3588(tmp_path / "m.rknn", [IMAGE], [C8], "fail init -3")
     with pytest.raises(BackendError, match="init_runtime returned -3"):
         rknn_lite.Backend(soc="rk3588").load(graph)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"format_": MINI}, "made for RV1103 / RV1106"), ({"platforms": ("rk3566",)}, "made for rk3566; expected rk3588"),
+    ({"format_": MINI}, "compiled for RV1103 / RV1106"),
+    ({"platforms": ("rk3566",)}, "compiled for rk3566; expected rk3588"),
 ])  # fmt: skip
-def test_a_file_for_another_npu_is_refused(lite, tmp_path, changes, message):
+def test_rejects_a_file_for_another_npu(lite, tmp_path, changes, message):
     with pytest.raises(ModelError, match=message):
         rknn_lite.Backend(soc="rk3588").load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
 
 
-def test_a_runtime_older_than_the_converter_is_noted(lite, tmp_path):
+def test_notes_a_runtime_that_is_older_than_the_converter(lite, tmp_path):
     backend = rknn_lite.Backend(soc="rk3588")
     backend.load(rk3588(tmp_path / "same.rknn", [IMAGE], [C8], version="2.3.0"))
     assert backend.notes == []
@@ -142,11 +143,11 @@ def test_a_runtime_older_than_the_converter_is_noted(lite, tmp_path):
     assert "converted by 2.5.0, run by API: 2.3.2" in backend.notes[0]
 
 
-def test_a_missing_library_names_the_extra():
+def test_the_error_for_a_missing_library_names_the_extra():
     with pytest.raises(ConfigError, match=r"pip install 'edge-app\[rknn\]'"):
         registry.build("backends", "rknn_lite")
 
 
-def test_a_machine_without_a_rockchip_soc_is_told_so(lite):
-    with pytest.raises(BackendError, match="names no Rockchip SoC"):
+def test_a_machine_without_a_rockchip_soc_is_an_error(lite):
+    with pytest.raises(BackendError, match="found no Rockchip SoC"):
         rknn_lite.Backend()

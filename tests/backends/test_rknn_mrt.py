@@ -1,4 +1,4 @@
-"""rknn_mrt against a fake librknnmrt compiled here from C. README.md says what that does not prove."""
+"""rknn_mrt against a fake librknnmrt, compiled from C by a fixture. README.md lists what this does not prove."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def library(tmp_path_factory) -> str:
 
 @pytest.fixture
 def fake(library):
-    """The fake's counters; every context and buffer must be gone at the end."""
+    """The fake's counters. Checks at the end that every context and buffer has been released."""
     counters = ctypes.CDLL(library)
     yield counters
     assert counters.fake_live_contexts() == 0
@@ -76,8 +76,8 @@ class TestContract(Contract):
         return case(backend, tmp_path)
 
 
-class TestContractWhereNhwcOutputsAreRefused(Contract):
-    """The B variants answer query 11 with an error: outputs are read from NC1HWC2."""
+class TestContractWithoutNhwcOutputs(Contract):
+    """The B variants reject query 11, so outputs are read from NC1HWC2."""
 
     @pytest.fixture
     def case(self, backend, tmp_path):
@@ -95,38 +95,41 @@ def test_the_structs_have_the_documented_sizes_and_offsets():
     assert size.dma_total.offset == 8
 
 
-def test_a_kept_feature_is_bound_and_not_copied(backend, fake, tmp_path):
-    made = case(backend, tmp_path)
-    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(made.second)
+def test_a_kept_feature_is_bound_without_a_copy(backend, fake, tmp_path):
+    files = case(backend, tmp_path)
+    first, second = backend.load(files.first, keep=("c8", "c16")), backend.load(files.second)
     kept = first.run({"image": PICTURE})
     second.run(kept)
     binds, syncs = fake.fake_binds(), fake.fake_syncs()
     second.run(first.run({"image": PICTURE}))
-    assert fake.fake_binds() == binds  # bound once, for good
-    assert fake.fake_syncs() == syncs + 2  # the picture in, y out: no feature passed through the CPU
+    assert fake.fake_binds() == binds  # bound only once
+    assert fake.fake_syncs() == syncs + 2  # one for the picture, one for y, none for features
 
 
-def test_a_scale_that_differs_by_rounding_is_bound_all_the_same(backend, fake, tmp_path):
-    made = case(backend, tmp_path)
+def test_a_feature_whose_scale_differs_by_rounding_is_bound(backend, fake, tmp_path):
+    files = case(backend, tmp_path)
     near = (Feature("c8", 20, 6, 10, -20, 0.0100001), HEAD[1])
-    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(write(tmp_path / "near.rknn", near, [Y]))
+    first, second = (
+        backend.load(files.first, keep=("c8", "c16")),
+        backend.load(write(tmp_path / "near.rknn", near, [Y])),
+    )
     second.run(first.run({"image": PICTURE}))
     syncs = fake.fake_syncs()
-    np.testing.assert_allclose(second.run(first.run({"image": PICTURE}))["y"], made.y, atol=3 * made.tolerance)
+    np.testing.assert_allclose(second.run(first.run({"image": PICTURE}))["y"], files.y, atol=3 * files.tolerance)
     assert fake.fake_syncs() == syncs + 2
 
 
-def test_a_feature_of_another_scale_is_requantised(backend, tmp_path):
-    made = case(backend, tmp_path)
+def test_a_feature_with_a_different_scale_is_requantized(backend, tmp_path):
+    files = case(backend, tmp_path)
     coarse = (Feature("c8", 20, 6, 10, 5, 0.011), HEAD[1])
     second = backend.load(write(tmp_path / "coarse.rknn", coarse, [Y]))
-    results = second.run(backend.load(made.first, keep=("c8", "c16")).run({"image": PICTURE}))
-    np.testing.assert_allclose(results["y"], made.y, atol=0.04)
+    results = second.run(backend.load(files.first, keep=("c8", "c16")).run({"image": PICTURE}))
+    np.testing.assert_allclose(results["y"], files.y, atol=0.04)
 
 
 @pytest.mark.parametrize("depth", [3, 16, 33])
-def test_a_feature_that_passes_through_the_cpu_comes_back_as_it_was(depth):
-    """Dequantised here and quantised again, by the scale itself or by one that two conversions round apart."""
+def test_dequantizing_and_quantizing_a_feature_is_lossless(depth):
+    """With the same scale, and with a scale that differs by rounding in another conversion."""
     rng = np.random.default_rng(depth)
     stored = np.arange(-128, 128).repeat(16).astype(np.int8)
     for _ in range(50):
@@ -140,7 +143,7 @@ def test_a_feature_that_passes_through_the_cpu_comes_back_as_it_was(depth):
                 )
                 for each in (scale, other)
             )  # fmt: skip
-            assert layout.same(source, target)
+            assert layout.compatible(source, target)
             size = int(np.prod(source.dims[:5]))
             first, second = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
             first[: stored.size] = stored.view(np.uint8)[:size]
@@ -152,14 +155,14 @@ def test_a_feature_that_passes_through_the_cpu_comes_back_as_it_was(depth):
             assert np.array_equal(out, again)
 
 
-def test_parts_in_fixed_shapes_equal_the_whole_bit_by_bit(backend, tmp_path):
-    """Through the vendor's buffers and layouts, every map by way of the CPU. The fake looks at no neighbours."""
+def test_parts_in_fixed_shapes_are_bit_exact(backend, tmp_path):
+    """With the vendor's buffers and layouts; every map passes through the CPU. The fake uses no neighboring pixels."""
     shaped.assert_parts_equal_the_whole(shaped.on_a_fake(tmp_path, "rv1106", MINI), backend)
 
 
-def test_a_handle_ends_with_its_session(backend, tmp_path):
-    made = case(backend, tmp_path)
-    first, second = backend.load(made.first, keep=("c8", "c16")), backend.load(made.second)
+def test_a_handle_is_invalid_after_its_session_is_closed(backend, tmp_path):
+    files = case(backend, tmp_path)
+    first, second = backend.load(files.first, keep=("c8", "c16")), backend.load(files.second)
     kept = first.run({"image": PICTURE})
     first.close()
     with pytest.raises(BackendError, match="closed"):
@@ -168,7 +171,7 @@ def test_a_handle_ends_with_its_session(backend, tmp_path):
         kept["c8"].array()
 
 
-def test_mean_and_std_are_the_npus_business(backend, tmp_path):
+def test_the_npu_applies_mean_and_std(backend, tmp_path):
     image = Image("image", 4, 6, mean=127, std=128)
     output = Output("y", 3, 4, 6, scale=0.01)
     session = backend.load(write(tmp_path / "m.rknn", [image], [output]))
@@ -177,30 +180,31 @@ def test_mean_and_std_are_the_npus_business(backend, tmp_path):
 
 
 @pytest.mark.parametrize(("call", "code", "message"), [
-    ("init", -4, "MALLOC_FAIL"), ("init", -1, "driver is absent"), ("init", -13, "TARGET_PLATFORM_UNMATCH"),
-    ("create_mem", -4, "no .* bytes of NPU memory"),
+    ("init", -4, "MALLOC_FAIL"), ("init", -1, "driver is missing"), ("init", -13, "TARGET_PLATFORM_UNMATCH"),
+    ("create_mem", -4, "cannot allocate .* bytes of NPU memory"),
 ])  # fmt: skip
-def test_what_the_runtime_refuses_at_load_is_named_and_nothing_leaks(backend, tmp_path, call, code, message):
+def test_a_failed_load_is_reported_and_leaks_nothing(backend, tmp_path, call, code, message):
     graph = write(tmp_path / "m.rknn", [IMAGE], [C8], f"fail {call} {code}")
     with pytest.raises(BackendError, match=message):
         backend.load(graph)
 
 
-def test_a_run_that_fails_is_named(backend, tmp_path):
+def test_a_failed_run_is_reported(backend, tmp_path):
     session = backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8], "fail run -2"))
     with pytest.raises(BackendError, match=r"rknn_run: TIMEOUT \(-2\)"):
         session.run({"image": PICTURE})
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"format_": FULL}, "made for RK356x / RK3588"), ({"platforms": ("rk3588",)}, "made for rk3588; expected rv1106"),
+    ({"format_": FULL}, "compiled for RK356x / RK3588"),
+    ({"platforms": ("rk3588",)}, "compiled for rk3588; expected rv1106"),
 ])  # fmt: skip
-def test_a_file_for_another_npu_is_refused_before_the_runtime_sees_it(backend, tmp_path, changes, message):
+def test_rejects_a_file_for_another_npu_before_loading_it(backend, tmp_path, changes, message):
     with pytest.raises(ModelError, match=message):
         backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8], **changes))
 
 
-def test_a_runtime_older_than_the_converter_is_noted(backend, tmp_path):
+def test_notes_a_runtime_that_is_older_than_the_converter(backend, tmp_path):
     backend.load(write(tmp_path / "same.rknn", [IMAGE], [C8], version="2.3.0"))
     assert backend.notes == []
     backend.load(write(tmp_path / "newer.rknn", [IMAGE], [C8], version="2.5.0"))
@@ -208,12 +212,12 @@ def test_a_runtime_older_than_the_converter_is_noted(backend, tmp_path):
     assert "2.3.2 (driver 0.9.8)" in backend.version
 
 
-def test_tells_the_memory_of_weights_and_buffers(backend, tmp_path):
+def test_reports_the_memory_of_weights_and_buffers(backend, tmp_path):
     weights, internal = backend.load(write(tmp_path / "m.rknn", [IMAGE], [C8])).memory
     assert internal == 2 * weights > 0
 
 
-def test_a_library_that_is_none_is_refused(tmp_path):
+def test_rejects_a_file_that_is_not_the_runtime(tmp_path):
     text = tmp_path / "librknnmrt.so"
     text.write_text("not a library")
     for path in (str(text), "libc.so.6", str(tmp_path / "absent.so")):
@@ -221,8 +225,8 @@ def test_a_library_that_is_none_is_refused(tmp_path):
             rknn_mrt.Backend(library=path, soc="rv1106")
 
 
-def test_another_soc_is_refused(library):
-    with pytest.raises(BackendError, match="found the SoC 'rk3588'; this backend is for rv1103, rv1106"):
+def test_rejects_another_soc(library):
+    with pytest.raises(BackendError, match="found the SoC 'rk3588'; this backend supports rv1103, rv1106"):
         rknn_mrt.Backend(library=library, soc="rk3588")
 
 
@@ -231,26 +235,26 @@ def test_another_soc_is_refused(library):
     (b"radxa,rock-5b\0rockchip,rk3588\0", "rk3588"), (b"x,y\0rockchip,rv1126b\0", "rv1126b"),
     (b"raspberrypi,4\0", None),
 ])  # fmt: skip
-def test_the_soc_is_read_from_the_device_tree(tmp_path, text, soc):
+def test_reads_the_soc_from_the_device_tree(tmp_path, text, soc):
     path = tmp_path / "compatible"
     path.write_bytes(text)
     assert _soc.detect(path) == soc
 
 
-def test_costs_at_most_a_millisecond_beyond_the_library(backend, tmp_path):
-    """320x320x3 in, digits' outputs out: what a run takes less what the library's own run takes."""
+def test_overhead_over_the_library_is_below_a_millisecond(backend, tmp_path):
+    """With a 320x320x3 input and the outputs of the digits model: time of `run` minus time of the library's run."""
     outputs = [Output("scores", 10, 40, 40, -100, 0.05), Output("boxes", 4, 40, 40, -128, 0.04)]
     outputs += [Output("mask", 1, 40, 40), Output("scene", 4, 1, 1)]
     graph = write(tmp_path / "digits.rknn", [Image("image", 320, 320)], outputs)
     session = backend.load(graph)
     picture = np.random.default_rng(0).integers(0, 256, (1, 320, 320, 3), dtype=np.uint8)
     library, context = session._library, session._context
-    both = []
+    overheads = []
     for _ in range(15):
         start = time.perf_counter()
         session.run({"image": picture})
         middle = time.perf_counter()
         library.run(context)
-        both.append((middle - start) - (time.perf_counter() - middle))
-    print(f"median {1e3 * statistics.median(both):.3f} ms")
-    assert statistics.median(both) < 1e-3, f"{1e3 * statistics.median(both):.2f} ms"
+        overheads.append((middle - start) - (time.perf_counter() - middle))
+    print(f"median {1e3 * statistics.median(overheads):.3f} ms")
+    assert statistics.median(overheads) < 1e-3, f"{1e3 * statistics.median(overheads):.2f} ms"

@@ -170,7 +170,7 @@ def test_reports_bad_input_in_one_line(capsys, tmp_path, pictures):
     assert "cannot be read as text" in rejected(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
     labels = tmp_path / "labels.txt"
     labels.write_text("one\ntwo\n")
-    assert "labels: found 2, the graph has 5 classes" in rejected(capsys, tmp_path, good, "--labels", labels)
+    assert "labels: found 2 labels, the graph has 5 classes" in rejected(capsys, tmp_path, good, "--labels", labels)
     assert "two models have this name" in rejected(capsys, tmp_path, good, good)
 
 

@@ -197,7 +197,7 @@ def test_rejects_a_labels_file_outside_the_folder(tmp_path: Path):
 
 def test_rejects_a_changed_graph(tmp_path: Path):
     (tmp_path / "a.onnx").write_bytes(b"changed")
-    with pytest.raises(ModelError, match=r"a\.onnx: sha256 is .*; expected abc.* as model\.yaml says"):
+    with pytest.raises(ModelError, match=r"a\.onnx: sha256 is .*; expected abc.* as in model\.yaml"):
         Graph(tmp_path / "a.onnx", "abc").read()
 
 

@@ -1,9 +1,8 @@
-/* A stand-in for a V4L2 driver, preloaded into the process that test_v4l2.py starts: there is no camera on a test
- * machine, and no module that makes one. open("/dev/video7") gives a memory file, and ioctl() on it answers as a
- * driver does, with the kernel's own header; mmap() and poll() are the real ones. FAKE_CAMERA says what it is:
- * words out of: multi busy unplugged damaged nv12 yuyv mjpg. Frame n is filled with bytes n, n + 1, ... modulo 251,
- * or, for mjpg, holds the file FAKE_JPEG. Lines are FAKE_PADDING bytes longer than the picture, and a plane of a multi
- * planar camera begins with FAKE_OFFSET bytes of something else.
+/* A fake V4L2 driver, preloaded into the process that test_v4l2.py starts, since test machines have no camera.
+ * open("/dev/video7") returns a memory file, and ioctl() on it behaves like a driver, with the kernel's own header;
+ * mmap() and poll() are the real ones. FAKE_CAMERA selects the behavior with a list of words: multi busy unplugged
+ * damaged nv12 yuyv mjpg. Frame n is filled with bytes n, n + 1, ... modulo 251, or, for mjpg, with the file FAKE_JPEG.
+ * Lines have FAKE_PADDING extra bytes, and a plane of a multi-planar camera starts with FAKE_OFFSET unused bytes.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -66,7 +65,7 @@ static int set_format(struct v4l2_format *format)
     struct v4l2_pix_format_mplane *multi = &format->fmt.pix_mp;
     if (is("multi") != (format->type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE))
         return fail(EINVAL);
-    width = pix->width / 8 * 8; /* as rkisp: multiples of 8; pix_mp begins alike */
+    width = pix->width / 8 * 8; /* like rkisp: a multiple of 8; the first fields of pix_mp are the same */
     height = pix->height;
     line = (is("yuyv") ? width * 2 : width) + number("FAKE_PADDING");
     size = is("nv12") ? line * height * 3 / 2 : line * height;
@@ -116,7 +115,7 @@ static int take(struct v4l2_buffer *buffer)
         for (unsigned i = 0; i < size; i++)
             to[i] = (taken + i) % 251;
     buffer->index = index;
-    buffer->sequence = 100 + taken * 2; /* every other frame found no buffer */
+    buffer->sequence = 100 + taken * 2; /* every other frame was dropped: no buffer */
     buffer->flags = V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | (is("damaged") && taken == 1 ? V4L2_BUF_FLAG_ERROR : 0);
     clock_gettime(CLOCK_MONOTONIC, &now);
     buffer->timestamp.tv_sec = now.tv_sec - 1; /* a second old */
@@ -176,7 +175,7 @@ static int answer(unsigned long request, void *argument)
     case VIDIOC_STREAMOFF:
         return 0;
     }
-    return fail(ENOTTY); /* also where the caller's structure has another size than the kernel's */
+    return fail(ENOTTY); /* also if the caller's structure differs from the kernel's in size */
 }
 
 int ioctl(int fd, unsigned long request, ...)

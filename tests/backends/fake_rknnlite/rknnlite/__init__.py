@@ -1,1 +1,1 @@
-"""A stand-in for rknn-toolkit-lite2; see tests/backends/README.md for what it does not prove."""
+"""A fake rknn-toolkit-lite2; tests/backends/README.md lists what it does not prove."""

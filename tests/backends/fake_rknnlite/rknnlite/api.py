@@ -1,6 +1,6 @@
-"""RKNNLite as rknn-toolkit-lite2 2.5 behaves: codes and None instead of exceptions, reference cycles that keep arrays.
+"""RKNNLite with the behavior of rknn-toolkit-lite2 2.5: codes and None instead of exceptions, leaked reference cycles.
 
-Reads the same fake model files as fake_rknnmrt.c, and computes the same formula, in numpy.
+Reads the same fake model files as fake_rknnmrt.c and computes the same formula in numpy.
 """
 
 import struct
@@ -12,7 +12,7 @@ import numpy as np
 
 class RKNNLite:
     NPU_CORE_AUTO, NPU_CORE_0, NPU_CORE_1, NPU_CORE_2, NPU_CORE_0_1, NPU_CORE_0_1_2 = 0, 1, 2, 4, 3, 7
-    log: ClassVar = []  # every core mask asked for, for the tests
+    log: ClassVar = []  # all requested core masks, for the tests
     refuse_masks = False  # a single-core SoC
 
     def __init__(self, verbose=False, verbose_file=None):
@@ -58,11 +58,11 @@ class RKNNLite:
             channels, height, width, zero, scale, gain = *map(int, line[2:6]), float(line[6]), float(line[8])
             total = np.zeros((channels, height, width), np.float32)
             for real in reals:
-                picked = real[np.arange(channels) % real.shape[0]]
+                repeated = real[np.arange(channels) % real.shape[0]]
                 rows = np.arange(height) * real.shape[1] // height
-                total += picked[:, rows][:, :, np.arange(width) * real.shape[2] // width]
-            quantised = np.clip(np.rint(gain * total / scale) + zero, -128, 127)
-            outputs.append(((quantised - zero) * scale).astype(np.float32)[None])
+                total += repeated[:, rows][:, :, np.arange(width) * real.shape[2] // width]
+            quantized = np.clip(np.rint(gain * total / scale) + zero, -128, 127)
+            outputs.append(((quantized - zero) * scale).astype(np.float32)[None])
         cycle = [outputs, np.zeros(10_000, np.uint8)]
         cycle.append(cycle)  # what the library leaks
         return outputs
