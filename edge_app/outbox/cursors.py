@@ -1,4 +1,4 @@
-"""How far each sink has got: its cursor, and how many messages it has still to receive."""
+"""The cursor of each sink, and the number of messages that are queued for it."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Cursors:
         self._last_advance_ns = now_ns
 
     def load(self, positions: Mapping[str, int], queued: Mapping[str, int], on_disk: Mapping[str, int]) -> None:
-        """Replace everything by what the file has."""
+        """Set everything from the file."""
         self._positions, self.queued, self._on_disk = dict(positions), dict(queued), dict(on_disk)
 
     def skip_to(self, position: int) -> None:
-        """Move all cursors to a position at least: the file, and what it held, is gone. `queued` is for the caller."""
+        """Move all cursors at least to a position, because the file is lost. The caller sets `queued`."""
         for sink, cursor in self._positions.items():
             self._positions[sink] = max(cursor, position)
         self._on_disk = {}
 
     def to_write(self) -> dict[str, int]:
-        """Cursors that the file does not have. None for a single sink: its cursor is where the file's rows begin."""
+        """Cursors that are not on disk. Empty for a single sink: its cursor follows from the first row of the file."""
         if len(self._positions) < 2:
             return {}
         return {sink: cursor for sink, cursor in self._positions.items() if self._on_disk.get(sink) != cursor}
 
     def written(self, cursors: Mapping[str, int]) -> None:
-        """The file has these now."""
+        """Record that cursors are on disk."""
         self._on_disk.update(cursors)

@@ -104,7 +104,7 @@ class Disk:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             os.close(fd)
-            raise ConfigError(f"{self._folder}: in use by another edge-app; expected a state_dir of its own") from exc
+            raise ConfigError(f"{self._folder}: in use by another edge-app; expected a separate state_dir") from exc
         self._folder_lock = fd
 
 

@@ -1,4 +1,4 @@
-"""Messages that were lost and not yet reported: the content of a gap record, a `status` message with `gap` in it."""
+"""Lost messages that have not been reported: the content of a gap record, a `status` message with `gap`."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class LossLog:
         return bool(self._gap)
 
     def add_messages(self, reason: str, messages: Sequence[Message]) -> None:
-        """Count messages that were not accepted or dropped from memory."""
+        """Count messages that were not accepted or were dropped from memory."""
         self._gap.add(reason, [message.kind for message in messages], messages[0].id, messages[-1].id)
         self._on_disk = False
         self.total += len(messages)
 
     def add_evicted(self, rows: Sequence[Row]) -> None:
-        """Count messages that were deleted from the file, together with which `with_evicted` was written."""
+        """Count messages that were deleted from the file, in the same transaction that wrote `with_evicted`."""
         self._gap.add_evicted(rows)
         self.total += len(rows)
 
@@ -103,13 +103,13 @@ class LossLog:
         return True
 
     def add_unknown(self, reason: str, at_least: int) -> None:
-        """Record a loss whose extent is not known."""
+        """Record a loss of an unknown number of messages. at_least: the number that is known."""
         self._gap.add_unknown(reason)
         self._on_disk = False
         self.total += at_least
 
     def load(self, record: GapRecord, *, file_missing: bool) -> None:
-        """Add what the file has as not reported. file_missing: there was a file, and it is gone."""
+        """Add the unreported losses that the file has. file_missing: an earlier run had a file that is gone."""
         self._gap.merge(Gap.from_json(record))
         if file_missing and not self._gap:
             self._gap.add_unknown("outbox file missing")
@@ -121,18 +121,18 @@ class LossLog:
         return gap.as_json()
 
     def pop_unwritten(self) -> GapRecord | None:
-        """The gap if the file does not have it; it then counts as written, until `write_failed`."""
+        """The gap, if it is not on disk; None otherwise. It then counts as written, unless `write_failed` is called."""
         if self._on_disk:
             return None
         self._on_disk = True
         return self._gap.as_json()
 
     def write_failed(self) -> None:
-        """What `pop_unwritten` returned is not in the file."""
+        """Undo `pop_unwritten`."""
         self._on_disk = False
 
     def pop_report(self, now_ns: int) -> GapRecord:
-        """Everything lost so far, to be reported now; the next report is due in a minute."""
+        """The gap to report now. The next report is due in a minute."""
         record, self._gap, self._on_disk = self._gap.as_json(), Gap(), False
         self.next_report_ns = now_ns + _REPORT_EVERY_NS
         return record

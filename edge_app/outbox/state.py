@@ -1,6 +1,6 @@
-"""What the outbox knows in memory about its messages, in memory and on disk, guarded by one lock.
+"""The outbox's state: pending messages, cursors, losses, and which messages are on disk. One lock guards it.
 
-Not here: how messages get to disk and when (writer.py), who adds and receives them (queue.py).
+Not here: when messages are written (writer.py), adding and delivering them (queue.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _BEFORE_LOADING = -(1 << 40)  # positions until the file has been read: lower th
 
 
 class State:
-    """Hold `lock` for all of it. It is held for microseconds, never while waiting for the disk.
+    """Use it with `lock` held. No one waits for the disk while holding it.
 
-    changed: notified when there may be something new for a sink. loaded: the file has been read.
+    changed: notified when there may be a new message for a sink. loaded: the file has been read.
     problem: why the disk cannot be used now, or None. last_stored: the highest position on disk.
     deleted_through: everything up to here is deleted from disk. stored: messages on disk.
     """
@@ -37,15 +37,15 @@ class State:
         self._refused: list[tuple[str, str, bytes]] = []
 
     def is_open(self) -> bool:
-        """Whether the content of the disk is known, or that it cannot be known now."""
+        """Whether the file has been read, or the disk cannot be used now."""
         return self.loaded or self.problem is not None
 
     def has_news(self, sink: str) -> bool:
-        """Whether there is something for a sink."""
+        """Whether there are messages for a sink."""
         return self.is_open() and self.cursors[sink] < self.pending.next_position - 1
 
     def add_refused(self, sink: str, reason: str, payload: bytes) -> None:
-        """Keep a refused message, to be written with the next commit."""
+        """Store a refused message with the next commit."""
         self._refused.append((sink, reason, payload))
 
     def deletable_through(self) -> int:
@@ -61,7 +61,7 @@ class State:
     # Called by the writer.
 
     def load(self, store: Store, had_file: bool) -> None:
-        """Continue after what the file holds: accepted messages get positions after it. had_file: in an earlier run."""
+        """Read the file. Pending messages get positions after its own. had_file: an earlier run had a file."""
         store.keep_cursors(self.cursors)
         on_disk, first, last = store.cursors(), store.first_position(), store.last_position()
         start = last if first is None else first - 1
@@ -78,7 +78,7 @@ class State:
             self.changed.notify_all()
 
     def pop_changes(self, rows: Sequence[tuple[int, int, bytes]]) -> Changes:
-        """Everything to write beside the rows."""
+        """The next commit: these rows, and everything else that is not on disk yet."""
         done = self.deletable_through()
         refused, self._refused = self._refused, []
         return Changes(
@@ -90,13 +90,13 @@ class State:
         )
 
     def commit_failed(self, changes: Changes) -> None:
-        """Take back what `pop_changes` returned."""
+        """Undo `pop_changes`."""
         self._refused[:0] = changes.refused
         if changes.gap is not None:
             self.losses.write_failed()
 
     def committed(self, changes: Changes, deleted: int) -> None:
-        """These changes are on disk. deleted: how many messages they deleted from it."""
+        """Record that changes are on disk. deleted: number of messages that they deleted."""
         if changes.rows:
             self.last_stored = max(self.last_stored, changes.rows[-1][0])
             self.pending.remove_through(self.last_stored)
@@ -111,13 +111,13 @@ class State:
             return self.losses.with_evicted(rows)
 
     def evicted(self, rows: Sequence[Row]) -> None:
-        """These were deleted from the full file."""
+        """Record that messages were deleted because the file is full."""
         self.stored -= len(rows)
         self.losses.add_evicted(rows)
         self.cursors.remove_messages([row.position for row in rows])
 
     def file_lost(self) -> None:
-        """Everything on disk is gone. Pending messages will be written to the new file."""
+        """Record that the file is lost. Pending messages will be written to a new one."""
         self.losses.add_unknown("outbox file damaged", self.stored)
         self.stored, self.deleted_through = 0, self.last_stored
         self.cursors.skip_to(self.last_stored)

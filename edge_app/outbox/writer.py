@@ -26,7 +26,7 @@ _FIRST_RETRY_NS, _LONGEST_RETRY_NS = 1_000_000_000, 10_000_000_000
 
 
 class Writer:
-    """Commits when `schedule` says so. report_losses: called with the lock held before each commit."""
+    """Commits at the scheduled times. report_losses: called before each commit, with the lock held."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Writer:
         self._clock = clock
         self._report_losses = report_losses
         self._wake = Condition(state.lock)
-        self._wake_ns: int | None = 0  # when to check what is due; 0: now, to open the file
+        self._wake_ns: int | None = 0  # 0: at once, to open the file
         self._retry_ns = 0
         self._failures = 0  # in a row
         self._thread = Thread(target=self._run, name="outbox", daemon=True)
@@ -56,7 +56,7 @@ class Writer:
         self._thread.start()
 
     def schedule(self, at_ns: int) -> None:
-        """Check what is due at this time at the latest. Call with the lock held."""
+        """Wake up at this time at the latest. Call with the lock held."""
         if self._wake_ns is None or at_ns < self._wake_ns:
             self._wake_ns = at_ns
             self._wake.notify()
@@ -67,7 +67,7 @@ class Writer:
         self._failures += 1
         self._retry_ns = self._clock.monotonic_ns() + wait_ns
         if self._state.problem is None:
-            _LOG.warning("outbox: %s; keeping up to %g MB in memory", error, self._limits.max_memory_mb)
+            _LOG.warning("outbox: %s; keeping messages in memory, at most %g MB", error, self._limits.max_memory_mb)
         self._state.problem = str(error)
         self.schedule(self._retry_ns)
         self._state.changed.notify_all()
@@ -79,7 +79,7 @@ class Writer:
             self.schedule(self._clock.monotonic_ns())
 
     def close(self, timeout_s: float) -> bool:
-        """Commit what is pending and end. Returns False if the disk hangs: the thread still runs then."""
+        """Commit pending messages and end. Returns False if the thread still runs, because the disk hangs."""
         with self._state.lock:
             self.closing = True
             self._wake.notify()
@@ -93,7 +93,7 @@ class Writer:
                 while not self.closing and (wait_s := self._wait_s()) != 0:
                     self._wake.wait(wait_s)
                 closing = self.closing
-            self._numbers.reserve_ahead()  # if it fails: tried again next time, half a block is left
+            self._numbers.reserve_ahead()  # if it fails, half a block is left, and the next call tries again
             if not self._state.loaded:
                 self._use_disk(lambda _: None)
             with self._state.lock:
@@ -111,7 +111,7 @@ class Writer:
         return max(0, max(self._wake_ns, self._retry_ns) - self._clock.monotonic_ns()) / 1e9
 
     def _due_changes(self, everything: bool) -> Changes | None:
-        """What has to be written now, or None."""
+        """The changes that are due now, or None."""
         now_ns, self._wake_ns = self._clock.monotonic_ns(), None
         pending = self._state.pending
         rows: list[tuple[int, int, bytes]] = []
@@ -142,7 +142,7 @@ class Writer:
         return True
 
     def _use_disk(self, work: Callable[[Store], T]) -> T | None:
-        """Run something on the store, loaded if it is not yet. Returns None if the disk cannot be used now."""
+        """Run something on the store; load its content first if necessary. Returns None if the disk cannot be used."""
         for _ in range(2):  # a damaged file is replaced by a new one
             try:
                 if not self._state.loaded:

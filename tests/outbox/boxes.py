@@ -66,7 +66,7 @@ def numbers(items):
     return [json.loads(item.message.payload)["status"].get("n") for item in items]
 
 
-def take_all(box, sink="a", limit=100):
+def receive_all(box, sink="a", limit=100):
     """Read and acknowledge everything that is queued for a sink."""
     got = []
     while items := box.next_batch(sink, limit, 0.0):
@@ -82,10 +82,10 @@ def until(condition, timeout_s=5.0):
         time.sleep(0.01)
 
 
-def take_with_gap(box):
+def receive_until_gap(box):
     """Read and acknowledge until a gap record has arrived."""
     got = []
-    until(lambda: got.extend(take_all(box)) or None in numbers(got))
+    until(lambda: got.extend(receive_all(box)) or None in numbers(got))
     return got
 
 

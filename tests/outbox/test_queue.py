@@ -9,7 +9,7 @@ import pytest
 
 from edge_app.errors import ConfigError
 from edge_app.outbox.store import Store
-from tests.outbox.boxes import numbers, rows_on_disk, take_all, take_with_gap, until
+from tests.outbox.boxes import numbers, receive_all, receive_until_gap, rows_on_disk, until
 
 
 def test_a_message_is_available_at_once(open_box, factory):
@@ -24,7 +24,7 @@ def test_messages_acknowledged_before_the_commit_are_never_written(open_box, fac
     box = open_box()
     for n in range(200):
         box.put(factory.status(n=n))
-        take_all(box)
+        receive_all(box)
     time.sleep(1.2)
     assert box.stats().commits == 0
     assert rows_on_disk(tmp_path / "state") == 0
@@ -54,7 +54,7 @@ def test_messages_survive_a_restart(open_box, factory):
     box.close()
     again = open_box()
     again.put(factory.status(n=7))
-    items = take_all(again)
+    items = receive_all(again)
     assert numbers(items) == list(range(8))
     assert [item.message.payload for item in items[:7]] == [message.payload for message in first]
     assert items[7].message.seq > items[6].message.seq, "numbers rise across a restart"
@@ -66,18 +66,18 @@ def test_order_is_kept_across_disk_and_memory(open_box, factory):
         box.put(factory.status(n=n))
         if n == 60:
             until(lambda: box.stats().stored >= 50)
-    assert numbers(take_all(box, limit=7)) == list(range(120))
+    assert numbers(receive_all(box, limit=7)) == list(range(120))
 
 
 def test_cursors_survive_a_restart(open_box, factory):
     box = open_box("fast", "slow")
     for n in range(60):
         box.put(factory.status(n=n))
-    assert len(take_all(box, "fast")) == 60
+    assert len(receive_all(box, "fast")) == 60
     box.close()
     again = open_box("fast", "slow")
-    assert take_all(again, "fast") == []
-    assert numbers(take_all(again, "slow")) == list(range(60))
+    assert receive_all(again, "fast") == []
+    assert numbers(receive_all(again, "slow")) == list(range(60))
 
 
 def test_messages_that_all_sinks_acknowledged_are_deleted(open_box, factory, tmp_path):
@@ -85,10 +85,10 @@ def test_messages_that_all_sinks_acknowledged_are_deleted(open_box, factory, tmp
     for n in range(60):
         box.put(factory.status(n=n))
     until(lambda: box.stats().stored == 60)
-    take_all(box, "a")
+    receive_all(box, "a")
     time.sleep(1.2)
     assert rows_on_disk(tmp_path / "state") == 60
-    take_all(box, "b")
+    receive_all(box, "b")
     until(lambda: rows_on_disk(tmp_path / "state") == 0)
     assert box.stats().queued == {"a": 0, "b": 0}
 
@@ -97,11 +97,11 @@ def test_a_removed_sink_does_not_hold_messages(open_box, factory, tmp_path):
     box = open_box("a", "gone")
     for n in range(60):
         box.put(factory.status(n=n))
-    take_all(box, "a")
+    receive_all(box, "a")
     box.close()
     again = open_box("a")
     again.put(factory.status(n=60))
-    assert numbers(take_all(again)) == [60]
+    assert numbers(receive_all(again)) == [60]
 
 
 def test_evicts_the_oldest_results_before_events_and_reports_it(open_box, factory, tmp_path):
@@ -119,7 +119,7 @@ def test_evicts_the_oldest_results_before_events_and_reports_it(open_box, factor
     lost = box.stats().lost
     assert lost > 100
     again = open_box(max_mb=1)
-    *got, gap = take_with_gap(again)
+    *got, gap = receive_until_gap(again)
     kinds = [item.message.kind for item in got]
     assert kinds.count("event") == 100, "no event is evicted while there are results"
     results = [n for item, n in zip(got, numbers(got)) if item.message.kind == "result"]
@@ -147,8 +147,8 @@ def test_a_message_that_is_too_large_is_dropped_and_reported(open_box, factory):
     box.put(factory.status(n=1))
     box.put(factory.status(size=2000, n=2))
     box.put(factory.status(n=3))
-    assert numbers(take_all(box)) == [1, 3]
-    (gap,) = take_with_gap(box)
+    assert numbers(receive_all(box)) == [1, 3]
+    (gap,) = receive_until_gap(box)
     gap_record = json.loads(gap.message.payload)["status"]["gap"]
     assert gap_record["reasons"] == ["message too large"]
     assert gap_record["lost"]["status"] == 1
@@ -177,7 +177,7 @@ def test_a_damaged_file_is_reported_and_replaced(open_box, factory, tmp_path, da
     path.write_bytes(damage(path.read_bytes()))
     again = open_box()
     again.put(factory.status(n=999))
-    got = take_with_gap(again)
+    got = receive_until_gap(again)
     assert 999 in numbers(got)
     gaps = [json.loads(item.message.payload)["status"]["gap"] for item in got if numbers([item]) == [None]]
     assert gaps[0]["unknown"]
@@ -199,7 +199,7 @@ def test_random_damage_neither_stops_it_nor_invents_messages(open_box, factory, 
     box = open_box("a", "b", folder=tmp_path / "whole")
     for n in range(400):
         box.put(factory.status(n=n))
-    take_all(box, "a", limit=90)
+    receive_all(box, "a", limit=90)
     until(lambda: box.stats().in_memory == 0)
     shutil.copytree(tmp_path / "whole", tmp_path / "running")  # with a write-ahead log
     box.close()
@@ -213,7 +213,7 @@ def test_random_damage_neither_stops_it_nor_invents_messages(open_box, factory, 
         again = open_box("a", "b", folder=folder)
         again.put(factory.status(n=999))
         for sink in ("a", "b"):
-            got = numbers(take_all(again, sink))
+            got = numbers(receive_all(again, sink))
             assert 999 in got, f"seed {seed}"
             assert set(got) <= {*range(400), 999, None}
         again.close()
@@ -227,13 +227,13 @@ def test_a_file_damaged_while_running_is_replaced(open_box, factory, tmp_path):
     path = tmp_path / "state" / "outbox.db"
     for part in (path, path.with_name("outbox.db-wal")):
         part.write_bytes(random.Random(1).randbytes(part.stat().st_size))
-    take_with_gap(box)
+    receive_until_gap(box)
     for n in range(300, 600):
         box.put(factory.status(n=n))
-    assert numbers(take_all(box)) == list(range(300, 600))
+    assert numbers(receive_all(box)) == list(range(300, 600))
     until(lambda: box.stats().stored >= 300)
     box.close()
-    assert numbers(take_all(open_box("a", "b"), "b"))[-300:] == list(range(300, 600))
+    assert numbers(receive_all(open_box("a", "b"), "b"))[-300:] == list(range(300, 600))
 
 
 def test_a_second_process_is_rejected(open_box, tmp_path):
@@ -248,7 +248,7 @@ def test_a_rejected_second_process_does_not_disturb_the_first(open_box, factory)
         open_box()
     box.put(factory.status(n=1))
     box.close()
-    assert numbers(take_all(open_box())) == [1]
+    assert numbers(receive_all(open_box())) == [1]
 
 
 def test_without_a_usable_folder_messages_stay_in_memory(open_box, factory, tmp_path):
@@ -260,7 +260,7 @@ def test_without_a_usable_folder_messages_stay_in_memory(open_box, factory, tmp_
     stats = box.stats()
     assert stats.in_memory < 250, "bounded"
     assert stats.lost == 500 - stats.in_memory
-    *got, gap = take_with_gap(box)
+    *got, gap = receive_until_gap(box)
     assert numbers(got) == list(range(stats.lost, 500))
     assert json.loads(gap.message.payload)["status"]["gap"]["reasons"] == ["memory full"]
 
@@ -279,7 +279,7 @@ def test_a_folder_that_becomes_usable_is_read_and_used(open_box, factory, tmp_pa
     (tmp_path / "state").unlink()
     (tmp_path / "away").rename(tmp_path / "state")
     until(lambda: box.stats().problem is None)
-    assert numbers(take_all(box)) == list(range(6)), "stored messages come first"
+    assert numbers(receive_all(box)) == list(range(6)), "stored messages come first"
 
 
 def test_the_last_hundred_refused_messages_are_stored(open_box, factory, tmp_path):

@@ -13,7 +13,7 @@ from edge_app.errors import SinkError
 from edge_app.frame import Event
 from edge_app.messages import Encoder, Stamp, decode
 from edge_app.publish.delivery import Delivery, corrected
-from tests.outbox.boxes import DEVICE, MessageFactory, take_all, until
+from tests.outbox.boxes import DEVICE, MessageFactory, receive_all, until
 from tests.schema import strict
 
 
@@ -115,7 +115,7 @@ def test_closing_closes_the_sink_and_stores_undelivered_messages(open_box, facto
     delivery.join(2)
     box.close()
     assert sink.closed == 1
-    assert len(take_all(open_box())) == 10 - len(sink.got)
+    assert len(receive_all(open_box())) == 10 - len(sink.got)
 
 
 def test_waits_as_long_as_the_server_asks(open_box, factory, deliver):
