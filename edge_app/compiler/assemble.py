@@ -114,21 +114,19 @@ class Runner:
         return found
 
 
-def prove_equal(
-    models: Sequence[InputModel], runner: Runner, pictures: CalibrationImages, rows: Sequence[int]
-) -> float:
+def prove_equal(models: Sequence[InputModel], runner: Runner, images: CalibrationImages, rows: Sequence[int]) -> float:
     """The largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
     worst = 0.0
     tails = [model.cut.tail if model.cut else None for model in models]
     rebuilt = [Session(tail.serialize()) if tail else None for tail in tails]
     for row in rows:
-        picture = pictures.pixels[row]
-        results = runner.run(picture)
+        image = images.pixels[row]
+        results = runner.run(image)
         for model, tail in zip(models, rebuilt):
             found = list(results[model.name].values())
             if tail is not None:
                 found = tail.feed(dict(zip(tail.inputs, found)))
-            for reference, array in zip(model.run(picture), found):
+            for reference, array in zip(model.run(image), found):
                 worst = max(worst, _error(model, reference, array))
     return worst
 

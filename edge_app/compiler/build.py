@@ -36,7 +36,7 @@ def build(plan: Plan, progress: Progress) -> Report:
     assembly = assemble.assemble(models, None, plan.cuts)
     spec = _input(models, assembly)
     progress("reading images")
-    images = _pictures(plan, spec)
+    images = _images(plan, spec)
     progress("checking equality")
     error = assemble.prove_equal(models, _runner(assembly), images, images.held_out[:4])
     times = _times(models, assembly, images)
@@ -44,7 +44,7 @@ def build(plan: Plan, progress: Progress) -> Report:
         progress(f"resizing to {size[0]}x{size[1]}")
         assembly = assemble.assemble(models, size, plan.cuts)
         spec = replace(spec, width=size[0], height=size[1])
-        images = _pictures(plan, spec)
+        images = _images(plan, spec)
     npu_shapes.check(plan.shapes, (spec.width, spec.height), assembly)
     compilation = Compilation(plan, models, assembly, spec, images)
     report = _report(compilation, error, times)
@@ -54,7 +54,7 @@ def build(plan: Plan, progress: Progress) -> Report:
     return report
 
 
-def _pictures(plan: Plan, spec: Input) -> CalibrationImages:
+def _images(plan: Plan, spec: Input) -> CalibrationImages:
     if not plan.calibrate:
         return calibration_images.synthetic(spec)
     count = len(plan.calibrate)

@@ -21,18 +21,18 @@ Outputs = Mapping[str, Mapping[str, Array]]  # of one image, by head and output 
 
 
 class OutputComparison:
-    """Compares outputs for the same images. rows: of `pictures`; reference: the float32 outputs of each row."""
+    """Compares outputs for the same images. rows: of `images`; reference: the float32 outputs of each row."""
 
     def __init__(
         self,
         models: Sequence[InputModel],
         whole: Net,
-        pictures: CalibrationImages,
+        images: CalibrationImages,
         rows: Sequence[int],
         reference: Sequence[Outputs],
     ) -> None:
         self._heads = {model.name: _decoder(model, whole) for model in models}
-        self._transforms = [pictures.transforms[row] for row in rows]
+        self._transforms = [images.transforms[row] for row in rows]
         self._reference = list(reference)
         self._results = self._decode(reference)
 

@@ -20,33 +20,17 @@ def manifest(
     shapes: Mapping[str, FixedShapes],
 ) -> dict[str, Any]:
     """files: by part (backbone, a head's name, fused), then by target. memory: by file. shapes: by target."""
-    assembly = compilation.assembly
-    dependencies = output_cells(assembly)
-    heads = {}
-    for model in compilation.models:
-        net = assembly.heads[model.name]
-        heads[model.name] = {
-            "family": model.family.name,
-            **({"inputs": [value.name for value in net.inputs]} if assembly.segments else {}),
-            "graph": files[model.name],
-            **(
-                {"cells": {k: asdict(v) for k, v in dependencies[model.name].items()}}
-                if model.name in dependencies
-                else {}
-            ),
-            **({"labels": _plain(model.labels)} if model.labels else {}),
-            **({"options": {k: _plain(v) for k, v in model.options.items()}} if model.options else {}),
-        }
+    assembly, spec = compilation.assembly, compilation.spec
     written: dict[str, Any] = {
         "format": manifests.FORMAT,
         "name": compilation.plan.out.name,
-        "input": _input_block(compilation.spec),
+        "input": _input_block(spec),
     }
     if assembly.segments:
         written["backbone"] = {
             "graphs": _graphs(compilation, files),
             "features": [feature.name for feature in assembly.features],
-            "extents": {name: asdict(extent) for name, extent in receptive_fields(assembly).items()},
+            "extents": {name: asdict(field) for name, field in receptive_fields(assembly).items()},
         }
     if "fused" in files:
         written["fused"] = files["fused"]
@@ -54,7 +38,24 @@ def manifest(
         written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
     if shapes:
         written["shapes"] = {target: asdict(shaped) for target, shaped in shapes.items()}
-    return {**written, "heads": heads}
+    return {**written, "heads": _heads(compilation, files)}
+
+
+def _heads(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+    assembly = compilation.assembly
+    cells = output_cells(assembly)
+    heads = {}
+    for model in compilation.models:
+        inputs = [value.name for value in assembly.heads[model.name].inputs]
+        heads[model.name] = {
+            "family": model.family.name,
+            **({"inputs": inputs} if assembly.segments else {}),
+            "graph": files[model.name],
+            **({"cells": {k: asdict(v) for k, v in cells[model.name].items()}} if model.name in cells else {}),
+            **({"labels": _plain(model.labels)} if model.labels else {}),
+            **({"options": {k: _plain(v) for k, v in model.options.items()}} if model.options else {}),
+        }
+    return heads
 
 
 def _graphs(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:

@@ -102,14 +102,14 @@ def _file(path: Path, given: ModelOptions) -> InputModel:
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
     family = families.recognize(whole, given.family, len(given.labels) if isinstance(given.labels, tuple) else 0)
-    picture, assumed = _preprocessing(family, given)
+    preprocessing, assumed = _with_options(family, given)
     labels = given.labels or family.labels
     if not given.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     cut = tails.cut(whole, family.name)
     graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
     return InputModel(
-        _head_name(path.stem), cut.net if cut else whole, cut, family, picture, picture, labels,
+        _head_name(path.stem), cut.net if cut else whole, cut, family, preprocessing, preprocessing, labels,
         cut.options if cut else {}, tuple(assumed),
         (graph,), _four(shape), dtype,
     )  # fmt: skip
@@ -122,7 +122,9 @@ def _folder(folder: Path, given: ModelOptions) -> list[InputModel]:
     if given.family or given.mean or given.std or given.color or given.resize:
         raise ConfigError(f"{folder}: a model folder defines family and preprocessing; expected no options for them")
     recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
-    picture = recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    preprocessing = (
+        recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    )
     given_files = [(graph.path, graph.read()) for graph in manifest.backbone_graphs("onnx")]
     models = []
     for name, head in manifest.heads.items():
@@ -138,20 +140,10 @@ def _folder(folder: Path, given: ModelOptions) -> list[InputModel]:
         family = Family(head.family, f"from {folder / manifests.FILE}", recorded)
         models.append(
             InputModel(
-                name,
-                whole,
-                None,
-                family,
-                picture,
-                recorded,
-                head.labels,
-                head.options,
-                (),
-                tuple(data for _, data in files),
-                spec.shape,
-                spec.dtype,
+                name, whole, None, family, preprocessing, recorded, head.labels, head.options, (),
+                tuple(data for _, data in files), spec.shape, spec.dtype,
             )
-        )
+        )  # fmt: skip
     return models
 
 
@@ -188,15 +180,15 @@ def _sized(raw: Net, given: ModelOptions, where: str) -> Net:
     return raw
 
 
-def _preprocessing(family: Family, given: ModelOptions) -> tuple[Preprocessing, list[str]]:
+def _with_options(family: Family, given: ModelOptions) -> tuple[Preprocessing, list[str]]:
     default = family.preprocessing
     assumed = [
         f"{name} {value}"
-        for name, told, value in (
+        for name, option, value in (
             ("color", given.color, default.color), ("mean", given.mean, list(default.mean)),
             ("std", given.std, list(default.std)), ("resize", given.resize, default.resize),
         )
-        if told is None
+        if option is None
     ]  # fmt: skip
     return Preprocessing(
         given.color or default.color,

@@ -125,9 +125,9 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
     second.declared = {**int8.declared, **{twin: values[name] for name, twin in pairs.items()}}
     a, b = Session(first.serialize(), optimize=False), Session(serialized(second), optimize=False)
     least = dict.fromkeys(pairs, 1.0)
-    for picture in pixels:
-        reference = dict(zip(first.outputs, a.run(picture[None])))
-        found = dict(zip(second.outputs, b.run(picture[None])))
+    for image in pixels:
+        reference = dict(zip(first.outputs, a.run(image[None])))
+        found = dict(zip(second.outputs, b.run(image[None])))
         for name, twin in pairs.items():
             least[name] = min(least[name], cosine(reference[name], found[twin]))
     return dict(sorted(least.items(), key=lambda pair: pair[1]))

@@ -134,7 +134,7 @@ def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
     against = f", with onnxruntime INT8 {_each(npu.agreement_int8)}" if npu.agreement_int8 else ""
     rows = [
         (target, f"simulator: agreement with float {_each(npu.agreement)}{against}"),
-        ("", f"least cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
+        ("", f"lowest cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
     ]
     if npu.shapes:
         s = npu.shapes

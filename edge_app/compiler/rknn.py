@@ -28,7 +28,7 @@ NO_CPU = ("rv1103", "rv1106")
 PINS = (
     "rknn-toolkit2==2.5.0", "torch==2.13.0", "typing_extensions", "numpy==1.26.4", "onnx==1.18.0", "protobuf==4.25.4",
     "scipy", "tqdm", "opencv-python-headless", "onnxruntime", "ruamel.yaml",
-)  # fmt: skip  # onnx >= 1.19 breaks it; --no-deps: it does not need the other packages that it declares
+)  # fmt: skip  # onnx >= 1.19 breaks it; --no-deps: it declares another torch, which it does not need
 DEFAULT_ENVIRONMENT = Path("~/.cache/edge-app/rknn")
 _WORKER = Path(__file__).with_name("rknn_worker.py")
 _TIMEOUT_S = 1800
@@ -96,7 +96,7 @@ def environment(folder: Path | None) -> Path:
 
 
 def check_ranges(python: Path) -> None:
-    """Check that the environment can use given ranges. Raises ConfigError if it was created without that."""
+    """Check that the environment can use given ranges. Raises ConfigError if a package for that is missing."""
     if not _has(python, "ruamel.yaml"):
         folder = python.parent.parent
         raise ConfigError(

@@ -62,7 +62,7 @@ def hysteresis_counts(
 ) -> Counts:
     """Count one frame, matching each side's confident boxes by themselves, highest IoU first.
 
-    score: from where on a box is confident; lower_score: the least score of its partner on the other side.
+    score: the least score of a confident box; lower_score: that of its partner on the other side.
     """
     agreeing = total = 0
     for own, other in ((reference, found), (found, reference)):
