@@ -5,6 +5,7 @@ Not here: the plots themselves (pipeline_plot.py, reuse/plot.py, tune.py).
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 _DPI = 100
 
 
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
 def check_available() -> None:
     """Raise ConfigError if matplotlib is not installed: call this before a long measurement."""
-    try:
-        import matplotlib.figure  # noqa: F401  only whether it is there
-    except ImportError as exc:
-        raise ConfigError(
-            f"plot: the library {exc.name} is not installed; expected: pip install 'edge-app[bench]'"
-        ) from exc
+    if not available():
+        raise ConfigError("plot: matplotlib is not installed; expected: pip install 'edge-app[bench]'")
 
 
 def new_figure(width_px: int, height_px: int) -> Figure:

@@ -1,8 +1,9 @@
-"""edge-app tune: how much may be reused for this model on this camera, found by measuring, and kept with its evidence.
+"""edge-app tune: find reuse settings for a model on a camera, and store them with their evidence.
 
-Noise, costs, and on one clip the speed and the agreement of every candidate, in turns with full inference. What is
-chosen is the fastest that loses next to nothing; where none is faster, or all lose too much, the verdict is `gate`,
-or `off`: not for this model on this camera. Not here: how a clip is looked at and scored (bench/reuse).
+It measures costs, and on a clip the camera's noise and the speed and agreement of every candidate, in turns with full
+inference. It chooses the fastest candidate whose agreement is close to that of full inference. If there is none, the
+verdict is `gate`, or `off`: reuse does not pay for this model on this camera.
+Not here: running and scoring clips (bench/reuse).
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from pathlib import Path
 
 import cv2
 
-from edge_app.bench.chart import Axis, Canvas, Color, Mark, Panel
+from edge_app.bench import figures
 from edge_app.bench.reuse.clips import Clip, open_clip
 from edge_app.bench.reuse.objects import ObjectReader
 from edge_app.bench.reuse.report import MethodScore, score_method
 from edge_app.bench.reuse.runs import ClipResults, InferenceRun, run_clip
 from edge_app.config import Config
 from edge_app.config.reuse import Mode, ReuseConfig
-from edge_app.errors import ClipError
-from edge_app.reuse import profile as tuned
+from edge_app.errors import ClipError, ConfigError
+from edge_app.reuse import cost_file, profile
+from edge_app.reuse.costs import Costs
 from edge_app.reuse.profile import ReuseProfile
 
-# What may be lost: half of what reuse may lose on any clip, since what is tuned on one clip is used on others.
-_LOSS, _MOVING_LOSS, _DWELL = 0.0025, 0.005, 2
-_WORTH = 1.03  # times as fast: less is not worth a difference
-_BEARABLE = 0.95  # times as fast, of the gate on a clip that never rests
-_LEAST_FRAMES = 30
-_MOST_LOST = 2.2  # that the picture shows
-_GREY: Color = (150, 150, 150)
-_RED: Color = (40, 90, 220)
+# The allowed loss is half of the limit for any clip, since settings tuned on one clip are used on others.
+_MAX_LOSS, _MAX_MOVING_LOSS, _MAX_DWELL = 0.0025, 0.005, 2
+_MIN_SPEEDUP = 1.03  # below, reuse is not worth a difference in results
+_MIN_GATE_SPEEDUP = 0.95  # of the gate, on a clip in which something always moves
+_MIN_FRAMES = 30
+_PLOT_LOSS = 2.2  # upper end of the plot's axis
+_CHOSEN_COLOR = "#d62728"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Settings to try. tolerance: grey levels, None: learned; share, feature_tolerance: as in reuse/features.py."""
+    """Settings to try. tolerance: gray levels, None: learned. share, feature_tolerance: as in Propagation."""
 
     name: str
     mode: Mode = "auto"
@@ -47,14 +48,10 @@ class Candidate:
     share: float | None = None
     feature_tolerance: float | None = None
 
-    def tuned(self, known: ReuseProfile) -> ReuseProfile:
-        """What the runtime would read, were this chosen."""
-        return replace(
-            known,
-            verdict=self.mode,
-            tolerance=self.tolerance,
-            share=self.share,
-            feature_tolerance=self.feature_tolerance,
+    def profile(self) -> ReuseProfile:
+        """The profile with these settings."""
+        return ReuseProfile(
+            verdict=self.mode, tolerance=self.tolerance, share=self.share, feature_tolerance=self.feature_tolerance
         )
 
 
@@ -78,7 +75,7 @@ CANDIDATES = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate on the clip. speedup: mean compute time of full inference by its own."""
+    """The results of one candidate on the clip. speedup: mean compute time of full inference divided by its own."""
 
     candidate: Candidate
     speedup: float
@@ -87,16 +84,22 @@ class Trial:
     dwell_p99: float
 
     def lost(self, ceiling: float, moving_ceiling: float) -> float:
-        """Agreement that is lost, in shares of what may be lost: of all objects or of moving ones, what is more."""
-        return max(0.0, (ceiling - self.agreement) / _LOSS, (moving_ceiling - self.moving_agreement) / _MOVING_LOSS)
+        """The loss of agreement as a share of the allowed loss: of all objects or of moving ones, whichever is more."""
+        moving_loss = (moving_ceiling - self.moving_agreement) / _MAX_MOVING_LOSS
+        return max(0.0, (ceiling - self.agreement) / _MAX_LOSS, moving_loss)
 
-    def loses_little(self, ceiling: float, moving_ceiling: float) -> bool:
-        return self.lost(ceiling, moving_ceiling) <= 1 + 1e-9 and self.dwell_p99 <= _DWELL
+    def acceptable(self, ceiling: float, moving_ceiling: float) -> bool:
+        """Whether the candidate agrees well enough with full inference and reports new objects soon enough."""
+        return self.lost(ceiling, moving_ceiling) <= 1 + 1e-9 and self.dwell_p99 <= _MAX_DWELL
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. chosen: the name of a candidate, or `off`. file, picture: where it is kept."""
+    """The results. chosen: the name of a candidate, or `off`.
+
+    file, picture: where the profile and the plot are stored; picture is None without matplotlib. kept_frames: of the
+    stored profile, if it is kept because it was measured on more frames; then nothing was written. Else None.
+    """
 
     clip: str
     model: str
@@ -107,25 +110,32 @@ class Report:
     trials: tuple[Trial, ...]
     chosen: str
     file: str
-    picture: str
+    picture: str | None
+    kept_frames: int | None = None
 
 
-def tune(config: Config, path: str, max_frames: int) -> Report:
-    """Measure, and write the choice to the configuration's state_dir. Raises EdgeError where that is not possible."""
+def tune(config: Config, path: str, max_frames: int, *, force: bool = False) -> Report:
+    """Measure, and store the chosen profile and the costs of this machine in the configuration's state_dir.
+
+    A stored profile that was measured on more frames is kept, unless `force` is set.
+    Raises ConfigError if reuse is off in the configuration, EdgeError if the clip or the model cannot be used.
+    """
+    if config.reuse.mode == "off":
+        expected = "expected the block 'reuse: {mode: auto}', without which a camera ignores the result"
+        raise ConfigError(f"{config.path}: found reuse off; {expected}")
     cv2.setNumThreads(1)  # as the pipeline does
     clip = open_clip(path).first(max_frames)
     reader = ObjectReader(config.manifest, config.heads)
-    known = _costs(config, reader)
+    machine, costs = _measure_costs(config, reader)
     with tempfile.TemporaryDirectory(prefix="edge_app_tune_") as folder:
-        watched, noise = _watch(config, reader, clip, known, Path(folder))
+        watched, noise = _run_candidates(config, reader, clip, costs, Path(folder))
     full = score_method(watched.reference, watched.results["off"], watched.results["off"])
     trials = tuple(_trial(each, watched, full) for each in CANDIDATES)
     ceiling, moving_ceiling = full.agreement.overall, full.agreement.moving
     best = choose(trials, ceiling, moving_ceiling)
-    file = tuned.path(config.device.state_dir, config.manifest)
-    chosen = known if best is None else best.candidate.tuned(known)
-    evidence = _evidence(watched, ceiling, moving_ceiling, best)
-    tuned.save(file, replace(chosen, verdict="off" if best is None else chosen.verdict, noise=noise, evidence=evidence))
+    file = profile.path(config.device.state_dir, config.manifest)
+    stored = profile.load(file)
+    kept = not force and stored.frames > len(watched.stamps_ns)
     report = Report(
         clip=clip.name,
         model=config.manifest.name,
@@ -136,21 +146,29 @@ def tune(config: Config, path: str, max_frames: int) -> Report:
         trials=trials,
         chosen="off" if best is None else best.candidate.name,
         file=str(file),
-        picture=str(file.with_suffix(".png")),
+        picture=str(file.with_suffix(".png")) if figures.available() else None,
+        kept_frames=stored.frames if kept else None,
     )
-    draw(report, file.with_suffix(".png"))
+    if costs is not None:
+        cost_file.save(cost_file.path(config.device.state_dir, machine, config.manifest), costs)
+    if not kept:
+        chosen = ReuseProfile(verdict="off") if best is None else best.candidate.profile()
+        evidence = _evidence(watched, ceiling, moving_ceiling, best)
+        profile.save(file, replace(chosen, noise=noise, evidence=evidence))
+        if report.picture is not None:
+            draw(report, Path(report.picture))
     return report
 
 
 def choose(trials: Sequence[Trial], ceiling: float, moving_ceiling: float) -> Trial | None:
-    """The fastest trial that loses next to nothing; None where none of these may be used.
+    """The fastest acceptable trial, or None.
 
-    Where none is faster than full inference, it is the gate, if that costs next to nothing on this clip: there will be
-    quieter hours.
+    If none is faster than full inference, the gate is chosen if it costs little on this clip, since it will gain when
+    there is less motion.
     """
-    good = [each for each in trials if each.loses_little(ceiling, moving_ceiling)]
-    fast = [each for each in good if each.speedup >= _WORTH]
-    gates = [each for each in good if each.candidate.mode == "gate" and each.speedup >= _BEARABLE]
+    good = [each for each in trials if each.acceptable(ceiling, moving_ceiling)]
+    fast = [each for each in good if each.speedup >= _MIN_SPEEDUP]
+    gates = [each for each in good if each.candidate.mode == "gate" and each.speedup >= _MIN_GATE_SPEEDUP]
     return max(fast or gates, key=lambda each: each.speedup, default=None)
 
 
@@ -159,15 +177,15 @@ def as_json(report: Report) -> str:
 
 
 def as_table(report: Report) -> str:
-    """What was measured, for people."""
-    noise = "not known" if report.noise is None else f"{report.noise:.2f} grey levels"
+    """The results as text, for people."""
+    noise = "unknown" if report.noise is None else f"{report.noise:.2f} gray levels"
     lines = [
         f"{report.clip}, {report.model}: {report.frames} frames; noise {noise}",
         f"{'':16}{'faster':>8}{'F1':>9}{'moving':>9}{'dwell':>7}",
         f"{'full inference':16}{1:7.2f}x{report.ceiling:9.4f}{report.moving_ceiling:9.4f}{0:7.0f}",
     ]
     for each in report.trials:
-        verdict = "" if each.loses_little(report.ceiling, report.moving_ceiling) else "   loses too much"
+        verdict = "" if each.acceptable(report.ceiling, report.moving_ceiling) else "   loses too much"
         if each.candidate.name == report.chosen:
             verdict = "   chosen"
         lines.append(
@@ -175,72 +193,81 @@ def as_table(report: Report) -> str:
             f"{each.dwell_p99:7.0f}{verdict}"
         )
     if report.chosen == "off":
-        lines.append("off: reuse is not for this model on this camera")
-    return "\n".join([*lines, f"written to {report.file} and {report.picture}"])
+        lines.append("off: reuse does not pay for this model on this camera")
+    return "\n".join([*lines, outcome(report)])
+
+
+def outcome(report: Report) -> str:
+    """One line: which files were written, or why none was."""
+    if report.kept_frames is None:
+        if report.picture is None:
+            return f"written to {report.file}; no plot without matplotlib: pip install 'edge-app[bench]'"
+        return f"written to {report.file} and {report.picture}"
+    found = f"found a profile measured on {report.kept_frames} frames, this run has {report.frames}"
+    return f"{report.file}: {found}; it is kept, --force replaces it"
 
 
 def draw(report: Report, path: Path) -> None:
-    """The trade-off as a PNG: how much faster each candidate is, and what it loses."""
-    canvas = Canvas(640, 400)
-    fastest = max(1.5, *(each.speedup for each in report.trials)) * 1.1
-    step = next(step for step in (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100) if fastest / step < 10)
-    panel = Panel(
-        canvas,
-        (0, 0, 640, 400),
-        Axis(0, fastest, [i * step for i in range(int(fastest / step) + 1)], "times as fast as full inference"),
-        Axis(-0.15, _MOST_LOST, (0, 0.5, 1, 1.5, 2), "agreement lost, in shares of what may be lost"),
-        f"{report.model} on {report.clip}: {report.chosen}",
-    )
-    panel.level(1, _RED, "no more may be lost")
+    """Draw the trade-off as a PNG: speed-up and loss of agreement of each candidate. Needs matplotlib."""
+    figure = figures.new_figure(640, 400)
+    axes = figure.subplots()
+    axes.axhline(1, color=_CHOSEN_COLOR, linewidth=1, label="allowed loss")
     for number, each in enumerate(report.trials):
         chosen = each.candidate.name == report.chosen
-        good = each.loses_little(report.ceiling, report.moving_ceiling)
-        mark: Mark = "disc" if chosen else "ring" if good else "cross"
-        lost = min(each.lost(report.ceiling, report.moving_ceiling), _MOST_LOST)
-        color = _RED if chosen else _GREY
-        panel.point((each.speedup, lost), mark, color, each.candidate.name, below=number % 2 == 1)
-    canvas.save(path)
+        marker = "o" if each.acceptable(report.ceiling, report.moving_ceiling) else "x"
+        color = _CHOSEN_COLOR if chosen else "#7f7f7f"
+        point = each.speedup, min(each.lost(report.ceiling, report.moving_ceiling), _PLOT_LOSS)
+        axes.plot(*point, marker, color=color)
+        offset = (0, -13 if number % 2 else 7)
+        axes.annotate(each.candidate.name, point, offset, textcoords="offset points", ha="center", fontsize=7)
+    axes.set_xlim(0, max(1.5, *(each.speedup for each in report.trials)) * 1.1)
+    axes.set_ylim(-0.3, _PLOT_LOSS + 0.2)
+    axes.legend(loc="upper left", fontsize=8)
+    title = f"{report.model} on {report.clip}: {report.chosen}"
+    figures.style(axes, title, "speed-up over full inference", "lost agreement, as a share of the allowed loss")
+    figures.save(figure, path)
 
 
-def _costs(config: Config, reader: ObjectReader) -> ReuseProfile:
-    """What every step costs on this machine, measured alone, before anything else runs."""
-    with InferenceRun(config.manifest, reader, config.model, ReuseConfig(mode="auto")) as eye:
-        costs = eye.inference.measure()
-    return ReuseProfile(costs=None if costs is None else tuned.measured(costs))
+def _measure_costs(config: Config, reader: ObjectReader) -> tuple[str, Costs | None]:
+    """Return the key and the costs of this machine. Measured before anything else runs."""
+    with InferenceRun(config.manifest, reader, config.model, ReuseConfig(mode="auto")) as run:
+        return run.inference.machine, run.inference.measure()
 
 
-def _watch(
-    config: Config, reader: ObjectReader, clip: Clip, known: ReuseProfile, folder: Path
+def _run_candidates(
+    config: Config, reader: ObjectReader, clip: Clip, costs: Costs | None, folder: Path
 ) -> tuple[ClipResults, float | None]:
-    """Look at the clip with every candidate, each reading its settings as the runtime would read them."""
+    """Run the clip with every candidate, which reads its profile as the runtime would. Returns the noise as well."""
     from tqdm import tqdm
 
     manifest, engine = config.manifest, config.model
-    eyes: dict[str, InferenceRun] = {}
+    runs: dict[str, InferenceRun] = {}
     with ExitStack() as stack:
         independent, off = (stack.enter_context(InferenceRun(manifest, reader, engine)) for _ in range(2))
         for number, candidate in enumerate(CANDIDATES):
             state = folder / str(number)
-            tuned.save(tuned.path(state, manifest), candidate.tuned(known))
-            eye = InferenceRun(manifest, reader, engine, ReuseConfig(mode="auto"), state)
-            eyes[candidate.name] = stack.enter_context(eye)
+            profile.save(profile.path(state, manifest), candidate.profile())
+            run = InferenceRun(manifest, reader, engine, ReuseConfig(mode="auto"), state)
+            runs[candidate.name] = stack.enter_context(run)
+            if costs is not None:
+                run.inference.use_costs(costs)
         with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
-            watched = run_clip(clip, independent, off, eyes, bar.update)
-        noise = eyes[CANDIDATES[0].name].inference.reuse_stats()["noise"]
-    if len(watched.stamps_ns) < _LEAST_FRAMES:
+            watched = run_clip(clip, independent, off, runs, bar.update)
+        noise = runs[CANDIDATES[0].name].inference.reuse_stats()["noise"]
+    if len(watched.stamps_ns) < _MIN_FRAMES:
         found = f"found {len(watched.stamps_ns)} frame(s)"
-        raise ClipError(f"{clip.name}: {found}; expected a clip of at least {_LEAST_FRAMES} to tune on")
+        raise ClipError(f"{clip.name}: {found}; expected a clip of at least {_MIN_FRAMES} to tune on")
     return watched, noise if isinstance(noise, float) else None
 
 
 def _trial(candidate: Candidate, watched: ClipResults, full: MethodScore) -> Trial:
-    found = score_method(watched.reference, watched.results[candidate.name], watched.results["off"])
+    score = score_method(watched.reference, watched.results[candidate.name], watched.results["off"])
     return Trial(
         candidate,
-        round(full.cost_ms / found.cost_ms, 3),
-        round(found.agreement.overall, 4),
-        round(found.agreement.moving, 4),
-        found.dwell_p99,
+        round(full.cost_ms / score.cost_ms, 3),
+        round(score.agreement.overall, 4),
+        round(score.agreement.moving, 4),
+        score.dwell_p99,
     )
 
 

@@ -31,6 +31,6 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
 
 
 def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"pip install 'edge-app\[bench\]'"):
         figures.check_available()

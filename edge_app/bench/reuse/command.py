@@ -76,8 +76,7 @@ def _measure(
         InferenceRun(manifest, reader, plan.model) as off,
         InferenceRun(manifest, reader, plan.model, plan.reuse, plan.state_dir) as reusing,
     ):
-        if plan.state_dir is None:
-            reusing.inference.measure()  # otherwise `edge-app tune` has saved the costs
+        reusing.inference.measure()  # costs of this machine; a stored profile has none
         measured = run_clip(clip, independent, off, {"reuse": reusing}, progress)
         setup = controls.ControlSetup(manifest, reader, off, Path(folder), progress, plan.model)
         others = _run_controls(setup, clip, measured) if plan.controls else {}

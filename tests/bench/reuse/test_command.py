@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import cv2
 import pytest
 
 from edge_app import cli
-from edge_app.bench.tune import Candidate, Trial, choose
 from tests.conftest import PROJECT
 
 from .scenes import film
 
 CLIP = PROJECT / "models/digits/sample.mp4"
 MODEL = PROJECT / "models/digits"
-CONFIG = "device: {{state_dir: {}}}\nsource: {{type: synthetic}}\nmodel: {{path: PROJECT/models/digits}}\n"
 KEYS = {"clip", "speedup", "agreement", "ceiling", "moving_agreement", "worst_frame", "dwell_p99", "share", "controls"}
 
 
@@ -91,56 +88,3 @@ def test_a_plot_that_cannot_be_written_is_one_line(tmp_path, capsys):
     code, _, err = run(capsys, "bench", "reuse", CLIP, "--model", MODEL, *arguments)
     assert code == 2
     assert err.strip().endswith("expected a file that can be written")
-
-
-def trial(name: str, speedup: float, agreement: float = 1.0, moving: float = 1.0, dwell: float = 0.0) -> Trial:
-    return Trial(Candidate(name, mode="gate" if name == "gate" else "auto"), speedup, agreement, moving, dwell)
-
-
-def test_the_fastest_that_loses_next_to_nothing_is_chosen():
-    trials = [
-        trial("slow", 1.2),
-        trial("fast", 1.6, 0.998),
-        trial("faster", 2.0, 0.99),
-        trial("fastest", 3, moving=0.9),
-    ]
-    chosen = choose(trials, 1.0, 1.0)
-    assert chosen is not None
-    assert chosen.candidate.name == "fast"
-
-
-def test_where_nothing_pays_nothing_is_chosen():
-    assert choose([trial("a", 1.0), trial("b", 0.9)], 1.0, 1.0) is None
-    assert choose([trial("a", 2.0, dwell=3)], 1.0, 1.0) is None
-    assert choose([trial("gate", 0.8), trial("gate", 0.99, 0.9)], 1.0, 1.0) is None
-
-
-def test_the_gate_stays_for_quieter_hours_where_it_costs_next_to_nothing():
-    chosen = choose([trial("gate", 0.97), trial("fast", 1.5, 0.9), trial("slow", 1.01)], 1.0, 1.0)
-    assert chosen is not None
-    assert chosen.candidate.name == "gate"
-
-
-def test_tune_writes_its_choice_with_its_evidence(config_file, tmp_path, capsys):
-    config = config_file(CONFIG.format(tmp_path / "state"))
-    code, out, _ = run(capsys, "tune", CLIP, "-c", config, "--max-frames", 32, "--json")
-    assert code == 0
-    found = json.loads(out)
-    assert Path(found["file"]).parent == tmp_path / "state" / "tune"
-    text = Path(found["file"]).read_text(encoding="utf-8")
-    assert "verdict: " in text
-    assert "ceiling: " in text
-    assert found["noise"] is None or f"noise: {found['noise']}"[:9] in text
-    assert cv2.imread(found["picture"]).shape == (400, 640, 3)
-    assert {each["candidate"]["name"] for each in found["trials"]} >= {"gate"}
-    # what was written is what the bench reads
-    arguments = ("--max-frames", 8, "--no-controls", "--state", tmp_path / "state")
-    assert run(capsys, "bench", "reuse", CLIP, "--model", MODEL, *arguments)[0] == 0
-
-
-def test_a_clip_too_short_to_tune_on_is_one_line(config_file, tmp_path, capsys):
-    config = config_file(CONFIG.format(tmp_path / "state"))
-    code, _, err = run(capsys, "tune", film(tmp_path, 6), "-c", config)
-    assert code == 2
-    assert "found 6 frame(s); expected a clip of at least 30" in err
-    assert not (tmp_path / "state").exists()
