@@ -50,7 +50,7 @@ BOARDS = {
 
 
 def board(name: str) -> Board:
-    """Look up a board by name. Raises ConfigError with the list of known boards."""
+    """Return the board of this name. Raises ConfigError with the list of known boards."""
     if name not in BOARDS:
         raise ConfigError(f"--board: found '{name}'; expected one of {', '.join(BOARDS)}")
     return BOARDS[name]

@@ -27,7 +27,7 @@ def lite(monkeypatch):
     from rknnlite.api import RKNNLite
 
     monkeypatch.setattr(RKNNLite, "log", [])
-    monkeypatch.setattr(RKNNLite, "refuse_masks", False)
+    monkeypatch.setattr(RKNNLite, "reject_masks", False)
     yield RKNNLite
     for name in [name for name in sys.modules if name.split(".")[0] == "rknnlite"]:
         del sys.modules[name]
@@ -69,7 +69,7 @@ def test_loads_one_instance_per_core(lite, tmp_path):
 
 
 def test_uses_no_core_mask_on_a_soc_with_one_core(lite, tmp_path):
-    lite.refuse_masks = True
+    lite.reject_masks = True
     backend = rknn_lite.Backend(soc="rk3568")
     assert backend.target == "rk3566"  # they have the same NPU
     backend.load(rk3588(tmp_path / "m.rknn", [IMAGE], [C8], platforms=("rk3566",)))

@@ -63,7 +63,7 @@ def test_nms_of_many_boxes_matches_plain_loops(count, seed, threshold):
     scores, classes = rng.random(count).astype(np.float32), rng.integers(0, 2, count).astype(np.int32)
     boxes = xyxy.tolist()
     near = [abs(plain_iou(a, b) - threshold) < 1e-5 for i, a in enumerate(boxes) for b in boxes[:i]]
-    assume(not any(near))  # float32 may round to the other side of the threshold
+    assume(not any(near))  # float32 may round across the threshold
     expected = plain_nms(boxes, scores.tolist(), classes.tolist(), threshold, 300)
     assert nms(xyxy, scores, classes, threshold).tolist() == expected
 

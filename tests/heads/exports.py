@@ -69,7 +69,7 @@ def fastestdet(rng, amount="some"):
     return Export("fastestdet", {"758": as_map(np.concatenate(values, 1), 22, 20)}, 80, input_size=(352, 320))
 
 
-def fastestdet_apart(rng, amount="some"):
+def fastestdet_split(rng, amount="some"):
     case = fastestdet(rng, amount)
     values = case.outputs["758"]
     case.outputs = {"classes": values[:, 5:], "boxes": values[:, 1:5], "objectness": values[:, :1]}
@@ -88,7 +88,7 @@ def nanodet_plus(rng, amount="some"):
     return Export("nanodet", {"output": values[None]})
 
 
-def nanodet_plus_apart(rng, amount="some"):
+def nanodet_plus_split(rng, amount="some"):
     case = nanodet_plus(rng, amount)
     values = case.outputs["output"]
     case.outputs = {"classes": values[..., :CLASSES], "boxes": values[..., CLASSES:]}
@@ -148,13 +148,13 @@ def yolo_v8(rng, amount="some"):
     return Export("yolo", {"output0": np.ascontiguousarray(values.T)[None]})
 
 
-def yolo_v8_turned(rng, amount="some"):
+def yolo_v8_transposed(rng, amount="some"):
     case = yolo_v8(rng, amount)
     case.outputs = {"output0": np.ascontiguousarray(case.outputs["output0"].transpose(0, 2, 1))}
     return case
 
 
-def yolo_v8_apart(rng, amount="some"):
+def yolo_v8_split(rng, amount="some"):
     case = yolo_v8(rng, amount)
     values = case.outputs["output0"]
     case.outputs = {"boxes": values[:, :4], "classes": values[:, 4:]}
@@ -220,9 +220,9 @@ def yolo_x_maps(rng, amount="some"):
 
 
 DETECTORS = [
-    digits, fastestdet, fastestdet_apart, nanodet, nanodet_plus, nanodet_plus_apart, ultraface, yunet, yolo_v5,
-    yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_turned, yolo_v8_apart, yolo_v8_maps,
+    digits, fastestdet, fastestdet_split, nanodet, nanodet_plus, nanodet_plus_split, ultraface, yunet, yolo_v5,
+    yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_transposed, yolo_v8_split, yolo_v8_maps,
     yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
 ]  # fmt: skip
 # the same picture in one output and split into several
-CUT = [(fastestdet, fastestdet_apart), (nanodet_plus, nanodet_plus_apart), (yolo_v8, yolo_v8_apart)]
+SPLIT = [(fastestdet, fastestdet_split), (nanodet_plus, nanodet_plus_split), (yolo_v8, yolo_v8_split)]

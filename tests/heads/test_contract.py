@@ -87,9 +87,9 @@ def test_float16_decodes_like_float32(make):
     assert one.class_id.tolist() == other.class_id.tolist()
 
 
-@pytest.mark.parametrize(("whole", "cut"), exports.CUT, ids=lambda make: make.__name__)
-def test_outputs_split_for_int8_decode_like_a_single_output(whole, cut):
-    one, other = whole(np.random.default_rng(4)), cut(np.random.default_rng(4))
+@pytest.mark.parametrize(("single", "split"), exports.SPLIT, ids=lambda make: make.__name__)
+def test_outputs_split_for_int8_decode_like_a_single_output(single, split):
+    one, other = single(np.random.default_rng(4)), split(np.random.default_rng(4))
     transform = fit((500, 375), one.input_size, LETTERBOX)
     expected, got = one.head().decode(one.outputs, transform), other.head().decode(other.outputs, transform)
     assert len(expected) > 5

@@ -51,10 +51,10 @@ def test_decoding_plus_matches_plain_loops(option, center):
 
 def test_three_strides_in_one_output_use_cell_centers():
     case, transform = exports.nanodet(np.random.default_rng(2)), fit((500, 375), exports.INPUT, "letterbox")
-    apart = case.head().decode(case.outputs, transform)
+    separate = case.head().decode(case.outputs, transform)
     levels = [np.concatenate([case.outputs[f"c{s}"], case.outputs[f"b{s}"]], 2) for _, _, s in exports.GRIDS]
     case.outputs = {"output": np.concatenate(levels, 1)}
-    np.testing.assert_allclose(case.head().decode(case.outputs, transform).xyxy, apart.xyxy, atol=1e-3)
+    np.testing.assert_allclose(case.head().decode(case.outputs, transform).xyxy, separate.xyxy, atol=1e-3)
 
 
 def test_grids_round_up_if_the_size_is_no_multiple_of_the_stride():

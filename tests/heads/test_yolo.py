@@ -71,7 +71,7 @@ def v8(outputs):
     return found
 
 
-def v8_turned(outputs):
+def v8_transposed(outputs):
     return v8({"output0": outputs["output0"].transpose(0, 2, 1)})
 
 
@@ -117,7 +117,7 @@ def x_maps(outputs):
 
 FORMATS = [
     (exports.yolo_v5, v5), (exports.yolo_v5_maps, v5_maps), (exports.yolo_v5_logits, v5_logits),
-    (exports.yolo_v5_train, v5_train), (exports.yolo_v8, v8), (exports.yolo_v8_turned, v8_turned),
+    (exports.yolo_v5_train, v5_train), (exports.yolo_v8, v8), (exports.yolo_v8_transposed, v8_transposed),
     (exports.yolo_v8_maps, v8_maps), (exports.yolo_v8_pairs, v8_maps), (exports.yolo_v8_joined, v8_joined),
     (exports.yolo_v6_maps, v6_maps), (exports.yolo_v10, v10), (exports.yolo_x, x_raw), (exports.yolo_x_decoded, v5),
     (exports.yolo_x_maps, x_maps),

@@ -138,7 +138,7 @@ static int answer(unsigned long request, void *argument)
     struct v4l2_buffer *buffer = argument;
     switch (request) {
     case VIDIOC_QUERYCAP:
-        strcpy((char *)capability->card, "stand-in");
+        strcpy((char *)capability->card, "fake camera");
         capability->capabilities = V4L2_CAP_DEVICE_CAPS | V4L2_CAP_VIDEO_OUTPUT;
         capability->device_caps =
             V4L2_CAP_STREAMING | (is("multi") ? V4L2_CAP_VIDEO_CAPTURE_MPLANE : V4L2_CAP_VIDEO_CAPTURE);

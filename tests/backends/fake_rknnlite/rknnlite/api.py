@@ -13,7 +13,7 @@ import numpy as np
 class RKNNLite:
     NPU_CORE_AUTO, NPU_CORE_0, NPU_CORE_1, NPU_CORE_2, NPU_CORE_0_1, NPU_CORE_0_1_2 = 0, 1, 2, 4, 3, 7
     log: ClassVar = []  # all requested core masks, for the tests
-    refuse_masks = False  # a single-core SoC
+    reject_masks = False  # a single-core SoC
 
     def __init__(self, verbose=False, verbose_file=None):
         self._lines = None
@@ -31,7 +31,7 @@ class RKNNLite:
 
     def init_runtime(self, target=None, core_mask=None):
         self.log.append(core_mask)
-        if core_mask is not None and self.refuse_masks:
+        if core_mask is not None and self.reject_masks:
             return -13
         for line in self._lines:
             if line[:2] == ["fail", "init"]:
