@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from edge_app import registry
 from tests.conftest import PROJECT
 
 TEXT = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -37,11 +36,3 @@ NAMED = sorted(set(re.findall(r"`edge-app ([a-z]+(?: pipeline| track| outbox| re
 def test_every_command_that_is_named_exists(command: str):
     arguments = [sys.executable, "-m", "edge_app.cli", *command.split(), "--help"]
     assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.parametrize("kind", ["sources", "heads", "sinks", "rules"])
-def test_the_table_of_folders_names_every_plug_in(kind: str):
-    row = next(line for line in TEXT.splitlines() if f"(edge_app/{kind})" in line)
-    shipped = [name for name in registry.names(kind) if (PROJECT / "edge_app" / kind / f"{name}.py").exists()]
-    assert shipped
-    assert [name for name in shipped if f"`{name}`" not in row] == []

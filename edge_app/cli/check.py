@@ -1,21 +1,19 @@
-"""edge-app check: everything that can be known before starting, each as a finding with a verdict.
+"""The work of `edge-app check`: everything that can be checked before a start, as findings.
 
-Not here: mistakes in config.yaml and model.yaml themselves; loading them has reported those already.
+Not here: errors in config.yaml and model.yaml themselves; loading them reports those.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 
 from edge_app import registry
 from edge_app.backends import Graph
 from edge_app.backends._soc import detect
+from edge_app.cli.findings import Finding, Verdict
 from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
@@ -25,64 +23,42 @@ from edge_app.inference import golden
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.model import memory
 from edge_app.model.manifest import FILE
-from edge_app.publish.publisher import build_sinks
+from edge_app.publish import build_sinks
 from edge_app.reuse import profile as tuned
 from edge_app.reuse.change_detection import reference_bytes
 from edge_app.reuse.loader import FREE, map_bytes
 
-ASSUMED_FRAME = (1920, 1080)  # of a camera that is not opened
-_LIVE = ("rtsp", "v4l2")
-_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    verdict: Literal["ok", "warn", "fail"]
-    text: str
+ASSUMED_FRAME = (1920, 1080)  # a camera is not opened, so its size is unknown
+_NOT_CONSTRUCTED = ("rtsp", "v4l2")  # their credentials and devices may exist only on the camera
 
 
 def check(config: Config, board: str | None = None) -> list[Finding]:
-    """Look at everything. board: plan the memory of one of memory.BOARDS; None is this machine where it is a board.
+    """Run all checks. board: plan the memory of this board, one of memory.BOARDS; None: of this machine, if it is one.
 
-    Never raises EdgeError for what cannot be used, which is a finding of verdict `fail`; ConfigError where the board is
-    unknown.
+    An EdgeError of a check becomes a finding with the verdict `fail`. Raises ConfigError if the board is unknown.
     """
     soc = detect()
-    known = memory.board(board) if board else memory.this_board(soc) if soc else None
+    planned = memory.board(board) if board else memory.this_board(soc) if soc else None
+    registry.installed()  # warns about installed plug-ins that are ignored
     findings = [Finding("config", "ok", str(config.path))]
-    looks = {"files": _files, "model": _model, "reuse": _reuse, "source": _source, "sinks": _sinks}
-    for what, look in looks.items():
+    checks = {"files": _files, "model": _model, "reuse": _reuse, "source": _source, "sinks": _sinks}
+    for area, run in checks.items():
         try:
-            findings.extend(look(config))
+            findings.extend(run(config))
         except EdgeError as exc:
-            findings.append(Finding(what, "fail", str(exc)))
-    return [*findings, *(_memory(config, known) if known else ())]
-
-
-def as_table(findings: list[Finding]) -> str:
-    """A line a finding: verdict, what, text."""
-    width = max(len(finding.what) for finding in findings)
-    return "\n".join(f"{_MARKS[f.verdict]}  {f.what:<{width}}  {f.text}" for f in findings)
-
-
-def as_json(findings: list[Finding]) -> str:
-    """One object: `ok`, and the findings."""
-    good = all(finding.verdict != "fail" for finding in findings)
-    return json.dumps({"ok": good, "findings": [asdict(finding) for finding in findings]})
+            findings.append(Finding(area, "fail", str(exc)))
+    return [*findings, *(_memory(config, planned) if planned else ())]
 
 
 def _files(config: Config) -> Iterator[Finding]:
     manifest = config.manifest
     if not manifest.sha256:
-        text = f"{manifest.folder / FILE} lists no sha256: a damaged or exchanged graph would go unnoticed"
+        text = f"{manifest.folder / FILE} lists no sha256; a damaged or replaced graph would not be detected"
         yield Finding("files", "warn", text)
     for name in manifest.files():
         path = manifest.folder / name
         if not path.exists():
-            yield Finding("files", "warn", f"{path}: not there; its target cannot be used on this machine")
+            yield Finding("files", "warn", f"{path}: does not exist; its target cannot be used on this machine")
             continue
         size = len(Graph(path, manifest.sha256.get(name)).read())
         yield Finding("files", "ok", f"{path}: {size:,} bytes{', sha256 as listed' if manifest.sha256 else ''}")
@@ -99,26 +75,26 @@ def _model(config: Config) -> Iterator[Finding]:
 
 
 def _reuse(config: Config) -> Iterator[Finding]:
-    """How far a frame can be answered from the one before, and what keeping that takes: one frame is computed."""
+    """How much can be reused from the previous frame, and the memory for it. Runs inference on one gray frame."""
     if config.reuse.mode == "off":
         return
     spec, state_dir = config.manifest.input, config.device.state_dir
-    grey = Frame("check", 0, 0, 0, np.full((spec.height, spec.width, 3), spec.pad, np.uint8))
+    gray = Frame("check", 0, 0, 0, np.full((spec.height, spec.width, 3), spec.pad, np.uint8))
     backend = open_backend(config.manifest, config.model)
     with closing(
         Inference(config.manifest, backend, config.heads, reuse=config.reuse, state_dir=state_dir)
     ) as inference:
-        inference.infer(grey)
-        kept = inference.reuse_stats()
-    if not kept:
+        inference.infer(gray)
+        stats = inference.reuse_stats()
+    if not stats:
         file = tuned.path(state_dir, config.manifest)
-        yield Finding("reuse", "warn", f"{file} says that it does not pay for this model on this camera: off")
+        yield Finding("reuse", "warn", f"{file} turns reuse off: it does not pay for this model on this camera")
         return
-    how = "whole results and parts of the maps" if kept["features"] else "whole results only"
-    yield Finding("reuse", "ok", f"{how}; keeps {kept['cache_bytes']:,} bytes, for ever the same")
-    if config.reuse.mode == "auto" and not kept["features"]:
+    scope = "whole results and parts of feature maps" if stats["features"] else "whole results only"
+    yield Finding("reuse", "ok", f"{scope}; the cache takes {stats['cache_bytes']:,} bytes, a constant size")
+    if config.reuse.mode == "auto" and not stats["features"]:
         file, fixed = config.manifest.folder / FILE, backend.target not in FREE
-        why = f"has no smaller shapes for {backend.target}" if fixed else "does not say where the cells of its maps lie"
+        why = f"has no crop shapes for {backend.target}" if fixed else "does not describe the cells of its feature maps"
         yield Finding("reuse", "warn", f"{file} {why}: compile it with {'--npu-shapes' if fixed else '--cut'}")
 
 
@@ -128,27 +104,28 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     size = size if all(size) else _frame_size(config)
     extra = []
     if config.reuse.mode != "off":
-        extra.append(memory.Item("pictures that reuse compares with", reference_bytes(config.manifest.input), "ram"))
+        references = reference_bytes(config.manifest.input)
+        extra.append(memory.PlanItem("reference images for change detection", references, "ram"))
     parts = config.reuse.mode == "auto" and board.target in config.manifest.shapes
     if parts:
         maps = map_bytes(config.manifest, board.target)
-        extra.append(memory.Item("maps that reuse keeps and passes from graph to graph", maps, "ram"))
-    budget = memory.plan(config.manifest, board, size, memory.process(), extra, parts=parts)
+        extra.append(memory.PlanItem("cached feature maps", maps, "ram"))
+    budget = memory.plan(config.manifest, board, size, memory.measure_process(), extra, parts=parts)
     for text in budget.unknown:
         yield Finding("memory", "warn", text)
-    verdict: Literal["ok", "fail"] = "ok" if budget.fits else "fail"
+    verdict: Verdict = "ok" if budget.fits else "fail"
     for line in budget.lines():
         yield Finding("memory", verdict, line)
 
 
 def _frame_size(config: Config) -> tuple[int, int]:
-    """Of the first frame of a recorded source."""
+    """Width and height of a recorded source's first frame; ASSUMED_FRAME for a live source."""
     plugin = config.source.plugin
-    if plugin.type in _LIVE:
+    if plugin.type in _NOT_CONSTRUCTED:
         return ASSUMED_FRAME
     try:
         with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
-            frame = source.read(timeout_s=5.0)
+            frame = source.read(timeout_s=5.0) if source.live is None else None
     except (EdgeError, EndOfClip):
         return ASSUMED_FRAME
     return (frame.width, frame.height) if frame is not None else ASSUMED_FRAME
@@ -156,22 +133,26 @@ def _frame_size(config: Config) -> tuple[int, int]:
 
 def _source(config: Config) -> Iterator[Finding]:
     plugin = config.source.plugin
-    if plugin.type in _LIVE:
-        yield Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
+    not_opened = Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
+    if plugin.type in _NOT_CONSTRUCTED:
+        yield not_opened
         return
     with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
+        if source.live is not None:
+            yield not_opened
+            return
         try:
             frame = source.read(timeout_s=5.0)
         except EndOfClip:
             frame = None
     if frame is None:
-        yield Finding("source", "fail", f"{plugin.type}: gave no frame; expected at least one")
+        yield Finding("source", "fail", f"{plugin.type}: found no frame; expected at least one")
     else:
         yield Finding("source", "ok", f"{plugin.type}: first frame {frame.width}x{frame.height} {frame.format}")
 
 
 def _sinks(config: Config) -> Iterator[Finding]:
-    """Construct every sink, which looks at everything that needs no other side: topics, certificates, secrets."""
+    """Construct every sink, which checks its topics, certificates and secrets, but does not connect."""
     clock = SystemClock()
     for plugin in config.sinks:
         name = plugin.name or plugin.type
@@ -180,4 +161,4 @@ def _sinks(config: Config) -> Iterator[Finding]:
             continue
         with ExitStack() as stack:
             build_sinks(config.replaced(sinks=(plugin,)), clock, device_id(config.device.id), stack)
-        yield Finding("sinks", "ok", f"{name}: configured; whether the other side is there shows when it runs")
+        yield Finding("sinks", "ok", f"{name}: configured; not connected by check")

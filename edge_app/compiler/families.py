@@ -106,7 +106,7 @@ def _accepts(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> bool:
 def _preprocessing(net: Net, family: str) -> Preprocessing:
     if family == "yolo" and _is_yolox(net):
         return _YOLOX
-    return _PREPROCESSING[family]
+    return _PREPROCESSING.get(family, _UNIT_RGB)
 
 
 def _with_labels(family: Family, outputs: tuple[TensorSpec, ...], labels: int) -> Family:

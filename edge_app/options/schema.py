@@ -94,10 +94,10 @@ def expectation(annotation: Any) -> str:
         if len(args) == 1 or args[-1] is Ellipsis:
             return f"a list, each {expectation(args[0])}"
         return f"a list of {len(args)}: {', '.join(expectation(kind) for kind in args)}"
-    if origin in (dict, Mapping) or dataclasses.is_dataclass(annotation):
-        return "a block of options"
     if annotation is Secret:
         return EXPECTED
+    if origin in (dict, Mapping) or dataclasses.is_dataclass(annotation):
+        return "a block of options"
     return _SCALARS.get(annotation, "null")
 
 
