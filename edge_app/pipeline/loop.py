@@ -69,16 +69,14 @@ class Pipeline:
         self.config = config
         self.about: Mapping[str, JsonValue] = {}
         self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
-        self._clock = clock
-        self._replay = replay
+        self._clock, self._replay = clock, replay
         self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
         self._next_status_ns = 0
         self._end: Exception | None = None  # of the source; raised once the frame in flight has passed
         self._skipper = FrameSkipper()
-        self._faults = Faults()
-        self._camera_lost = False
+        self._faults, self._camera_lost = Faults(), False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
         self._rules = RuleStage(build_rules(config))
@@ -116,7 +114,10 @@ class Pipeline:
         return self._finish_frame(frame)
 
     def _start_inference(self, timeout_s: float) -> None:
-        """Read the next frame and submit it to inference. Raises the end of the source, but only with a timeout."""
+        """Read the next frame and submit it to inference.
+
+        Raises the exception that ended the source, but not if timeout_s is 0.
+        """
         wait_s = self._inference.wait_s()
         if wait_s > 0:  # after a failure; the camera drops frames meanwhile
             time.sleep(min(wait_s, timeout_s))
@@ -269,9 +270,8 @@ class Pipeline:
         if not events:
             return
         self.recent_events.extend(events)
-        now = (self._last_frame_ns or 0, self._last_utc_ns)  # of a replay, whose clock does not move between frames
-        if not self._replay:
-            now = (self._clock.monotonic_ns(), self._clock.utc_ns())
+        # The clock of a replay does not move between frames.
+        now = (self._last_frame_ns or 0, self._last_utc_ns) if self._replay else (self._now().ns, self._now().utc_ns)
         self._publisher.publish_events(events, Stamp(*now, self._clock.synced()), self.config.source.common.name)
 
     def _publish_heartbeat(self, now_ns: int, utc_ns: int) -> None:

@@ -93,7 +93,7 @@ class Digits:
         return FoundDigits(center, size, text, result.score[rows].astype(np.float64), picture)
 
 
-def arrange(found: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: int, place: Float64 | None) -> Glyphs:
+def arrange(digits: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: int, place: Float64 | None) -> Glyphs:
     """Arrange digits in reading order.
 
     panels: outlines (K, 2), image pixels; None if no head detects panels. If it does, only digits on a panel count, and
@@ -102,36 +102,36 @@ def arrange(found: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: in
     """
     angle, whole = 0.0, True
     if panels is not None:
-        at = None if place is None else (place[:2] + place[2:]) / 2 * found.picture
-        outline, on_panel = _choose_panel(found, panels, at)
+        at = None if place is None else (place[:2] + place[2:]) / 2 * digits.picture
+        outline, on_panel = _choose_panel(digits, panels, at)
         if outline is None:
             return Glyphs.none()
-        found = found.select(on_panel)
+        digits = digits.select(on_panel)
         angle = _panel_angle(outline)
-        whole = _within(found, outline, angle)
+        whole = _within(digits, outline, angle)
     elif max_rows == 1:
-        angle = _row_angle(found)
-    if not len(found.score):
+        angle = _row_angle(digits)
+    if not len(digits.score):
         return Glyphs.none()
-    return _in_order(found, angle, max_rows, whole)
+    return _in_order(digits, angle, max_rows, whole)
 
 
-def _in_order(found: FoundDigits, angle: float, max_rows: int, whole: bool) -> Glyphs:
-    along, down = _rotated(found.center, angle).T
-    height = _upper_median(found.size[:, 1])
+def _in_order(digits: FoundDigits, angle: float, max_rows: int, whole: bool) -> Glyphs:
+    along, down = _rotated(digits.center, angle).T
+    height = _upper_median(digits.size[:, 1])
     order = np.argsort(down, kind="stable")
     breaks = np.flatnonzero(np.diff(down[order]) > _MIN_ROW_DISTANCE * height) + 1
     rows = [row[np.argsort(along[row], kind="stable")] for row in np.split(order, breaks)]
     fullest = sorted(range(len(rows)), key=lambda i: -len(rows[i]))[:max_rows]
-    rows = [_without_uncertain(rows[i], found.score) for i in sorted(fullest)]
+    rows = [_without_uncertain(rows[i], digits.score) for i in sorted(fullest)]
     selected = np.concatenate(rows)
-    ratio = found.size[selected, 1] / _upper_median(found.size[selected, 1])
+    ratio = digits.size[selected, 1] / _upper_median(digits.size[selected, 1])
     similar = bool((ratio < _MAX_HEIGHT_RATIO).all() and (ratio > 1 / _MAX_HEIGHT_RATIO).all())
     whole = whole and similar and all(_evenly_spaced(along[row]) for row in rows)
-    center, half = found.center[selected], found.size[selected] / 2
-    boxes = np.concatenate([center - half, center + half], axis=1) / np.tile(found.picture, 2)
-    text = tuple("".join(found.text[i] for i in row.tolist()) for row in rows)
-    return Glyphs(text, found.score[selected], boxes, whole)
+    center, half = digits.center[selected], digits.size[selected] / 2
+    boxes = np.concatenate([center - half, center + half], axis=1) / np.tile(digits.picture, 2)
+    text = tuple("".join(digits.text[i] for i in row.tolist()) for row in rows)
+    return Glyphs(text, digits.score[selected], boxes, whole)
 
 
 def _without_uncertain(row: NDArray[np.intp], score: Float64) -> NDArray[np.intp]:
@@ -152,7 +152,7 @@ def _evenly_spaced(places: Float64) -> bool:
 
 
 def _choose_panel(
-    found: FoundDigits, panels: tuple[Float32, ...], at: Float64 | None
+    digits: FoundDigits, panels: tuple[Float32, ...], at: Float64 | None
 ) -> tuple[Float64 | None, NDArray[np.intp]]:
     """The convex hull of the panel around `at`, else of the panel with most digits, and its digits."""
     best: tuple[Float64 | None, NDArray[np.intp]] = (None, np.empty(0, np.intp))
@@ -160,7 +160,7 @@ def _choose_panel(
         if len(polygon) < 3:
             continue
         hull = np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float64).reshape(-1, 2)
-        on_panel = np.flatnonzero(inside_any(found.center, [hull]))
+        on_panel = np.flatnonzero(inside_any(digits.center, [hull]))
         if at is not None and inside_any(at[None], [hull])[0]:
             return hull, on_panel
         if best[0] is None or len(on_panel) > len(best[1]):
@@ -178,11 +178,11 @@ def _panel_angle(hull: Float64) -> float:
     return float(np.angle(fourfold) / 4)
 
 
-def _row_angle(found: FoundDigits) -> float:
+def _row_angle(digits: FoundDigits) -> float:
     """The angle in radians of the line through the digits; 0 if there are fewer than three, or they form no line."""
-    if len(found.score) < 3:
+    if len(digits.score) < 3:
         return 0.0
-    x, y = (found.center - found.center.mean(axis=0)).T
+    x, y = (digits.center - digits.center.mean(axis=0)).T
     xx, xy, yy = float((x * x).sum()), float((x * y).sum()), float((y * y).sum())
     mean, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)  # variance along: +, across: -
     if mean + spread < 9 * max(mean - spread, 1e-9):
@@ -191,12 +191,12 @@ def _row_angle(found: FoundDigits) -> float:
     return (angle + np.pi / 2) % np.pi - np.pi / 2  # read from left to right
 
 
-def _within(found: FoundDigits, hull: Float64, angle: float) -> bool:
+def _within(digits: FoundDigits, hull: Float64, angle: float) -> bool:
     """Whether the box of every digit is inside the panel's outline, with a margin."""
     sides = _rotated(hull, angle)
     low, high = sides.min(axis=0), sides.max(axis=0)
     margin = _PANEL_MARGIN * (high[1] - low[1])
-    center, half = _rotated(found.center, angle), found.size / 2
+    center, half = _rotated(digits.center, angle), digits.size / 2
     return bool((center - half >= low - margin).all() and (center + half <= high + margin).all())
 
 

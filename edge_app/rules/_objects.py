@@ -60,25 +60,25 @@ class ObjectSelector:
         output = frame.outputs.get(self._options.head)
         if output is None or not isinstance(output.result, Detections):
             return None
-        found = output.result
-        keep = found.score >= self._options.min_score
+        detections = output.result
+        keep = detections.score >= self._options.min_score
         if not self._all:
-            keep &= np.isin(found.class_id, self._classes)
+            keep &= np.isin(detections.class_id, self._classes)
         if self._tracked:
-            keep &= found.track_id > 0 if found.track_id is not None else False
-        boxes = found.xyxy.astype(np.float64) / (frame.width, frame.height, frame.width, frame.height)
+            keep &= detections.track_id > 0 if detections.track_id is not None else False
+        boxes = detections.xyxy.astype(np.float64) / (frame.width, frame.height, frame.width, frame.height)
         points = anchors(boxes, self._options.anchor)
         if self._ignore:
             keep &= ~inside_any(points, self._ignore)
-        return [self._object(found, boxes, points, row) for row in np.flatnonzero(keep).tolist()]
+        return [self._object(detections, boxes, points, row) for row in np.flatnonzero(keep).tolist()]
 
-    def _object(self, found: Detections, boxes: Float64, points: Float64, row: int) -> Object:
-        class_id = int(found.class_id[row])
+    def _object(self, detections: Detections, boxes: Float64, points: Float64, row: int) -> Object:
+        class_id = int(detections.class_id[row])
         label = self._labels[class_id] if class_id < len(self._labels) else str(class_id)
         x1, y1, x2, y2 = boxes[row].tolist()
-        track_id = 0 if found.track_id is None else int(found.track_id[row])
+        track_id = 0 if detections.track_id is None else int(detections.track_id[row])
         x, y = points[row].tolist()
-        return Object(track_id, label, float(found.score[row]), (x1, y1, x2, y2), (x, y))
+        return Object(track_id, label, float(detections.score[row]), (x1, y1, x2, y2), (x, y))
 
 
 def anchors(boxes: Float64, anchor: Anchor) -> Float64:

@@ -25,12 +25,12 @@ _SAME_PLACE = 0.3  # overlap of two boxes at the same place, relative to the sma
 class Layout:
     """The layout of the digits of a frame.
 
-    lengths: digits in each row. whole: whether none is hidden. there: whether they are where the last number was.
+    lengths: digits in each row. whole: whether none is hidden. in_place: whether they are where the last number was.
     """
 
     lengths: tuple[int, ...]
     whole: bool
-    there: bool
+    in_place: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class Votes:
     def add(self, glyphs: Glyphs, now: Moment) -> Stable | None:
         """Add a frame. Returns the stable number, if there is one and this frame has as many digits."""
         box = glyphs.bounds()
-        there = box is not None and (self.place is None or _overlap(box, self.place) >= _SAME_PLACE)
-        layout = Layout(tuple(len(row) for row in glyphs.rows), glyphs.whole, there)
+        in_place = box is not None and (self.place is None or _overlap(box, self.place) >= _SAME_PLACE)
+        layout = Layout(tuple(len(row) for row in glyphs.rows), glyphs.whole, in_place)
         self._window.append(_Ballot("".join(glyphs.rows), glyphs.score, glyphs.sizes(), layout, now))
         self._remember(layout, now)
         if box is None or not self._is_usual(layout, now):
             return None
-        digits = [self._elected(place, layout, low) for place, low in enumerate(glyphs.sizes()[:, 1] < _LOW_RATIO)]
+        digits = [self._majority_digit(i, layout, low) for i, low in enumerate(glyphs.sizes()[:, 1] < _LOW_RATIO)]
         if None in digits:
             return None
         if self._usual is None or layout.whole or not self._fits(layout):
@@ -92,12 +92,12 @@ class Votes:
         self.place = box
         return _stable("".join(digit for digit in digits if digit), self._voters(layout, self._needed), box)
 
-    def _elected(self, place: int, layout: Layout, low: bool) -> str | None:
+    def _majority_digit(self, position: int, layout: Layout, low: bool) -> str | None:
         """The digit that enough of the last frames have at a position, with the same size, or None."""
         needed = self._needed + (_LOW_EXTRA if low else 0)
         voters = self._voters(layout, needed)
-        digit, count = Counter(ballot.text[place] for ballot in voters).most_common(1)[0]
-        sizes = [ballot.size[place] for ballot in voters if ballot.text[place] == digit]
+        digit, count = Counter(ballot.text[position] for ballot in voters).most_common(1)[0]
+        sizes = [ballot.size[position] for ballot in voters if ballot.text[position] == digit]
         return digit if count >= needed and _same_size(np.array(sizes[-needed:])) else None
 
     def _voters(self, layout: Layout, needed: int) -> list[_Ballot]:
@@ -128,7 +128,7 @@ class Votes:
     def _fits(self, layout: Layout) -> bool:
         if self._usual is None:
             return layout.whole
-        return layout.there and layout.lengths == self._usual.lengths and (layout.whole or not self._usual.whole)
+        return layout.in_place and layout.lengths == self._usual.lengths and (layout.whole or not self._usual.whole)
 
 
 def _same_size(sizes: Float64) -> bool:

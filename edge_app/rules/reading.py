@@ -91,10 +91,10 @@ class Rule:
         output = frame.outputs.get(self._head)
         if output is None or not output.fresh or not isinstance(output.result, Detections):
             return None
-        found = self._digits.extract(output.result, frame)
+        digits = self._digits.extract(output.result, frame)
         if self._panel is None:
-            return arrange(found, None, self._rows, None)
-        return arrange(found, _panels(frame, self._panel), self._rows, self._votes.place)
+            return arrange(digits, None, self._rows, None)
+        return arrange(digits, _panels(frame, self._panel), self._rows, self._votes.place)
 
     def _allowed(self, rows: tuple[str, ...]) -> bool:
         """Whether a monotonic counter may show this number after the current one."""

@@ -49,11 +49,11 @@ class Rule:
         output = frame.outputs.get(self._head)
         if output is None or not output.fresh or not isinstance(output.result, Classification):
             return
-        found = output.result
-        if not len(found.score) or found.score[0] < self._min_score:
+        result = output.result
+        if not len(result.score) or result.score[0] < self._min_score:
             return
         now = Moment.of(frame)
-        label, score = self._labels[int(found.class_id[0])], float(found.score[0])
+        label, score = self._labels[int(result.class_id[0])], float(result.score[0])
         if label != self._label or now.ns < self._since.ns:
             self._label, self._since, self._results, self._best_score = label, now, 0, 0.0
         self._results += 1

@@ -53,36 +53,36 @@ class Tracker:
         If the head did not run for this frame, its boxes are the predictions of the tracks for the time of the frame.
         """
         output = None if frame.heads is None else frame.heads.get(self._settings.head)
-        found = None if output is None else output.result
-        if output is None or not isinstance(found, Detections):
+        detections = None if output is None else output.result
+        if output is None or not isinstance(detections, Detections):
             return frame
         if output.reused == "held" and self._at_ns is not None:
             predicted = _clipped(self.predict(frame.captured_ns), frame.width, frame.height)
             output = replace(output, result=predicted, reused="track")
         else:
             seen_ns = frame.captured_ns - (0 if output.fresh else output.age_ns)
-            output = replace(output, result=self.update(found, seen_ns))
+            output = replace(output, result=self.update(detections, seen_ns))
         frame.tracked = {self._settings.head: output}
         return frame
 
-    def update(self, found: Detections, seen_ns: int) -> Detections:
+    def update(self, detections: Detections, seen_ns: int) -> Detections:
         """Associate detections with tracks. Returns them in the same order, with `track_id` set.
 
         seen_ns: time of the picture that the detections are from. For the same or an earlier time as in the last call
         the state is unchanged, and the same number of detections gets the same ids.
         """
         if self._at_ns is not None and seen_ns <= self._at_ns:
-            ids = self._last_ids if len(self._last_ids) == len(found) else np.zeros(len(found), np.int64)
-            return replace(found, track_id=ids)
+            ids = self._last_ids if len(self._last_ids) == len(detections) else np.zeros(len(detections), np.int64)
+            return replace(detections, track_id=ids)
         self._advance(seen_ns)
-        ids = np.zeros(len(found), np.int64)
-        rows, columns = self._associate(found)
-        self._update_matched(rows, columns, found, seen_ns)
+        ids = np.zeros(len(detections), np.int64)
+        rows, columns = self._associate(detections)
+        self._update_matched(rows, columns, detections, seen_ns)
         ids[columns] = self._tracks.id[rows]
         self._drop_lost(seen_ns)
-        self._start_tracks(found, columns, seen_ns)
+        self._start_tracks(detections, columns, seen_ns)
         self._last_ids = ids
-        return replace(found, track_id=ids)
+        return replace(detections, track_id=ids)
 
     def predict(self, at_ns: int) -> Detections:
         """Predict the boxes of all confirmed tracks at `at_ns`, without changing the state.
@@ -114,7 +114,7 @@ class Tracker:
             self._interval_ns = seen_ns - self._at_ns
         self._at_ns = seen_ns
 
-    def _associate(self, found: Detections) -> tuple[Rows, Rows]:
+    def _associate(self, detections: Detections) -> tuple[Rows, Rows]:
         """Match tracks and detections. Returns pairs as two arrays of row numbers.
 
         As in ByteTrack: all tracks with the high-scoring boxes, then the remaining tracks with the low-scoring boxes.
@@ -122,24 +122,24 @@ class Tracker:
         filter allows it.
         """
         settings, tracks = self._settings, self._tracks
-        matching = _Matching(len(tracks), len(found))
-        if not len(tracks) or not len(found):
+        matching = _Matching(len(tracks), len(detections))
+        if not len(tracks) or not len(detections):
             return matching.pairs()
-        high = found.score >= settings.high
-        gain = self._gain(found, high)
+        high = detections.score >= settings.high
+        gain = self._gain(detections, high)
         all_tracks = np.ones(len(tracks), bool)
-        for boxes in (high, ~high & (found.score >= settings.low)):
+        for boxes in (high, ~high & (detections.score >= settings.low)):
             rows, columns = matching.unmatched(all_tracks, boxes)
             if len(rows) and len(columns):
                 i, j = assign(gain[rows[:, None], columns], settings.overlap)
                 matching.add(rows[i], columns[j])
         rows, columns = matching.unmatched(tracks.misses == 0, high)
         if len(rows) and len(columns):
-            i, j = assign(_proximity(tracks[rows], found[columns], settings.mix_classes), _LEAST_RESCUE_GAIN)
+            i, j = assign(_proximity(tracks[rows], detections[columns], settings.mix_classes), _LEAST_RESCUE_GAIN)
             matching.add(rows[i], columns[j])
         return matching.pairs()
 
-    def _gain(self, found: Detections, high: NDArray[np.bool_]) -> Float32:
+    def _gain(self, detections: Detections, high: NDArray[np.bool_]) -> Float32:
         """IoU (N, M) of predicted tracks and detections, reduced if the filter finds the position unlikely.
 
         With overlap alone, a neighbor takes over the track of an object that is hidden for a moment: twice the identity
@@ -147,24 +147,24 @@ class Tracker:
         with unexpected motion can still be tracked.
         """
         tracks = self._tracks
-        overlap = iou(_corners(tracks.center, tracks.size), found.xyxy)
+        overlap = iou(_corners(tracks.center, tracks.size), detections.xyxy)
         rows, columns = np.nonzero(overlap >= self._settings.overlap)
-        center, _ = _measured(found.xyxy)
+        center, _ = _measured(detections.xyxy)
         distance = ((tracks.center[rows] - center[columns]) ** 2).sum(axis=1)
         likely = np.exp(-0.5 * distance / tracks.spread(rows, np.where(high, 1.0, _LOW_SCORE_FACTOR)[columns]))
         value = overlap[rows, columns] * (_UNLIKELY + (1 - _UNLIKELY) * likely)
         if not self._settings.mix_classes:
-            value *= tracks.class_id[rows] == found.class_id[columns]
+            value *= tracks.class_id[rows] == detections.class_id[columns]
         gain = np.zeros_like(overlap)
         gain[rows, columns] = value
         return gain
 
-    def _update_matched(self, rows: Rows, columns: Rows, found: Detections, seen_ns: int) -> None:
+    def _update_matched(self, rows: Rows, columns: Rows, detections: Detections, seen_ns: int) -> None:
         tracks = self._tracks
         tracks.misses += 1
         if len(rows):
-            center, size = _measured(found.xyxy[columns])
-            factor = np.where(found.score[columns] < self._settings.high, _LOW_SCORE_FACTOR, 1.0)
+            center, size = _measured(detections.xyxy[columns])
+            factor = np.where(detections.score[columns] < self._settings.high, _LOW_SCORE_FACTOR, 1.0)
             tracks.correct(rows, center, size, factor)
             tracks.misses[rows] = 0
             tracks.hits[rows] += 1
@@ -184,13 +184,13 @@ class Tracker:
         if dropped.any():
             self._tracks = tracks[np.flatnonzero(~dropped)]
 
-    def _start_tracks(self, found: Detections, matched: Rows, seen_ns: int) -> None:
-        new = found.score >= self._settings.start
+    def _start_tracks(self, detections: Detections, matched: Rows, seen_ns: int) -> None:
+        new = detections.score >= self._settings.start
         new[matched] = False
         columns = np.flatnonzero(new)[: max(0, self._settings.max_tracks - len(self._tracks))]
         if len(columns):
-            center, size = _measured(found.xyxy[columns])
-            started = _Tracks.start(center, size, found.class_id[columns], seen_ns)
+            center, size = _measured(detections.xyxy[columns])
+            started = _Tracks.start(center, size, detections.class_id[columns], seen_ns)
             self._tracks = self._tracks.joined(started)
 
 
@@ -292,14 +292,14 @@ class _Matching:
         return np.concatenate(rows), np.concatenate(columns)
 
 
-def _proximity(tracks: _Tracks, found: Detections, mix_classes: bool) -> Float64:
+def _proximity(tracks: _Tracks, detections: Detections, mix_classes: bool) -> Float64:
     """exp(-d² / 2) (N, M), d the distance of centers in standard deviations; 0 if sizes differ too much."""
-    center, size = _measured(found.xyxy)
+    center, size = _measured(detections.xyxy)
     distance = ((tracks.center[:, None] - center) ** 2).sum(axis=2)
     ratio = tracks.size[:, None] / size  # (N, M, 2)
     similar = (np.minimum(ratio, 1 / ratio) >= _LEAST_SIZE_RATIO).all(axis=2)
     if not mix_classes:
-        similar &= tracks.class_id[:, None] == found.class_id
+        similar &= tracks.class_id[:, None] == detections.class_id
     spread = tracks.spread(np.arange(len(tracks)), np.ones(len(tracks)))
     proximity: Float64 = np.exp(-0.5 * distance / spread[:, None]) * similar
     return proximity
@@ -311,10 +311,10 @@ def _measured(xyxy: Float32) -> tuple[Float64, Float64]:
     return (low + high) / 2, np.maximum(high - low, 1.0)
 
 
-def _clipped(found: Detections, width: int, height: int) -> Detections:
+def _clipped(detections: Detections, width: int, height: int) -> Detections:
     """Clip boxes to the picture, and drop those that are outside."""
-    xyxy = np.clip(found.xyxy, 0, np.array([width, height] * 2, np.float32))
-    return replace(found, xyxy=xyxy)[np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))]
+    xyxy = np.clip(detections.xyxy, 0, np.array([width, height] * 2, np.float32))
+    return replace(detections, xyxy=xyxy)[np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))]
 
 
 def _corners(center: Float64, size: Float64) -> Float32:

@@ -25,10 +25,10 @@ from tests.schema import strict
 
 COLORS = ("red", "green", "blue")
 HEAD = """\
-  colour:
+  color:
     family: classify
     labels: [red, green, blue]
-    graph: {onnx: colour.onnx}
+    graph: {onnx: color.onnx}
     crops: {of: digits, limit: 3, input: {width: 16, height: 16, resize: stretch, std: [1, 1, 1]}}
 """
 
@@ -39,7 +39,7 @@ def write_color_model(path):
     score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 3])
     mean = helper.make_node("ReduceMean", ["image"], ["score"], axes=[2, 3], keepdims=0)
     model = helper.make_model(
-        helper.make_graph([mean], "colour", [image], [score]), opset_imports=[helper.make_opsetid("", 13)]
+        helper.make_graph([mean], "color", [image], [score]), opset_imports=[helper.make_opsetid("", 13)]
     )
     model.ir_version = 8
     onnx.save(model, str(path))
@@ -53,7 +53,7 @@ def folder(tmp_path):
     text = (folder / "model.yaml").read_text(encoding="utf-8")
     text = text[: text.index("\nsha256:")] if "\nsha256:" in text else text
     (folder / "model.yaml").write_text(text.rstrip() + "\n" + HEAD, encoding="utf-8")
-    write_color_model(folder / "colour.onnx")
+    write_color_model(folder / "color.onnx")
     return folder
 
 
@@ -78,7 +78,7 @@ def painted(t_s=0.0):
 def test_the_highest_scoring_detections_get_a_result_of_their_crop(folder):
     with closing(opened(folder)) as inference:
         heads = inference.infer(painted()).heads
-    found, crops = heads["digits"].result, heads["colour"].result
+    found, crops = heads["digits"].result, heads["color"].result
     assert isinstance(crops, Crops)
     assert crops.of == "digits"
     best = np.argsort(-found.score, kind="stable")[:3].tolist()
@@ -95,26 +95,26 @@ def test_results_are_published_with_their_detection(folder):
         frame = inference.infer(painted())
     body = json.loads(Encoder("cam", "0", labels).result(0, frame, clock_synced=False).payload)
     strict().validate(body)
-    published = [found["heads"]["colour"] for found in body["heads"]["digits"]["detections"] if "heads" in found]
+    published = [found["heads"]["color"] for found in body["heads"]["digits"]["detections"] if "heads" in found]
     assert len(published) == 3
     assert {entry["label"] for entry in published[0]["classification"]} <= set(COLORS)
-    assert "colour" not in body["heads"]
+    assert "color" not in body["heads"]
 
 
 def test_it_respects_every_s_and_skips_held_results(folder):
-    with closing(opened(folder, colour=HeadCommon(every_s=1.0))) as inference:
-        ran = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+    with closing(opened(folder, color=HeadCommon(every_s=1.0))) as inference:
+        ran = ["color" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
     assert ran == [True, False, True, False]
     with closing(opened(folder, digits=HeadCommon(every_s=1.0))) as inference:
-        ran = ["colour" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
+        ran = ["color" in inference.infer(painted(t_s)).heads for t_s in (0.0, 0.5, 1.0, 1.5)]
     assert ran == [True, False, True, False]
 
 
 def test_it_can_be_disabled(folder):
     with closing(opened(folder)) as inference:
-        inference.set_enabled("colour", False)
-        assert inference.enabled()["colour"] is False
-        assert "colour" not in inference.infer(painted()).heads
+        inference.set_enabled("color", False)
+        assert inference.enabled()["color"] is False
+        assert "color" not in inference.infer(painted()).heads
 
 
 def test_shifted_moves_coordinates_to_the_picture():
@@ -135,7 +135,7 @@ def test_ignored_detections_get_no_crops(folder):
     center = (everything.xyxy[:, 0] + everything.xyxy[:, 2]) / 2
     np.testing.assert_array_equal(found.xyxy, everything.xyxy[center >= 150])
     assert 0 < len(found) < len(everything)
-    assert all(row < len(found) for row in heads["colour"].result.row)
+    assert all(row < len(found) for row in heads["color"].result.row)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_ignored_detections_get_no_crops(folder):
     [
         ("of: digits", "of: digit", "there is no first-stage head 'digit'; did you mean 'digits'"),
         ("of: digits", "of: scene", "'scene' finds no boxes; expected a head that detects"),
-        ("    graph: {onnx: colour.onnx}\n", "", "takes crops; expected a graph of its own and no inputs"),
+        ("    graph: {onnx: color.onnx}\n", "", "takes crops; expected a graph of its own and no inputs"),
     ],
 )
 def test_an_invalid_second_stage_is_rejected(folder, old, new, problem):
@@ -156,11 +156,11 @@ def test_an_invalid_second_stage_is_rejected(folder, old, new, problem):
 def test_a_graph_of_another_size_is_rejected(folder):
     text = (folder / "model.yaml").read_text(encoding="utf-8")
     (folder / "model.yaml").write_text(text.replace("width: 16", "width: 32"), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"colour.onnx takes 'image' float32\(1, 3, 16, 16\)"):
+    with pytest.raises(ModelError, match=r"color.onnx takes 'image' float32\(1, 3, 16, 16\)"):
         opened(folder)
 
 
 def test_the_first_stage_must_run(config_file, folder):
-    text = f"source: {{type: synthetic}}\nmodel: {{path: {folder}}}\nheads:\n  colour: {{}}\n"
-    with pytest.raises(ConfigError, match=r":4: heads.colour: takes crops of 'digits', which is not enabled"):
+    text = f"source: {{type: synthetic}}\nmodel: {{path: {folder}}}\nheads:\n  color: {{}}\n"
+    with pytest.raises(ConfigError, match=r":4: heads.color: takes crops of 'digits', which is not enabled"):
         config.load(config_file(text))

@@ -44,9 +44,9 @@ FILM = Crowd(people=5, width=640, height=480, seconds=20).simulate(1)
 PIXELS = np.zeros((480, 640, 3), np.uint8)
 
 
-def crowd_frame(seen, sequence=0, offset_ns=0):
-    frame = Frame("camera", sequence, seen.captured_ns + offset_ns, seen.captured_ns, PIXELS)
-    frame.heads = {"digits": HeadOutput(seen.detections)}
+def crowd_frame(moment, sequence=0, offset_ns=0):
+    frame = Frame("camera", sequence, moment.captured_ns + offset_ns, moment.captured_ns, PIXELS)
+    frame.heads = {"digits": HeadOutput(moment.detections)}
     return frame
 
 
@@ -78,7 +78,7 @@ def test_two_runs_over_the_same_frames_give_the_same_events(config_file):
     runs = []
     for _ in range(2):
         rules = Stages(loaded)
-        events = [event for seen in FILM for event in rules.run(crowd_frame(seen)).events]
+        events = [event for moment in FILM for event in rules.run(crowd_frame(moment)).events]
         runs.append(events + rules.finish("shutdown"))
     assert runs[0] == runs[1]
     assert {event.rule_type for event in runs[0]} == {"zone", "line", "count", "stationary"}
@@ -89,20 +89,20 @@ def test_two_runs_over_the_same_frames_give_the_same_events(config_file):
 
 def test_events_name_the_track_ids_of_detections(config_file):
     rules = Stages(config.load(config_file(CROWD)))
-    frames = [rules.run(crowd_frame(seen)) for seen in FILM[:50]]
-    known = {i for frame in frames for i in frame.outputs["digits"].result.track_id.tolist()}
+    frames = [rules.run(crowd_frame(moment)) for moment in FILM[:50]]
+    ids = {i for frame in frames for i in frame.outputs["digits"].result.track_id.tolist()}
     named = {event.value["track_id"] for frame in frames for event in frame.events if event.rule == "zone"}
     assert named
-    assert named <= known - {0}
+    assert named <= ids - {0}
 
 
 def test_a_disabled_rule_ends_its_events_and_publishes_nothing(config_file):
     rules = Stages(config.load(config_file(CROWD)))
-    for seen in FILM[:100]:
-        rules.run(crowd_frame(seen))
+    for moment in FILM[:100]:
+        rules.run(crowd_frame(moment))
     ends = rules.rules.set_enabled("zone", False)
     assert {(event.type, event.value["reason"]) for event in ends} == {("end", "disabled")}
-    later = [event.rule for seen in FILM[100:] for event in rules.run(crowd_frame(seen)).events]
+    later = [event.rule for moment in FILM[100:] for event in rules.run(crowd_frame(moment)).events]
     assert "zone" not in later
     assert "line" in later
 
@@ -110,12 +110,14 @@ def test_a_disabled_rule_ends_its_events_and_publishes_nothing(config_file):
 def test_a_reload_ends_only_the_events_of_changed_rules(config_file):
     old = config.load(config_file(CROWD))
     rules = Stages(old)
-    events = [event for seen in FILM[:100] for event in rules.run(crowd_frame(seen)).events]
+    events = [event for moment in FILM[:100] for event in rules.run(crowd_frame(moment)).events]
     new = old.replaced(rules=tuple(rule for rule in old.rules if rule.name != "zone"))
     ends = rules.apply(new)
     assert {event.rule for event in ends} == {"zone"}
     assert {event.value["reason"] for event in ends} == {"reconfigured"}
-    rest = [event for seen in FILM[100:] for event in rules.run(crowd_frame(seen)).events] + rules.finish("shutdown")
+    rest = [event for moment in FILM[100:] for event in rules.run(crowd_frame(moment)).events] + rules.finish(
+        "shutdown"
+    )
     assert all(types.count("end") == 1 for types in types_by_id(events + ends + rest).values())
 
 
@@ -167,8 +169,8 @@ def test_overlays_are_drawn(config_file):
     loaded = config.load(config_file(CROWD))
     rules = Stages(loaded)
     labels = {name: head.labels for name, head in loaded.manifest.heads.items()}
-    for seen in FILM[:100]:
-        frame = rules.run(crowd_frame(seen))
+    for moment in FILM[:100]:
+        frame = rules.run(crowd_frame(moment))
     plain, drawn = annotate(frame, labels), annotate(frame, labels, rules.overlay())
     changed = (plain != drawn).any(axis=2)
     assert changed[240, 318:323].any()  # the line, at half height

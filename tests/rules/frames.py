@@ -96,9 +96,9 @@ def finish(rule, reason="shutdown", t_s=1e6):
 
 def check_events(events):
     """Check that every event starts once and ends once, not before its start, and gives the reason of its end."""
-    seen = {}
+    lives = {}
     for event in events:
-        life = seen.setdefault(event.event_id, [])
+        life = lives.setdefault(event.event_id, [])
         life.append(event.type)
         assert event.value.get("dwell_s", 0) >= 0
         if event.type == "end":
@@ -107,7 +107,7 @@ def check_events(events):
             assert event.value["reason"]
         else:
             assert event.end_ns is None
-    for life in seen.values():
+    for life in lives.values():
         assert life[0] == "new"
         assert life[-1] == "end"
         assert life.count("new") == life.count("end") == 1
