@@ -1,23 +1,26 @@
-"""Time that inference may take on average: what a frame does not use is there for the next ones, up to a limit."""
+"""A budget of inference time: the average a frame may take. Unused time is saved for later frames, up to a limit."""
 
 from __future__ import annotations
 
-_SAVED = 4.0  # frames' worth that can be saved
+_MAX_SAVED_FRAMES = 4.0
 
 
 class TimeBudget:
-    """Milliseconds, earned a frame at a time. What is owed is paid back before anything else is bought."""
+    """Milliseconds of inference, earned with every frame. A debt is repaid before anything else is spent."""
 
     def __init__(self, frame_ms: float) -> None:
         self._frame_ms = frame_ms
         self._saved_ms = frame_ms
 
     def earn(self) -> None:
-        """Another frame has come."""
-        self._saved_ms = min(self._saved_ms + self._frame_ms, _SAVED * self._frame_ms)
+        """Add the time of one frame."""
+        self._saved_ms = min(self._saved_ms + self._frame_ms, _MAX_SAVED_FRAMES * self._frame_ms)
 
     def spend(self, cost_ms: float) -> bool:
-        """Take what something costs, where there is any left: a step larger than all that can be saved still comes."""
+        """Spend time if any is left. Returns whether it was spent.
+
+        A cost may exceed the savings: otherwise a cost above the limit of the savings could never be spent.
+        """
         if self._saved_ms <= 0 < cost_ms:
             return False
         self._saved_ms -= cost_ms

@@ -1,8 +1,8 @@
-"""What looking, planning, every step and a dense run take on this machine.
+"""Calibration: measure the costs of change detection, planning, every segment and a dense run on this machine.
 
-Each is timed where it stands in the order of a frame, behind a dense run: alone in a loop it would find its code, its
-weights and the picture in the caches, and seem to cost two thirds, a small box a quarter.
-Not here: what is decided by it (frames.py), where it is kept (tuned.py).
+Each part is timed in the order of a real frame, after a dense run. Timed alone in a loop, it would find its code,
+weights and image in the CPU's caches: it would seem to take two thirds of its time, and a small box a quarter.
+Not here: what the costs decide (planner.py), where they are stored (cost_file.py).
 """
 
 from __future__ import annotations
@@ -18,96 +18,107 @@ import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.change_detection import ChangeDetector, UInt8
-from edge_app.reuse.costs import Clock, Cost, Costs, Stopwatch, fitted, middle
-from edge_app.reuse.dirty_rects import Box, of_blocks
-from edge_app.reuse.feature_cache import Features
+from edge_app.reuse.costs import Clock, Cost, Costs, Stopwatch, fit_cost, median
+from edge_app.reuse.dirty_rects import Box, boxes_of_blocks
+from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.segments import Segment
 
 _ROUNDS = 9
-# Of planning a frame: what a call takes more between a camera's frames than here, where little else has run since the
-# last. Without it frames took 0.4 ms more than predicted, FastestDet's and NanoDet-m's alike (x86-64).
-_COLDER = 0.15
-_PART = 0.7  # of the area: a larger part tells nothing of the area's price
+# A call takes longer between the frames of a camera than here, where little else has run since the last one: by this
+# share of the planning time. Without it, frames took 0.4 ms more than predicted (FastestDet and NanoDet-m, x86-64).
+_COLD_CACHE = 0.15
+_MAX_BOX_SHARE = 0.7  # of the area: with a larger box, the slope of the cost is not measurable
+_SPOTS = ((0, 0), (1 / 2, 1 / 3), (3 / 4, 2 / 3), (1 / 8, 1 / 2))  # where a few small objects are, 0..1
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Two pictures that differ everywhere, as Preprocess lays them out, and the input tensors made of them."""
+class CalibrationPair:
+    """Two images that differ everywhere, as Preprocess lays them out, and their input tensors."""
 
-    pictures: tuple[UInt8, UInt8]
+    images: tuple[UInt8, UInt8]
     tensors: tuple[Array, Array]
 
 
-def pictures(width: int, height: int) -> tuple[UInt8, UInt8]:
-    """Two pictures (H, W, 3) uint8 that hold something everywhere, and nowhere the same."""
+def calibration_images(width: int, height: int) -> tuple[UInt8, UInt8]:
+    """Two images (H, W, 3) uint8 with detail everywhere, which differ everywhere."""
     rows, columns = height // 16 + 1, width // 16 + 1
-    noise = random.Random(0).randbytes(rows * columns * 3)  # numpy.random would have to be loaded for it: 2 MB
+    noise = random.Random(0).randbytes(rows * columns * 3)  # importing numpy.random would take 2 MB
     coarse = np.frombuffer(noise, np.uint8).reshape(rows, columns, 3)
-    picture = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return picture, np.ascontiguousarray(picture[:, ::-1])
+    image = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return image, np.ascontiguousarray(image[:, ::-1])
 
 
-def measured(
-    seen: Seen, dense: Callable[[Array], object], features: Features | None, clock: Clock = time.thread_time
+def measure_costs(
+    pair: CalibrationPair,
+    dense: Callable[[Array], object],
+    features: FeatureCache | None,
+    clock: Clock = time.thread_time,
 ) -> Costs:
-    """Costs on this machine. dense: computes everything. features: what can be computed in part; its maps are lost.
+    """Measure the costs on this machine, in about 40 inferences.
 
-    clock: as in Stopwatch.
+    dense: runs the whole network. features: the segments; its maps are invalid afterwards. None: the model has none.
+    clock: as for Stopwatch.
     """
-    height, width = seen.pictures[0].shape[:2]
+    height, width = pair.images[0].shape[:2]
     detector = ChangeDetector((width, height), None)
-    detector.take(seen.pictures[0])
+    detector.set_reference(pair.images[0])
     watch = Stopwatch(clock)
     for turn in range(_ROUNDS):
-        watch.time("dense", partial(dense, seen.tensors[turn % 2]))
-        watch.time("look", partial(detector.look, seen.pictures[turn % 2].copy()))  # just made, as by Preprocess
+        watch.time("dense", partial(dense, pair.tensors[turn % 2]))
+        watch.time("detect", partial(detector.detect, pair.images[turn % 2].copy()))  # copied: in the CPU's caches
         if features is not None:
             watch.time("plan", partial(_plan, detector, features))
     if features is None:
-        return Costs(watch.ms("dense"), {}, watch.ms("look"))
-    features.costs = _steps(seen.tensors, dense, features, clock)
-    beside_ms = _beside_ms(seen.tensors, dense, features, clock) + _COLDER * watch.ms("plan")
-    units = {name: Cost(cost.a + beside_ms, cost.b) for name, cost in features.costs.units.items()}
-    return replace(features.costs, units=units, look=watch.ms("look"), plan=watch.ms("plan"))
+        return Costs(watch.ms("dense"), {}, watch.ms("detect"))
+    features.costs = _measure_segments(pair.tensors, dense, features, clock)
+    call_ms = _call_overhead_ms(pair.tensors, dense, features, clock) + _COLD_CACHE * watch.ms("plan")
+    segments = {name: Cost(cost.a + call_ms, cost.b) for name, cost in features.costs.segments.items()}
+    return replace(features.costs, segments=segments, detect=watch.ms("detect"), plan=watch.ms("plan"))
 
 
-def _plan(detector: ChangeDetector, features: Features) -> None:
-    """What a frame that is computed in part takes besides its parts."""
+def _plan(detector: ChangeDetector, features: FeatureCache) -> None:
+    """The work of a partial frame besides its segments."""
     columns, rows = detector.grid
     blocks = np.zeros((rows, columns), np.uint8)
-    for x, y in ((0, 0), (columns // 2, rows // 3), (columns * 3 // 4, rows * 2 // 3), (columns // 8, rows // 2)):
+    for x, y in _spots(columns, rows):
         blocks[y : y + 3, x : x + 2] = 255
-    boxes = of_blocks(blocks, detector.size)
+    boxes = boxes_of_blocks(blocks, detector.size)
     features.predict_ms(boxes)
-    detector.anchor(boxes)
+    detector.update_reference(boxes)
 
 
-def _steps(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features, clock: Clock) -> Costs:
-    """A dense run, and each step as a whole and in a small box."""
+def _measure_segments(
+    tensors: Sequence[Array], dense: Callable[[Array], object], features: FeatureCache, clock: Clock
+) -> Costs:
+    """Time a dense run, and each segment as a whole and on a small box."""
     watch = Stopwatch(clock)
-    boxes = {unit.name: _corner(unit) for unit in features.units if unit.free}
+    boxes = {segment.name: _corner(segment) for segment in features.segments if segment.croppable}
     for turn in range(_ROUNDS):
         watch.time("dense", partial(dense, tensors[turn % 2]))
-        features.show(tensors[turn % 2])
-        for unit in features.units:
-            watch.time(unit.name, partial(features.run_whole, unit))
-        features.show(tensors[(turn + 1) % 2])
-        for unit in features.units:
-            if unit.free:
-                watch.time(f"part {unit.name}", partial(features.run_part, unit, boxes[unit.name]))
+        features.set_image(tensors[turn % 2])
+        for segment in features.segments:
+            watch.time(segment.name, partial(features.run_whole, segment))
+        features.set_image(tensors[(turn + 1) % 2])
+        for segment in features.segments:
+            if segment.croppable:
+                watch.time(f"box {segment.name}", partial(features.run_box, segment, boxes[segment.name]))
     costs = {}
-    for unit in features.units:
-        whole_ms = watch.ms(unit.name)
-        share = unit.part(unit.needed(boxes[unit.name])) if unit.free else 1.0
-        known = share < _PART
-        costs[unit.name] = fitted((share, watch.ms(f"part {unit.name}")), whole_ms) if known else Cost(whole_ms, 0.0)
+    for segment in features.segments:
+        whole_ms = watch.ms(segment.name)
+        share = segment.part(segment.needed(boxes[segment.name])) if segment.croppable else 1.0
+        if share < _MAX_BOX_SHARE:
+            costs[segment.name] = fit_cost((share, watch.ms(f"box {segment.name}")), whole_ms)
+        else:
+            costs[segment.name] = Cost(whole_ms, 0.0)
     return Costs(watch.ms("dense"), costs)
 
 
-def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], features: Features, clock: Clock) -> float:
-    """What an update takes, for each call, beyond what its steps do."""
+def _call_overhead_ms(
+    tensors: Sequence[Array], dense: Callable[[Array], object], features: FeatureCache, clock: Clock
+) -> float:
+    """The time of an update, per call, beyond that of its segments."""
     watch = Stopwatch(clock)
-    boxes = _scattered(features.units[0].whole[2:])
+    boxes = _scattered_boxes(features.segments[0].whole[2:])
     spent_ms, calls = [], []
     for turn in range(_ROUNDS):
         watch.time("dense", partial(dense, tensors[turn % 2]))
@@ -115,30 +126,31 @@ def _beside_ms(tensors: Sequence[Array], dense: Callable[[Array], object], featu
         watch.time("update", partial(_update, features, tensors[turn % 2], boxes))
         spent_ms.append(features.spent_ms)
         calls.append(features.calls - before)
-    features.valid = False
-    update_ms = watch.ms("update") * features.costs.dense / watch.ms("dense")  # the machine may be busier than before
-    return max(0.0, (update_ms - middle(spent_ms[1:])) / max(1.0, middle(calls[1:])))
+    # The machine may be busier than while the segments were timed, so both dense times are compared.
+    update_ms = watch.ms("update") * features.costs.dense / watch.ms("dense")
+    return max(0.0, (update_ms - median(spent_ms[1:])) / max(1.0, median(calls[1:])))
 
 
-def _update(features: Features, tensor: Array, boxes: Sequence[Box]) -> None:
+def _update(features: FeatureCache, tensor: Array, boxes: Sequence[Box]) -> None:
     features.update(tensor, boxes)
-    for unit in features.units:
-        if unit.head:
-            features.touch(unit.head, boxes)
-            features.outputs_of(unit.head)
+    for segment in features.segments:
+        if segment.head:
+            features.mark_pending(segment.head, boxes)
+            features.outputs_of(segment.head)
 
 
-def _corner(unit: Segment) -> Box:
-    """An eighth of the width and of the height of the picture."""
-    width, height = (max(1, side // (8 * unit.align)) * unit.align for side in unit.whole[2:])
+def _corner(segment: Segment) -> Box:
+    """A box of an eighth of the image's width and height."""
+    width, height = (max(1, side // (8 * segment.align)) * segment.align for side in segment.whole[2:])
     return 0, 0, width, height
 
 
-def _scattered(size: tuple[int, int]) -> list[Box]:
-    """A few boxes, as several small objects make them."""
+def _scattered_boxes(size: tuple[int, int]) -> list[Box]:
+    """A few boxes, as of several small objects."""
     width, height = size
     side = max(16, height // 12)
-    return [
-        (x, y, min(width, x + side), min(height, y + 2 * side))
-        for x, y in ((0, 0), (width // 2, height // 3), (width * 3 // 4, height * 2 // 3), (width // 8, height // 2))
-    ]
+    return [(x, y, min(width, x + side), min(height, y + 2 * side)) for x, y in _spots(width, height)]
+
+
+def _spots(width: int, height: int) -> list[tuple[int, int]]:
+    return [(int(x * width), int(y * height)) for x, y in _SPOTS]

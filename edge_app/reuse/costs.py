@@ -1,7 +1,8 @@
-"""What each step takes: a + b * share of the area, milliseconds. Measured once on the device and kept in a file.
+"""The cost model: a call takes a + b * share of the area, in milliseconds, for each segment of the model.
 
-Every decision is made by these numbers and never by a stopwatch, so that a replay decides as it did before.
-Not here: which steps there are (units.py).
+Costs are measured once on the device (calibrate.py) and stored (cost_file.py). All decisions use these numbers and
+never a live timing, so a replay repeats the decisions of the first run.
+Not here: which segments exist (segments.py).
 """
 
 from __future__ import annotations
@@ -15,67 +16,70 @@ Clock = Callable[[], float]  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds: a for the call, b for the whole area."""
+    """The cost of running one segment. a: milliseconds per call; b: milliseconds for the whole area."""
 
     a: float
     b: float
 
     def __call__(self, share: float) -> float:
+        """Milliseconds to compute this share of the area, 0..1."""
         return self.a + self.b * share
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """dense: everything at once, the fastest way. units: by name. look: change detection. plan: what a frame that is
-    computed in parts takes besides them: boxes, their plan, bookkeeping.
+    """The costs of one model on one machine, in milliseconds.
+
+    dense: the whole network as one graph. segments: by segment name. detect: change detection. plan: the bookkeeping of
+    a partial frame, such as boxes and cost prediction.
     """
 
     dense: float
-    units: Mapping[str, Cost]
-    look: float = 0.3
+    segments: Mapping[str, Cost]
+    detect: float = 0.3
     plan: float = 0.5
 
     @property
-    def apart(self) -> float:
-        """Everything, step by step."""
-        return sum(cost(1.0) for cost in self.units.values())
+    def all_segments(self) -> float:
+        """The whole network, segment by segment."""
+        return sum(cost(1.0) for cost in self.segments.values())
 
 
-def assumed(work: Mapping[str, float]) -> Costs:
-    """Costs of a machine that was not measured. work: by step, a number in proportion to its operations."""
+def assumed_costs(work: Mapping[str, float]) -> Costs:
+    """Costs for a machine without measurements. work: by segment, a number in proportion to its operations."""
     total = sum(work.values()) or 1.0
-    units = {name: Cost(0.05, 20.0 * each / total) for name, each in work.items()}
-    return Costs(20.0, units)
+    return Costs(20.0, {name: Cost(0.05, 20.0 * each / total) for name, each in work.items()})
 
 
-def fitted(small: tuple[float, float], whole: float) -> Cost:
-    """From the time of a part of the area (share, milliseconds) and of the whole."""
+def fit_cost(small: tuple[float, float], whole: float) -> Cost:
+    """Fit a line through two timings. small: a share of the area and its milliseconds; whole: milliseconds for all."""
     share, ms = small
     b = max(0.0, (whole - ms) / (1 - share)) if share < 1 else whole
     return Cost(max(0.0, whole - b), b)
 
 
 class Stopwatch:
-    """Time by name, milliseconds; the middle of what was noted, so that rare interruptions drop out.
+    """Collects timings by name, in milliseconds. Uses the median, so that rare interruptions do not count.
 
-    clock: seconds. By default CPU time of this thread: by the clock on the wall, another program on the same core would
-    make a step look expensive for ever. While an NPU computes this thread waits, and only the wall's knows.
+    clock: returns seconds. The default is CPU time of this thread: with wall-clock time, another program on the same
+    core would make a segment look expensive permanently. On an NPU the thread waits, so the caller passes a wall clock.
     """
 
     def __init__(self, clock: Clock = time.thread_time) -> None:
         self._clock = clock
-        self._noted: dict[str, list[float]] = {}
+        self._timings: dict[str, list[float]] = {}
 
     def time(self, name: str, call: Callable[[], object]) -> None:
+        """Run `call` and record its time under `name`."""
         start = self._clock()
         call()
-        self._noted.setdefault(name, []).append((self._clock() - start) * 1e3)
+        self._timings.setdefault(name, []).append((self._clock() - start) * 1e3)
 
     def ms(self, name: str) -> float:
-        """Less the first time, in which engines allocate."""
-        return middle(self._noted[name][1:])
+        """The median, without the first run, in which engines allocate memory."""
+        return median(self._timings[name][1:])
 
 
-def middle(values: Sequence[float]) -> float:
-    """The median, the upper one of two: `statistics` takes 0.5 MB."""
+def median(values: Sequence[float]) -> float:
+    """The median; the upper one of two. Importing `statistics` would take 0.5 MB."""
     return sorted(values)[len(values) // 2]

@@ -1,7 +1,8 @@
-"""What second-stage heads said of objects, kept for as long as an object's crop looks as it did.
+"""Results of second-stage heads, cached as long as an object's crop does not change.
 
-An object is known again by its place: its box overlaps that of the frame before. Its crop is compared with the one that
-the result was computed from, so that a slow change adds up. Not here: cutting and running crops (cascade.py).
+An object is matched by position: its box overlaps its box in the previous frame. Its crop is compared with the crop
+that the result was computed from, so slow changes add up.
+Not here: cutting and running crops (inference/crops.py).
 """
 
 from __future__ import annotations
@@ -13,63 +14,66 @@ import numpy as np
 
 from edge_app.frame import Float32, Result, UInt8
 from edge_app.geometry.boxes import iou
-from edge_app.reuse.relaxation import AGE
+from edge_app.reuse.relaxation import AGE_FACTOR
 
-_SIZE = (16, 16)  # that crops are compared in: noise averages out, what a head tells apart does not
-_TOLERANCE = 6.0  # grey levels, on average over a crop
-_WORST = 40.0  # of any part of it
-_OVERLAP = 0.5  # IoU with its box of the frame before
+_THUMBNAIL = (16, 16)  # pixels: small enough to average out noise
+_MEAN_TOLERANCE = 6.0  # gray levels, mean over the thumbnail
+_PIXEL_TOLERANCE = 40.0  # gray levels, any pixel of the thumbnail
+_MIN_IOU = 0.5  # with the object's box in the previous frame
 
 
 @dataclass(slots=True)
-class _Kept:
+class _CachedObject:
     box: Float32
-    look: UInt8
+    thumbnail: UInt8
     result: Result
     computed_ns: int
 
 
-class KeptCrops:
-    """One head's results. Objects that were not asked for in a frame are forgotten at its end."""
+class CropCache:
+    """The cached results of one head. Objects that a frame does not ask for are removed at its end."""
 
     def __init__(self, max_age_ns: int) -> None:
         self._configured_ns = self._max_age_ns = max_age_ns
-        self._before: list[_Kept] = []
-        self._now: list[_Kept] = []
+        self._previous: list[_CachedObject] = []
+        self._current: list[_CachedObject] = []
 
-    def ease(self, wanted: bool) -> None:
-        """Let results stand for longer than was configured (ease.py), or as long. For any thread."""
-        self._max_age_ns = (AGE if wanted else 1) * self._configured_ns
+    def relax(self, wanted: bool) -> None:
+        """Allow older results than configured (relaxation.py), or end that. Any thread may call it."""
+        self._max_age_ns = (AGE_FACTOR if wanted else 1) * self._configured_ns
 
     def find(self, box: Float32, crop: UInt8, now_ns: int) -> tuple[Result, int] | None:
-        """What was said of the object in `box` (4,), and when; None where its crop (H, W, 3) changed or is too old."""
-        kept = self._same(box)
-        if kept is None or not 0 <= now_ns - kept.computed_ns <= self._max_age_ns:
+        """The cached result of the object in `box`, (4,) xyxy in image pixels, and when it was computed.
+
+        crop: (H, W, 3). Returns None if the object is new, its crop changed or the result is too old.
+        """
+        cached = self._match(box)
+        if cached is None or not 0 <= now_ns - cached.computed_ns <= self._max_age_ns:
             return None
-        difference = cv2.absdiff(_reduced(crop), kept.look)
-        if cv2.mean(difference)[0] > _TOLERANCE or cv2.minMaxLoc(difference)[1] > _WORST:
+        difference = cv2.absdiff(_thumbnail(crop), cached.thumbnail)
+        if cv2.mean(difference)[0] > _MEAN_TOLERANCE or cv2.minMaxLoc(difference)[1] > _PIXEL_TOLERANCE:
             return None
-        self._before.remove(kept)
-        kept.box = box.copy()
-        self._now.append(kept)
-        return kept.result, kept.computed_ns
+        self._previous.remove(cached)
+        cached.box = box.copy()
+        self._current.append(cached)
+        return cached.result, cached.computed_ns
 
     def add(self, box: Float32, crop: UInt8, result: Result, now_ns: int) -> None:
-        """Keep what was just said of an object, in the coordinates of its crop."""
-        self._now.append(_Kept(box.copy(), _reduced(crop), result, now_ns))
+        """Cache a new result, in coordinates of the crop."""
+        self._current.append(_CachedObject(box.copy(), _thumbnail(crop), result, now_ns))
 
     def end_frame(self) -> None:
-        """All objects of the frame have been asked for."""
-        self._before, self._now = self._now, []
+        """Call after the last object of a frame."""
+        self._previous, self._current = self._current, []
 
-    def _same(self, box: Float32) -> _Kept | None:
-        if not self._before:
+    def _match(self, box: Float32) -> _CachedObject | None:
+        if not self._previous:
             return None
-        overlap = iou(box[None], np.stack([kept.box for kept in self._before]))[0]
+        overlap = iou(box[None], np.stack([cached.box for cached in self._previous]))[0]
         best = int(overlap.argmax())
-        return self._before[best] if overlap[best] >= _OVERLAP else None
+        return self._previous[best] if overlap[best] >= _MIN_IOU else None
 
 
-def _reduced(crop: UInt8) -> UInt8:
-    small = cv2.resize(crop, _SIZE, interpolation=cv2.INTER_AREA)
+def _thumbnail(crop: UInt8) -> UInt8:
+    small = cv2.resize(crop, _THUMBNAIL, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)

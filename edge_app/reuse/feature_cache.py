@@ -1,9 +1,9 @@
-"""The cached maps of one model, and their update where something changed.
+"""The cached maps of one model, and their partial update after a change.
 
-A change is followed from step to step: the boxes that a step must compute again are those that its changed inputs can
-reach; where its outputs then differ by too little to matter, they keep their old values and the change ends there.
-With a share of 1 and no tolerance the maps equal those of a full run.
-Not here: which boxes of the picture changed (change.py), whether this pays (frames.py, measure.py).
+A change is propagated from segment to segment. A segment is run on the boxes that its changed inputs can affect. If its
+outputs there differ by less than the tolerance, the old values stay and the change ends. With EXACT propagation, the
+maps equal those of a full run.
+Not here: which boxes of the image changed (change_detection.py), whether an update pays (planner.py).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.costs import Costs
-from edge_app.reuse.dirty_rects import MOST, Box, union
+from edge_app.reuse.dirty_rects import MAX_BOXES, Box, union
 from edge_app.reuse.segments import Segment
 
-_OUTPUT = 0.05  # of the tolerance of maps: what a head says is held to more
-SHALLOW = 8  # the stride to which tiles are renewed one by one
-Dirty = dict[str, list[Box]]
+_OUTPUT_SCALE = 0.05  # of the tolerance: a head's outputs are compared more strictly than maps
+_SHALLOW_STRIDE = 8  # the rolling refresh computes maps up to this stride tile by tile
+Dirty = dict[str, list[Box]]  # by tensor, the boxes that changed
 
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """How changes are followed.
+    """How far a change is propagated.
 
-    share: of how far steps look around, 0..1 (units.py). tolerance: what ends a change, in shares of a map's root mean
-    square.
+    share: of a segment's receptive field, 0..1 (Segment.limit). tolerance: a change ends where values differ by less,
+    as a share of the map's root mean square.
     """
 
     share: float
@@ -38,111 +38,113 @@ class Propagation:
 
 
 EXACT = Propagation(1.0, 0.0)
-NEAR, FAR = Propagation(0.35, 0.5), Propagation(0.6, 0.3)  # where nothing was tuned: on busy frames, and on others
-_CHEAP, _DEAR = 0.35, 0.5  # of a dense frame: below, changes are followed far; above, near
+NEAR, FAR = Propagation(0.35, 0.5), Propagation(0.6, 0.3)  # defaults without tuning: for expensive and cheap frames
+_CHEAP, _EXPENSIVE = 0.35, 0.5  # of a dense frame: switch to FAR below, to NEAR above
 
 
-class Features:
-    """The maps that a model's steps have made of the last pictures.
+class FeatureCache:
+    """The maps of the last images.
 
-    units: in order, heads last. image: the name of the first one's input. stack: what `close` releases.
+    segments: in order, heads last. image: the name of the first segment's input. costs: of these segments. stack: what
+    `close` releases. spent_ms: by the cost model, since the last `fill`, `update` or refresh. calls: of segments, since
+    construction.
     """
 
     def __init__(
-        self, units: Sequence[Segment], image: str, costs: Costs, following: Propagation, stack: ExitStack | None = None
+        self,
+        segments: Sequence[Segment],
+        image: str,
+        costs: Costs,
+        propagation: Propagation,
+        stack: ExitStack | None = None,
     ) -> None:
         self._stack = stack or ExitStack()
-        self._backbone = [unit for unit in units if not unit.head]
-        self._heads = {unit.head: unit for unit in units if unit.head}
-        self._shallow = [u for u in self._backbone if u.free and max(u.strides.values()) <= SHALLOW]
+        self._backbone = [segment for segment in segments if not segment.head]
+        self._heads = {segment.head: segment for segment in segments if segment.head}
         self._image = image
         self.costs = costs
-        self.follow(following)
+        self.set_propagation(propagation)
         self._maps: dict[str, Array] = {}
-        self._scales: dict[str, float] = {}
-        self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # None: all of it
-        self.valid = False
-        self.spent_ms = 0.0  # by the cost model, since the last `fill` or `update`
-        self.calls = 0  # of steps, since the beginning
+        self._scales: dict[str, float] = {}  # root mean square, by map
+        self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # not seen by a head yet; None: everything
+        self.spent_ms = 0.0
+        self.calls = 0
 
-    def follow(self, following: Propagation) -> None:
-        """From now on follow changes so far."""
-        self.following = following
-        for unit in self.units:
-            unit.limit(following.share)
+    def set_propagation(self, propagation: Propagation) -> None:
+        """Propagate changes this far from now on."""
+        self.propagation = propagation
+        for segment in self.segments:
+            segment.limit(propagation.share)
+
+    def adapt_propagation(self, share: float) -> None:
+        """Without tuned values, propagate changes far on cheap frames. share: a frame's cost in dense frames."""
+        if self.propagation == NEAR and share < _CHEAP:
+            self.set_propagation(FAR)
+        elif self.propagation == FAR and share > _EXPENSIVE:
+            self.set_propagation(NEAR)
 
     @property
     def exact(self) -> bool:
-        """Whether the maps equal those of a full run at any time."""
-        return self.following == EXACT
+        """Whether the maps always equal those of a full run."""
+        return self.propagation == EXACT
 
     @property
-    def units(self) -> list[Segment]:
-        """The steps in order."""
+    def segments(self) -> list[Segment]:
+        """All segments in order."""
         return [*self._backbone, *self._heads.values()]
 
-    def afford(self, share: float) -> None:
-        """Where nothing was tuned, follow changes far when frames are cheap. share: what one costs, in dense ones."""
-        if self.following == NEAR and share < _CHEAP:
-            self.follow(FAR)
-        elif self.following == FAR and share > _DEAR:
-            self.follow(NEAR)
-
-    def maps(self, unit: Segment) -> Mapping[str, Array]:
-        """What a step takes: the present maps, which must not be changed."""
-        return {name: self._maps[name] for name in unit.inputs}
+    def inputs_of(self, segment: Segment) -> Mapping[str, Array]:
+        """A segment's inputs, by name: the present maps, which must not be modified."""
+        return {name: self._maps[name] for name in segment.inputs}
 
     def predict_ms(self, boxes: Sequence[Box]) -> float:
-        """What an update would take at most, by the cost model, were every change followed as far as it may reach."""
+        """The cost of an update, by the cost model, if every change is propagated as far as it can reach."""
         dirty: Dirty = {self._image: list(boxes)}
         total = 0.0
-        for unit in self.units:
-            found, cost = self._plan(unit, dirty)
+        for segment in self.segments:
+            planned, cost = self._plan(segment, dirty)
             total += cost
-            if found:
-                dirty.update((name, found) for name in unit.outputs)
+            if planned:
+                dirty.update((name, planned) for name in segment.outputs)
         return total
 
     def fill(self, tensor: Array) -> None:
-        """Compute all maps; heads run when they are asked for."""
-        self.valid = False
+        """Compute all maps. Heads run when their outputs are requested."""
         self.spent_ms = 0.0
         self._maps[self._image] = tensor
-        for unit in self._backbone:
-            self.run_whole(unit)
+        for segment in self._backbone:
+            self.run_whole(segment)
         self._pending = dict.fromkeys(self._heads)
-        self.valid = True
 
     def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
-        """Compute maps again where the picture changed. boxes: input pixels."""
-        self.valid = False
+        """Compute the maps again where the image changed. boxes: input pixels."""
         self.spent_ms = 0.0
         self._maps[self._image] = tensor
         dirty: Dirty = {self._image: list(boxes)}
-        for unit in self._backbone:
-            self._follow(unit, dirty)
-        for name, unit in self._heads.items():
-            self._note(name, {each: dirty[each] for each in unit.inputs if dirty.get(each)})
-        self.valid = True
+        for segment in self._backbone:
+            self._propagate(segment, dirty)
+        for name, segment in self._heads.items():
+            self._add_pending(name, {each: dirty[each] for each in segment.inputs if dirty.get(each)})
 
-    def renew(self, tensor: Array, tile: Box) -> None:
-        """Compute the shallow maps of a tile again, though nothing changed; what lies deeper follows by `deepen`."""
+    def refresh_tile(self, tensor: Array, tile: Box) -> None:
+        """Compute the shallow maps in a tile again, whatever changed. `refresh_deep` does the others."""
         self._maps[self._image] = tensor
         self.spent_ms = 0.0
         dirty: Dirty = {self._image: [tile]}
-        for unit in self._shallow:
-            self._follow(unit, dirty, keep=True)
+        for segment in self._backbone:
+            if _is_shallow(segment):
+                self._propagate(segment, dirty, keep_all=True)
 
-    def deepen(self) -> None:
-        """Compute what lies behind the shallow maps."""
+    def refresh_deep(self) -> None:
+        """Compute all maps that `refresh_tile` leaves out."""
         self.spent_ms = 0.0
-        for unit in self._backbone:
-            if unit not in self._shallow:
-                self.run_whole(unit)
+        for segment in self._backbone:
+            if not _is_shallow(segment):
+                self.run_whole(segment)
         self._pending = dict.fromkeys(self._heads)
 
-    def forget(self, heads: Iterable[str]) -> None:
-        """Nothing of what these heads have said is known any more."""
+    def forget_heads(self, heads: Iterable[str]) -> None:
+        """Run these heads on everything the next time."""
         self._pending.update(dict.fromkeys(heads))
 
     def pending(self, head: str) -> bool:
@@ -150,129 +152,134 @@ class Features:
         return self._pending[head] is None or bool(self._pending[head])
 
     def changed_outputs_of(self, head: str) -> Mapping[str, Array] | None:
-        """As `outputs_of`, or None where the maps changed, but nothing that the head says of them did."""
-        unit, dirty = self._heads[head], self._pending[head]
-        self._pending[head] = None  # should it fail, all of it is to be done again
+        """As `outputs_of`, but None if the head's outputs did not change."""
+        segment, dirty = self._heads[head], self._pending[head]
+        self._pending[head] = None  # if the run fails, everything is to be computed again
         changed = True
         if dirty is None:
-            self.run_whole(unit)
+            self.run_whole(segment)
         elif dirty:
-            changed = self._follow(unit, dirty)
+            changed = self._propagate(segment, dirty)
         self._pending[head] = {}
-        return {name: self._maps[_key(unit, name)] for name in unit.outputs} if changed else None
+        return {name: self._maps[_key(segment, name)] for name in segment.outputs} if changed else None
 
     def outputs_of(self, head: str) -> Mapping[str, Array]:
-        """A head's outputs for the present maps, run where they changed. Valid until the next update."""
-        found = self.changed_outputs_of(head)
-        unit = self._heads[head]
-        return found or {name: self._maps[_key(unit, name)] for name in unit.outputs}
+        """A head's outputs for the present maps, computed again where these changed. Valid until the next update."""
+        changed = self.changed_outputs_of(head)
+        segment = self._heads[head]
+        return changed or {name: self._maps[_key(segment, name)] for name in segment.outputs}
 
-    def show(self, tensor: Array) -> None:
-        """Make a picture the one that steps take; for measuring, the maps do not follow."""
+    def set_image(self, tensor: Array) -> None:
+        """Replace the input image without updating the maps. For measuring."""
         self._maps[self._image] = tensor
-        self.valid = False
 
-    def run_part(self, unit: Segment, box: Box) -> None:
-        """Compute a step's outputs in an aligned box and put them into their maps, whatever changed."""
-        for name, where, values in unit.run(self._maps, box):
-            if name in unit.rows:
-                self._paste_rows(unit, name, where, values)
+    def run_box(self, segment: Segment, box: Box) -> None:
+        """Compute a segment's outputs in an aligned box and store them. For measuring."""
+        for name, where, values in segment.run(self._maps, box):
+            if name in segment.rows:
+                self._paste_rows(segment, name, where, values)
             else:
-                self._paste(unit, name, where, values, keep=False)
+                self._paste(segment, name, where, values, keep_all=False)
 
-    def touch(self, head: str, boxes: Sequence[Box]) -> None:
-        """Have a head look at boxes of all of its inputs again."""
+    def mark_pending(self, head: str, boxes: Sequence[Box]) -> None:
+        """Treat boxes of all inputs of a head as changed. For measuring."""
         self._pending[head] = {name: list(boxes) for name in self._heads[head].inputs}
 
     def cache_bytes(self) -> int:
-        """What the maps take."""
+        """Memory of the maps."""
         return sum(array.nbytes for name, array in self._maps.items() if name != self._image)
 
     def close(self) -> None:
         """Free the graphs; safe to call twice."""
         self._stack.close()
 
-    def _note(self, head: str, dirty: Dirty) -> None:
+    def _add_pending(self, head: str, dirty: Dirty) -> None:
         pending = self._pending[head]
         if pending is None:
             return
         for name, boxes in dirty.items():
-            known = pending.setdefault(name, [])
-            known.extend(boxes)
-            if len(known) > MOST:
-                whole = known[0]
-                for box in known[1:]:
+            waiting = pending.setdefault(name, [])
+            waiting.extend(boxes)
+            if len(waiting) > MAX_BOXES:
+                whole = waiting[0]
+                for box in waiting[1:]:
                     whole = union(whole, box)
                 pending[name] = [whole]
 
-    def _plan(self, unit: Segment, dirty: Mapping[str, Sequence[Box]]) -> tuple[list[Box], float]:
-        """The boxes of a step's outputs to compute, and what that takes."""
-        cost = self.costs.units[unit.name]
-        if not unit.free:
-            return ([unit.whole], cost(1.0)) if any(dirty.get(name) for name in unit.inputs) else ([], 0.0)
-        boxes = [unit.touched(name, box) for name in unit.inputs for box in dirty.get(name, ())]
+    def _plan(self, segment: Segment, dirty: Mapping[str, Sequence[Box]]) -> tuple[list[Box], float]:
+        """The boxes of a segment's outputs to compute, and their cost in milliseconds."""
+        cost = self.costs.segments[segment.name]
+        if not segment.croppable:
+            changed = any(dirty.get(name) for name in segment.inputs)
+            return ([segment.whole], cost(1.0)) if changed else ([], 0.0)
+        boxes = [segment.affected(name, box) for name in segment.inputs for box in dirty.get(name, ())]
         if not boxes:
             return [], 0.0
         if len(boxes) > 1:
-            boxes = unit.joined(boxes, cost)
-        total = sum(cost(unit.part(unit.needed(box))) for box in boxes)
+            boxes = segment.joined(boxes, cost)
+        total = sum(cost(segment.part(segment.needed(box))) for box in boxes)
         if total >= cost(1.0):
-            return [unit.whole], cost(1.0)
+            return [segment.whole], cost(1.0)
         return boxes, total
 
-    def _follow(self, unit: Segment, dirty: Dirty, *, keep: bool = False) -> bool:
-        """Run a step where its inputs are dirty, and note which outputs are. keep: every new value, however close.
+    def _propagate(self, segment: Segment, dirty: Dirty, *, keep_all: bool = False) -> bool:
+        """Run a segment where its inputs are dirty, and add its changed outputs to `dirty`.
 
-        Returns whether any output differs.
+        keep_all: store every new value, without a tolerance. Returns whether any output changed.
         """
-        boxes, cost = self._plan(unit, dirty)
+        boxes, cost = self._plan(segment, dirty)
         if not boxes:
             return False
-        if boxes == [unit.whole]:
-            self.run_whole(unit)
-            dirty.update((name, boxes) for name in unit.outputs)
+        if boxes == [segment.whole]:
+            self.run_whole(segment)
+            dirty.update((name, boxes) for name in segment.outputs)
             return True
         self.spent_ms += cost
         self.calls += len(boxes)
         differs = False
         for box in boxes:
-            for name, where, values in unit.run(self._maps, box):
-                if name in unit.rows:
-                    differs |= self._paste_rows(unit, name, where, values)
+            for name, where, values in segment.run(self._maps, box):
+                if name in segment.rows:
+                    differs |= self._paste_rows(segment, name, where, values)
                     continue
-                changed = self._paste(unit, name, where, values, keep)
+                changed = self._paste(segment, name, where, values, keep_all)
                 if changed is not None:
                     differs = True
                     dirty.setdefault(name, []).append(changed)
         return differs
 
-    def run_whole(self, unit: Segment) -> None:
-        """Compute all of a step's outputs."""
-        self.spent_ms += self.costs.units[unit.name](1.0)
+    def run_whole(self, segment: Segment) -> None:
+        """Compute all outputs of a segment and store them."""
+        self.spent_ms += self.costs.segments[segment.name](1.0)
         self.calls += 1
-        for name, value in unit.run_all(self._maps).items():
-            key = _key(unit, name)
-            # Copied: an array of the engine's own that lives on splits its arena, which took 2.5 MB more.
-            if key in self._maps and not unit.head:
+        for name, value in segment.run_all(self._maps).items():
+            key = _key(segment, name)
+            # Copied: keeping the engine's own array would fragment its memory arena, which took 2.5 MB more.
+            if key in self._maps and not segment.head:
                 np.copyto(self._maps[key], value)
             else:
                 self._maps[key] = value.copy()
             if key not in self._scales:
-                share = _OUTPUT if unit.head else 1.0
+                share = _OUTPUT_SCALE if segment.head else 1.0
                 self._scales[key] = share * float(cv2.norm(value.reshape(-1))) / value.size**0.5
 
-    def _paste(self, unit: Segment, name: str, where: tuple[slice, slice], values: Array, keep: bool) -> Box | None:
-        """Put new values into a map, as far as they differ. Returns the box in which they did, or None."""
+    def _paste(
+        self, segment: Segment, name: str, where: tuple[slice, slice], values: Array, keep_all: bool
+    ) -> Box | None:
+        """Store new values in a map where they differ by more than the tolerance.
+
+        Returns the box of those, input pixels, or None. keep_all: store all of them.
+        """
         rows, columns = where
-        stride, key = unit.strides[name], _key(unit, name)
+        stride, key = segment.strides[name], _key(segment, name)
         target = self._maps[key][0]
-        tolerance = 0.0 if keep else self.following.tolerance * self._scales.get(key, 0.0)
+        tolerance = 0.0 if keep_all else self.propagation.tolerance * self._scales.get(key, 0.0)
         if tolerance:
-            high, wide = values.shape[1:]
+            height, width = values.shape[1:]
             new, old = np.ascontiguousarray(values), np.ascontiguousarray(target[:, rows, columns])
             difference = cv2.absdiff(new.reshape(len(new), -1), old.reshape(len(old), -1))
-            most = cv2.reduce(difference, 0, cv2.REDUCE_MAX).reshape(high, wide)
-            x, y, width, height = cv2.boundingRect((most > tolerance).astype(np.uint8))
+            largest = cv2.reduce(difference, 0, cv2.REDUCE_MAX).reshape(height, width)
+            x, y, width, height = cv2.boundingRect((largest > tolerance).astype(np.uint8))
             if not width:
                 return None
             values = new[:, y : y + height, x : x + width]
@@ -281,21 +288,23 @@ class Features:
         target[:, rows, columns] = values
         return columns.start * stride, rows.start * stride, columns.stop * stride, rows.stop * stride
 
-    def _paste_rows(self, unit: Segment, name: str, where: tuple[slice, slice], values: Array) -> bool:
-        """Put new values into a head's rows, unless they are as good as the old ones. Returns whether they differ."""
-        (rows, columns), key = unit.cells(name, unit.whole), _key(unit, name)
+    def _paste_rows(self, segment: Segment, name: str, where: tuple[slice, slice], values: Array) -> bool:
+        """Store new values in a head's rows if any differs by more than the tolerance. Returns whether one does."""
+        (rows, columns), key = segment.cells(name, segment.whole), _key(segment, name)
         target = self._maps[key].reshape(rows.stop, columns.stop, -1)
-        tolerance = self.following.tolerance * self._scales.get(key, 0.0)
-        if (
-            tolerance
-            and float(cv2.norm(np.ascontiguousarray(target[where]), np.ascontiguousarray(values), cv2.NORM_INF))
-            <= tolerance
-        ):
-            return False
+        tolerance = self.propagation.tolerance * self._scales.get(key, 0.0)
+        if tolerance:
+            old, new = np.ascontiguousarray(target[where]), np.ascontiguousarray(values)
+            if float(cv2.norm(old, new, cv2.NORM_INF)) <= tolerance:
+                return False
         target[where] = values
         return True
 
 
-def _key(unit: Segment, output: str) -> str:
-    """What a map is kept under: heads may name their outputs alike; graphs' names may hold anything but NUL."""
-    return f"{unit.head}\0{output}" if unit.head else output
+def _is_shallow(segment: Segment) -> bool:
+    return segment.croppable and max(segment.strides.values()) <= _SHALLOW_STRIDE
+
+
+def _key(segment: Segment, output: str) -> str:
+    """The name of a stored map. A head's output is prefixed, since two heads may use one name; NUL is in no name."""
+    return f"{segment.head}\0{output}" if segment.head else output

@@ -1,9 +1,10 @@
-"""Steps on engines whose graphs have one shape each: a box is computed in the smallest shape that holds it.
+"""Segments on engines whose graphs have one fixed shape each, such as NPUs.
 
-A shape lies where its cells are those of the whole picture, at a multiple of their strides; where it would reach
-beyond the picture it lies flush with the border, so that the graph's own padding is the picture's. What lies too near
-to its other edges is thrown away, as with any box. Where none holds a box, the whole is computed.
-Not here: engines that take any size (units.py), how the shapes are made (compiler/npu.py).
+The segment is compiled for several sizes. A box with its halo is computed in the smallest size that holds it, or as a
+whole if none does. The crop starts at a multiple of the strides, so that its cells are those of the whole image. A crop
+that would exceed the image is moved flush with the border, so that the graph's padding is that of the image. At its
+other edges the halo is discarded, as with any box.
+Not here: engines that take any size (segments.py), compiling the sizes (compiler/npu.py).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from edge_app.reuse.segments import Reach, Segment
 Size = tuple[int, int]  # width and height, pixels of the model's input
 
 
-class FixedUnit(Segment):
-    """One graph in several sizes. sessions: by size, that of the picture among them; the others as with Unit.
+class FixedShapeSegment(Segment):
+    """One graph in several sizes. sessions: by size, including that of the image. Other arguments as for Segment.
 
-    Raises ModelError where a size is none that can be laid into the picture, or its graph is another's.
+    Raises ModelError if a size cannot be placed in the image, or a graph has inputs of another size.
     """
 
     def __init__(
@@ -35,17 +36,17 @@ class FixedUnit(Segment):
         *,
         head: str = "",
     ) -> None:
-        super().__init__(name, _BySize(sessions, size), size, strides, reach, head=head)
-        self.free = bool(reach)
-        self._places: list[tuple[int, int, int, int]] = []  # width, height, the last x and y that it can begin at
+        super().__init__(name, _SessionBySize(sessions, size), size, strides, reach, head=head)
+        self.croppable = bool(reach)
+        self._places: list[tuple[int, int, int, int]] = []  # width, height, largest x and y of its origin
         for width, height in sorted(sessions, key=lambda each: each[0] * each[1]):
-            self._check(sessions[width, height], (width, height), size)
+            self._check_size(sessions[width, height], (width, height), size)
             across, down = self.whole[2] - width, self.whole[3] - height
             across, down = across if width < size[0] else 0, down if height < size[1] else 0
             self._places.append((self.whole[2] - across, self.whole[3] - down, across, down))
 
     def needed(self, box: Box) -> Box:
-        """The part of the inputs that is taken to compute the outputs in `box`: of one of the shapes."""
+        """The box of inputs to compute the outputs in `box` from: the smallest of the sizes, or the whole."""
         x1, y1, x2, y2 = super().needed(box)
         for width, height, last_x, last_y in self._places:
             x, y = min(x1, last_x), min(y1, last_y)
@@ -54,36 +55,38 @@ class FixedUnit(Segment):
         return self.whole
 
     def joined(self, boxes: Sequence[Box], cost: Cost) -> list[Box]:
-        """Join boxes as long as the shape for both costs no more than the shapes for each."""
-        found, prices = list(boxes), [cost(self.part(self.needed(box))) for box in boxes]
+        """Join boxes while one size for both costs no more than one for each."""
+        joined, prices = list(boxes), [cost(self.part(self.needed(box))) for box in boxes]
         i = 0
-        while i < len(found):
-            for j in range(i + 1, len(found)):
-                both = union(found[i], found[j])
+        while i < len(joined):
+            for j in range(i + 1, len(joined)):
+                both = union(joined[i], joined[j])
                 price = cost(self.part(self.needed(both)))
                 if price <= prices[i] + prices[j]:
-                    found[i], prices[i] = both, price
-                    del found[j], prices[j]
-                    i = -1  # the larger box may now swallow one that was passed
+                    joined[i], prices[i] = both, price
+                    del joined[j], prices[j]
+                    i = -1  # start over: the larger box may absorb an earlier one
                     break
             i += 1
-        return found
+        return joined
 
-    def _check(self, session: Session, size: Size, whole: Size) -> None:
+    def _check_size(self, session: Session, size: Size, whole: Size) -> None:
         where = f"{self.name}: its graph for {size[0]}x{size[1]}"
-        if not all(can_be_laid(side, limit, self.align) for side, limit in zip(size, whole)):
-            sides = f"sides that are multiples of {self.align}, or those of the picture, {whole[0]}x{whole[1]}"
-            raise ModelError(f"{where}: cannot be laid into the picture; expected {sides}")
+        if not all(fits_image(side, limit, self.align) for side, limit in zip(size, whole)):
+            sides = f"sides that are multiples of {self.align}, or those of the image, {whole[0]}x{whole[1]}"
+            raise ModelError(f"{where}: does not fit into the image; expected {sides}")
         for spec in session.inputs:
             stride = self.strides.get(spec.name)
             cells = None if stride is None else (-(-size[1] // stride), -(-size[0] // stride))
             found = spec.shape[1:3] if self._layouts[spec.name] else spec.shape[2:4]
             if cells not in (None, found):
-                raise ModelError(f"{where}: takes {found} cells of '{spec.name}', rows and columns; expected {cells}")
+                raise ModelError(
+                    f"{where}: found input '{spec.name}' of {found} cells, rows and columns; expected {cells}"
+                )
 
 
-class _BySize:
-    """A graph's sessions as one, which takes inputs of each of their sizes."""
+class _SessionBySize:
+    """Several sessions of a graph as one, which selects a session by the shape of the first input."""
 
     def __init__(self, sessions: Mapping[Size, Session], whole: Size) -> None:
         self.inputs, self.outputs = sessions[whole].inputs, sessions[whole].outputs
@@ -100,6 +103,6 @@ class _BySize:
             session.close()
 
 
-def can_be_laid(side: int, whole: int, align: int) -> bool:
-    """Whether a side of a shape can lie at multiples of `align`, and flush at either end of the picture's side."""
+def fits_image(side: int, whole: int, align: int) -> bool:
+    """Whether a crop with this side can start at multiples of `align` and end flush with the image. Pixels."""
     return side == whole or (side < whole and side % align == 0 and whole % align == 0)

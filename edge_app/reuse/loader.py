@@ -1,7 +1,7 @@
-"""From a model folder to features that can be computed in part, where its compiler has said enough.
+"""Loads a model's segments into a FeatureCache, and combines the configured settings with the profile.
 
-onnxruntime takes boxes of any size; another engine those sizes that the model was compiled for (manifest.Shaped).
-Not here: when they are (frames.py).
+onnxruntime runs boxes of any size; other engines run the sizes that the model was compiled for (manifest.FixedShapes).
+Not here: when segments run (planner.py).
 """
 
 from __future__ import annotations
@@ -13,50 +13,58 @@ from dataclasses import dataclass, replace
 from edge_app.backends import Backend, Graph
 from edge_app.config.reuse import Mode, ReuseConfig
 from edge_app.model.manifest import Manifest, ManifestHead
-from edge_app.model.schema import Shape
-from edge_app.reuse import costs as cost
-from edge_app.reuse.feature_cache import EXACT, NEAR, Features, Propagation
-from edge_app.reuse.fixed_shapes import FixedUnit, Size
-from edge_app.reuse.profile import Tuned
+from edge_app.model.schema import FixedShape
+from edge_app.reuse.costs import Costs, assumed_costs
+from edge_app.reuse.feature_cache import EXACT, NEAR, FeatureCache, Propagation
+from edge_app.reuse.fixed_shapes import FixedShapeSegment, Size
+from edge_app.reuse.profile import ReuseProfile
 from edge_app.reuse.segments import Segment, backbone_reach, head_reach
 
-FREE = ("onnx", "int8")  # targets whose graphs take boxes of any size
-_MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # each allows more than the one before
+FREE = ("onnx", "int8")  # targets whose graphs accept boxes of any size
+_MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # in ascending order of what they allow
 
 
-def effective(settings: ReuseConfig, known: Tuned) -> ReuseConfig:
-    """The settings, less what tuning found not to pay, and with what it found where they leave it open."""
-    mode = _MODES[min(_MODES.index(settings.mode), _MODES.index(known.verdict))]
-    tolerance = known.tolerance if settings.tolerance is None else settings.tolerance
-    share = known.share if settings.feature_share is None else settings.feature_share
+def effective(settings: ReuseConfig, profile: ReuseProfile) -> ReuseConfig:
+    """The configured settings, with the profile's values if they are null, and no higher mode than its verdict."""
+    mode = _MODES[min(_MODES.index(settings.mode), _MODES.index(profile.verdict))]
+    tolerance = profile.tolerance if settings.tolerance is None else settings.tolerance
+    share = profile.share if settings.feature_share is None else settings.feature_share
     return replace(settings, mode=mode, tolerance=tolerance, feature_share=share)
 
 
 def open_features(
-    manifest: Manifest, backend: Backend, heads: Iterable[str], settings: ReuseConfig, known: Tuned
-) -> Features | None:
-    """Load the graphs that can be run on rectangles; None where that is none of them. settings: as `effective`."""
+    manifest: Manifest,
+    backend: Backend,
+    heads: Iterable[str],
+    settings: ReuseConfig,
+    profile: ReuseProfile,
+    *,
+    costs: Costs | None = None,
+) -> FeatureCache | None:
+    """Load the model's segments; None if they cannot run on boxes. settings: from `effective`.
+
+    costs: measured on this machine; None, or costs of other segments: they are assumed.
+    """
     if manifest.backbone is None or backend.target not in (*FREE, *manifest.shapes):
         return None
     specs = [manifest.heads[name] for name in heads]
     if any(spec.graph is None for spec in specs):
         return None
     with ExitStack() as stack:
-        units: list[Segment] = []
+        segments: list[Segment] = []
         work: dict[str, float] = {}
-        for step in _steps(manifest, backend.target, specs):
-            units.append(_unit(step, manifest, backend, stack))
-            work[step.name] = _work(units[-1], next(iter(step.graphs.values())))
-            if not units[0].free:
+        for files in _segment_files(manifest, backend.target, specs):
+            segments.append(_load_segment(files, manifest, backend, stack))
+            work[files.name] = _work(segments[-1], next(iter(files.graphs.values())))
+            if not segments[0].croppable:
                 return None
-        costs = known.machine_costs()
-        if costs is None or set(costs.units) != set(work):
-            costs = cost.assumed(work)
-        return Features(units, units[0].inputs[0], costs, _following(settings, known), stack.pop_all())
+        if costs is None or set(costs.segments) != set(work):
+            costs = assumed_costs(work)
+        return FeatureCache(segments, segments[0].inputs[0], costs, _propagation(settings, profile), stack.pop_all())
 
 
 def map_bytes(manifest: Manifest, target: str) -> int:
-    """About what the backbone's maps take where steps have fixed shapes: float32, kept, and at every graph's edges."""
+    """Estimate the memory of the backbone's maps on engines with fixed shapes: cached and between graphs, float32."""
     assert manifest.backbone is not None
     width, height = manifest.input.width, manifest.input.height
     sizes = {
@@ -64,68 +72,69 @@ def map_bytes(manifest: Manifest, target: str) -> int:
         for name, each in manifest.backbone.extents.items()
     }
 
-    def pictures(shapes: Iterable[Shape]) -> float:
+    def images(shapes: Iterable[FixedShape]) -> float:
         return sum(each.width * each.height for each in shapes) / (width * height)
 
     shaped = manifest.shapes[target]
-    found = sum(sizes.values()) * (1 + 2 * max(map(pictures, shaped.backbone)))  # kept; out of one graph, into the next
+    # Cached; as the output of one graph and the input of the next.
+    total = sum(sizes.values()) * (1 + 2 * max(map(images, shaped.backbone)))
     for name, head in manifest.heads.items():
-        taken = sum(sizes.get(each, 0) for each in head.inputs)
-        found += taken * (pictures(shaped.heads.get(name, ())) or 1)
-    return round(found)
+        inputs = sum(sizes.get(each, 0) for each in head.inputs)
+        total += inputs * (images(shaped.heads.get(name, ())) or 1)
+    return round(total)
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """head: its name, "" for the backbone's. graphs: by size, the whole picture first."""
+class _SegmentFiles:
+    """The graphs of a segment. head: the head's name, "" in the backbone. graphs: by size, that of the image first."""
 
     name: str
     head: str
     graphs: Mapping[Size, Graph]
 
 
-def _steps(manifest: Manifest, target: str, specs: Iterable[ManifestHead]) -> Iterator[_Step]:
+def _segment_files(manifest: Manifest, target: str, specs: Iterable[ManifestHead]) -> Iterator[_SegmentFiles]:
     """The backbone's segments and the heads, in order."""
     whole = (manifest.input.width, manifest.input.height)
     shaped = manifest.shapes.get(target)
 
-    def graphs(shapes: Iterable[Shape]) -> dict[Size, Graph]:
+    def graphs(shapes: Iterable[FixedShape]) -> dict[Size, Graph]:
         return {(each.width, each.height): manifest.graph({target: each.file}, target) for each in shapes}
 
     segments = [graphs(each) for each in shaped.backbone] if shaped else []
     for i, found in enumerate(segments or [{whole: graph} for graph in manifest.backbone_graphs(target)]):
-        yield _Step(f"backbone{i}", "", found)
+        yield _SegmentFiles(f"backbone{i}", "", found)
     for spec in specs:
         assert spec.graph is not None
         parts = graphs(shaped.heads.get(spec.name, ())) if shaped else {}
-        yield _Step(f"head {spec.name}", spec.name, parts or {whole: manifest.graph(spec.graph, target)})
+        yield _SegmentFiles(f"head {spec.name}", spec.name, parts or {whole: manifest.graph(spec.graph, target)})
 
 
-def _unit(step: _Step, manifest: Manifest, backend: Backend, stack: ExitStack) -> Segment:
-    """Load a step's graphs, which the stack then closes."""
+def _load_segment(files: _SegmentFiles, manifest: Manifest, backend: Backend, stack: ExitStack) -> Segment:
+    """Load the graphs of a segment. The stack closes them."""
     assert manifest.backbone is not None
     extents, sessions = manifest.backbone.extents, {}
-    for size, graph in step.graphs.items():
+    for size, graph in files.graphs.items():
         sessions[size] = session = backend.load(graph)
         stack.callback(session.close)
     whole, first = next(iter(sessions.items()))
-    if step.head:
-        strides, reach = head_reach(extents, manifest.heads[step.head].cells)
+    if files.head:
+        strides, reach = head_reach(extents, manifest.heads[files.head].cells)
     else:
         strides, reach = backbone_reach(extents, [s.name for s in first.inputs], [s.name for s in first.outputs])
     if len(sessions) > 1:
-        return FixedUnit(step.name, sessions, whole, strides, reach, head=step.head)
-    return Segment(step.name, first, whole, strides, reach, head=step.head)
+        return FixedShapeSegment(files.name, sessions, whole, strides, reach, head=files.head)
+    return Segment(files.name, first, whole, strides, reach, head=files.head)
 
 
-def _following(settings: ReuseConfig, known: Tuned) -> Propagation:
+def _propagation(settings: ReuseConfig, profile: ReuseProfile) -> Propagation:
     if settings.tolerance == 0:
         return EXACT
-    share, tolerance = settings.feature_share, known.feature_tolerance
+    share, tolerance = settings.feature_share, profile.feature_tolerance
     return Propagation(NEAR.share if share is None else share, NEAR.tolerance if tolerance is None else tolerance)
 
 
-def _work(unit: Segment, graph: Graph) -> float:
-    """A number about in proportion to a step's operations: its weights, once a cell of its finest output."""
-    stride = min((unit.strides.get(name, 32) for name in unit.outputs), default=32)
+def _work(segment: Segment, graph: Graph) -> float:
+    """A number roughly in proportion to a segment's operations: its weights times the cells of its finest output."""
+    stride = min((segment.strides.get(name, 32) for name in segment.outputs), default=32)
     return graph.path.stat().st_size / stride**2

@@ -1,8 +1,10 @@
-"""The model's graphs as steps that can be run on a rectangle: which inputs it needs, which outputs it changes.
+"""Segments: the model's graphs, run as a whole or on a box.
 
-All boxes are in pixels of the model's input, whatever the stride of a map. Zero padding is right at the picture's true
-borders only: so a rectangle is widened by what its cells look at, kept within the picture, and only the cells that were
-asked for are taken from what comes out. Not here: what is cached (features.py).
+A segment knows which outputs a changed input affects, and which inputs an output requires. All boxes are in pixels of
+the model's input, whatever the stride of a map. Zero padding is correct only at the true borders of the image. So a box
+is widened by the receptive field of its cells (the halo) and clamped to the image, and only the cells of the original
+box are taken from the result.
+Not here: cached maps (feature_cache.py).
 """
 
 from __future__ import annotations
@@ -16,18 +18,17 @@ import numpy as np
 from edge_app.backends import Array, Session, TensorSpec
 from edge_app.model.schema import OutputCells, ReceptiveField
 from edge_app.reuse.costs import Cost
-from edge_app.reuse.dirty_rects import Box, merged
+from edge_app.reuse.dirty_rects import Box, merge_boxes
 
-ALIGN = 16  # pixels at least: fewer shapes for the engine to prepare for
+ALIGN = 16  # pixels at least, so that the engine sees fewer different shapes
 _IMAGE = ReceptiveField(1, 0, 0, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far a step looks, in pixels of the model's input.
+    """The receptive field of a segment, in pixels of the model's input: (left or above, right or below).
 
-    spread: a change of an input box moves outputs so far before and behind it. halo: an output box needs inputs so far
-    before and behind it.
+    spread: how far beyond a changed input box the outputs change. halo: how far beyond an output box inputs are needed.
     """
 
     spread: tuple[int, int]
@@ -35,10 +36,11 @@ class Reach:
 
 
 class Segment:
-    """One graph. strides: of every input and output; reach: by input. head: the head's name, "" for the backbone's.
+    """One graph of the model.
 
-    free: whether it can be run on a box. rows: the outputs that list cells row by row, (1, rows * columns * n,
-    channels).
+    strides: of every input and output. reach: by input; empty if unknown. head: the head's name, "" in the backbone.
+    croppable: whether it can run on a box. rows: the outputs that list cells row by row, shape
+    (1, rows * columns * n, channels). whole: the box of the entire image, rounded up to `align` pixels.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Segment:
         self.inputs = [spec.name for spec in session.inputs]
         self.outputs = [spec.name for spec in session.outputs]
         self.rows = frozenset(spec.name for spec in session.outputs if len(spec.shape) == 3)
-        self.free = bool(reach) and all(_is_free(spec) for spec in session.inputs)
+        self.croppable = bool(reach) and all(_has_free_size(spec) for spec in session.inputs)
         self.align = math.lcm(ALIGN, *strides.values()) if strides else 1
         self.whole: Box = (0, 0, -(-size[0] // self.align) * self.align, -(-size[1] // self.align) * self.align)
         self._size = size
@@ -65,45 +67,45 @@ class Segment:
         self.limit(1.0)
 
     def limit(self, share: float) -> None:
-        """Look only a share as far around a box as a step does, 0..1, and follow changes its square; 1 is exact.
+        """Use only a share of the reach, 0..1: `share` of the halo and `share` squared of the spread. 1 is exact.
 
-        A change fades on its way; where a box ends too early, what is missing is missing altogether.
+        The spread is cut more, since a change fades with distance, while inputs beyond the halo are missing entirely.
         """
-        self.spread = {name: _ints(reach.spread, share**2) for name, reach in self._reach.items()}
-        halos = [_ints(reach.halo, share) for reach in self._reach.values()]
+        self.spread = {name: _scaled(reach.spread, share**2) for name, reach in self._reach.items()}
+        halos = [_scaled(reach.halo, share) for reach in self._reach.values()]
         self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
-        self._both = sum(self.halo)
+        self._halo_sum = sum(self.halo)
 
-    def touched(self, name: str, box: Box) -> Box:
-        """The outputs that may change where an input changes in `box`."""
+    def affected(self, name: str, box: Box) -> Box:
+        """The box of outputs that may change if the input `name` changes in `box`."""
         return self._aligned(box, *self.spread[name])
 
     def needed(self, box: Box) -> Box:
-        """The inputs that the outputs in `box` depend on."""
+        """The box of inputs that the outputs in `box` depend on."""
         return self._aligned(box, *self.halo)
 
     def joined(self, boxes: Sequence[Box], cost: Cost) -> list[Box]:
-        """Join boxes of outputs where one call is cheaper than two."""
-        return merged(boxes, self._both, cost.a / max(cost.b, 1e-9) * self.whole[2] * self.whole[3])
+        """Join boxes of outputs if one call is cheaper than two."""
+        return merge_boxes(boxes, self._halo_sum, cost.a / max(cost.b, 1e-9) * self.whole[2] * self.whole[3])
 
     def part(self, box: Box) -> float:
-        """The share of the whole that a box is, 0..1."""
+        """The area of a box as a share of the whole, 0..1."""
         return (box[2] - box[0]) * (box[3] - box[1]) / (self.whole[2] * self.whole[3])
 
     def run_all(self, maps: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output as a whole."""
-        found = self.session.run({name: maps[name] for name in self.inputs})
-        return {name: _array(value) for name, value in found.items()}
+        """Compute all outputs, by name. maps: at least the segment's inputs, by name."""
+        outputs = self.session.run({name: maps[name] for name in self.inputs})
+        return {name: _array(value) for name, value in outputs.items()}
 
     def run(self, maps: Mapping[str, Array], box: Box) -> Iterator[tuple[str, tuple[slice, slice], Array]]:
-        """Compute the outputs in an aligned `box`: name, rows and columns of the map, values (channels, rows, columns).
+        """Compute the outputs in an aligned `box`. Yields name, (rows, columns) in the map, and the new values.
 
-        Of those that list cells row by row: values (rows, columns, n * channels).
+        Values have the shape (channels, rows, columns), for outputs in `rows` (rows, columns, n * channels).
         """
         needed = self.needed(box)
-        found = self.session.run({name: self._cut(name, maps[name], needed) for name in self.inputs})
+        outputs = self.session.run({name: self._cut(name, maps[name], needed) for name in self.inputs})
         for name in self.outputs:
-            stride, value = self.strides[name], _array(found[name])
+            stride, value = self.strides[name], _array(outputs[name])
             rows, columns = self.cells(name, box)
             top, left = needed[1] // stride, needed[0] // stride
             inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
@@ -127,45 +129,46 @@ class Segment:
         part = array[:, rows, columns] if self._layouts[name] else array[:, :, rows, columns]
         return np.ascontiguousarray(part)
 
-    def _aligned(self, box: Box, before: int, behind: int) -> Box:
+    def _aligned(self, box: Box, before: int, after: int) -> Box:
         align, (_, _, width, height) = self.align, self.whole
         return (
             max(0, (box[0] - before) // align * align),
             max(0, (box[1] - before) // align * align),
-            min(width, -(-(box[2] + behind) // align) * align),
-            min(height, -(-(box[3] + behind) // align) * align),
+            min(width, -(-(box[2] + after) // align) * align),
+            min(height, -(-(box[3] + after) // align) * align),
         )
 
 
 def backbone_reach(
-    extents: Mapping[str, ReceptiveField], takes: Collection[str], gives: Collection[str]
+    extents: Mapping[str, ReceptiveField], inputs: Collection[str], outputs: Collection[str]
 ) -> tuple[dict[str, int], dict[str, Reach]]:
-    """Strides and reach of a part of the backbone; empty where the manifest does not say. takes, gives: its tensors.
+    """Strides and reach of a backbone segment; empty if the manifest does not list them.
 
-    From extents in the image: what an output sees of the image beyond what its input sees, it sees by its input.
+    extents: receptive fields in the image, by map. inputs, outputs: the segment's tensors. The reach of a segment is
+    the difference between the receptive fields of its outputs and of its inputs.
     """
-    inputs = {name: extents.get(name) for name in takes}
-    if len(inputs) == 1 and next(iter(inputs.values())) is None:
-        inputs = dict.fromkeys(inputs, _IMAGE)
-    outputs = {name: extents.get(name) for name in gives}
+    before_by_name = {name: extents.get(name) for name in inputs}
+    if len(before_by_name) == 1 and next(iter(before_by_name.values())) is None:
+        before_by_name = dict.fromkeys(before_by_name, _IMAGE)
+    after_by_name = {name: extents.get(name) for name in outputs}
     strides: dict[str, int] = {}
     reach: dict[str, Reach] = {}
-    for name, before in inputs.items():
+    for name, before in before_by_name.items():
         pairs = []
-        for after in outputs.values():
+        for after in after_by_name.values():
             if before is None or after is None:
                 return {}, {}
             pairs.append((after.stride, after.low - before.low, after.high - before.high))
         assert before is not None
         strides[name] = before.stride
         reach[name] = _reach(before.stride, pairs)
-    return strides | {name: each.stride for name, each in outputs.items() if each is not None}, reach
+    return strides | {name: each.stride for name, each in after_by_name.items() if each is not None}, reach
 
 
 def head_reach(
     extents: Mapping[str, ReceptiveField], cells: Mapping[str, OutputCells]
 ) -> tuple[dict[str, int], dict[str, Reach]]:
-    """Strides and reach of a head; empty where the manifest does not say. extents: of the backbone's maps."""
+    """Strides and reach of a head; empty if the manifest does not list them. extents: of the backbone's maps."""
     names = {name for each in cells.values() for name in each.reach}
     if not cells or not names <= set(extents):
         return {}, {}
@@ -178,18 +181,18 @@ def head_reach(
 
 
 def _reach(stride: int, outputs: list[tuple[int, int, int]]) -> Reach:
-    """outputs: stride, and the first pixels of the cells of the input that a cell needs, at least and at most."""
+    """outputs: for each, its stride, and the lowest and highest first pixel of the input cells that a cell needs."""
     return Reach(
         (max(high for _, _, high in outputs), max(own - stride - low for own, low, _ in outputs)),
         (max(-low for _, low, _ in outputs), max(high + stride - own for own, _, high in outputs)),
     )
 
 
-def _ints(pair: tuple[int, int], share: float) -> tuple[int, int]:
+def _scaled(pair: tuple[int, int], share: float) -> tuple[int, int]:
     return math.ceil(pair[0] * share), math.ceil(pair[1] * share)
 
 
-def _is_free(spec: TensorSpec) -> bool:
+def _has_free_size(spec: TensorSpec) -> bool:
     sizes = spec.shape[1:3] if _is_nhwc(spec) else spec.shape[2:4]
     return len(spec.shape) == 4 and sizes == (None, None)
 

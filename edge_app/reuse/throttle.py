@@ -1,76 +1,78 @@
-"""Whether reuse pays at the moment, so that where it does not, it costs next to nothing.
+"""Throttles: stop trying what does not pay at the moment, so that an unsuitable scene costs next to nothing.
 
-Counts what answers have cost, by the cost model, against computing everything. Where frames are dense one after the
-other, or partial ones save too little, it says for how many frames not even to look.
+DetectionThrottle pauses change detection, PartialThrottle pauses partial computation. Both use shares of a dense
+frame's cost, from the cost model.
 """
 
 from __future__ import annotations
 
-_PATIENCE = 6  # dense frames in a row before the first rest
-_SHORTEST = 2  # frames of the first rest
-_AFFORDED = 0.01  # of a dense frame, that looking may cost on average where it does not pay
-_PROVEN, _RARELY = 6, 3  # rests in a row behind which it seems never to pay; how many times as long they are then
-_RATE = 1 / 8  # of a frame in the running mean of what reuse costs
-_WORTH = 0.95  # of a dense frame: reuse must cost less on average
-_FIRST_PAUSE, _LONGEST_PAUSE = 4, 32  # frames for which parts are not tried
+_PATIENCE = 6  # dense frames in a row before the first pause
+_SHORTEST = 2  # frames of the first pause
+_MAX_OVERHEAD = 0.01  # of a dense frame: what change detection may cost on average while it does not pay
+_HOPELESS_AFTER, _HOPELESS_FACTOR = 6, 3  # after this many useless pauses in a row, pauses become longer by this factor
+_MEAN_RATE = 1 / 8  # weight of a new frame in the running mean
+_WORTHWHILE = 0.95  # of a dense frame: reuse must cost less on average
+_FIRST_PAUSE, _LONGEST_PAUSE = 4, 32  # frames without partial computation
 
 
-class Guard:
-    """Fed with what every frame that was looked at has cost, as a share of a dense one.
+class DetectionThrottle:
+    """Pauses change detection while it does not pay: all frames of a pause are dense. Pauses grow up to a limit.
 
-    look: what looking costs, as such a share: the rests are as long as that takes to be afforded.
+    detection_share: the cost of change detection as a share of a dense frame. The limit follows from it: detection
+    costs at most 1 % on average.
     """
 
-    def __init__(self, look: float) -> None:
-        self._longest = max(_SHORTEST, round(look / _AFFORDED))
-        self._dense = 0  # in a row
+    def __init__(self, detection_share: float) -> None:
+        self._longest = max(_SHORTEST, round(detection_share / _MAX_OVERHEAD))
+        self._dense_in_a_row = 0
         self._mean = 0.0
-        self._pause = _SHORTEST
-        self._rests = 0  # with no look between that was of use
+        self._next_pause = _SHORTEST
+        self._useless_pauses = 0  # in a row, without a cheap frame between them
 
-    def note(self, share: float, *, dense: bool) -> int:
-        """Note a frame's cost. Returns how many frames to compute densely now without looking."""
-        self._mean += _RATE * (share - self._mean)
-        self._dense = self._dense + 1 if dense else 0
-        if self._dense < _PATIENCE and self._mean < _WORTH:
-            if self._mean < _WORTH / 2:
-                self._pause = _SHORTEST
-            self._rests = 0 if share < _WORTH else self._rests
+    def record(self, share: float, *, dense: bool) -> int:
+        """Record the cost of a frame that was checked for changes. Returns for how many frames to pause."""
+        self._mean += _MEAN_RATE * (share - self._mean)
+        self._dense_in_a_row = self._dense_in_a_row + 1 if dense else 0
+        if self._dense_in_a_row < _PATIENCE and self._mean < _WORTHWHILE:
+            if self._mean < _WORTHWHILE / 2:
+                self._next_pause = _SHORTEST
+            self._useless_pauses = 0 if share < _WORTHWHILE else self._useless_pauses
             return 0
-        self._rests += 1
-        longest = self._longest * (_RARELY if self._rests > _PROVEN else 1)
-        pause, self._pause = min(self._pause, longest), min(2 * self._pause, longest)
-        self._mean = _WORTH * 0.9  # another chance behind the rest
-        self._dense = _PATIENCE - 1 if dense else 0
+        self._useless_pauses += 1
+        longest = self._longest * (_HOPELESS_FACTOR if self._useless_pauses > _HOPELESS_AFTER else 1)
+        pause, self._next_pause = min(self._next_pause, longest), min(2 * self._next_pause, longest)
+        self._mean = _WORTHWHILE * 0.9  # so that one frame after the pause does not cause another one
+        self._dense_in_a_row = _PATIENCE - 1 if dense else 0
         return pause
 
 
-class Parts:
-    """Whether computing parts pays: filling the caches costs more than a dense frame, and must be earned back.
+class PartialThrottle:
+    """Pauses partial computation after a run that did not pay.
 
-    Where it was not, parts are not tried for a while, for longer each time; looking goes on.
+    Filling the feature cache costs more than a dense frame. The partial frames that follow must save that again;
+    otherwise partial computation pauses, longer each time. Change detection goes on.
     """
 
     def __init__(self) -> None:
-        self._saved = 0.0  # dense frames, since the caches were filled
-        self._trying = False
-        self._rest = 0
-        self._pause = _FIRST_PAUSE
+        self._saved = 0.0  # dense frames, since the cache was filled
+        self._active = False
+        self._pause = 0
+        self._next_pause = _FIRST_PAUSE
 
-    def may(self) -> bool:
-        """Asked once for each frame of which a part has changed."""
-        self._rest -= self._rest > 0
-        return not self._rest
+    def allows(self) -> bool:
+        """Whether a frame may be computed in part. Called once for each frame with changed blocks."""
+        self._pause -= self._pause > 0
+        return not self._pause
 
-    def note(self, share: float) -> None:
-        """Note a frame that was computed in part, or that filled the caches: its cost in dense ones."""
-        self._trying = True
+    def record(self, share: float) -> None:
+        """Record the cost of a frame that filled the cache or was computed in part."""
+        self._active = True
         self._saved += 1 - share
 
-    def end(self) -> None:
-        """The caches are of no use any more."""
-        if self._trying:
+    def end_run(self) -> None:
+        """A dense frame has made the feature cache invalid: judge the run of partial frames before it."""
+        if self._active:
             lost = self._saved < 0
-            self._rest = self._pause if lost else 0
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE) if lost else _FIRST_PAUSE
-        self._trying, self._saved = False, 0.0
+            self._pause = self._next_pause if lost else 0
+            self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE) if lost else _FIRST_PAUSE
+        self._active, self._saved = False, 0.0

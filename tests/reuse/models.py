@@ -1,4 +1,4 @@
-"""Compiled models to test reuse with: the shipped one, and public ones where their files are."""
+"""Compiled models to test reuse with: the shipped one, and public ones if their files are in $EDGE_APP_DATA."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edge_app.config.reuse import ReuseConfig
 from edge_app.frame import Frame
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.model import manifest
-from edge_app.reuse.feature_cache import EXACT, Features
+from edge_app.reuse.feature_cache import EXACT, FeatureCache
 from edge_app.reuse.loader import open_features
-from edge_app.reuse.profile import Tuned
+from edge_app.reuse.profile import ReuseProfile
 
 SHIPPED = Path(__file__).parent.parent.parent / "models" / "digits"
 DATA = Path(os.environ.get("EDGE_APP_DATA", "/nowhere"))
@@ -26,7 +26,7 @@ PUBLIC = {"fastestdet": ("FastestDet.onnx", None), "nanodet": ("nanodet_m.onnx",
 
 
 def compiled(name: str, place: Path, *arguments: str) -> Path:
-    """A model folder cut into segments; skips where the model's file is absent."""
+    """Compile a model into segments. Skips the test if the model's file is absent."""
     out = place / name
     if name == "digits":
         source, size = SHIPPED, None
@@ -41,7 +41,7 @@ def compiled(name: str, place: Path, *arguments: str) -> Path:
 
 
 def as_exported_elsewhere(folder: Path) -> Path:
-    """The folder with its maps named by the paths of modules, as some frameworks write them."""
+    """Rename the maps of a model folder to module paths, as some exporters write them."""
     import onnx
 
     path = folder / manifest.FILE
@@ -65,14 +65,14 @@ def as_exported_elsewhere(folder: Path) -> Path:
     return folder
 
 
-def features(folder: Path, stack: ExitStack, following=EXACT) -> tuple[manifest.Manifest, Features]:
-    """A model's features, with costs that make rectangles pay as soon as they are smaller than the whole."""
+def features(folder: Path, stack: ExitStack, propagation=EXACT) -> tuple[manifest.Manifest, FeatureCache]:
+    """A model's manifest and feature cache. The stack closes it."""
     loaded = manifest.load(folder)
     backend = open_backend(loaded, ModelConfig(folder, "onnx", 1))
-    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), Tuned())
+    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), ReuseProfile())
     assert found is not None
     stack.callback(found.close)
-    found.follow(following)
+    found.set_propagation(propagation)
     return loaded, found
 
 
@@ -83,7 +83,7 @@ def inference(folder: Path, **options) -> Inference:
 
 
 def as_int8(folder: Path) -> Path:
-    """The folder with its int8 graphs in the place of the float ones."""
+    """Replace the float graphs of a model folder by its int8 graphs."""
     path = folder / manifest.FILE
     loaded = manifest.load(folder)
     for name in loaded.files():
@@ -94,7 +94,7 @@ def as_int8(folder: Path) -> Path:
 
 
 def picture(seed: int, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8: smooth shapes with noise, as a camera gives them."""
+    """An image (H, W, 3) uint8: smooth shapes with noise, as from a camera."""
     import cv2
 
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""Models whose graphs have one shape each, on engines that are at hand: onnxruntime, and the vendor's ABI by a fake.
+"""Models whose graphs have one fixed shape each, on onnxruntime and on a fake of the vendor's library.
 
-onnxruntime computes real networks here, so that halos, borders and scales show. The fake librknnmrt has the vendor's
-buffers and layouts, but computes cell by cell: it shows nothing of halos, and neither shows what an NPU does.
+onnxruntime runs real networks, which tests halos, borders and scales. The fake librknnmrt has the vendor's buffers and
+layouts, but computes each cell on its own, so it does not test halos. Neither shows how an NPU behaves.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from edge_app.compiler import net
 from edge_app.config.reuse import ReuseConfig
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
-from edge_app.reuse.feature_cache import EXACT, Features
+from edge_app.reuse.feature_cache import EXACT, FeatureCache
 from edge_app.reuse.loader import open_features
-from edge_app.reuse.profile import Tuned
+from edge_app.reuse.profile import ReuseProfile
 from tests.backends.rknn_files import Feature, Image, Output, write
 from tests.plugins.backends.one_shape import TARGET, Backend
 
 
 def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest:
-    """Give a compiled folder graphs for TARGET, of the whole picture and of every size. precision: what is sized."""
+    """Add graphs for TARGET to a compiled folder, for the whole image and every size. precision: of the source."""
     loaded = manifest.load(folder)
     path = folder / manifest.FILE
     text = yaml.safe_load(path.read_text())
     whole = (loaded.input.width, loaded.input.height)
     strides = {"image": 1} | {name: extent.stride for name, extent in loaded.backbone.extents.items()}
 
-    def made(source: str) -> list[dict]:
+    def resize(source: str) -> list[dict]:
         shapes = []
         for width, height in (whole, *sizes):
             name = f"{source}.{width}x{height}.rknn"
@@ -40,13 +40,13 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
             shapes.append({"width": width, "height": height, "file": name})
         return shapes
 
-    segments = [made(graph[precision]) for graph in text["backbone"]["graphs"]]
+    segments = [resize(graph[precision]) for graph in text["backbone"]["graphs"]]
     parts = [net.read(folder / graph[precision]) for graph in text["backbone"]["graphs"]]
     (folder / "backbone.rknn").write_bytes(sized(joined(parts, loaded.backbone.features), whole, strides))
     text["backbone"]["graphs"][0][TARGET] = "backbone.rknn"
     heads = {}
     for name, head in text["heads"].items():
-        found = made(head["graph"][precision]) if "cells" in head else None
+        found = resize(head["graph"][precision]) if "cells" in head else None
         head["graph"][TARGET] = found[0]["file"] if found else head["graph"][precision]
         if found:
             heads[name] = found
@@ -57,7 +57,7 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
 
 
 def joined(parts: list[net.Net], features) -> net.Net:
-    """The segments as one graph, as NPUs have the backbone."""
+    """Join the segments into one graph, as compiled for NPUs."""
     whole = parts[0]
     for part in parts[1:]:
         whole = net.join("backbone", whole, part, [*whole.outputs, *part.outputs])
@@ -66,7 +66,7 @@ def joined(parts: list[net.Net], features) -> net.Net:
 
 
 def sized(graph: net.Net, size, strides) -> bytes:
-    """A graph of free shape, for one size."""
+    """Fix the input size of a graph."""
     graph.declared = {}
     inputs = []
     for value in graph.inputs:
@@ -80,7 +80,7 @@ def sized(graph: net.Net, size, strides) -> bytes:
 def on_a_fake(folder: Path, target: str, format_: int) -> manifest.Manifest:
     """A model of files for the fake runtimes: two segments and a head, 128x96 and 64x64 of it.
 
-    A tensor's scale differs in the two graphs that it joins, as two conversions round it.
+    The scale of a tensor differs a little between the graphs that it connects, since each conversion rounds it.
     """
 
     def step(name, inputs, outputs):
@@ -122,11 +122,11 @@ def on_a_fake(folder: Path, target: str, format_: int) -> manifest.Manifest:
 
 
 def assert_parts_equal_the_whole(loaded: manifest.Manifest, backend) -> None:
-    """Bit by bit, for one dirty box after the other, in corners, at borders and between them."""
+    """Compare bit by bit, for dirty boxes in corners, at borders and elsewhere."""
     size = (loaded.input.width, loaded.input.height)
     with ExitStack() as stack:
         part, full = features(loaded, stack, backend), features(loaded, stack, backend)
-        part.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in part.costs.units})
+        part.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in part.costs.segments})
         rng = np.random.default_rng(3)
         image = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         part.fill(image[None])
@@ -136,21 +136,21 @@ def assert_parts_equal_the_whole(loaded: manifest.Manifest, backend) -> None:
             image[y : y + 16, x : x + 16] = rng.integers(0, 256, (16, 16, 3))
             part.update(image[None], [(x, y, x + 16, y + 16)])
             found = outputs(part, loaded.heads)
-            assert part.spent_ms < len(part.units)  # none of it as a whole
+            assert part.spent_ms < len(part.segments)  # no segment ran as a whole
             full.fill(image[None])
             for head, named in outputs(full, loaded.heads).items():
                 for name, values in named.items():
                     assert np.array_equal(found[head][name], values), f"{head}/{name}"
 
 
-def features(loaded: manifest.Manifest, stack: ExitStack, backend=None, following=EXACT) -> Features:
+def features(loaded: manifest.Manifest, stack: ExitStack, backend=None, propagation=EXACT) -> FeatureCache:
     backend = backend or Backend()
-    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), Tuned())
+    found = open_features(loaded, backend, loaded.heads, ReuseConfig(tolerance=0), ReuseProfile())
     assert found is not None
     stack.callback(found.close)
-    found.follow(following)
+    found.set_propagation(propagation)
     return found
 
 
-def outputs(found: Features, heads) -> dict[str, dict[str, np.ndarray]]:
+def outputs(found: FeatureCache, heads) -> dict[str, dict[str, np.ndarray]]:
     return {name: {key: np.array(value) for key, value in found.outputs_of(name).items()} for name in heads}

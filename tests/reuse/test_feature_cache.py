@@ -1,4 +1,4 @@
-"""Partial computation equals full computation: for any boxes, every step, every model."""
+"""Partial computation equals full computation for any boxes, every segment and every model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("digits", "fastestdet", "nanodet")
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Compiled models, each made once."""
+    """Compiled models, each compiled once."""
     made = {}
 
     def get(name, *arguments):
@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pairs(folders):
-    """For a model: one set of features that is updated, one that is always filled."""
+    """For a model: two feature caches, one to be updated in part and one to be filled for comparison."""
     with ExitStack() as stack:
         made = {}
 
@@ -46,8 +46,8 @@ def pairs(folders):
 
 
 def by_area(features):
-    """Costs by which a rectangle pays whenever it is smaller than the whole."""
-    features.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in features.costs.units})
+    """Set costs in proportion to the area, so that any box smaller than the whole pays."""
+    features.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in features.costs.segments})
 
 
 def outputs(features, heads):
@@ -105,7 +105,7 @@ def test_maps_may_be_named_by_paths(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_computes_any_rectangle_as_it_computes_the_whole(name, folders):
+def test_every_segment_computes_any_box_as_in_the_whole(name, folders):
     with ExitStack() as stack:
         manifest, features = models.features(folders(name), stack)
         size = (manifest.input.width, manifest.input.height)
@@ -113,16 +113,16 @@ def test_every_step_computes_any_rectangle_as_it_computes_the_whole(name, folder
         outputs(features, manifest.heads)
         rng = np.random.default_rng(4)
         tried = 0
-        for unit in features.units:
-            if not unit.free:
+        for segment in features.segments:
+            if not segment.croppable:
                 continue
-            whole = unit.run_all(features.maps(unit))
+            whole = segment.run_all(features.inputs_of(segment))
             for _ in range(12):
-                box = rectangle(unit, rng)
-                for output, (rows, columns), values in unit.run(features.maps(unit), box):
+                box = random_box(segment, rng)
+                for output, (rows, columns), values in segment.run(features.inputs_of(segment), box):
                     expected = whole[output]
-                    if output in unit.rows:
-                        high, wide = unit.cells(output, unit.whole)
+                    if output in segment.rows:
+                        high, wide = segment.cells(output, segment.whole)
                         expected = expected.reshape(high.stop, wide.stop, -1)[rows, columns]
                     else:
                         expected = expected[0][:, rows, columns]
@@ -133,29 +133,29 @@ def test_every_step_computes_any_rectangle_as_it_computes_the_whole(name, folder
         assert tried >= 24
 
 
-def rectangle(unit: Segment, rng):
-    """Any aligned box of at least a cell."""
-    columns, rows = unit.whole[2] // unit.align, unit.whole[3] // unit.align
+def random_box(segment: Segment, rng):
+    """A random aligned box."""
+    columns, rows = segment.whole[2] // segment.align, segment.whole[3] // segment.align
     x1, y1 = rng.integers(0, columns), rng.integers(0, rows)
     x2, y2 = rng.integers(x1 + 1, columns + 1), rng.integers(y1 + 1, rows + 1)
-    return tuple(int(value) * unit.align for value in (x1, y1, x2, y2))
+    return tuple(int(value) * segment.align for value in (x1, y1, x2, y2))
 
 
-def test_without_the_halo_a_rectangle_is_wrong(folders):
-    """What the other tests would see, were a halo too narrow."""
+def test_without_the_halo_a_box_is_wrong(folders):
+    """Proves that the other tests would detect a halo that is too small."""
     with ExitStack() as stack:
         manifest, features = models.features(folders("digits"), stack)
         size = (manifest.input.width, manifest.input.height)
         features.fill(models.picture(3, size)[None])
-        unit = features.units[1]
-        whole = unit.run_all(features.maps(unit))
-        unit.limit(0.0)
-        for output, (rows, columns), values in unit.run(features.maps(unit), (64, 64, 128, 128)):
+        segment = features.segments[1]
+        whole = segment.run_all(features.inputs_of(segment))
+        segment.limit(0.0)
+        for output, (rows, columns), values in segment.run(features.inputs_of(segment), (64, 64, 128, 128)):
             assert np.abs(values - whole[output][0][:, rows, columns]).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["digits", *(pytest.param(n, marks=pytest.mark.system) for n in NAMES[1:])])
-def test_int8_is_exact_bit_by_bit(name, folders, tmp_path):
+def test_int8_is_bit_exact(name, folders, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     import cv2
@@ -184,7 +184,7 @@ def test_int8_is_exact_bit_by_bit(name, folders, tmp_path):
                     assert np.array_equal(found[head][output], values), f"{head}/{output}"
 
 
-def test_a_change_that_is_followed_less_far_costs_less_and_comes_close(pairs):
+def test_limited_propagation_costs_less_and_is_a_good_approximation(pairs):
     (manifest, part), (_, full) = pairs("digits")
     by_area(part)
     size = (manifest.input.width, manifest.input.height)
@@ -194,20 +194,20 @@ def test_a_change_that_is_followed_less_far_costs_less_and_comes_close(pairs):
     spent, errors = [], []
     full.fill(changed[None])
     expected = outputs(full, manifest.heads)["digits"]["scores"]
-    for following in (EXACT, Propagation(0.4, 0.0)):
-        part.follow(following)
+    for propagation in (EXACT, Propagation(0.4, 0.0)):
+        part.set_propagation(propagation)
         part.fill(image[None])
         before = outputs(part, manifest.heads)["digits"]["scores"]
         part.update(changed[None], [(96, 96, 160, 160)])
         errors.append(np.abs(outputs(part, manifest.heads)["digits"]["scores"] - expected).max())
         spent.append(part.spent_ms)
-    part.follow(EXACT)
+    part.set_propagation(EXACT)
     assert spent[1] < spent[0]
     assert errors[0] <= 1e-4
     assert errors[1] < 0.5 * np.abs(before - expected).max()
 
 
-def test_tiles_renewed_one_by_one_equal_a_full_run(pairs):
+def test_a_rolling_refresh_equals_a_full_run(pairs):
     (manifest, part), (_, full) = pairs("digits")
     by_area(part)
     size = (manifest.input.width, manifest.input.height)
@@ -215,13 +215,13 @@ def test_tiles_renewed_one_by_one_equal_a_full_run(pairs):
     part.fill(models.picture(2, size)[None])
     outputs(part, manifest.heads)
     for y in range(0, size[1], 64):
-        part.renew(image[None], (0, y, size[0], y + 64))
-    part.deepen()
+        part.refresh_tile(image[None], (0, y, size[0], y + 64))
+    part.refresh_deep()
     full.fill(image[None])
     assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
 
 
-def test_a_head_that_was_left_out_catches_up_with_all_that_changed(pairs):
+def test_a_head_that_did_not_run_catches_up_with_all_changes(pairs):
     (manifest, part), (_, full) = pairs("digits")
     by_area(part)
     size = (manifest.input.width, manifest.input.height)
@@ -239,55 +239,55 @@ def test_a_head_that_was_left_out_catches_up_with_all_that_changed(pairs):
     assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
 
 
-def test_units_are_told_apart_by_what_the_manifest_says(pairs):
+def test_a_head_that_pools_over_the_image_is_not_croppable(pairs):
     (_, part), _ = pairs("digits")
-    free = {unit.name: unit.free for unit in part.units}
-    assert free["head digits"]
-    assert not free["head scene"]  # it pools over the whole picture
+    croppable = {segment.name: segment.croppable for segment in part.segments}
+    assert croppable["head digits"]
+    assert not croppable["head scene"]
 
 
-def test_costs_are_followed_by_the_plan(pairs):
+def test_the_predicted_cost_follows_the_cost_model(pairs):
     (manifest, part), _ = pairs("digits")
     by_area(part)
     size = (manifest.input.width, manifest.input.height)
     part.fill(models.picture(1, size)[None])
     small, large = part.predict_ms([(0, 0, 16, 16)]), part.predict_ms([(0, 0, 160, 160)])
     whole = part.predict_ms([(0, 0, *size)])
-    assert 0 < small < large <= whole <= part.costs.apart
-    part.costs = replace(part.costs, units={name: Cost(1.0, 0.0) for name in part.costs.units})
-    assert part.predict_ms([(0, 0, 16, 16), (304, 304, 320, 320)]) == pytest.approx(len(part.units))
+    assert 0 < small < large <= whole <= part.costs.all_segments
+    part.costs = replace(part.costs, segments={name: Cost(1.0, 0.0) for name in part.costs.segments})
+    assert part.predict_ms([(0, 0, 16, 16), (304, 304, 320, 320)]) == pytest.approx(len(part.segments))
 
 
-def test_a_head_whose_outputs_come_out_as_they_were_need_not_be_decoded(pairs):
+def test_a_head_with_unchanged_outputs_need_not_be_decoded(pairs):
     (manifest, part), _ = pairs("digits")
     by_area(part)
-    part.follow(Propagation(0.4, 1.0))
+    part.set_propagation(Propagation(0.4, 1.0))
     size = (manifest.input.width, manifest.input.height)
     image = models.picture(1, size)
     part.fill(image[None])
     outputs(part, manifest.heads)
-    part.update(image[None], [(96, 96, 128, 128)])  # called changed, though it is not
+    part.update(image[None], [(96, 96, 128, 128)])  # reported as changed, but identical
     assert not part.pending("digits")
     other = image.copy()
     other[0:16, 0:16] = 255 - other[0:16, 0:16]
     part.update(other[None], [(0, 0, 16, 16)])
     assert part.changed_outputs_of("digits") is not None
-    part.follow(Propagation(0.4, 0.0))
+    part.set_propagation(Propagation(0.4, 0.0))
     part.update(image[None], [(0, 0, 16, 16)])
-    part.follow(Propagation(0.4, 1e6))  # whatever it says now is as good as before
+    part.set_propagation(Propagation(0.4, 1e6))  # any output is within the tolerance
     assert part.pending("digits")
     assert part.changed_outputs_of("digits") is None
-    part.follow(EXACT)
+    part.set_propagation(EXACT)
 
 
-def test_where_nothing_was_tuned_changes_are_followed_far_on_cheap_frames_and_near_on_dear_ones(folders):
+def test_without_tuning_propagation_is_far_on_cheap_frames_and_near_on_expensive_ones(folders):
     with ExitStack() as stack:
         _, features = models.features(folders("digits"), stack, NEAR)
         found = []
         for share in (0.6, 0.4, 0.3, 0.4, 0.6):
-            features.afford(share)
-            found.append(features.following)
+            features.adapt_propagation(share)
+            found.append(features.propagation)
         assert found == [NEAR, NEAR, FAR, FAR, NEAR]
-        features.follow(EXACT)
-        features.afford(0.1)
+        features.set_propagation(EXACT)
+        features.adapt_propagation(0.1)
         assert features.exact

@@ -1,4 +1,4 @@
-"""Boxes computed in fixed shapes equal the whole: any boxes, every step, borders and corners; and what is refused."""
+"""Fixed shapes: boxes equal the whole for every segment, at borders and corners; and unsuitable shapes are rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
 from edge_app.reuse.feature_cache import NEAR
 from edge_app.reuse.loader import open_features
-from edge_app.reuse.profile import Tuned
+from edge_app.reuse.profile import ReuseProfile
 from tests import plugins
 from tests.reuse import models, shaped
 
@@ -39,12 +39,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=PRECISIONS)
 def loaded(request, folder):
-    """The digits model in fixed shapes, and how far results may lie apart."""
+    """The digits model in fixed shapes, and the tolerance of its results."""
     return shaped.in_shapes(folder, SIZES, request.param), PRECISIONS[request.param]
 
 
 def by_area(features):
-    features.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in features.costs.units})
+    features.costs = Costs(1.0, {name: Cost(0.0, 1.0) for name in features.costs.segments})
 
 
 def assert_equal(found, expected, tolerance):
@@ -80,26 +80,26 @@ def assert_equals_full_inference(made, tolerance, turns):
                     assert_equal(found[head][name], values, tolerance)
 
 
-def test_a_head_that_lists_cells_row_by_row_does_so_in_fixed_shapes(tmp_path):
+def test_a_head_with_row_outputs_equals_full_inference(tmp_path):
     made = shaped.in_shapes(models.compiled("nanodet", tmp_path), ((64, 64), (128, 96), (192, 128)))
     assert_equals_full_inference(made, 1e-4, turns=4)
 
 
-def test_every_step_computes_in_every_shape_what_it_computes_as_a_whole(loaded):
+def test_every_segment_computes_boxes_in_every_shape_as_in_the_whole(loaded):
     made, tolerance = loaded
     with ExitStack() as stack:
         features = shaped.features(made, stack)
         features.fill(models.picture(3, (320, 320))[None])
         shaped.outputs(features, made.heads)
         used = set()
-        for unit in features.units:
-            if not unit.free:
+        for segment in features.segments:
+            if not segment.croppable:
                 continue
-            whole = unit.run_all(features.maps(unit))
+            whole = segment.run_all(features.inputs_of(segment))
             whole = {name: np.array(value) for name, value in whole.items()}
-            for box in every_kind_of_box(unit):
-                used.add((unit.name, side(unit.needed(box))))
-                for output, (rows, columns), values in unit.run(features.maps(unit), box):
+            for box in various_boxes(segment):
+                used.add((segment.name, side(segment.needed(box))))
+                for output, (rows, columns), values in segment.run(features.inputs_of(segment), box):
                     assert_equal(values, whole[output][0][:, rows, columns], tolerance)
         for size in SIZES[:3]:
             assert ("backbone0", size) in used
@@ -107,9 +107,9 @@ def test_every_step_computes_in_every_shape_what_it_computes_as_a_whole(loaded):
         assert ("head digits", (192, 192)) in used
 
 
-def every_kind_of_box(unit):
-    """Corners, borders, the middle, and others at random."""
-    step, end = unit.align, unit.whole[2]
+def various_boxes(segment):
+    """Boxes in corners, at borders, in the center, and random ones."""
+    step, end = segment.align, segment.whole[2]
     yield from ((x, y, x + step, y + step) for x in (0, end // 2, end - step) for y in (0, end // 2, end - step))
     yield end // 2, end // 2, end // 2 + 64, end // 2 + step
     rng = np.random.default_rng(4)
@@ -123,61 +123,61 @@ def side(box):
 
 
 @pytest.fixture(scope="module")
-def unit(folder):
-    """The first segment, which looks 11 pixels around."""
+def segment(folder):
+    """The first segment, which has a halo of 11 pixels."""
     with ExitStack() as stack:
-        yield shaped.features(shaped.in_shapes(folder, SIZES), stack).units[0]
+        yield shaped.features(shaped.in_shapes(folder, SIZES), stack).segments[0]
 
 
 @pytest.mark.parametrize(("box", "taken"), [
-    ((160, 160, 176, 176), (144, 144, 208, 208)),  # in the middle: it begins where the halo does
-    ((0, 0, 16, 16), (0, 0, 64, 64)),  # flush in a corner
+    ((160, 160, 176, 176), (144, 144, 208, 208)),  # in the center: the crop begins with the halo
+    ((0, 0, 16, 16), (0, 0, 64, 64)),  # flush with a corner
     ((304, 304, 320, 320), (256, 256, 320, 320)),
-    ((304, 160, 320, 176), (256, 144, 320, 208)),  # flush with the right border alone
+    ((304, 160, 320, 176), (256, 144, 320, 208)),  # flush with the right border only
     ((160, 160, 224, 176), (144, 144, 272, 240)),  # too wide for the smallest
     ((16, 160, 288, 176), (0, 144, 320, 208)),  # flush with both borders
-    ((160, 16, 176, 288), (0, 0, 320, 320)),  # none is so high: the whole
+    ((160, 16, 176, 288), (0, 0, 320, 320)),  # higher than any size: the whole
 ])  # fmt: skip
-def test_the_smallest_shape_that_holds_a_box_lies_within_the_picture(unit, box, taken):
-    assert unit.needed(box) == taken
-    assert unit.part(unit.needed(box)) == pytest.approx(side(taken)[0] * side(taken)[1] / 320**2)
+def test_a_box_is_computed_in_the_smallest_size_within_the_image(segment, box, taken):
+    assert segment.needed(box) == taken
+    assert segment.part(segment.needed(box)) == pytest.approx(side(taken)[0] * side(taken)[1] / 320**2)
 
 
-def test_every_box_lies_in_what_is_taken_with_its_halo(unit):
-    for box in every_kind_of_box(unit):
-        x1, y1, x2, y2 = unit.needed(box)
-        before, behind = unit.halo
-        assert all(n % unit.align == 0 for n in (x1, y1))
+def test_the_crop_holds_every_box_with_its_halo(segment):
+    for box in various_boxes(segment):
+        x1, y1, x2, y2 = segment.needed(box)
+        before, after = segment.halo
+        assert all(n % segment.align == 0 for n in (x1, y1))
         assert x1 <= max(0, box[0] - before)
         assert y1 <= max(0, box[1] - before)
-        assert x2 >= min(320, box[2] + behind)
-        assert y2 >= min(320, box[3] + behind)
+        assert x2 >= min(320, box[2] + after)
+        assert y2 >= min(320, box[3] + after)
 
 
-def test_boxes_are_joined_where_one_shape_costs_no_more_than_two(unit):
+def test_boxes_are_joined_if_one_crop_costs_no_more_than_two(segment):
     cost = Cost(0.0, 1.0)
     near, far = (32, 32, 48, 48), (272, 272, 288, 288)
-    assert unit.joined([near, (48, 32, 64, 48)], cost) == [(32, 32, 64, 48)]
-    assert unit.joined([near, far], cost) == [near, far]
-    assert unit.joined([near, (64, 48, 96, 64), far], Cost(9.0, 1.0)) == [(32, 32, 288, 288)]
+    assert segment.joined([near, (48, 32, 64, 48)], cost) == [(32, 32, 64, 48)]
+    assert segment.joined([near, far], cost) == [near, far]
+    assert segment.joined([near, (64, 48, 96, 64), far], Cost(9.0, 1.0)) == [(32, 32, 288, 288)]
 
 
-def test_what_a_box_costs_is_what_its_shape_costs(folder):
+def test_a_box_costs_as_much_as_its_crop(folder):
     with ExitStack() as stack:
         features = shaped.features(shaped.in_shapes(folder, SIZES), stack)
-        only = features.units[0].name
-        features.costs = Costs(1.0, {name: Cost(0.0, float(name == only)) for name in features.costs.units})
+        only = features.segments[0].name
+        features.costs = Costs(1.0, {name: Cost(0.0, float(name == only)) for name in features.costs.segments})
         box = (160, 160, 176, 176)  # reaches outputs 48 pixels wide, which need inputs 80 wide
         assert features.predict_ms([box]) == pytest.approx(128 * 96 / 320**2)
         assert features.predict_ms([(160, 16, 176, 288)]) == pytest.approx(1.0)
 
 
-def test_where_changes_are_followed_less_far_smaller_shapes_do(folder):
+def test_limited_propagation_uses_smaller_sizes(folder):
     with ExitStack() as stack:
         features = shaped.features(shaped.in_shapes(folder, SIZES), stack)
-        deepest = features.units[2]
+        deepest = features.segments[2]
         assert deepest.needed((160, 160, 176, 176)) == deepest.whole
-        features.follow(NEAR)
+        features.set_propagation(NEAR)
         assert side(deepest.needed((160, 160, 176, 176))) == (192, 192)
 
 
@@ -185,12 +185,12 @@ def test_a_target_without_shapes_has_no_features(folder):
     made = shaped.in_shapes(folder, SIZES)
     backend = shaped.Backend()
     backend.target = "rk3588"
-    assert open_features(made, backend, made.heads, ReuseConfig(tolerance=0), Tuned()) is None
+    assert open_features(made, backend, made.heads, ReuseConfig(tolerance=0), ReuseProfile()) is None
     made = shaped.in_shapes(folder, ())
-    assert open_features(made, shaped.Backend(), made.heads, ReuseConfig(tolerance=0), Tuned()) is None
+    assert open_features(made, shaped.Backend(), made.heads, ReuseConfig(tolerance=0), ReuseProfile()) is None
 
 
-def test_frames_are_answered_in_parts_and_as_without_reuse(folder):
+def test_partial_frames_have_the_same_results_as_without_reuse(folder):
     made = shaped.in_shapes(folder, SIZES, "int8")
     heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in made.heads.items()}
     with ExitStack() as stack:
@@ -200,7 +200,7 @@ def test_frames_are_answered_in_parts_and_as_without_reuse(folder):
         stack.callback(reusing.close)
         names = {"backbone0", "backbone1", "backbone2", *(f"head {name}" for name in heads)}
         measured = reusing.measure()
-        assert set(measured.units) == names
+        assert set(measured.segments) == names
         assert measured.dense > 0
         reusing.use_costs(Costs(10.0, dict.fromkeys(names, Cost(0.0, 1.0))))
         image = models.picture(1, (320, 320))
@@ -219,10 +219,10 @@ def test_frames_are_answered_in_parts_and_as_without_reuse(folder):
 
 
 @pytest.mark.parametrize(("sizes", "told"), [
-    (SIZES, "ok    reuse   whole results and parts of the maps"),
-    ((), "model.yaml has no smaller shapes for rv1106: compile it with --npu-shapes"),
+    (SIZES, "ok    reuse   whole results and parts of feature maps"),
+    ((), "model.yaml has no crop shapes for rv1106: compile it with --npu-shapes"),
 ])  # fmt: skip
-def test_check_says_whether_parts_can_be_computed(folder, tmp_path, capsys, sizes, told):
+def test_check_reports_whether_parts_can_be_computed(folder, tmp_path, capsys, sizes, told):
     plugins.install()
     made = shaped.in_shapes(folder, sizes)
     path = tmp_path / "config.yaml"
@@ -234,12 +234,12 @@ def test_check_says_whether_parts_can_be_computed(folder, tmp_path, capsys, size
     found = capsys.readouterr().out
     assert told in found
     assert ("backbone0.onnx.64x64.rknn: its NPU memory is not in the manifest" in found) == bool(sizes)
-    assert ("maps that reuse keeps and passes from graph to graph" in found) == bool(sizes)
+    assert ("cached feature maps" in found) == bool(sizes)
 
 
 @pytest.mark.parametrize(("size", "actual", "message"), [
-    ((100, 96), (96, 96), r"backbone0: its graph for 100x96: cannot be laid .*; expected sides that are multiples of"),
-    ((96, 96), (64, 96), r"for 96x96: takes \(96, 64\) cells of 'image', rows and columns; expected \(96, 96\)"),
+    ((100, 96), (96, 96), r"backbone0: its graph for 100x96: does not fit into the image; expected sides that are"),
+    ((96, 96), (64, 96), r"for 96x96: found input 'image' of \(96, 64\) cells, rows and columns; expected \(96, 96\)"),
 ])  # fmt: skip
 def test_a_shape_that_does_not_fit_is_one_line(folder, size, actual, message):
     path = folder / manifest.FILE
@@ -249,4 +249,4 @@ def test_a_shape_that_does_not_fit_is_one_line(folder, size, actual, message):
     path.write_text(yaml.safe_dump(text))
     made = manifest.load(folder)
     with pytest.raises(ModelError, match=message):
-        open_features(made, shaped.Backend(), made.heads, ReuseConfig(tolerance=0), Tuned())
+        open_features(made, shaped.Backend(), made.heads, ReuseConfig(tolerance=0), ReuseProfile())

@@ -1,4 +1,4 @@
-"""Reuse through the whole: configuration, second-stage heads, tracking between frames, heartbeat, check."""
+"""Reuse in the whole program: configuration, replay, tracking between frames, heartbeat, check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError, EndOfClip
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import SCHEMA_FILE, Encoder
-from edge_app.pipeline.loop import build, status
+from edge_app.pipeline.loop import build
 from edge_app.tracking.tracker import Tracker
 from tests.reuse.models import SHIPPED
 
@@ -40,7 +40,7 @@ def written(tmp_path):
     return write
 
 
-def test_without_the_block_nothing_is_reused(written):
+def test_reuse_is_off_without_the_block(written):
     path = written()
     path.write_text(path.read_text().replace("reuse: {mode: auto}\n", ""))
     assert config.load(path).reuse.mode == "off"
@@ -52,7 +52,7 @@ def test_the_block_is_read(written):
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "message"),
     [
         ("{mode: of}", "of"),
         ("{max_age_s: 0}", "max_age_s"),
@@ -60,23 +60,23 @@ def test_the_block_is_read(written):
         ("{moed: off}", "moed"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(written, block, told):
-    with pytest.raises(ConfigError, match=rf"config\.yaml:5: .*{told}"):
+def test_a_mistake_is_reported_with_its_line(written, block, message):
+    with pytest.raises(ConfigError, match=rf"config\.yaml:5: .*{message}"):
         config.load(written(block))
 
 
-def test_a_run_measures_its_costs_once_and_tells_what_it_reused(written, tmp_path):
+def test_a_run_measures_its_costs_once_and_counts_its_answers(written, tmp_path):
     loaded = config.load(written())
     for _ in range(2):
         with build(loaded) as pipeline:
             for _ in range(12):
                 pipeline.step(timeout_s=5.0)
-            told = status(pipeline)["reuse"]
-    assert told["gate"] >= 8
-    assert len(list((tmp_path / "state" / "tune").iterdir())) == 1
+            counters = pipeline.status()["reuse"]
+    assert counters["gate"] >= 8
+    assert len(list((tmp_path / "state" / "tune" / "costs").glob("*/*.yaml"))) == 1
 
 
-def test_a_replay_leaves_nothing_behind_and_is_the_same_twice(written, tmp_path):
+def test_a_replay_is_repeatable_and_stores_nothing(written, tmp_path):
     path, texts = written(), []
     for i in range(2):
         out = tmp_path / f"{i}.jsonl"
@@ -92,7 +92,7 @@ def test_a_replay_leaves_nothing_behind_and_is_the_same_twice(written, tmp_path)
     assert reused.count("result") >= 30
 
 
-def test_a_new_source_is_looked_at_anew(written):
+def test_the_first_frame_of_a_new_source_is_dense(written):
     loaded = config.load(written())
     with build(loaded, replay=True) as pipeline:
         for _ in range(5):
@@ -108,8 +108,8 @@ def test_a_new_source_is_looked_at_anew(written):
         assert frame is not None
 
 
-def test_check_states_what_reuse_keeps(written):
-    found = {finding.text: finding for finding in check.check(config.load(written())) if finding.what == "reuse"}
+def test_check_reports_the_memory_of_reuse(written):
+    found = {finding.text: finding for finding in check.check(config.load(written())) if finding.area == "reuse"}
     assert any("bytes" in text for text in found)
 
 
@@ -123,11 +123,11 @@ def tracked(x, t_s, reused="", age_s=0.0):
     )  # fmt: skip
 
 
-def test_between_key_frames_boxes_are_carried_and_marked():
+def test_the_tracker_moves_and_marks_boxes_of_held_results():
     tracker = Tracker(TrackConfig(head="digits"))
     for i in range(10):
         tracker.track(tracked(20 + 10 * i, 1 + i * 0.1))
-    frame = tracker.track(tracked(110, 2.1, "held", 0.2))  # the detector's last word, of 0.2 s ago
+    frame = tracker.track(tracked(110, 2.1, "held", 0.2))  # the detector's last result is 0.2 s old
     output = frame.outputs["digits"]
     assert output.reused == "track"
     assert output.age_ns == 200_000_000
@@ -137,16 +137,16 @@ def test_between_key_frames_boxes_are_carried_and_marked():
     assert b'"reused":"track"' in message.payload
 
 
-def test_a_result_that_stands_is_evidence_for_the_tracker():
+def test_a_reused_result_counts_as_a_detection_for_the_tracker():
     tracker = Tracker(TrackConfig(head="digits"))
     for i in range(5):
         tracker.track(tracked(20, 1 + i * 0.1))
-    for i in range(100):  # nothing changes for 10 s: longer than a track is kept unseen
+    for i in range(100):  # nothing changes for 10 s, longer than a track survives without detections
         tracker.track(tracked(20, 1.5 + i * 0.1, "result", i * 0.1))
     frame = tracker.track(tracked(22, 11.6))
     assert frame.outputs["digits"].result.track_id.tolist() == [1]
 
 
-def test_the_schema_knows_every_way_of_reuse():
+def test_the_schema_lists_every_kind_of_reuse():
     schema = json.loads(SCHEMA_FILE.read_text())
     assert set(schema["$defs"]["head"]["properties"]["reused"]["enum"]) == {"features", "result", "held", "track"}

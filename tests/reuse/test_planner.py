@@ -1,4 +1,4 @@
-"""The decision: what is answered without computing it, what is not, and that what is answered is right."""
+"""The planner within the inference stage: which answer a frame gets, and that its results are correct."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from edge_app.config.reuse import ReuseConfig
 from edge_app.inference.graphs import Network
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.model.manifest import FILE, load
-from edge_app.reuse import profile as tuned
+from edge_app.reuse import profile
 from edge_app.reuse.costs import Cost, Costs
+from edge_app.reuse.profile import ReuseProfile
 from tests.reuse import models
 
 SIZE = (320, 320)
-UNITS = ("backbone0", "backbone1", "backbone2", "head digits", "head panel", "head scene")
-CHEAP = Costs(10.0, {name: Cost(0.0, 10 / 6) for name in UNITS}, 0.01, 0.01)  # parts cost what their area is worth
-DEAR = Costs(10.0, {name: Cost(10.0, 10.0) for name in UNITS}, 0.01, 0.01)
+SEGMENTS = ("backbone0", "backbone1", "backbone2", "head digits", "head panel", "head scene")
+CHEAP = Costs(10.0, {name: Cost(0.0, 10 / 6) for name in SEGMENTS}, 0.01, 0.01)  # in proportion to the area
+DEAR = Costs(10.0, {name: Cost(10.0, 10.0) for name in SEGMENTS}, 0.01, 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def run(inference, images, fps=10.0):
     return [inference.infer(frame).heads for frame in models.frames(images, fps)]
 
 
-def test_off_computes_every_frame(folder):
+def test_mode_off_computes_every_frame(folder):
     with closing(opened(folder, mode="off")) as inference:
         heads = run(inference, still(5))
         assert inference.reuse_stats() == {}
@@ -72,7 +73,7 @@ def test_off_computes_every_frame(folder):
 
 
 @pytest.mark.parametrize("mode", ["gate", "auto"])
-def test_a_still_scene_is_computed_once_and_every_result_tells_its_age(folder, mode):
+def test_a_still_scene_is_computed_once_and_results_carry_their_age(folder, mode):
     with closing(opened(folder, mode=mode)) as inference:
         heads = run(inference, still(20))
         assert answers(inference) == {"gate": 19, "heads": 0, "partial": 0, "dense": 1, "carried": 0}
@@ -83,7 +84,7 @@ def test_a_still_scene_is_computed_once_and_every_result_tells_its_age(folder, m
             assert output.fresh
 
 
-def test_what_moves_is_computed_in_part(folder):
+def test_a_moving_object_is_computed_in_part(folder):
     with closing(opened(folder)) as inference:
         heads = run(inference, moving(8))
         counts = answers(inference)
@@ -93,9 +94,9 @@ def test_what_moves_is_computed_in_part(folder):
     assert heads[-1]["digits"].fresh
 
 
-def test_what_never_rests_is_computed_whole_now_and_then(folder):
-    """What parts leave undone, since it seems not to matter, must not stay for long."""
-    costs = Costs(10.0, {name: Cost(0.5, 0.5) for name in UNITS}, 0.01, 0.01)
+def test_partial_frames_are_followed_by_a_dense_one_at_times(folder):
+    """Small errors that partial frames leave in the features must not persist."""
+    costs = Costs(10.0, {name: Cost(0.5, 0.5) for name in SEGMENTS}, 0.01, 0.01)
     with closing(opened(folder, costs=costs)) as inference:
         heads = run(inference, moving(120))
         counts = answers(inference)
@@ -107,9 +108,9 @@ def test_what_never_rests_is_computed_whole_now_and_then(folder):
 def test_without_tolerance_reuse_equals_full_inference(folder):
     images = list(moving(12))
     for i in range(1, len(images), 3):
-        images[i] = images[i - 1]  # some frames repeat
+        images[i] = images[i - 1]  # some frames are repeated
     for i in range(2, len(images)):
-        images[i][:100] = images[0][:100]  # and a part of every picture stands
+        images[i][:100] = images[0][:100]  # and parts of the image do not change
         images[i][200:] = images[0][200:]
     with closing(opened(folder, mode="auto", tolerance=0)) as inference, closing(opened(folder, mode="off")) as full:
         for found, expected in zip(run(inference, images), run(full, images)):
@@ -123,13 +124,13 @@ def test_without_tolerance_reuse_equals_full_inference(folder):
     assert counts["gate"] + counts["partial"] >= 6, counts
 
 
-def test_where_parts_cost_more_than_the_whole_the_whole_is_computed(folder):
+def test_frames_are_dense_if_partial_computation_costs_more(folder):
     with closing(opened(folder, costs=DEAR)) as inference:
         run(inference, moving(12))
         assert answers(inference)["partial"] == 0
 
 
-def test_replayed_frames_are_answered_alike(folder):
+def test_a_replay_repeats_the_decisions(folder):
     counts = []
     for _ in range(2):
         with closing(opened(folder)) as inference:
@@ -138,43 +139,43 @@ def test_replayed_frames_are_answered_alike(folder):
     assert counts[0] == counts[1]
 
 
-def test_nothing_is_older_than_its_bound(folder):
+def test_no_result_exceeds_max_age_and_the_refresh_is_rolling(folder):
     with closing(opened(folder, mode="auto", max_age_s=3.0)) as inference:
         heads = run(inference, still(150))
         counts = answers(inference)
     ages = [output.age_ns / 1e9 for frame in heads for output in frame.values()]
     assert max(ages) <= 3.0
     assert max(ages) >= 2.0
-    assert counts["dense"] == 1, "tiles are renewed one by one, not all at once"
+    assert counts["dense"] == 1, "tiles are refreshed one by one, not all at once"
 
 
-def test_the_gate_alone_keeps_the_bound_too(folder):
+def test_no_result_exceeds_max_age_in_gate_mode(folder):
     with closing(opened(folder, mode="gate", max_age_s=1.0)) as inference:
         heads = run(inference, still(50))
         assert answers(inference)["dense"] == 5
     assert max(output.age_ns for frame in heads for output in frame.values()) <= 1e9
 
 
-def test_a_head_may_ask_for_younger_results(folder):
+def test_a_head_may_lower_max_age(folder):
     with closing(opened(folder, mode="gate", common={"digits": HeadCommon(max_age_s=0.5)})) as inference:
         heads = run(inference, still(30))
     assert max(frame["digits"].age_ns for frame in heads) <= 5e8
 
 
-def test_frames_that_come_too_rarely_are_computed_whole(folder):
+def test_frames_further_apart_than_max_age_are_dense(folder):
     with closing(opened(folder, max_age_s=1.0)) as inference:
         run(inference, still(5), fps=0.5)
         assert answers(inference)["dense"] == 5
 
 
-def test_a_clock_that_goes_back_makes_everything_anew(folder):
+def test_frames_are_dense_after_the_clock_went_back(folder):
     with closing(opened(folder)) as inference:
         for frame in reversed(list(models.frames(still(4)))):
             inference.infer(frame)
         assert answers(inference)["dense"] == 4
 
 
-def test_a_refresh_computes_the_next_frame_whole(folder):
+def test_a_requested_refresh_makes_the_next_frame_dense(folder):
     with closing(opened(folder)) as inference:
         first, second, third = models.frames(still(3))
         inference.infer(first)
@@ -184,7 +185,7 @@ def test_a_refresh_computes_the_next_frame_whole(folder):
         assert answers(inference)["dense"] == 2
 
 
-def test_a_cut_and_another_exposure_are_computed_whole(folder):
+def test_a_cut_and_a_change_of_exposure_are_dense(folder):
     other = list(still(3, scene=models.picture(77, SIZE)))
     darker = [(image * 0.7).astype(np.uint8) for image in other]
     with closing(opened(folder)) as inference:
@@ -194,7 +195,7 @@ def test_a_cut_and_another_exposure_are_computed_whole(folder):
     assert counts["gate"] == 6
 
 
-def test_a_head_on_its_own_clock_is_held_between_and_then_sees_all_that_changed(folder):
+def test_a_head_with_an_interval_is_held_and_then_runs_on_all_changes(folder):
     common = {"scene": HeadCommon(every_s=0.5), "panel": HeadCommon(every_s=0.5)}
     images = list(moving(12))
     with (
@@ -210,14 +211,14 @@ def test_a_head_on_its_own_clock_is_held_between_and_then_sees_all_that_changed(
         assert len(found[i]["panel"].result.polygons) == len(expected[i]["panel"].result.polygons)
 
 
-def test_a_head_may_run_though_nothing_changed(folder):
+def test_a_head_without_on_change_runs_although_nothing_changed(folder):
     with closing(opened(folder, common={"scene": HeadCommon(on_change=False)})) as inference:
         run(inference, still(10))
         counts = answers(inference)
     assert counts["heads"] == 9
 
 
-def test_a_head_that_is_switched_on_again_has_a_result_at_once(folder):
+def test_a_head_that_is_enabled_again_has_a_result_at_once(folder):
     with closing(opened(folder)) as inference:
         frames = list(models.frames(still(4)))
         inference.infer(frames[0])
@@ -227,32 +228,32 @@ def test_a_head_that_is_switched_on_again_has_a_result_at_once(folder):
         assert "digits" in inference.infer(frames[2]).heads
 
 
-def test_outputs_that_all_heads_have_seen_are_let_go(folder, monkeypatch):
-    kept = []
+def test_outputs_are_released_after_all_heads_have_run(folder, monkeypatch):
+    outputs = []
     run_network = Network.run
 
-    def remembered(network, tensor):
+    def record(network, tensor):
         outputs_of = run_network(network, tensor)
-        kept.append(weakref.ref(outputs_of))
+        outputs.append(weakref.ref(outputs_of))
         return outputs_of
 
-    monkeypatch.setattr(Network, "run", remembered)
+    monkeypatch.setattr(Network, "run", record)
     first, *others = models.frames(still(6))
     with closing(opened(folder, mode="gate", common={"scene": HeadCommon(every_s=0.3)})) as inference:
         inference.infer(first)
-        assert kept[-1]() is None
+        assert outputs[-1]() is None
         inference.set_enabled("panel", False)
         inference.set_enabled("panel", True)
-        assert "panel" in inference.infer(others[0]).heads  # computed anew
-        assert len(kept) == 2
-        assert kept[-1]() is not None  # `scene` was not due, and is still to look at them
+        assert "panel" in inference.infer(others[0]).heads  # computed again
+        assert len(outputs) == 2
+        assert outputs[-1]() is not None  # `scene` was not due and still needs them
         for frame in others[1:]:
             inference.infer(frame)
-        assert kept[-1]() is None
+        assert outputs[-1]() is None
         assert answers(inference) == {"gate": 3, "heads": 1, "partial": 0, "dense": 2, "carried": 0}
 
 
-def test_beyond_the_budget_results_are_held_and_say_so(folder):
+def test_results_are_marked_held_when_the_budget_is_spent(folder):
     with closing(opened(folder, budget_ms=2.5, tolerance=0)) as inference:
         heads = run(inference, still(40))  # every pixel changes, so every frame would be dense
         counts = answers(inference)
@@ -263,18 +264,18 @@ def test_beyond_the_budget_results_are_held_and_say_so(folder):
     assert not any(frame["digits"].fresh for frame in held)
 
 
-def test_under_a_budget_the_heads_of_higher_priority_come_first(folder):
+def test_heads_of_higher_priority_run_first_under_a_budget(folder):
     common = {"digits": HeadCommon(priority=2), "panel": HeadCommon(priority=1), "scene": HeadCommon(every_s=0.001)}
-    costs = Costs(10.0, {name: Cost(0.0, 4.0 if name.startswith("head") else 0.5) for name in UNITS}, 0.01, 0.01)
+    costs = Costs(10.0, {name: Cost(0.0, 4.0 if name.startswith("head") else 0.5) for name in SEGMENTS}, 0.01, 0.01)
     with closing(opened(folder, costs=costs, common=common, budget_ms=2.0)) as inference:
         heads = run(inference, moving(40))
     ran = {name: sum(frame[name].fresh and frame[name].reused != "result" for frame in heads) for name in common}
     assert ran["digits"] > ran["scene"]
 
 
-def test_where_tuning_said_not_here_nothing_is_reused(folder, tmp_path):
+def test_nothing_is_reused_if_the_profile_says_off(folder, tmp_path):
     manifest = load(folder)
-    tuned.save(tuned.path(tmp_path, manifest), tuned.Tuned(verdict="off", evidence={"agreement": 0.5}))
+    profile.save(profile.path(tmp_path, manifest), ReuseProfile(verdict="off", evidence={"agreement": 0.5}))
     heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in manifest.heads.items()}
     backend = open_backend(manifest, ModelConfig(folder, "onnx", 1))
     with closing(Inference(manifest, backend, heads, reuse=ReuseConfig(), state_dir=tmp_path)) as inference:
@@ -282,12 +283,12 @@ def test_where_tuning_said_not_here_nothing_is_reused(folder, tmp_path):
         assert inference.reuse_stats() == {}
 
 
-def test_a_model_whose_manifest_says_nothing_of_its_maps_is_gated(tmp_path):
+def test_a_model_without_receptive_fields_reuses_whole_results_only(tmp_path):
     folder = tmp_path / "digits"
     shutil.copytree(models.SHIPPED, folder, ignore=shutil.ignore_patterns("sample*"))
-    told = yaml.safe_load((folder / FILE).read_text())
-    del told["backbone"]["extents"]
-    (folder / FILE).write_text(yaml.safe_dump(told))
+    manifest = yaml.safe_load((folder / FILE).read_text())
+    del manifest["backbone"]["extents"]
+    (folder / FILE).write_text(yaml.safe_dump(manifest))
     with closing(opened(folder, costs=Costs(10.0, {}))) as inference:
         run(inference, [*still(5), *moving(5)])
         counts = answers(inference)
