@@ -105,12 +105,12 @@ class Runner:
 
     def run(self, pixels: UInt8) -> dict[str, dict[str, Array]]:
         """Outputs by head and name for one image (H, W, 3) BGR."""
-        known: dict[str, Array] = {frontend.IMAGE: pixels[None]}
+        tensors: dict[str, Array] = {frontend.IMAGE: pixels[None]}
         for session in self._segments:
-            known.update(zip(session.outputs, session.feed({name: known[name] for name in session.inputs})))
+            tensors.update(zip(session.outputs, session.feed({name: tensors[name] for name in session.inputs})))
         found = {}
         for name, session in self._heads.items():
-            found[name] = dict(zip(session.outputs, session.feed({i: known[i] for i in session.inputs})))
+            found[name] = dict(zip(session.outputs, session.feed({i: tensors[i] for i in session.inputs})))
         return found
 
 

@@ -76,11 +76,11 @@ class InputModel:
         """Run the published files on a prepared image."""
         if not self.sessions:
             self.sessions.extend(Session(graph) for graph in self.graphs)
-        known = {self.sessions[0].inputs[0]: tensor}
+        tensors = {self.sessions[0].inputs[0]: tensor}
         found: list[Array] = []
         for session in self.sessions:
-            found = session.feed({name: known[name] for name in session.inputs})
-            known.update(zip(session.outputs, found))
+            found = session.feed({name: tensors[name] for name in session.inputs})
+            tensors.update(zip(session.outputs, found))
         return found
 
 

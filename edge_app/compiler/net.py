@@ -230,8 +230,8 @@ def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[s
     given = {value.name for value in inputs}
     part.nodes = [node for node in part.nodes if not given & set(node.outputs)]
     part.prune()
-    known = given | set(part.weights) | {output for node in part.nodes for output in node.outputs} | {""}
-    missing = {n for node in part.nodes for n in node.inputs} - known
+    available = given | set(part.weights) | {output for node in part.nodes for output in node.outputs} | {""}
+    missing = {n for node in part.nodes for n in node.inputs} - available
     if missing:
         raise ValueError(f"{name}: needs {', '.join(sorted(missing))} beside {', '.join(sorted(given))}")
     return part

@@ -164,11 +164,11 @@ class Conversion:
         return rknn.convert(job, self.python, self.folder)
 
 
-def _float_features(net: Net, assembly: Assembly, known: dict[str, Array]) -> dict[str, Array]:
+def _float_features(net: Net, assembly: Assembly, tensors: dict[str, Array]) -> dict[str, Array]:
     """The float32 features of the calibration images, (N, C, H, W) by name."""
     names = [value.name for value in net.inputs]
     graph = frontend.with_pixels(net, assembly.mean, assembly.std) if names == [IMAGE] else net
     session = Session(graph.serialize())
-    count = len(known[names[0]])
-    rows = [session.feed({name: known[name][i : i + 1] for name in session.inputs}) for i in range(count)]
+    count = len(tensors[names[0]])
+    rows = [session.feed({name: tensors[name][i : i + 1] for name in session.inputs}) for i in range(count)]
     return {name: np.concatenate([row[k] for row in rows]) for k, name in enumerate(net.outputs)}

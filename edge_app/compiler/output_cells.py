@@ -47,10 +47,10 @@ def cell_dependencies(head: Net, strides: Mapping[str, Fraction]) -> dict[str, C
                 return None
             if bounds is None:
                 continue  # it does not depend on this input
-            known = found.get(output)
-            if known is not None and known.stride != bounds.stride:
+            other = found.get(output)
+            if other is not None and other.stride != bounds.stride:
                 return None
-            reach = {} if known is None else dict(known.reach)
+            reach = {} if other is None else dict(other.reach)
             found[output] = CellDependency(bounds.stride, {**reach, value.name: (bounds.low, bounds.high)})
     return found if set(found) == set(head.outputs) else None
 

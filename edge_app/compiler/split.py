@@ -126,14 +126,14 @@ def _needs_only_cuts(net: Net, given: set[str], later: list[str]) -> bool:
 def _needed(net: Net, given: set[str], outputs: list[str]) -> set[str]:
     """Which of `given` the outputs depend on directly, not through another of `given`."""
     producers = net.producers()
-    stack, seen = [name for name in outputs if name not in given], set()
+    stack, visited = [name for name in outputs if name not in given], set()
     found = set()
     while stack:
         for name in producers[stack.pop()].inputs:
             if name in given:
                 found.add(name)
-            elif name in producers and name not in seen:
-                seen.add(name)
+            elif name in producers and name not in visited:
+                visited.add(name)
                 stack.append(name)
     return found
 
@@ -186,13 +186,13 @@ def _without_feature_outputs(net: Net, features: set[str]) -> Net:
 def _wanted(net: Net, features: list[str]) -> set[str]:
     """The features that the outputs depend on without passing through another one."""
     producers = net.producers()
-    stack, seen, wanted = list(net.outputs), set(), set()
+    stack, visited, wanted = list(net.outputs), set(), set()
     while stack:
         name = stack.pop()
         if name in features:
             wanted.add(name)
-        elif name in producers and name not in seen:
-            seen.add(name)
+        elif name in producers and name not in visited:
+            visited.add(name)
             stack.extend(producers[name].inputs)
     return wanted
 

@@ -30,19 +30,19 @@ def compile_(*arguments) -> int:
 
 def running(path):
     """A compiled model folder, and its inference as on the device."""
-    made = manifest.load(path)
-    heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in made.heads.items()}
-    return made, Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads)
+    model = manifest.load(path)
+    heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in model.heads.items()}
+    return model, Inference(model, open_backend(model, ModelConfig(model.folder, "onnx")), heads)
 
 
 def detected(path, image, **options):
-    made = manifest.load(path)
-    (name,) = made.heads
-    head = HeadConfig(HeadCommon(), {**made.heads[name].options, **options})
-    inference = Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), {name: head})
+    model = manifest.load(path)
+    (name,) = model.heads
+    head = HeadConfig(HeadCommon(), {**model.heads[name].options, **options})
+    inference = Inference(model, open_backend(model, ModelConfig(model.folder, "onnx")), {name: head})
     frame = inference.infer(Frame("t", 0, 0, 0, image))
     inference.close()
-    labels = made.heads[name].labels
+    labels = model.heads[name].labels
     return frame.heads[name].result, labels
 
 
@@ -63,11 +63,11 @@ def test_compiles_a_model_to_a_folder_with_report_and_golden_vectors(tmp_path, p
     assert report["heads"][0] | {"name": "a", "family": "classify"} == report["heads"][0]
     assert report["max_abs_error"] <= 1e-4
     assert {"backbone", "heads", "max_abs_error", "speedup", "int8_agreement", "targets"} <= set(report)
-    made, inference = running(out)
-    assert made.backbone.features == ("c8",)
-    assert made.backbone.extents["c8"].channels == 24
-    assert (made.input.dtype, made.input.layout, made.input.color) == ("uint8", "nhwc", "bgr")
-    for name, digest in made.sha256.items():
+    model, inference = running(out)
+    assert model.backbone.features == ("c8",)
+    assert model.backbone.extents["c8"].channels == 24
+    assert (model.input.dtype, model.input.layout, model.input.color) == ("uint8", "nhwc", "bgr")
+    for name, digest in model.sha256.items():
         assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
     with np.load(out / "golden.npz") as golden:
         assert {"image", "a/probabilities", "int8:a/probabilities"} == set(golden.files)
@@ -92,9 +92,9 @@ def test_compiles_two_models_to_one_backbone_and_two_heads(tmp_path, capsys):
 def test_cuts_the_backbone_at_the_given_strides(tmp_path):
     out = tmp_path / "cut"
     assert compile_(segmenter(tmp_path / "a.onnx"), "--out", out, "--cut", "4,8") == 0
-    made, inference = running(out)
-    assert [graph["onnx"] for graph in made.backbone.graphs] == ["backbone0.onnx", "backbone1.onnx"]
-    assert sorted(field.stride for field in made.backbone.extents.values()) == [4, 8]
+    model, inference = running(out)
+    assert [graph["onnx"] for graph in model.backbone.graphs] == ["backbone0.onnx", "backbone1.onnx"]
+    assert sorted(field.stride for field in model.backbone.extents.values()) == [4, 8]
     with np.load(out / "golden.npz") as golden:
         found = inference.outputs(golden["image"][:1])["a"]["map"]
         assert golden_error(golden["a/map"][:1], found) < 1e-5
@@ -266,17 +266,17 @@ def test_the_fused_graph_runs_if_every_head_is_always_due(tmp_path, capsys):
     out = tmp_path / "both"
     same = ("--mean", "0", "--std", "255", "--color", "rgb", "--resize", "stretch")
     compile_(classifier(tmp_path / "a.onnx"), segmenter(tmp_path / "b.onnx"), "--out", out, *same)
-    made = manifest.load(out)
-    options = {name: spec.options for name, spec in made.heads.items()}
-    always = {name: HeadConfig(HeadCommon(), options[name]) for name in made.heads}
+    model = manifest.load(out)
+    options = {name: spec.options for name, spec in model.heads.items()}
+    always = {name: HeadConfig(HeadCommon(), options[name]) for name in model.heads}
     sometimes = always | {"b": HeadConfig(HeadCommon(every_s=1.0), options["b"])}
     picture = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     fused, apart = (
-        Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), heads) for heads in (always, sometimes)
+        Inference(model, open_backend(model, ModelConfig(model.folder, "onnx")), heads) for heads in (always, sometimes)
     )
     (out / "fused.onnx").unlink()  # its absence shows that it is the file that is loaded
     with pytest.raises(ModelError, match=r"fused\.onnx: cannot be read"):
-        Inference(made, open_backend(made, ModelConfig(made.folder, "onnx")), always)
+        Inference(model, open_backend(model, ModelConfig(model.folder, "onnx")), always)
     for head, outputs in apart.outputs(picture).items():
         for name, expected in outputs.items():
             np.testing.assert_allclose(fused.outputs(picture)[head][name], expected, atol=1e-5)

@@ -17,19 +17,19 @@ from tests.compiler.graphs import Graph
 def compiled(g: Graph, outputs: dict[str, str], shape=(1, 3, 16, 24), **options) -> Net:
     """The canonical graph, after checking that its outputs equal the original's on random input."""
     model = g.model(outputs, shape=shape, **options)
-    made = canonical.canonicalize(net.from_model(model, "test"))
+    result = canonical.canonicalize(net.from_model(model, "test"))
     image = np.random.default_rng(7).normal(size=shape).astype(np.float32)
-    for expected, found in zip(Session(model.SerializeToString()).run(image), Session(made.serialize()).run(image)):
+    for expected, found in zip(Session(model.SerializeToString()).run(image), Session(result.serialize()).run(image)):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    return made
+    return result
 
 
-def ops(made: Net) -> list[str]:
-    return sorted(node.op for node in made.nodes)
+def ops(result: Net) -> list[str]:
+    return sorted(node.op for node in result.nodes)
 
 
-def works_at_any_size(made: Net) -> bool:
-    wide = canonical.set_input_size(made, 40, 32)
+def works_at_any_size(result: Net) -> bool:
+    wide = canonical.set_input_size(result, 40, 32)
     Session(wide.serialize()).run(np.zeros((1, 3, 32, 40), np.float32))
     return True
 
@@ -41,14 +41,14 @@ def test_folds_batch_norm_constants_and_dead_nodes():
     g.node("Sigmoid", x)  # dead
     n = g.node("Gather", shape, g.weight(np.array(0)), axis=0)
     target = g.node("Concat", g.node("Unsqueeze", n, g.weight(np.array([0]))), g.weight(np.array([8, -1])), axis=0)
-    made = compiled(g, {"y": g.node("Reshape", x, target)})
-    assert ops(made) == ["Conv", "Reshape"]
+    result = compiled(g, {"y": g.node("Reshape", x, target)})
+    assert ops(result) == ["Conv", "Reshape"]
 
 
 def test_initializers_listed_as_inputs_become_weights():
     g = Graph()
-    made = compiled(g, {"y": g.batch_norm(g.conv("image", 3, 8, bias=False), 8)}, listed=True)
-    assert ops(made) == ["Conv"]
+    result = compiled(g, {"y": g.batch_norm(g.conv("image", 3, 8, bias=False), 8)}, listed=True)
+    assert ops(result) == ["Conv"]
 
 
 def five_dimensional(g: Graph, x: str, h: int, w: int) -> tuple[str, str]:
@@ -66,9 +66,9 @@ def gathered(g: Graph, x: str, h: int, w: int) -> tuple[str, str]:
 def test_channel_shuffles_become_a_gather(shuffle):
     g = Graph()
     a, b = shuffle(g, g.conv("image", 3, 8), 16, 24)
-    made = compiled(g, {"a": g.conv(a, 4, 4), "b": g.conv(b, 4, 4)})
-    assert ops(made) == ["Conv", "Conv", "Conv", "Gather", "Gather"]
-    assert works_at_any_size(made)
+    result = compiled(g, {"a": g.conv(a, 4, 4), "b": g.conv(b, 4, 4)})
+    assert ops(result) == ["Conv", "Conv", "Conv", "Gather", "Gather"]
+    assert works_at_any_size(result)
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,25 +78,25 @@ def test_replaces_any_shuffle_and_slice_of_whole_channels(groups, taken, seed):
     x = g.node("Transpose", g.reshape(g.conv("image", 3, 12), 1, groups, 12 // groups, 16 * 24), perm=[0, 2, 1, 3])
     x = g.reshape(x, 1, 12, 16, 24)
     x = g.node("Slice", x, *(g.weight(np.array([n])) for n in (0, taken, 1)))
-    made = compiled(g, {"y": g.relu(x)})
-    assert "Reshape" not in ops(made)
-    assert works_at_any_size(made)
+    result = compiled(g, {"y": g.relu(x)})
+    assert "Reshape" not in ops(result)
+    assert works_at_any_size(result)
 
 
 def test_does_not_rewrite_a_chain_that_moves_pixels():
     g = Graph()
     x = g.reshape(g.conv("image", 3, 8), 1, 8, 24, 16)
-    made = compiled(g, {"y": g.reshape(x, 1, 8, 16, 24), "z": x})
-    assert "Reshape" in ops(made)
+    result = compiled(g, {"y": g.reshape(x, 1, 8, 16, 24), "z": x})
+    assert "Reshape" in ops(result)
     with pytest.raises(ModelError, match="cannot take 40x32 images"):
-        works_at_any_size(made)
+        works_at_any_size(result)
 
 
 def test_splits_a_convolution_followed_by_split():
     g = Graph()
     a, b = g.node("Split", g.conv("image", 3, 8), g.weight(np.array([5, 3])), outputs=2, axis=1)
-    made = compiled(g, {"a": a, "b": g.node("Sigmoid", b)})
-    assert ops(made) == ["Conv", "Conv", "Sigmoid"]
+    result = compiled(g, {"a": a, "b": g.node("Sigmoid", b)})
+    assert ops(result) == ["Conv", "Conv", "Sigmoid"]
 
 
 def test_replaces_resize_to_a_size_by_a_factor():
@@ -134,8 +134,8 @@ def test_removes_transposes_around_softmax():
     g = Graph()
     x = g.node("Transpose", g.conv("image", 3, 4), perm=[0, 3, 2, 1])
     x = g.node("Transpose", g.node("Softmax", x, axis=3), perm=[0, 3, 2, 1])
-    made = compiled(g, {"y": x})
-    assert ops(made) == ["Conv", "Softmax"]
+    result = compiled(g, {"y": x})
+    assert ops(result) == ["Conv", "Softmax"]
 
 
 def test_reshapes_of_maps_get_a_free_size():

@@ -81,10 +81,10 @@ def test_rejects_a_cycle():
 
 def test_prune_sorts_nodes_and_drops_dead_ones():
     nodes = [Node("Relu", ["m"], ["y"]), Node("Relu", ["x"], ["dead"]), Node("Relu", ["x"], ["m"])]
-    made = Net("a", 13, [Value("x", "float32", (1,))], ["y"], nodes, {"unused": np.zeros(1)})
-    made.prune()
-    assert [node.outputs[0] for node in made.nodes] == ["m", "y"]
-    assert made.weights == {}
+    graph = Net("a", 13, [Value("x", "float32", (1,))], ["y"], nodes, {"unused": np.zeros(1)})
+    graph.prune()
+    assert [node.outputs[0] for node in graph.nodes] == ["m", "y"]
+    assert graph.weights == {}
 
 
 def test_subgraph_names_missing_inputs():

@@ -31,11 +31,11 @@ class Converter:
 
     def __init__(self, assembly, wrong=0.0):
         self.assembly, self.wrong = assembly, wrong
-        self.made = {}
+        self.input_shapes = {}
 
     def __call__(self, name, net, calibration, feeds):
         assert all(len(array) == 1 and array.shape[1:] == feeds[key].shape[1:] for key, array in calibration.items())
-        self.made[name] = {value.name: value.shape for value in net.inputs}
+        self.input_shapes[name] = {value.name: value.shape for value in net.inputs}
         image = [value.name for value in net.inputs] == [frontend.IMAGE]
         session = Session(
             (frontend.with_pixels(net, self.assembly.mean, self.assembly.std) if image else net).serialize()
@@ -58,14 +58,14 @@ def converted(assembly, converter, sizes):
 
 def test_converts_and_checks_every_segment_in_every_size(assembly):
     converter = Converter(assembly)
-    found = {segment.name: made for segment, made in converted(assembly, converter, [(48, 64), (96, 96)])}
+    found = {segment.name: shapes for segment, shapes in converted(assembly, converter, [(48, 64), (96, 96)])}
     assert set(found) == {"backbone0", "backbone1", "a"}
-    assert all(list(made.files) == [WHOLE, (48, 64), (96, 96)] for made in found.values())
-    assert converter.made["backbone0.48x64"] == {"image": (1, 3, 64, 48)}
-    assert [shape[2:] for shape in converter.made["backbone1.96x96"].values()] == [(24, 24)]
-    assert converter.made["a.48x64"] == {"c8": (1, 16, 8, 6)}
+    assert all(list(shapes.files) == [WHOLE, (48, 64), (96, 96)] for shapes in found.values())
+    assert converter.input_shapes["backbone0.48x64"] == {"image": (1, 3, 64, 48)}
+    assert [shape[2:] for shape in converter.input_shapes["backbone1.96x96"].values()] == [(24, 24)]
+    assert converter.input_shapes["a.48x64"] == {"c8": (1, 16, 8, 6)}
     assert found["backbone0"].boxes == 12  # six in each size
-    assert all(made.boxes >= 6 for made in found.values())
+    assert all(shapes.boxes >= 6 for shapes in found.values())
 
 
 def test_a_part_that_differs_from_the_whole_is_an_error(assembly):

@@ -16,7 +16,7 @@ PICTURES = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def measured(tmp_path_factory):
     path = segmenter(tmp_path_factory.mktemp("m") / "a.onnx")
     assembly = assemble.assemble(input_models.read([path], ModelOptions()), None, ())
     plain = assembly.whole_on_pixels(one_pass=False)
@@ -24,8 +24,8 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("method", ranges.METHODS)
-def test_every_method_stays_close_to_float(made, method):
-    _, plain, histograms = made
+def test_every_method_stays_close_to_float(measured, method):
+    _, plain, histograms = measured
     int8 = quantize.quantized(plain, ranges.from_histograms(histograms, method))
     assert quantize.float_convolutions(int8) == []
     expected, found = (
@@ -34,13 +34,13 @@ def test_every_method_stays_close_to_float(made, method):
     assert cosine(expected, found) > 0.97
 
 
-def test_lists_convolutions_that_run_in_float(made):
-    _, plain, _ = made
+def test_lists_convolutions_that_run_in_float(measured):
+    _, plain, _ = measured
     assert len(quantize.float_convolutions(plain)) == sum(node.op == "Conv" for node in plain.nodes)
 
 
-def test_backbone_and_head_as_parts_equal_the_whole(made):
-    assembly, plain, histograms = made
+def test_backbone_and_head_as_parts_equal_the_whole(measured):
+    assembly, plain, histograms = measured
     found = ranges.from_histograms(histograms, "minmax")
     segments, heads = assembly.on_pixels(one_pass=False)
     parts = [*segments, *heads.values()]
@@ -58,8 +58,8 @@ def _tensors(part):
     return {v.name for v in part.inputs} | {name for node in part.nodes for name in node.outputs}
 
 
-def test_the_worst_tensor_comes_first(made):
-    _, plain, histograms = made
+def test_the_worst_tensor_comes_first(measured):
+    _, plain, histograms = measured
     int8 = quantize.quantized(plain, ranges.from_histograms(histograms, "minmax"))
     values = list(quantize.cosines(plain, int8, PICTURES[:2]).values())
     assert values == sorted(values)

@@ -39,10 +39,10 @@ def renamed(path: Path, out: Path) -> Path:
 
 def test_two_models_with_one_backbone_share_it(tmp_path):
     a, b = classifier(tmp_path / "a.onnx"), renamed(segmenter(tmp_path / "s.onnx"), tmp_path / "b.onnx")
-    models, made = shared(a, b)
-    assert [feature.name for feature in made.features] == ["c8"]
-    assert {name: [v.name for v in head.inputs] for name, head in made.heads.items()} == {"a": ["c8"], "b": ["c8"]}
-    segments, heads = made.on_pixels()
+    models, assembly = shared(a, b)
+    assert [feature.name for feature in assembly.features] == ["c8"]
+    assert {name: [v.name for v in head.inputs] for name, head in assembly.heads.items()} == {"a": ["c8"], "b": ["c8"]}
+    segments, heads = assembly.on_pixels()
     runner = assemble.Runner([n.serialize() for n in segments], {k: v.serialize() for k, v in heads.items()})
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     results = runner.run(picture)
@@ -99,12 +99,12 @@ def twin(path: Path, out: Path) -> Path:
 def test_a_twin_of_fastestdet_shares_its_backbone_and_saves_time(data, tmp_path):
     paths = data / "FastestDet.onnx", twin(data / "FastestDet.onnx", tmp_path / "twin.onnx")
     given = ModelOptions(mean=(0, 0, 0), std=(255, 255, 255), color="bgr", resize="stretch")
-    models, made = shared(*paths, given=given)
-    assert {name: [v.name for v in head.inputs] for name, head in made.heads.items()} == {
+    models, assembly = shared(*paths, given=given)
+    assert {name: [v.name for v in head.inputs] for name, head in assembly.heads.items()} == {
         "fastestdet": ["c16"],
         "twin": ["c16"],
     }
-    segments, heads = made.on_pixels()
+    segments, heads = assembly.on_pixels()
     runner = assemble.Runner([n.serialize() for n in segments], {k: v.serialize() for k, v in heads.items()})
     picture = np.random.default_rng(0).integers(0, 256, (352, 352, 3), dtype=np.uint8)
     tail = Session(models[0].cut.tail.serialize())
@@ -113,7 +113,7 @@ def test_a_twin_of_fastestdet_shares_its_backbone_and_saves_time(data, tmp_path)
     for model, found in zip(models, (joined, results["twin"]["twin"])):
         expected = model.run(picture)[0]
         assert np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected))) <= 1e-4
-    fused = Session(made.whole_on_pixels().serialize())
+    fused = Session(assembly.whole_on_pixels().serialize())
     tensors = [model.prepared(picture) for model in models]
     times = times_ms(
         {
