@@ -48,7 +48,7 @@ class Connection:
     """State machine of one source across reconnects. Not thread-safe: Capture guards it with its lock."""
 
     def __init__(self, name: str, clock: Clock, backoff: Backoff, rng: random.Random) -> None:
-        self._name = name
+        self.name = name
         self._clock = clock
         self._backoff = backoff
         self._rng = rng
@@ -76,7 +76,7 @@ class Connection:
             self._reconnected_s = time.monotonic()
             self.reconnects += 1
             lost_s = (self._clock.monotonic_ns() - self.since_ns) * 1e-9
-            _LOG.warning("%s: receiving frames again after %.1f s", self._name, lost_s)
+            _LOG.warning("%s: receiving frames again after %.1f s", self.name, lost_s)
         self.enter("frozen" if frozen else "running")
 
     def record_failure(self, error: SourceError) -> None:

@@ -43,6 +43,12 @@ class Reader:
             with self._timed_call():
                 source.close()
 
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread. Returns whether it has ended."""
+        if self.thread is not None:
+            self.thread.join(timeout_s)
+        return not self.is_alive()
+
     def is_alive(self) -> bool:
         return self.thread is not None and self.thread.is_alive()
 

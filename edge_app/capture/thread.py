@@ -26,7 +26,6 @@ from edge_app.sources import LiveLimits, Source
 from edge_app.threads import AbandonedThreads
 
 _POLL_S = 0.1  # the longest wait inside a source, so that the thread notices closing and silence
-_CLOSE_S = 2.0  # default wait of close() for the thread before abandoning it
 _MAX_HUNG_THREADS = 4
 
 
@@ -103,18 +102,18 @@ class Capture:
         with self._changed:
             connection, queue = self._connection, self._queue
             return CaptureStats(
-                state=connection.state,
-                since_ns=connection.since_ns,
-                frames=queue.delivered,
-                dropped=queue.dropped,
-                failures=connection.failures,
-                reconnects=connection.reconnects,
-                abandoned=self._abandoned.total,
-                last_error=connection.last_error,
-                last_frame_ns=queue.last_frame_ns,
+                connection.state,
+                connection.since_ns,
+                queue.delivered,
+                queue.dropped,
+                connection.failures,
+                connection.reconnects,
+                self._abandoned.total,
+                connection.last_error,
+                queue.last_frame_ns,
             )
 
-    def close(self, timeout_s: float = _CLOSE_S) -> None:
+    def close(self, timeout_s: float = 2.0) -> None:
         """Stop reading and release the source. A thread that hangs is abandoned."""
         with self._changed:
             self._stop.set()
@@ -123,10 +122,7 @@ class Capture:
                 reader.retired = True
             self._connection.enter("closed")
             self._changed.notify_all()
-        if reader is None or reader.thread is None:
-            return
-        reader.thread.join(timeout_s)
-        if reader.is_alive():
+        if reader is not None and not reader.join(timeout_s):
             with self._changed:
                 self._abandoned.add(reader)
 
@@ -180,7 +176,7 @@ class Capture:
                     self._changed.notify_all()
 
     def _read_live(self, reader: Reader, live: LiveLimits) -> None:
-        reader.hang_after_s = live.hang_after_s
+        name, reader.hang_after_s = self._connection.name, live.hang_after_s
         self._live = True
         first_sequence = self._queue.next_sequence
         last_frame_s = time.monotonic()
@@ -189,13 +185,13 @@ class Capture:
             now_s = time.monotonic()
             if frame is None:
                 if now_s - last_frame_s > live.silent_after_s:
-                    raise SourceError(f"{self._name}: no frame for {now_s - last_frame_s:.1f} s")
+                    raise SourceError(f"{name}: no frame for {now_s - last_frame_s:.1f} s")
                 continue
             last_frame_s = now_s
             frame.sequence += first_sequence
             age_s = (self._clock.monotonic_ns() - frame.captured_ns) * 1e-9
             if age_s > live.stale_after_s:
-                raise SourceError(f"{self._name}: frames arrive {age_s:.1f} s late; at most {live.stale_after_s:g} s")
+                raise SourceError(f"{name}: frames arrive {age_s:.1f} s late; at most {live.stale_after_s:g} s")
             unchanged_s = self._frozen_detector.update(frame.pixels, now_s)
             frozen = 0 < live.frozen_after_s <= unchanged_s
             with self._changed:
@@ -204,11 +200,7 @@ class Capture:
                     self._connection.record_frame(frozen=frozen)
                     self._changed.notify_all()
             if frozen and self._frozen_detector.reconnect_due(live.frozen_after_s):
-                raise SourceError(f"{self._name}: the picture has not changed for {unchanged_s:.1f} s")
-
-    @property
-    def _name(self) -> str:
-        return self._config.common.name
+                raise SourceError(f"{name}: the picture has not changed for {unchanged_s:.1f} s")
 
     def _build(self) -> Source:
         plugin = self._config.plugin
@@ -220,7 +212,7 @@ class Capture:
         self._reader.start(self._run)
 
     def _apply_geometry(self, frame: Frame) -> None:
-        frame.source = self._name
+        frame.source = self._connection.name
         if not self._geometry.identity:
             frame.pixels = self._geometry.apply(frame.pixels, frame.format)
 
@@ -244,7 +236,7 @@ class Capture:
         reader.retired = True
         self._reader = None
         self._abandoned.add(reader)
-        error = SourceError(f"{self._name}: hung, no answer for {reader.hang_after_s:g} s")
+        error = SourceError(f"{self._connection.name}: hung, no answer for {reader.hang_after_s:g} s")
         if self._abandoned.over_limit:
             error = SourceError(f"{error}; {self._abandoned.count} threads hang; only a new process helps")
             self._queue.end = error

@@ -175,7 +175,7 @@ class Inference:
             branch.since_ns, branch.reused = since_ns, "features"
 
     def reuse_stats(self) -> dict[str, JsonValue]:
-        """Statistics of reuse (reuse/planner.py); empty without reuse."""
+        """Statistics of reuse (reuse/frame_reuse.py); empty without reuse."""
         return {} if self._reuse is None else self._reuse.stats()
 
     def measure(self) -> Costs | None:

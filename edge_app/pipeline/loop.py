@@ -258,7 +258,7 @@ class Pipeline:
         return self._inference.reuses
 
     def reuse_stats(self) -> Mapping[str, JsonValue]:
-        """Statistics of reuse (reuse/planner.py); empty without reuse."""
+        """Statistics of reuse (reuse/frame_reuse.py); empty without reuse."""
         return self._inference.reuse_stats()
 
     def _now(self) -> Moment:
