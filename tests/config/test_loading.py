@@ -1,4 +1,4 @@
-"""config.yaml: what it says becomes a Config; every mistake has its line, and all are told in one go."""
+"""Reading config.yaml into a Config. All mistakes are reported at once, each with its line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def problems_of(path: Path, **overrides: object) -> list[str]:
     return [problem.replace(f"{path}:", "") for problem in caught.value.problems]
 
 
-def test_the_default_configuration_is_right_and_runs_the_sample():
+def test_the_default_configuration_is_valid_and_reads_the_sample():
     loaded = config.load(PROJECT / "config.yaml")
     assert loaded.source.plugin == PluginConfig(
         "video",
@@ -33,7 +33,7 @@ def test_the_default_configuration_is_right_and_runs_the_sample():
     assert [sink.type for sink in loaded.sinks] == ["jsonl"]
 
 
-def test_its_blocks_stand_in_pipeline_order():
+def test_its_blocks_are_in_pipeline_order():
     text = (PROJECT / "config.yaml").read_text(encoding="utf-8")
     places = [text.find(f"\n{block}:") for block in config.BLOCKS]
     given = [place for place in places if place >= 0]
@@ -51,7 +51,7 @@ def test_without_a_heads_block_every_head_of_the_model_runs(config_file):
     assert list(config.load(config_file(SOURCE + MODEL)).heads) == ["digits", "panel", "scene"]
 
 
-def test_only_the_heads_that_are_named_run(config_file):
+def test_only_the_named_heads_run(config_file):
     loaded = config.load(config_file(SOURCE + MODEL + "heads: {scene: {every_s: 2}}"))
     assert list(loaded.heads) == ["scene"]
     assert loaded.heads["scene"].common.every_s == 2.0
@@ -116,7 +116,7 @@ def test_only_the_heads_that_are_named_run(config_file):
         (SOURCE + MODEL + "publish: {results: sometimes}", None),
     ],
 )
-def test_a_mistake_has_its_line_and_the_nearest_right_name(config_file, text: str, expected: list[str] | None):
+def test_reports_a_mistake_with_its_line_and_the_nearest_name(config_file, text: str, expected: list[str] | None):
     found = problems_of(config_file(text))
     if expected is None:
         assert len(found) == 1
@@ -125,7 +125,7 @@ def test_a_mistake_has_its_line_and_the_nearest_right_name(config_file, text: st
         assert found == expected
 
 
-def test_all_mistakes_are_told_in_one_go(config_file):
+def test_reports_all_mistakes_at_once(config_file):
     text = (
         "device: {idd: x}\nsource: {type: video}\nmodel: {path: PROJECT/models/digits}\nheads: {digits: {score: x}}\n"
     )
@@ -134,13 +134,13 @@ def test_all_mistakes_are_told_in_one_go(config_file):
     )
 
 
-def test_a_model_folder_that_is_not_there_is_told_with_the_line(config_file):
+def test_reports_a_missing_model_folder_with_the_line(config_file):
     (problem,) = problems_of(config_file(SOURCE + "model: {path: nowhere}"))
     assert problem.startswith("2: model.path: ")
     assert "nowhere/model.yaml: cannot be read: No such file or directory" in problem
 
 
-def test_another_model_leaves_out_what_belongs_to_the_configured_one(config_file, tmp_path: Path):
+def test_another_model_ignores_heads_of_the_configured_one(config_file, tmp_path: Path):
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "model.yaml").write_text(
@@ -162,7 +162,7 @@ def test_another_model_leaves_out_what_belongs_to_the_configured_one(config_file
         ("clip.mp4", "video", {"path": Path("clip.mp4")}),
     ],
 )
-def test_a_source_argument_tells_its_type(text: str, type_: str, options: dict[str, object]):
+def test_a_source_argument_selects_the_type(text: str, type_: str, options: dict[str, object]):
     source = config.from_url(text)
     assert (source.plugin.type, source.plugin.options) == (type_, options)
 
@@ -171,6 +171,6 @@ def test_a_folder_as_source_argument_is_images(tmp_path: Path):
     assert config.from_url(str(tmp_path)).plugin.type == "images"
 
 
-def test_an_unknown_scheme_is_refused():
+def test_rejects_an_unknown_scheme():
     with pytest.raises(ConfigError, match="--source: found 'http://x'"):
         config.from_url("http://x")

@@ -1,4 +1,4 @@
-"""The blocks `track` and `rules`: what does not fit is refused before anything starts, with file and line."""
+"""The blocks `track` and `rules`. Options that do not fit the model are rejected with file and line."""
 
 from __future__ import annotations
 
@@ -89,23 +89,23 @@ def test_rules_are_read_in_order_with_their_options(config_file):
         ),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_line(config_file, rule, problem):
+def test_rejects_an_unusable_rule_with_its_line(config_file, rule, problem):
     assert problems_of(config_file(BASE + f"  - {rule}\n")) == [problem]
 
 
-def test_the_line_is_the_options_own(config_file):
+def test_reports_the_line_of_the_option(config_file):
     rule = "  - name: a\n    type: count\n    head: digits\n    labels:\n      ['x']\n"
     assert problems_of(config_file(BASE + rule))[0].startswith("9: rules.a.labels")
 
 
-def test_every_rule_that_is_wrong_is_told_of(config_file):
+def test_reports_every_unusable_rule(config_file):
     path = config_file(
         BASE + "  - {name: a, type: scene, head: x}\n  - {name: b, type: scene, head: y}\n" + ZONE + ZONE
     )
     assert [problem.split(":")[0] for problem in problems_of(path)] == ["5", "6", "8"]
 
 
-def test_the_tracked_head_must_be_there_and_scores_in_order(config_file):
+def test_rejects_an_unknown_tracked_head_and_unordered_scores(config_file):
     text = BASE.replace("rules:\n", "").replace("{head: digits}", "{head: dogs, low: 0.5, high: 0.3}")
     assert problems_of(config_file(text)) == [
         "3: track.head: there is no head 'dogs'; did you mean 'digits'?",
@@ -113,19 +113,19 @@ def test_the_tracked_head_must_be_there_and_scores_in_order(config_file):
     ]
 
 
-def test_rules_that_are_no_list_are_refused(config_file):
+def test_rejects_rules_that_are_not_a_list(config_file):
     assert problems_of(config_file(BASE + "  {a: 1}\n"))[0].startswith("5: rules: found a block of options")
 
 
-def test_an_ignored_region_of_a_head_must_be_a_polygon(config_file):
+def test_rejects_an_ignored_region_with_two_points(config_file):
     text = BASE.split("track", maxsplit=1)[0] + "heads:\n  digits: {ignore: [[[0, 0], [1, 1]]]}\n"
     assert problems_of(config_file(text)) == [
         "4: heads.digits.ignore: found a polygon of 2 points; expected at least 3"
     ]
 
 
-def test_with_another_model_the_rules_of_heads_it_has_not_are_left_out(config_file, tmp_path):
-    """As the head options are: `--model` tries a model on the same configuration."""
+def test_another_model_ignores_rules_of_heads_that_it_does_not_have(config_file, tmp_path):
+    """So `--model` can try another model with the same configuration."""
     other = tmp_path / "other"
     other.mkdir()
     (other / "model.yaml").write_text(

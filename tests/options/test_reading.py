@@ -1,4 +1,4 @@
-"""YAML into typed options: every surprise of YAML, and every message."""
+"""YAML into typed options: the implicit types of YAML do not apply, and every message."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read(text: str, annotation: object):
     return read_value(entries(root)["x"], annotation, "x", problems)
 
 
-def test_a_right_file_becomes_the_dataclass():
+def test_reads_a_valid_file_into_the_dataclass():
     problems = Problems(Path("dir/c.yaml"))
     root = parse_yaml(b"count: 3\nratio: 1e-3\nmode: fast\npath: a/b\npoints: [[0, 1], [0.5, .5]]", problems)
     found = read_dataclass(root, Example, "", problems)
@@ -81,7 +81,7 @@ def test_a_right_file_becomes_the_dataclass():
         ("{a: b}", dict[str, int], WRONG),
     ],
 )
-def test_scalars_are_read_by_the_type_that_is_expected(text: str, annotation: object, value: object):
+def test_scalars_are_read_by_the_expected_type(text: str, annotation: object, value: object):
     assert read(text, annotation) == value
 
 
@@ -116,16 +116,16 @@ def test_scalars_are_read_by_the_type_that_is_expected(text: str, annotation: ob
         ("count: " + "[" * 30 + "]" * 30, "dir/c.yaml:1: nested deeper than 20 levels"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_place(text: str, expected: str):
+def test_a_mistake_is_one_line_with_its_location(text: str, expected: str):
     assert problems_of(text) == [expected]
 
 
-def test_all_mistakes_are_told_at_once_in_the_file_s_order():
+def test_reports_all_mistakes_at_once_in_file_order():
     found = problems_of("mode: quick\nratio: x\nnmae: y\ncount: 0")
     assert [line.split(":")[1] for line in found] == ["1", "2", "3", "4"]
 
 
-def test_an_alias_bomb_is_refused_before_it_is_built():
+def test_rejects_an_alias_bomb_before_it_is_expanded():
     bomb = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi"))
     assert problems_of(bomb) == ["dir/c.yaml:2: alias '*a' found; write the value out"]
 
@@ -135,7 +135,7 @@ def test_deep_nesting_does_not_exhaust_the_stack():
     assert "not valid YAML" in problem or "nested" in problem
 
 
-def test_an_oversized_file_is_refused(tmp_path: Path):
+def test_rejects_an_oversized_file(tmp_path: Path):
     path = tmp_path / "c.yaml"
     path.write_bytes(b"#" * (MAX_BYTES + 1))
     problems = Problems(path)

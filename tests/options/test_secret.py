@@ -1,4 +1,4 @@
-"""Secrets: referred to in the configuration, read from files or the environment, in no message."""
+"""References to secrets: read from files or the environment, and never in a message."""
 
 from pathlib import Path
 from typing import Optional
@@ -18,14 +18,14 @@ def read(text, tmp_path):
     return value, [line for _, line in problems.found]
 
 
-def test_references(tmp_path, monkeypatch):
+def test_reads_each_kind_of_reference(tmp_path, monkeypatch):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("EDGE_TEST_SECRET", "from the environment")
     (tmp_path / "word").write_text("from a file\n")
     (tmp_path / "edge-app_other").write_text("from a folder\n")
     for text, expected in [
         ("credential:word", "from a file"),
-        ("credential:other", "from a folder"),  # as systemd names the files of a folder
+        ("credential:other", "from a folder"),  # systemd adds the prefix to files of a folder
         ("file:word", "from a file"),
         (f"file:{tmp_path}/word", "from a file"),
         ("env:EDGE_TEST_SECRET", "from the environment"),
@@ -39,7 +39,7 @@ def test_references(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text", ["hunter2", "'hunter2'", "pass:hunter2", "'file:'", "{a: hunter2}", "credential:../hunter2"]
 )
-def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path, text):
+def test_rejects_a_secret_in_the_file_without_repeating_it(tmp_path, text):
     value, (problem,) = read(f"password: {text}", tmp_path)
     assert value is WRONG
     assert "sinks[0].password: found a value that is not a reference to a secret" in problem
@@ -50,7 +50,7 @@ def test_null_is_none(tmp_path):
     assert read("password: null", tmp_path) == (None, [])
 
 
-def test_what_is_missing_is_named(tmp_path, monkeypatch):
+def test_names_a_missing_secret(tmp_path, monkeypatch):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(ConfigError, match=r"credential:word: \$CREDENTIALS_DIRECTORY is not set"):
         Secret.parse("credential:word", Path()).read()

@@ -1,7 +1,7 @@
-"""onnxruntime that misbehaves as the file in $MISCHIEF says, read at every run of a graph.
+"""onnxruntime with injected faults. The file named by $MISCHIEF selects the fault; it is read before each run.
 
-`hang`: does not return until the file says something else. `fail`: raises. `fail NAME`: so does the graph of that name.
-`leak`: keeps a megabyte more at every run.
+`hang`: the run does not return until the file changes. `fail`: every graph raises. `fail NAME`: the graph of this name
+raises. `leak`: each run leaks a megabyte.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Backend(onnx.Backend):
         return "mischief"
 
     def load(self, graph, keep=()):
-        if told() == "fail":
+        if fault() == "fail":
             raise BackendError("made to fail at loading")
         return Session(super().load(graph, keep), graph.path.stem)
 
@@ -35,11 +35,11 @@ class Session:
         self.inputs, self.outputs = session.inputs, session.outputs
 
     def run(self, feeds):
-        while told() == "hang":
+        while fault() == "hang":
             time.sleep(0.02)
-        if told() == "leak":
+        if fault() == "leak":
             self._leaked.append(b"x" * 1_000_000)
-        if told() in ("fail", f"fail {self._name}"):
+        if fault() in ("fail", f"fail {self._name}"):
             raise BackendError(f"{self._name}: made to fail")
         return self._session.run(feeds)
 
@@ -47,5 +47,5 @@ class Session:
         self._session.close()
 
 
-def told() -> str:
+def fault() -> str:
     return Path(os.environ["MISCHIEF"]).read_text(encoding="ascii").strip()

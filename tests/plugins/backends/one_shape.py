@@ -1,4 +1,4 @@
-"""onnxruntime in the place of an NPU: its target is one's, and graphs that it is given may have one shape each."""
+"""onnxruntime in place of an NPU: it loads the graphs of the target rv1106, whose shapes are fixed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synthetic camera, which is gone while the file in $MISCHIEF says `no camera`."""
+"""The synthetic camera. It fails while the file named by $MISCHIEF contains `no camera`."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from edge_app.sources import synthetic
 class Source(synthetic.Source):
     def read(self, timeout_s: float) -> Frame | None:
         if Path(os.environ["MISCHIEF"]).read_text(encoding="ascii").strip() == "no camera":
-            raise SourceError("mischief: the camera is gone")
+            raise SourceError("mischief: injected fault, no camera")
         return super().read(timeout_s)
