@@ -1,7 +1,7 @@
 """F1 with score hysteresis, from counts of agreeing objects.
 
-Hysteresis: an object that one side reports with confidence agrees if the other side reports it at all, even with a
-slightly lower score. A score that varies around its threshold is then not a disagreement.
+Hysteresis: an object that one result set reports with confidence agrees if the other set has it, even with a slightly
+lower score. A score that varies around its threshold is then not a disagreement.
 Not here: which boxes match (matching.py), results that are not boxes (results.py).
 """
 
@@ -62,7 +62,7 @@ def hysteresis_counts(
 ) -> Counts:
     """Count one frame, matching each side's confident boxes by themselves, highest IoU first.
 
-    score: the least score of a confident box; lower_score: that of its partner on the other side.
+    score: the least score of a confident box; lower_score: the least score of its match.
     """
     agreeing = total = 0
     for own, other in ((reference, found), (found, reference)):
