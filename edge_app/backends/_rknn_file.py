@@ -77,8 +77,8 @@ def version_notes(path: Path, converter: str, runtime: str) -> list[str]:
 
 def _number(text: str) -> tuple[int, ...]:
     """The first version number in a text, after the last `rknnrt:` if there is one (the version of the library)."""
-    found = re.search(r"(\d+)\.(\d+)", text.rpartition("rknnrt:")[2])
-    return (int(found[1]), int(found[2])) if found else ()
+    match = re.search(r"(\d+)\.(\d+)", text.rpartition("rknnrt:")[2])
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def _header(format_: int, info: Any) -> Header:

@@ -14,15 +14,15 @@ CORES = {"rk3576": 2, "rk3588": 3}  # all other SoCs have one core and reject a 
 _ALIASES = {"rk3568": "rk3566", "rk3588s": "rk3588", "rk3582": "rk3588"}  # SoCs with the same NPU
 
 
-def target(soc: str, known: tuple[str, ...], compatible: Path = COMPATIBLE) -> str:
-    """The key of the graph files for `soc`, `auto` for this board. Raises BackendError if it is not in `known`."""
+def target(soc: str, supported: tuple[str, ...], compatible: Path = COMPATIBLE) -> str:
+    """The key of the graph files for `soc`, `auto` for this board. Raises BackendError if it is not in `supported`."""
     if soc == "auto":
         soc = detect(compatible) or ""
         if not soc:
-            raise BackendError(f"{compatible}: found no Rockchip SoC; expected one of {', '.join(known)}")
+            raise BackendError(f"{compatible}: found no Rockchip SoC; expected one of {', '.join(supported)}")
     soc = _ALIASES.get(soc, soc)
-    if soc not in known:
-        raise BackendError(f"found the SoC '{soc}'; this backend supports {', '.join(known)}")
+    if soc not in supported:
+        raise BackendError(f"found the SoC '{soc}'; this backend supports {', '.join(supported)}")
     return soc
 
 
@@ -32,5 +32,5 @@ def detect(compatible: Path = COMPATIBLE) -> str | None:
         text = compatible.read_bytes().decode("ascii", "replace")
     except OSError:
         return None
-    found = re.findall(r"rockchip,(rv1126b|rk3588s|r[kv]\d{4})", text)
-    return found[-1] if found else None  # the names of the board precede the name of the SoC
+    names = re.findall(r"rockchip,(rv1126b|rk3588s|r[kv]\d{4})", text)
+    return names[-1] if names else None  # the names of the board precede the name of the SoC

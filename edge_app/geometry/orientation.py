@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from edge_app.frame import PixelFormat, UInt8
+from edge_app.geometry.polygons import Point
 
-Point = tuple[float, float]
 _ROTATION: dict[int, tuple[bool, bool, bool]] = {  # clockwise: transpose, then mirror vertically, horizontally
     0: (False, False, False),
     90: (True, False, True),

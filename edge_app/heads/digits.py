@@ -60,12 +60,12 @@ class Head:
         cells = self._selection.candidates(logits.max(axis=0), self._threshold)
         if not len(cells):
             return Detections.empty()
-        found = logits[:, cells]
-        class_id = found.argmax(axis=0)
+        selected = logits[:, cells]
+        class_id = selected.argmax(axis=0)
         distance = float32(outputs[layout.boxes][0].reshape(4, -1)[:, cells]).T  # (n, 4)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are dropped later
             xyxy = _grids.from_edges(layout.centers[cells], distance * layout.stride)
-        return self._selection.detections(xyxy, sigmoid(found.max(axis=0)), class_id, transform)
+        return self._selection.detections(xyxy, sigmoid(selected.max(axis=0)), class_id, transform)
 
 
 @dataclass(frozen=True, slots=True)

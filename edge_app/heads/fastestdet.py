@@ -51,17 +51,17 @@ class Head:
         if not len(cells):
             return Detections.empty()
         parts = [part.take(cells, axis=1) for part in values]
-        found = float32(parts[0] if len(parts) == 1 else np.concatenate(parts))  # (5 + C, n)
-        best = np.maximum(found[5:].max(axis=0), 0)  # a dequantized probability may be below 0
-        score = found[0] ** _OBJECT_POWER * best**_CLASS_POWER
+        selected = float32(parts[0] if len(parts) == 1 else np.concatenate(parts))  # (5 + C, n)
+        best = np.maximum(selected[5:].max(axis=0), 0)  # a dequantized probability may be below 0
+        score = selected[0] ** _OBJECT_POWER * best**_CLASS_POWER
         rows = self._selection.candidates(score)
         if not len(rows):
             return Detections.empty()
-        found = found.take(rows, axis=1)
-        squashed = np.tanh(found[1:5].T * _ARGUMENT)
+        selected = selected.take(rows, axis=1)
+        squashed = np.tanh(selected[1:5].T * _ARGUMENT)
         center = (squashed[:, :2] + layout.corners.take(cells[rows], axis=0)) * layout.cell
         xyxy = _grids.from_size(center, (squashed[:, 2:] + 1) * layout.half_input)
-        return self._selection.detections(xyxy, score[rows], found[5:].argmax(axis=0), transform)
+        return self._selection.detections(xyxy, score[rows], selected[5:].argmax(axis=0), transform)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,10 +62,10 @@ class Head:
         rows = np.concatenate([first + self._selection.rows_above(level) for first, level in zip(firsts, scores)])
         if not len(rows):
             return Detections.empty()
-        found = gather(scores, rows)  # (n, C)
-        best = found.max(axis=1)
+        selected = gather(scores, rows)  # (n, C)
+        best = selected.max(axis=1)
         kept = self._selection.candidates(best)
-        rows, best, class_id = rows[kept], best[kept], found[kept].argmax(axis=1)
+        rows, best, class_id = rows[kept], best[kept], selected[kept].argmax(axis=1)
         boxes = [outputs[name][0][:, layout.first_bin :] for name in layout.boxes]
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are dropped later
             distance = expectation(gather(boxes, rows)) * layout.pyramid.stride[rows]
@@ -117,9 +117,9 @@ def _pair(channels: dict[str, int], labels: int) -> tuple[str, str] | None:
     """The outputs of one stride as (classes, boxes), identified by the labels, else by 8 bins, else by the order."""
     if len(channels) != 2:
         return None
-    (one, n), (other, m) = channels.items()
+    (first, n), (second, m) = channels.items()
     swapped = n not in (m, labels) and (m == labels or n == 4 * _BINS)
-    scores, boxes = (other, one) if swapped else (one, other)
+    scores, boxes = (second, first) if swapped else (first, second)
     return None if channels[boxes] < 8 or channels[boxes] % 4 else (scores, boxes)
 
 
@@ -134,9 +134,9 @@ def _single_output(spec: HeadSpec, output: TensorSpec, cell_center: str, box_cha
 
 def _grids(input_size: tuple[int, int], cells: int) -> list[Grid]:
     """The grid with this number of cells, or the grids from stride 8 on that have it in total; else []."""
-    one = grid_of(input_size, cells)
+    single = grid_of(input_size, cells)
     pyramids = accumulate(([grid(input_size, stride)] for stride in STRIDES[1:]), lambda a, b: a + b)
-    return [one] if one else next((grids for grids in pyramids if sum(g.cells for g in grids) == cells), [])
+    return [single] if single else next((grids for grids in pyramids if sum(g.cells for g in grids) == cells), [])
 
 
 def _pyramid(grids: list[Grid], cell_center: str, together: bool) -> Pyramid:

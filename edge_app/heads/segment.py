@@ -82,19 +82,19 @@ class Head:
         picture = transform.image_width * transform.image_height
         cells = np.prod(transform.fitted) / np.prod(layout.step)
         min_cells = _PREFILTER * self._min_area * float(cells)
-        found: list[tuple[float, int, float, Float32]] = []  # area, class, score, polygon
+        regions: list[tuple[float, int, float, Float32]] = []  # area, class, score, polygon
         for class_id, margin, probability in self._classes(maps):
             for outline, score in _outlines(margin, probability, layout.enlargement, min_cells, self._max_regions):
                 polygon = self._polygon(outline * layout.step, transform)
                 area = cv2.contourArea(polygon) if len(polygon) >= 3 else 0.0
                 if score >= self._score and area > 0 and area >= self._min_area * picture:
-                    found.append((area, class_id, score, polygon))
-        found.sort(key=lambda region: -region[0])
-        found = found[: self._max_regions]
+                    regions.append((area, class_id, score, polygon))
+        regions.sort(key=lambda region: -region[0])
+        regions = regions[: self._max_regions]
         return Segmentation(
-            np.array([region[1] for region in found], np.int32),
-            np.array([region[2] for region in found], np.float32),
-            tuple(region[3] for region in found),
+            np.array([region[1] for region in regions], np.int32),
+            np.array([region[2] for region in regions], np.float32),
+            tuple(region[3] for region in regions),
         )
 
     def _classes(self, maps: Float32) -> Iterator[tuple[int, Float32, Float32]]:
@@ -116,9 +116,9 @@ class Head:
         for class_id in np.flatnonzero(np.bincount(best.reshape(-1))).tolist():
             if class_id == 0 and self._background:
                 continue
-            one = maps[class_id]
-            margin = one - np.where(best == class_id, second, first)
-            yield class_id, margin, one if total is None else np.exp(one - first) / total
+            scores = maps[class_id]
+            margin = scores - np.where(best == class_id, second, first)
+            yield class_id, margin, scores if total is None else np.exp(scores - first) / total
 
     def _polygon(self, outline: Float32, transform: Transform) -> Float32:
         if self._shape == "quad" and len(outline) >= 3:
@@ -184,9 +184,7 @@ def _refined(pixels: NDArray[np.intp], margin: Float32) -> Float32:
     slope *= np.float32(0.5)
     steepness = (slope * slope).sum(axis=1)
     step = slope * (-values.take(at) / (steepness + np.float32(1e-6)))[:, None]  # no step if the gradient is 0
-    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[
-        :, None
-    ]  # limited to one pixel: a longer step is unreliable
+    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[:, None]  # at most one pixel: more is unreliable
     points = pixels + np.float32(0.5) + step
     points = np.where(pixels == 0, 0, np.where(pixels == size - 1, size, points))
     return np.ascontiguousarray(points, np.float32)

@@ -103,13 +103,13 @@ class Head:
     def _cell_anchors(self, form: Format) -> Float32:
         """The anchors of all cells: (cells, 2), width and height in input pixels."""
         strides = len({grid.stride for grid in form.grids})
-        given = self._anchors or {3: _ANCHORS_3, 4: _ANCHORS_4}.get(strides, ())
-        if len(given) != strides:
+        anchors = self._anchors or {3: _ANCHORS_3, 4: _ANCHORS_4}.get(strides, ())
+        if len(anchors) != strides:
             raise ModelError(
-                f"heads.{self._spec.name}: anchors: found {len(given)} lists; "
+                f"heads.{self._spec.name}: anchors: found {len(anchors)} lists; "
                 f"expected one for each of {strides} strides"
             )
-        pairs = np.array(given, np.float32).reshape(-1, 2)
+        pairs = np.array(anchors, np.float32).reshape(-1, 2)
         return np.repeat(pairs, [grid.cells for grid in form.grids], axis=0)
 
     def _scores(self, form: Format, outputs: Arrays) -> _Candidates:

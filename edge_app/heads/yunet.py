@@ -45,8 +45,8 @@ class Head:
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
         """Decode all strides of one picture. keypoints: (N, 5, 3); a landmark has the score of its face."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
-        one, other = (_concatenated(outputs, names) for names in layout.scores)  # (cells,) each
-        product = np.clip(one, 0, 1) * np.clip(other, 0, 1)
+        first, second = (_concatenated(outputs, names) for names in layout.scores)  # (cells,) each
+        product = np.clip(first, 0, 1) * np.clip(second, 0, 1)
         rows = self._selection.candidates(product, self._selection.score**2)
         if not len(rows):
             return Detections.empty()
@@ -84,12 +84,12 @@ def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...]) -> _Layout:
     grids = []
     columns: list[list[str]] = []
     for cells in sorted(levels, reverse=True):
-        level = sorted(levels[cells], key=lambda found: found[0])  # stable: scores keep the graph's order
+        level = sorted(levels[cells], key=lambda output: output[0])  # stable: scores keep the graph's order
         grid = grid_of(spec.input_size, cells)
         if grid is None or [channels for channels, _ in level] != [1, 1, 4, 10]:
             raise unsupported_outputs(spec, outputs, _EXPECTED)
         grids.append(grid)
         columns.append([name for _, name in level])
     check_labels(spec, 1)
-    one, other, boxes, points = (tuple(names) for names in zip(*columns))
-    return _Layout((one, other), boxes, points, Pyramid.of(grids, offset=0))
+    first, second, boxes, points = (tuple(names) for names in zip(*columns))
+    return _Layout((first, second), boxes, points, Pyramid.of(grids, offset=0))

@@ -90,12 +90,12 @@ class MemoryPlan:
 
     def lines(self) -> list[str]:
         """The plan as text: every item, then the margin of each pool."""
-        found = [f"{item.bytes / MIB:7.1f} MiB {item.pool}  {item.text}" for item in self.items]
+        lines = [f"{item.bytes / MIB:7.1f} MiB {item.pool}  {item.text}" for item in self.items]
         for pool in self.pools():
             total = (self.board.usable if pool == "ram" else self.board.cma) / MIB
             verb = "left" if self.margin(pool) >= 0 else "MISSING"
-            found.append(f"{abs(self.margin(pool)) / MIB:7.1f} MiB {pool}  {verb} of {total:.1f} on {self.board.name}")
-        return found
+            lines.append(f"{abs(self.margin(pool)) / MIB:7.1f} MiB {pool}  {verb} of {total:.1f} on {self.board.name}")
+        return lines
 
 
 def plan(
@@ -162,8 +162,8 @@ def measure_process() -> int | None:
 
 def private_bytes(status: str) -> int | None:
     """RssAnon in bytes from the text of /proc/PID/status; None if the text has none."""
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-    return int(found[0]) * 1024 if found else None
+    values = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
+    return int(values[0]) * 1024 if values else None
 
 
 def this_board(target: str, meminfo: Path = Path("/proc/meminfo")) -> Board | None:

@@ -11,7 +11,7 @@ _FFMPEG_QUIET = "-8"  # FFmpeg's AV_LOG_QUIET
 
 
 def silence() -> None:
-    """Turn off their log output; our exceptions report the errors, with the path. Call before the first open.
+    """Turn off the log output of both; our exceptions report the errors, with the path. Call before the first open.
 
     OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL override this.
     """

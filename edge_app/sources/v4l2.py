@@ -85,10 +85,12 @@ class Source:
             self._path = _first_camera(self.class_dir)
         device = self._device = Device(self._path)
         offered = device.formats()
-        wanted = list(_FOURCC.values()) if self._format == "auto" else [_FOURCC[self._format]]
-        fourcc = next((f for f in wanted if f in offered), None)
+        accepted = list(_FOURCC.values()) if self._format == "auto" else [_FOURCC[self._format]]
+        fourcc = next((f for f in accepted if f in offered), None)
         if fourcc is None:
-            raise SourceError(f"{self._path}: offers {' '.join(offered) or 'nothing'}; expected {' or '.join(wanted)}")
+            raise SourceError(
+                f"{self._path}: offers {' '.join(offered) or 'nothing'}; expected {' or '.join(accepted)}"
+            )
         self._negotiated = device.negotiate(fourcc, *self._size)
         if self._negotiated.fourcc != fourcc:
             raise SourceError(f"{self._path}: the driver set {self._negotiated.fourcc}; expected {fourcc}")
@@ -147,13 +149,13 @@ def _pixels(data: memoryview, format_: NegotiatedFormat) -> tuple[UInt8, PixelFo
 
 def _devices(class_dir: Path) -> list[tuple[str, str]]:
     """The video devices in sysfs, path and name, sorted by number."""
-    found = []
+    devices = []
     for entry in class_dir.glob("video*"):
         number = entry.name.removeprefix("video")
         if number.isdecimal():
             with suppress(OSError):
-                found.append((int(number), (entry / "name").read_text(encoding="utf-8", errors="replace").strip()))
-    return [(f"/dev/video{number}", name) for number, name in sorted(found)]
+                devices.append((int(number), (entry / "name").read_text(encoding="utf-8", errors="replace").strip()))
+    return [(f"/dev/video{number}", name) for number, name in sorted(devices)]
 
 
 def _first_camera(class_dir: Path) -> str:
