@@ -1,8 +1,8 @@
 """bench compare: run one benchmark with two builds of edge-app in turns, and state how the figures changed.
 
 Each pair is one run of the old and one of the new build; the order changes from pair to pair, so that a drift of the
-machine's speed cancels. The change is the median of the paired ratios. The spread is the middle half of the ratios of
-consecutive runs of the old build: what the machine alone does to a figure.
+machine's speed cancels. The change is the median of the paired ratios. The spread is that of old against old: half of
+the consecutive runs of the old build differ by no more than this factor, in either direction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 from edge_app.bench import tables
@@ -55,7 +55,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure. old, new: medians; ratio: median of new / old; spread: quartiles of old / old, lower and upper."""
+    """One figure. old, new: medians; ratio: median of new / old; spread: 1 / factor and factor of old / old."""
 
     old: float
     new: float
@@ -80,7 +80,7 @@ def bench(plan: Plan) -> Report:
 
     _check(plan)
     old, new = _find_build(plan.old), _find_build(plan.new)
-    if old.folder == new.folder and old.python != new.python:
+    if old.folder == new.folder and old.python.absolute() != new.python.absolute():
         raise ConfigError(
             f"bench compare: {plan.old} and {plan.new} both load edge_app from {old.folder}; expected two builds"
         )
@@ -119,7 +119,7 @@ def as_table(report: Report) -> str:
             f"new: {report.new}",
             f"bench {' '.join(report.arguments)}: {report.pairs} pairs",
             *tables.align(rows),
-            "new / old: median of the paired ratios. old / old: quartiles of consecutive runs of the old build.",
+            "new / old: median of the paired ratios. old / old: half of the consecutive old runs differ by no more.",
         )
     )
 
@@ -167,5 +167,6 @@ def _figures(keys: Sequence[str], report: Any) -> Iterator[tuple[str, float]]:
 
 def _change(old: Sequence[float], new: Sequence[float]) -> Change:
     ratio = median(n / o for o, n in zip(old, new))
-    low, _, high = quantiles([later / earlier for earlier, later in pairwise(old)], n=4, method="inclusive")
-    return Change(round(median(old), 4), round(median(new), 4), round(ratio, 4), (round(low, 4), round(high, 4)))
+    factor = median(max(earlier / later, later / earlier) for earlier, later in pairwise(old))
+    spread = round(1 / factor, 4), round(factor, 4)
+    return Change(round(median(old), 4), round(median(new), 4), round(ratio, 4), spread)
