@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import cv2
-import jsonschema
 import pytest
 
 from tests.conftest import PROJECT
+from tests.schema import strict
 
 CLIP = PROJECT / "models/digits/sample.mp4"
 CONFIG = PROJECT / "config.yaml"
@@ -44,7 +44,7 @@ def test_help_names_every_command():
 def test_a_replay_publishes_every_frame_and_every_line_fits_the_schema(tmp_path: Path):
     out = tmp_path / "results.jsonl"
     assert edge_app("replay", CLIP, "--out", out, "--max-frames", 30).returncode == 0
-    validator = jsonschema.Draft202012Validator(json.loads(edge_app("schema").stdout))
+    validator = strict(json.loads(edge_app("schema").stdout))
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     for line in lines:
         validator.validate(line)
