@@ -64,7 +64,7 @@ class RKNNLite:
             quantized = np.clip(np.rint(gain * total / scale) + zero, -128, 127)
             outputs.append(((quantized - zero) * scale).astype(np.float32)[None])
         cycle = [outputs, np.zeros(10_000, np.uint8)]
-        cycle.append(cycle)  # what the library leaks
+        cycle.append(cycle)  # the library leaks this cycle
         return outputs
 
     def release(self):
