@@ -1,12 +1,21 @@
-"""What must be computed again, and what stands: features and results reused from frame to frame.
+"""Reuse of features and results across frames: compute only what changed. README.md explains it with two drawings.
 
-change.py     which blocks of the picture changed, against what features were computed from
-boxes.py      from changed blocks to a handful of rectangles
-units.py      the model's graphs as steps that can be run on a rectangle
-fixed.py      the same on engines whose graphs have one shape each
-features.py   the cached maps, and their update where something changed
-cost.py       what each step takes: a + b * area, measured once on the device, kept in a file
-guard.py      whether reuse pays at the moment
-sweep.py      how old cells may become
-frames.py     the decision, frame by frame: gate, heads, partial or dense
+A frame passes these files in this order:
+frame_reuse.py       what the inference stage calls: one decision per frame, requests, counters
+change_detection.py  which blocks of the image changed
+dirty_rects.py       from changed blocks to a few boxes
+planner.py           the decision: gate, heads, partial, dense or carried
+cost_account.py      predicts and records what frames cost
+throttle.py          pauses what does not pay
+head_schedule.py     which heads have to run, and in which order
+network_cache.py     the network and its last outputs
+feature_cache.py     the cached maps, and their partial update
+segments.py          the model's graphs, run as a whole or on a box
+fixed_shapes.py      the same on engines whose graphs have one shape each
+refresh.py           the rolling refresh, which bounds the age of the maps
+
+Bounds: relaxation.py (as configured, or relaxed), budget.py (inference time)
+Costs: costs.py (the model), calibrate.py (measuring), cost_file.py (stored per machine)
+Setup: loader.py (from a model folder to a feature cache), profile.py (tolerances, from `edge-app tune`)
+Second-stage heads: crop_cache.py
 """
