@@ -1,11 +1,12 @@
 """The command line: `edge-app COMMAND`.
 
-parser.py     the parser and the exit codes
-arguments.py  what several commands take
-host.py       host-only commands: their packages are imported when they are called
-check.py      edge-app check
-doctor.py     edge-app doctor
-replay.py     edge-app replay
+parser.py     the parser, `main` and the exit codes
+commands/     one module per command: its arguments and its call
+arguments.py  arguments that several commands share
+check.py      the work of `edge-app check`
+doctor.py     the work of `edge-app doctor`
+replay.py     the work of `edge-app replay`
+findings.py   findings of check and doctor, as a table and as JSON
 """
 
 from edge_app.cli.parser import main

@@ -1,4 +1,4 @@
-"""What several commands take: a configuration, a model folder, whole numbers. Used by cli.py and host_cli.py."""
+"""Arguments that several commands share: the configuration, the model folder, positive integers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge_app.config import Config
 
+# Packages that a camera's release leaves out.
 HOST_ONLY = (
     "edge_app.bench",
     "edge_app.compiler",
     "edge_app.evaluation",
     "edge_app.slim",
-)  # what a camera's release leaves out
+)
 DEFAULT_CONFIG = Path("config.yaml")
 DEFAULT_MODEL = Path("models/digits")
 DEFAULT_CLIP = DEFAULT_MODEL / "sample.mp4"
@@ -22,22 +23,37 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """`--config` and `--model`, for `load`."""
+    """Add `--config` and `--model`, which `load` reads."""
     parser.add_argument(
-        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: ./config.yaml"
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration (default: config.yaml)"
     )
-    parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder instead of the config's")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="use this model folder instead of the configured one")
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add `--source`."""
+    parser.add_argument(
+        "--source",
+        metavar="SOURCE",
+        help="use this source instead of the configured one: a video, a folder of images, rtsp://…, /dev/videoN,"
+        " or synthetic",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on, as argparse's `type`."""
+    """Parse an integer of at least 1; for argparse's `type`."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found '{text}'; expected a whole number from 1 on")
     return int(text)
 
 
 def load(arguments: argparse.Namespace, source: str | None = None) -> Config:
-    """The configuration that the arguments name. source: instead of its own. Raises ConfigError."""
+    """Load the configuration that the arguments name. source: replaces the configured one. Raises ConfigError."""
     from edge_app import config
     from edge_app.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""Replay a recorded clip: every frame, in order, as fast as it goes; the same clip gives the same bytes."""
+"""The work of `edge-app replay`: process every frame of a recorded clip, in order, as fast as possible."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from edge_app.errors import ConfigError, EndOfClip
 def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: int | None = None) -> int:
     """Replay `config.source` and write results as JSON lines to `out` ("-": stdout). Returns the number of frames.
 
-    The configured sinks are left alone: a replay disturbs nobody upstream. draw: an annotated clip to write.
-    Raises ConfigError where the source is not a recorded one, EdgeError where a stage cannot go on.
+    The same clip gives the same bytes. The configured sinks are not used. draw: path of an annotated clip to write.
+    Raises ConfigError if the source is live, EdgeError if a stage fails.
     """
     file = {"path": Path(out), "append": False, "max_mb": None}
     sink = PluginConfig("jsonl", {"path": out} if out == "-" else file, "--out")
@@ -58,16 +58,16 @@ class _Progress(Protocol):
     def update(self) -> Any: ...
 
 
-class _Silent:
+class _NoProgress:
     def update(self) -> None:
-        """Nobody is looking."""
+        pass
 
 
 @contextmanager
 def _progress() -> Iterator[_Progress]:
-    """A progress bar where somebody sits at a terminal."""
+    """Show a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
-        yield _Silent()
+        yield _NoProgress()
         return
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""What `edge-app doctor` says of boards laid out in a folder, and of the machine that the tests run on."""
+"""`edge-app doctor` on boards simulated in a folder, and on the machine that runs the tests."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from edge_app.cli import doctor
+from edge_app.cli.findings import Finding
 from edge_app.cli.parser import main
 
 
-def board(root: Path, files: dict[str, str]) -> dict[str, list[doctor.Fact]]:
+def board(root: Path, files: dict[str, str]) -> dict[str, list[Finding]]:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    facts: dict[str, list[doctor.Fact]] = {}
-    for fact in doctor.examine(root):
-        facts.setdefault(fact.area, []).append(fact)
-    return facts
+    found: dict[str, list[Finding]] = {}
+    for finding in doctor.examine(root):
+        found.setdefault(finding.area, []).append(finding)
+    return found
 
 
 RV1106 = {
@@ -40,43 +41,43 @@ RV1106 = {
 }
 
 
-def test_a_small_board(tmp_path: Path):
-    facts = board(tmp_path, RV1106)
-    assert facts["board"][0].text == "Luckfox Pico Ultra"
-    assert facts["soc"][0].text == "rv1106"
-    assert facts["npu driver"][0].text == "RKNPU driver: v0.9.2; node /dev/rknpu"
-    assert facts["npu runtime"][0].verdict == "warn"
-    assert "2.3.2 (@2025-04-03T08:26:16); linked against uClibc" in facts["npu runtime"][0].text
-    assert facts["camera"][0].text.startswith("/dev/video11: rkisp_mainpath")
-    assert facts["memory"][0].text == "182 MiB, 88 MiB available"
-    assert facts["cma"][0].text.startswith("66 MiB, 1 MiB free")
-    assert facts["temperature"][0] == doctor.Fact("temperature", "warn", "hottest zone 91 °C")
-    assert facts["cooling"][0].text == "thermal-cpufreq-0: held back, 2 of 4"
-    assert facts["flash"][0] == doctor.Fact("flash", "warn", "ubi0: erased at most 812 times, 3 bad blocks, 0 spare")
+def test_reports_the_parts_of_a_small_board(tmp_path: Path):
+    found = board(tmp_path, RV1106)
+    assert found["board"][0].text == "Luckfox Pico Ultra"
+    assert found["soc"][0].text == "rv1106"
+    assert found["npu driver"][0].text == "RKNPU driver: v0.9.2; node /dev/rknpu"
+    assert found["npu runtime"][0].verdict == "warn"
+    assert "2.3.2 (@2025-04-03T08:26:16); linked against uClibc" in found["npu runtime"][0].text
+    assert found["camera"][0].text.startswith("/dev/video11: rkisp_mainpath")
+    assert found["memory"][0].text == "182 MiB, 88 MiB available"
+    assert found["cma"][0].text.startswith("66 MiB, 1 MiB free")
+    assert found["temperature"][0] == Finding("temperature", "warn", "hottest zone 91 °C")
+    assert found["cooling"][0].text == "thermal-cpufreq-0: throttling, level 2 of 4"
+    assert found["flash"][0] == Finding("flash", "warn", "ubi0: at most 812 erase cycles, 3 bad blocks, 0 spare")
 
 
 @pytest.mark.parametrize(
-    ("life", "flag", "verdict", "said"),
+    ("life", "flag", "verdict", "text"),
     [
         ("0x01 0x02", "0x01", "ok", "10 to 20 % of its life used"),
         ("0x09 0x02", "0x01", "warn", "80 to 90 %"),
         ("0x01 0x01", "0x02", "warn", "flag 0x02"),
     ],
 )
-def test_wear_of_an_emmc(tmp_path: Path, life, flag, verdict, said):
+def test_reports_the_wear_of_an_emmc(tmp_path: Path, life, flag, verdict, text):
     folder = "sys/block/mmcblk0/device"
-    facts = board(tmp_path, {f"{folder}/life_time": life + "\n", f"{folder}/pre_eol_info": flag + "\n"})
-    assert facts["flash"][0].verdict == verdict
-    assert said in facts["flash"][0].text
+    found = board(tmp_path, {f"{folder}/life_time": life + "\n", f"{folder}/pre_eol_info": flag + "\n"})
+    assert found["flash"][0].verdict == verdict
+    assert text in found["flash"][0].text
 
 
-def test_an_empty_machine_lacks_everything_and_nothing_fails(tmp_path: Path):
-    facts = board(tmp_path, {})
+def test_reports_missing_parts_as_absent(tmp_path: Path):
+    found = board(tmp_path, {})
     for area in ("board", "soc", "npu driver", "npu runtime", "camera", "memory", "temperature", "flash", "rtc"):
-        assert facts[area][0].verdict == "absent", area
+        assert found[area][0].verdict == "absent", area
 
 
-def test_the_command_prints_a_table_or_one_object(capsys: pytest.CaptureFixture[str]):
+def test_prints_a_table_or_one_json_object(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     table = capsys.readouterr().out
     assert main(["doctor", "--json"]) == 0

@@ -1,0 +1,214 @@
+"""edge-app bench: measure edge-app next to an alternative. Host only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge_app.cli.arguments import DEFAULT_CLIP, DEFAULT_MODEL, Commands, add_json, positive
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="host only: measure edge-app next to an alternative",
+        description="Measure edge-app and an alternative in one run, interleaved.",
+    )
+    benches = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
+    _add_pipeline(benches)
+    _add_track(benches)
+    _add_reuse(benches)
+    _add_outbox(benches)
+    _add_compare(benches)
+
+
+def _add_pipeline(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "pipeline",
+        help="frames per second, CPU and memory, compared with a plain loop",
+        description="Measure the runtime and a plain loop (decode, resize, run, numpy decode, NMSBoxes, json),"
+        " interleaved.",
+    )
+    parser.add_argument("clip", nargs="?", default=str(DEFAULT_CLIP), metavar="CLIP", help="default: the sample clip")
+    _add_model(parser)
+    _add_threads(parser)
+    parser.add_argument(
+        "--rounds", type=positive, default=5, metavar="N", help="interleaved rounds; the median counts (default: 5)"
+    )
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="use the first N frames of the clip")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="plot frame rate and CPU time of both")
+    add_json(parser)
+    parser.set_defaults(command=_pipeline)
+
+
+def _add_track(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "track",
+        help="identities and time, compared with the public trackers package",
+        description="Track simulated crowds with known identities, and optionally recorded boxes, with both trackers"
+        " in one run.",
+    )
+    parser.add_argument("--boxes", type=Path, metavar="FILE.jsonl", help="also track these results of `replay`")
+    parser.add_argument("--head", metavar="NAME", help="the head whose boxes are tracked (default: the first)")
+    parser.add_argument(
+        "--seeds", type=positive, default=6, metavar="N", help="simulated scenes per table row (default: 6)"
+    )
+    add_json(parser)
+    parser.set_defaults(command=_track)
+
+
+def _add_reuse(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "reuse",
+        help="speed and agreement of reuse, compared with other ways to save time",
+        description="Run clips with and without reuse, alternating frame by frame, and with other methods at equal"
+        " cost.",
+    )
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video, or a folder of images")
+    _add_model(parser)
+    parser.add_argument(
+        "--stress", action="store_true", help="also generate clips from each one: idle, sparse, and hard cases"
+    )
+    parser.add_argument(
+        "--only", metavar="NAME,…", default="", help="run only these clips, such as idle,sparse,pan_1,clip.mp4"
+    )
+    parser.add_argument("--mode", choices=("gate", "auto"), default="auto", help="reuse mode (default: auto)")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="GRAY", help="tolerance in gray levels (default: tuned or learned)"
+    )
+    parser.add_argument("--no-controls", action="store_true", help="measure only reuse and full inference")
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="use the first N frames of each clip")
+    _add_threads(parser)
+    parser.add_argument(
+        "--precision", choices=("float", "int8"), default="float", help="of onnxruntime's graphs (default: float)"
+    )
+    parser.add_argument(
+        "--state", type=Path, metavar="DIR", help="a state_dir with the results of `tune` (default: untuned)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON array, one object per clip")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="plot cost and agreement of every method")
+    parser.set_defaults(command=_reuse)
+
+
+def _add_outbox(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "outbox",
+        help="writes, syncs and speed of the durable queue, compared with persist-queue",
+        description="Publish and drain through a real Mosquitto broker; every figure comes from its own process.",
+    )
+    parser.add_argument(
+        "--seconds", type=positive, default=30, metavar="N", help="length of a publishing run (default: 30)"
+    )
+    parser.add_argument(
+        "--messages", type=positive, default=20_000, metavar="N", help="messages per drain (default: 20000)"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="drains; the median counts (default: 3)"
+    )
+    parser.add_argument(
+        "--cameras",
+        type=positive,
+        metavar="N",
+        help="instead, run N cameras that publish to one broker, 5 messages per second each",
+    )
+    add_json(parser)
+    parser.set_defaults(command=_outbox)
+
+
+def _add_compare(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "compare",
+        help="two builds of edge-app, before and after a change",
+        description="Run one benchmark with two builds in turns, and state the median of the paired ratios.",
+        usage="edge-app bench compare OLD_PYTHON [--new PYTHON] [--pairs N] [--json] -- BENCHMARK …",
+    )
+    parser.add_argument("old", type=Path, metavar="OLD_PYTHON", help="the interpreter that has the old build")
+    parser.add_argument(
+        "--new", type=Path, default=Path(sys.executable), metavar="PYTHON", help="of the new build (default: this one)"
+    )
+    parser.add_argument("--pairs", type=positive, default=10, metavar="N", help="runs of each build (default: 10)")
+    add_json(parser)
+    parser.add_argument(
+        "benchmark", nargs="+", metavar="BENCHMARK", help="after --: pipeline, reuse or outbox, and its arguments"
+    )
+    parser.set_defaults(command=_compare)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help="model folder (default: models/digits)"
+    )
+
+
+def _add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="threads of onnxruntime, on both sides (default: 1)"
+    )
+
+
+def _pipeline(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import figures, pipeline, pipeline_plot
+
+    if arguments.plot is not None:
+        figures.check_available()
+    plan = pipeline.Plan(Path(arguments.clip), arguments.model, arguments.threads, arguments.max_frames)
+    report = pipeline.bench(plan, arguments.rounds)
+    print(pipeline.as_json(report) if arguments.json else pipeline.as_table(report))
+    if arguments.plot is not None:
+        pipeline_plot.plot(report, arguments.plot)
+    return 0
+
+
+def _track(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import track
+
+    report = track.bench(track.Plan(seeds=arguments.seeds, boxes=arguments.boxes, head=arguments.head))
+    print(track.as_json(report) if arguments.json else track.as_table(report))
+    return 0
+
+
+def _reuse(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import figures
+    from edge_app.bench.reuse import command, plot, report
+    from edge_app.config import ModelConfig
+    from edge_app.config.reuse import ReuseConfig
+
+    if arguments.plot is not None:
+        figures.check_available()
+    reports = command.bench(
+        command.Plan(
+            arguments.clips,
+            ModelConfig(arguments.model, threads=arguments.threads, precision=arguments.precision),
+            ReuseConfig(mode=arguments.mode, tolerance=arguments.tolerance),
+            stress=arguments.stress,
+            only=tuple(name for name in arguments.only.split(",") if name),
+            max_frames=arguments.max_frames,
+            state_dir=arguments.state,
+            controls=not arguments.no_controls,
+        )
+    )
+    print(report.as_json(reports) if arguments.json else report.as_table(reports))
+    if arguments.plot is not None:
+        plot.plot(reports, arguments.plot)
+    return 0
+
+
+def _outbox(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import fleet, outbox
+
+    if arguments.cameras:
+        measured = fleet.bench(arguments.cameras, arguments.seconds)
+        print(fleet.as_json(measured) if arguments.json else fleet.as_table(measured))
+        return 0
+    report = outbox.bench(outbox.Plan(arguments.seconds, arguments.messages, arguments.rounds))
+    print(outbox.as_json(report) if arguments.json else outbox.as_table(report))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import compare
+
+    report = compare.bench(compare.Plan(arguments.old, arguments.new, arguments.benchmark, arguments.pairs))
+    print(compare.as_json(report) if arguments.json else compare.as_table(report))
+    return 0

@@ -1,0 +1,37 @@
+"""edge-app check: check the configuration, the model and the sinks before a start."""
+
+from __future__ import annotations
+
+import argparse
+
+from edge_app.cli.arguments import Commands, add_config, add_json, add_source, load
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="check everything that can be checked before a start; exit code 0 or 2",
+        description="Check the configuration, the model's hashes, graphs and golden vectors, the source's file, the"
+        " sinks' options, and memory. Cameras and servers are not contacted. Exit code: 0, or 2 if a check fails.",
+    )
+    add_config(parser)
+    add_source(parser)
+    parser.add_argument(
+        "--board",
+        metavar="NAME",
+        help="plan the memory of this board: rv1103, rv1106g2, rv1106g3, rk3566 or rk3588 (default: this board)",
+    )
+    add_json(parser)
+    parser.set_defaults(command=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from edge_app.cli import check, findings
+
+    found = check.check(load(arguments, arguments.source), arguments.board)
+    passed = all(finding.verdict != "fail" for finding in found)
+    if arguments.json:
+        print(findings.as_json(found, ok=passed, list_key="findings", area_key="what"))
+    else:
+        print(findings.as_table(found))
+    return 0 if passed else 2
