@@ -1,12 +1,15 @@
-"""The daemon: what `edge-app run` does around the pipeline.
+"""The daemon: the part of `edge-app run` around the pipeline.
 
-loop.py           start, run until told to stop, stop in order
-systemd.py        ready, watchdog, reload
+loop.py           startup, main loop, shutdown
+signals.py        SIGTERM, SIGINT, SIGHUP
+file_watch.py     detects a changed configuration file
+systemd.py        notifications to the service manager: ready, watchdog, reload
 status_socket.py  the Unix socket of `edge-app status`
-health_file.py    what the updater reads
-snapshots.py      pictures of events
-logs.py           journal, JSON or text
-heap.py           memory given back to the system
+health_file.py    health report for the updater
+views.py          opens and reopens the web page and the snapshots
+snapshots.py      JPEG pictures of events
+logs.py           log output: journal, JSON or text
+heap.py           settings of the C library's heap
 """
 
 from edge_app.daemon.loop import Daemon, Outcome, run

@@ -1,8 +1,8 @@
-"""What a release says of itself to the updater (firmware_bundle/updater), which keeps it or takes it back.
+"""The health report of a release for the updater (firmware_bundle/updater), which confirms it or rolls it back.
 
-A JSON file, exchanged at once: `verdict` is `waiting`, `healthy` or `failed`, `reason` says for what. It is written
-again every few seconds while frames go round, so that a supervisor without a watchdog sees a daemon that hangs.
-Not here: what follows from it; the updater must not depend on what it replaces.
+A JSON file, replaced atomically: `verdict` is `waiting`, `healthy` or `failed`; `reason` explains it. It is rewritten
+every few seconds while the main loop runs, so that a supervisor without a watchdog detects a hang.
+Not here: the reaction to it; the updater must not depend on the release that it replaces.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from edge_app.config import Config
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline.loop import Pipeline
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
-FRAMES = 10
-_EVERY_S = 2.0
-_MAX_BYTES = 1 << 16
+MIN_FRAMES = 10
+_WRITE_EVERY_S = 2.0
+_MAX_BYTES = 1 << 16  # of the updater's state file
 Verdict = Literal["waiting", "healthy", "failed"]
 
 
-class Proof:
-    """The health file of one run; a context manager, so that what ends the run is its reason too.
+class HealthFile:
+    """The health report of one run. As a context manager it also records the exception that ends the run.
 
-    path: None where no updater asks. config: `device.commit_sink` names the sink that must have acknowledged.
+    path: None without an updater; then nothing is written.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._frames = 0
-        self._ran: set[str] = set()
+        self._heads_run: set[str] = set()
         self._verdict: Verdict = "waiting"
-        self._reason = "it is starting"
+        self._reason = "starting"
         self._next_write_s = 0.0
         self._writes = 0
 
-    def __enter__(self) -> Proof:
+    def __enter__(self) -> HealthFile:
         self._write()
         return self
 
@@ -51,61 +51,61 @@ class Proof:
             self._reason = f"{type(error).__name__}: {error}"
             self._write()
 
-    def prove_model(self, config: Config) -> None:
-        """Replay the golden vectors on the engine that will run; where they fail, so does the release."""
+    def check_model(self, config: Config) -> None:
+        """Replay the golden vectors on the configured engine; the release has failed if they do not match."""
         if self._path is None:
             return
-        from edge_app.inference import golden  # archives: 2 MB that a daemon without an updater does not need
+        from edge_app.inference import golden  # reads archives: 2 MB that other daemons save
 
         for result in golden.replay(config):
             if result.verdict == "fail":
                 self._verdict, self._reason = "failed", f"golden: {result.text}"
-                _log.error("this release has failed: %s", self._reason)
+                _LOG.error("release failed: %s", self._reason)
         self._write()
 
-    def turn(self, running: Pipeline, frame: Frame | None) -> None:
-        """Take one turn of the daemon's loop into account. frame: what came through, None where none did."""
+    def update(self, running: Pipeline, frame: Frame | None) -> None:
+        """Update the report after one step of the main loop. frame: the processed frame, None if there was none."""
         if self._path is None:
             return
         if frame is not None:
             self._frames += 1
-            self._ran |= set(frame.heads or ())
+            self._heads_run |= set(frame.heads or ())
         if self._verdict == "waiting":
-            missing = self._missing(running)
-            self._reason = ", ".join(missing)
-            if not missing:
+            pending = self._pending(running)
+            self._reason = ", ".join(pending)
+            if not pending:
                 self._verdict = "healthy"
                 self._next_write_s = 0.0
         if time.monotonic() >= self._next_write_s:
             self._write()
 
-    def _missing(self, running: Pipeline) -> list[str]:
-        """What has not been seen yet."""
-        missing = [] if self._frames >= FRAMES else [f"{self._frames} frames of {FRAMES}"]
+    def _pending(self, running: Pipeline) -> list[str]:
+        """The conditions for `healthy` that are not met yet."""
+        pending = [] if self._frames >= MIN_FRAMES else [f"{self._frames} frames of {MIN_FRAMES}"]
         enabled = running.health().heads
-        missing += [f"head '{name}' has not run" for name in enabled if enabled[name] and name not in self._ran]
+        pending += [f"head '{name}' has not run" for name in enabled if enabled[name] and name not in self._heads_run]
         name = running.config.device.commit_sink
         sent = {sink.name: sink.sent for sink in running.stats().publish.sinks}
         if name and not sent.get(name):
-            missing.append(f"sink '{name}' has acknowledged nothing")
-        return missing
+            pending.append(f"sink '{name}' has acknowledged nothing")
+        return pending
 
     def _write(self) -> None:
         if self._path is None:
             return
-        self._next_write_s = time.monotonic() + _EVERY_S
-        self._writes += 1  # so that the file differs from the last one, whatever the clock does
+        self._next_write_s = time.monotonic() + _WRITE_EVERY_S
+        self._writes += 1  # so that the content always changes, whatever the clock does
         report = {"verdict": self._verdict, "reason": self._reason, "writes": self._writes}
-        fresh = self._path.with_name(self._path.name + ".tmp")
+        temporary = self._path.with_name(self._path.name + ".tmp")
         try:
-            fresh.write_text(json.dumps(report), encoding="ascii")
-            os.replace(fresh, self._path)
+            temporary.write_text(json.dumps(report), encoding="ascii")
+            os.replace(temporary, self._path)
         except OSError as exc:
-            _log.error("health file: %s: %s", self._path, exc.strerror)
+            _LOG.error("health file: %s: %s", self._path, exc.strerror)
 
 
-def release(state_file: Path | None) -> Mapping[str, JsonValue]:
-    """For the heartbeat: which release the updater chose, and which one it took back and why; {} without an updater."""
+def release_status(state_file: Path | None) -> Mapping[str, JsonValue]:
+    """For the heartbeat: the running release, and the one that was rolled back and why; {} without an updater."""
     if state_file is None:
         return {}
     try:
@@ -115,5 +115,5 @@ def release(state_file: Path | None) -> Mapping[str, JsonValue]:
         running = trial["release"] if trial else state["good"]
         return {"release": {"running": running, "on_trial": bool(trial), "failed": state["failed"]}}
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        _log.warning("release file: %s: %s", state_file, exc)
+        _LOG.warning("release file: %s: %s", state_file, exc)
         return {}

@@ -1,9 +1,8 @@
-"""The C library's heap, kept small over years: fewer arenas, and what is free given back.
+"""Keep the C library's heap small over years: a single arena, and free memory returned to the system.
 
-glibc gives threads arenas of their own. A backend or camera that is made anew brings a new thread, which leaves holes
-in another arena: over the 30,000 frames of tests/system/soak.py what lies free in them grew from 1.2 to 4.4 MB. Where
-the C library knows neither (musl, uClibc) these functions do nothing. Not here: a limit to what is used, and what
-happens beyond it (daemon.py).
+glibc gives each thread its own arena. A rebuilt backend or camera starts a new thread, which fragments another arena:
+over the 30,000 frames of tests/system/soak.py the free memory in arenas grew from 1.2 to 4.4 MB. With a C library that
+lacks these calls (musl, uClibc) both functions do nothing. Not here: the memory limit (loop.py).
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def share_one_arena() -> None:
-    """Let the threads that start from here on allocate where all others do. For a process's start."""
+    """Make all threads that start from now on share one arena. Call it when the process starts."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Return the pages that hold nothing to the kernel; takes about a millisecond. For when much was just freed."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+def trim() -> None:
+    """Return free pages to the kernel. Takes about a millisecond. Call it after much memory was freed."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -1,7 +1,7 @@
-"""Where log lines go and how they look: journald's native protocol, JSON lines or plain text; never in floods.
+"""Log output: journald's native protocol, JSON lines or plain text, with a rate limit.
 
-A line of code that logs more than 5 times a minute is held back and counted. Passwords in URLs are blanked, whoever
-logged them. Not here: what is logged.
+A line of code may log 5 times a minute; further messages are counted and dropped. Passwords in URLs are masked in all
+messages.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LogFormat = Literal["auto", "journal", "json", "text"]
 _JOURNAL = Path("/run/systemd/journal/socket")
 _BURST = 5
 _WINDOW_S = 60.0
-_SITES = 512  # lines of code that are remembered
-_MAX_BYTES = 48 * 1024  # of one entry: a datagram has to fit the socket's buffer
+_MAX_SITES = 512  # lines of code that the rate limit tracks
+_MAX_BYTES = 48 * 1024  # of one entry: a datagram must fit into the socket's buffer
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 def configure(form: LogFormat, stream: TextIO, environ: Mapping[str, str], journal: Path = _JOURNAL) -> None:
-    """Send every log line from INFO on to one place. `auto`: to journald where `stream` leads there, else as text."""
+    """Send all messages of level INFO and above to one handler. `auto`: journald if `stream` leads to it, else text."""
     if form == "auto":
         form = "journal" if _leads_to_journal(stream, environ) and journal.exists() else "text"
     handler: logging.Handler = JournalHandler(journal) if form == "journal" else logging.StreamHandler(stream)
@@ -40,28 +40,28 @@ def configure(form: LogFormat, stream: TextIO, environ: Mapping[str, str], journ
 
 
 class RateLimit(logging.Filter):
-    """Lets a line of code log 5 times a minute; the next line after that says how many were left out."""
+    """Lets a line of code log 5 times a minute. Its next message after that minute says how many were dropped."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._now_s = now_s
-        self._sites: dict[tuple[str, int], tuple[float, int]] = {}  # since when, how many
+        self._sites: dict[tuple[str, int], tuple[float, int]] = {}  # start of the window, messages in it
 
     def filter(self, record: logging.LogRecord) -> bool:
         site, now_s = (record.pathname, record.lineno), self._now_s()
         since_s, count = self._sites.get(site, (now_s, 0))
         if now_s - since_s >= _WINDOW_S:
             if count > _BURST:
-                record.msg, record.args = f"{record.getMessage()} ({count - _BURST} like it were left out)", ()
+                record.msg, record.args = f"{record.getMessage()} ({count - _BURST} similar messages dropped)", ()
             since_s, count = now_s, 0
-        if site not in self._sites and len(self._sites) >= _SITES:
+        if site not in self._sites and len(self._sites) >= _MAX_SITES:
             self._sites.clear()
         self._sites[site] = since_s, count + 1
         return count < _BURST
 
 
 class TextFormatter(logging.Formatter):
-    """`WARNING edge_app.capture: camera: no frame for 10.0 s; trying again`, tracebacks behind it."""
+    """`WARNING edge_app.capture: camera: no frame for 10.0 s; trying again`, followed by the traceback, if any."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
@@ -71,7 +71,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: utc, level, logger, message, and the traceback where there is one."""
+    """One JSON object per line: utc, level, logger, message, and the traceback, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -86,7 +86,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class JournalHandler(logging.Handler):
-    """Native entries to journald: level as PRIORITY, logger, file and line as fields of their own."""
+    """Sends native entries to journald: the level as PRIORITY; logger, file and line as separate fields."""
 
     def __init__(self, address: Path) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class JournalHandler(logging.Handler):
 
 
 def _field(name: str, text: str) -> bytes:
-    """One field of journald's native protocol: a value with newlines goes with its length in front."""
+    """Encode one field of journald's native protocol. A value with newlines is preceded by its length."""
     value = text.encode("utf-8", "replace")[:_MAX_BYTES]
     if b"\n" not in value:
         return name.encode() + b"=" + value + b"\n"

@@ -1,7 +1,7 @@
-"""The Unix socket through which `edge-app status` asks the running daemon: connect, read one JSON object.
+"""The Unix socket of `edge-app status`: a client connects and reads one JSON object.
 
-The socket lies in state_dir and is open to the daemon's user and group. Nothing is read from who connects, so nothing
-can be sent. Not here: what the state is (daemon.py).
+The socket is in state_dir, and the daemon's user and group can connect. The daemon reads nothing from clients.
+Not here: the content of the status (loop.py).
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _TIMEOUT_S = 2.0  # for a client that does not read
 _LONGEST_PATH = 107  # bytes, of sun_path
 
 
-class ControlSocket:
-    """Answers each connection with `state()` as JSON, on a thread of its own; where there can be none, it warns."""
+class StatusSocket:
+    """Sends `status()` as JSON to each client, from its own thread. Logs a warning if the socket cannot be created."""
 
-    def __init__(self, state_dir: Path, state: Callable[[], Mapping[str, JsonValue]]) -> None:
-        self._state = state
+    def __init__(self, state_dir: Path, status: Callable[[], Mapping[str, JsonValue]]) -> None:
+        self._status = status
         self._path = state_dir / FILE
         self._listening: socket.socket | None = None
         try:
             self._listening = _listen(self._path)
-        except OSError as exc:  # a full or read-only disk: the camera runs on
-            _LOG.warning("%s: cannot be made: %s; `edge-app status` will not work", self._path, exc)
+        except OSError as exc:  # a full or read-only disk must not stop the camera
+            _LOG.warning("%s: cannot be created: %s; `edge-app status` will not work", self._path, exc)
             return
         self._inode = self._path.stat().st_ino
-        Thread(target=self._serve, args=(self._listening,), name="control", daemon=True).start()
+        Thread(target=self._serve, args=(self._listening,), name="status-socket", daemon=True).start()
 
     def close(self) -> None:
         """Safe to call twice."""
@@ -49,7 +49,7 @@ class ControlSocket:
         with contextlib.suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
         with contextlib.suppress(OSError):
-            if self._path.stat().st_ino == self._inode:  # not the socket of one who came after us
+            if self._path.stat().st_ino == self._inode:  # keep the socket of a later process
                 self._path.unlink()
         listening.close()
 
@@ -61,11 +61,11 @@ class ControlSocket:
                 return
             with connection, contextlib.suppress(OSError):
                 connection.settimeout(_TIMEOUT_S)
-                connection.sendall(json.dumps(self._state()).encode() + b"\n")
+                connection.sendall(json.dumps(self._status()).encode() + b"\n")
 
 
-def ask(state_dir: Path) -> dict[str, Any]:
-    """The state of the daemon that runs with this state_dir. Raises ConfigError where none answers."""
+def request_status(state_dir: Path) -> dict[str, Any]:
+    """Get the status of the daemon that runs with this state_dir. Raises ConfigError if none answers."""
     path = state_dir / FILE
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S * 2)
@@ -73,7 +73,7 @@ def ask(state_dir: Path) -> dict[str, Any]:
             connection.connect(_short(path))
             data = b"".join(iter(lambda: connection.recv(65536), b""))
         except PermissionError as exc:
-            raise ConfigError(f"{path}: may not be opened; expected to be the daemon's user or in its group") from exc
+            raise ConfigError(f"{path}: permission denied; expected the daemon's user or group") from exc
         except OSError as exc:
             raise ConfigError(
                 f"{path}: no daemon answers ({exc.strerror or exc}); expected a running edge-app"
@@ -82,9 +82,9 @@ def ask(state_dir: Path) -> dict[str, Any]:
     return answer
 
 
-def as_table(state: Mapping[str, Any]) -> str:
-    """The state for people: a line each, what is nested behind dots."""
-    lines = dict(_flat("", state))
+def as_table(status: Mapping[str, Any]) -> str:
+    """Format a status as a table, one line per value; names of nested values contain dots."""
+    lines = dict(_flat("", status))
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
 
@@ -105,12 +105,12 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        path.unlink()  # of a process that was killed; the outbox's lock tells of one that runs
+        path.unlink()  # left by a killed process; the outbox's lock prevents two running ones
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        os.fchmod(listening.fileno(), _MODE)  # before it is bound, so that it is never wider open than this
+        os.fchmod(listening.fileno(), _MODE)  # before bind, so that permissions are never wider
         listening.bind(_short(path))
-        path.chmod(_MODE)  # and what the umask took away again
+        path.chmod(_MODE)  # restores the bits that the umask removed
         listening.listen(8)
     except OSError:
         listening.close()
@@ -119,7 +119,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _short(path: Path) -> str:
-    """The path as it fits into a socket's address: where it is too long, from here on."""
+    """The path as it fits into a socket address: relative to the working directory if the full path is too long."""
     text = str(path)
     if len(os.fsencode(text)) <= _LONGEST_PATH:
         return text

@@ -1,6 +1,6 @@
-"""Speak to the service manager: sd_notify(3)'s datagrams to $NOTIFY_SOCKET. Without one, nothing is sent.
+"""Notify the service manager with the datagrams of sd_notify(3) to $NOTIFY_SOCKET. Without one, nothing is sent.
 
-Not here: when to speak (daemon.py).
+Not here: when to notify (loop.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from collections.abc import Mapping
 
 
 class Notifier:
-    """environ: the process's environment, read once. watchdog_s: how often a ping is wanted, None where not at all."""
+    """Sends notifications, and never blocks.
+
+    environ: the process's environment, read once. watchdog_s: interval at which to ping; None without a watchdog.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._socket: socket.socket | None = None
@@ -28,11 +31,11 @@ class Notifier:
         self._send("READY=1", self._changed(status))
 
     def status(self, status: str) -> None:
-        """Show one line beside the service; the same line twice is sent once."""
+        """Set the service's status line. An unchanged line is not sent again."""
         self._send(self._changed(status))
 
     def reloading(self) -> None:
-        """From now until `ready` the configuration is being exchanged."""
+        """Report that a reload has begun; `ready` ends it."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str) -> None:
@@ -42,7 +45,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def extend_start(self, by_s: float) -> None:
-        """It takes longer to become ready, and that is no fault."""
+        """Extend the service manager's start timeout."""
         self._send(f"EXTEND_TIMEOUT_USEC={round(by_s * 1e6)}")
 
     def close(self) -> None:
@@ -61,12 +64,12 @@ class Notifier:
         text = "\n".join(line for line in lines if line)
         if self._socket is None or not text:
             return
-        with contextlib.suppress(OSError):  # a manager that does not listen is no reason to stop
+        with contextlib.suppress(OSError):  # a missing or blocked service manager must not stop the daemon
             self._socket.sendto(text.encode(), self._address)
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
-    """Half of what the manager allows between pings; None where it watches nothing, or another process."""
+    """Half of the watchdog's timeout; None if there is no watchdog, or if it watches another process."""
     usec = environ.get("WATCHDOG_USEC", "")
     if not usec.isdigit() or not int(usec) or environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

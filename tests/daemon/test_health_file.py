@@ -1,4 +1,4 @@
-"""The health file: healthy only when frames came, heads ran, golden vectors passed and the named sink acknowledged."""
+"""The health file: `healthy` requires frames, every head, golden vectors, and a sink's acknowledgment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from edge_app import config as configs
 from edge_app import daemon, pipeline
-from edge_app.daemon import health_file as proof
+from edge_app.daemon.health_file import MIN_FRAMES, HealthFile, release_status
 from edge_app.errors import ConfigError, EdgeError
 from tests.conftest import PROJECT
 
@@ -37,25 +37,25 @@ def report(path):
     return json.loads(path.read_text())
 
 
-def test_a_release_that_sees_is_healthy(write, tmp_path):
+def test_a_release_that_processes_frames_is_healthy(write, tmp_path):
     health = tmp_path / "health.json"
     daemon.run(write, max_frames=60, health_file=health)
     assert report(health)["verdict"] == "healthy"
 
 
-def test_too_few_frames_are_not_enough(write, tmp_path):
+def test_waits_until_enough_frames_were_processed(write, tmp_path):
     health = tmp_path / "health.json"
-    with proof.Proof(health) as proving, pipeline.build(write()) as running:
+    with HealthFile(health) as report_file, pipeline.build(write()) as running:
         frame = None
         while frame is None:
             frame = running.step()
-        proving._next_write_s = 0.0
-        proving.turn(running, frame)
+        report_file._next_write_s = 0.0
+        report_file.update(running, frame)
     assert report(health)["verdict"] == "waiting"
-    assert f"1 frames of {proof.FRAMES}" in report(health)["reason"]
+    assert f"1 frames of {MIN_FRAMES}" in report(health)["reason"]
 
 
-def test_a_model_that_computes_something_else_has_failed(write, tmp_path):
+def test_a_model_whose_golden_vectors_differ_has_failed(write, tmp_path):
     model = tmp_path / "digits"
     shutil.copytree(PROJECT / "models/digits", model, ignore=shutil.ignore_patterns("sample*"))
     with np.load(model / "golden.npz") as file:
@@ -71,25 +71,25 @@ def test_a_model_that_computes_something_else_has_failed(write, tmp_path):
     assert "golden" in report(health)["reason"]
 
 
-def test_what_ends_a_run_is_its_reason(write, tmp_path):
+def test_the_exception_that_ends_the_run_is_the_reason(write, tmp_path):
     health = tmp_path / "health.json"
-    with pytest.raises(EdgeError), proof.Proof(health):
+    with pytest.raises(EdgeError), HealthFile(health):
         raise ConfigError("config.yaml:1: wrong")
     assert report(health) == {"verdict": "waiting", "reason": "ConfigError: config.yaml:1: wrong", "writes": 2}
 
 
-def test_the_sink_that_is_named_must_exist(write):
+def test_rejects_an_unknown_commit_sink(write):
     with pytest.raises(ConfigError, match="no sink 'memroy'; did you mean 'memory'"):
         write(sink="memroy")
 
 
-def test_without_an_updater_nothing_is_written(write, tmp_path):
+def test_writes_nothing_without_an_updater(write, tmp_path):
     daemon.run(write, max_frames=3)
     assert not list(tmp_path.glob("*.json*"))
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "expected"),
     [
         ({"trial": None, "good": "1", "failed": None}, {"running": "1", "on_trial": False, "failed": None}),
         (
@@ -98,13 +98,13 @@ def test_without_an_updater_nothing_is_written(write, tmp_path):
         ),
     ],
 )
-def test_the_heartbeat_says_which_release_runs(tmp_path, state, told):
+def test_the_heartbeat_names_the_running_release(tmp_path, state, expected):
     (tmp_path / "state.json").write_text(json.dumps(state))
-    assert proof.release(tmp_path / "state.json") == {"release": told}
+    assert release_status(tmp_path / "state.json") == {"release": expected}
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}"])
-def test_a_release_file_that_cannot_be_read_says_nothing(tmp_path, text):
+def test_an_unreadable_release_file_yields_nothing(tmp_path, text):
     if text is not None:
         (tmp_path / "state.json").write_text(text)
-    assert proof.release(tmp_path / "state.json") == {}
+    assert release_status(tmp_path / "state.json") == {}

@@ -1,4 +1,4 @@
-"""The C library's heap in processes of their own: what is set at a start, and what is given back."""
+"""The C library's heap, measured in subprocesses: a single arena, and free memory returned to the system."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from edge_app.daemon import heap
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 blocks = [b"x" * (100_000 + i) for i in range(300)]
-last = b"x" * 100_000  # behind them: what is free before it does not go back by itself
+last = b"x" * 100_000  # at the end of the heap: free memory below it is not returned automatically
 del blocks
 before = resident()
-heap.give_back()
+heap.trim()
 print(before - resident())
 """
 
@@ -54,8 +54,8 @@ def printed(program: str, *arguments: str) -> str:
 
 def test_threads_share_one_arena():
     assert printed(ARENAS, "shared").count("<heap ") == 1
-    assert printed(ARENAS).count("<heap ") > 1, "else the line above says nothing"
+    assert printed(ARENAS).count("<heap ") > 1, "without the call there are several arenas"
 
 
-def test_what_is_free_is_given_back():
+def test_trim_returns_free_memory():
     assert int(printed(FREED)) > 20_000_000

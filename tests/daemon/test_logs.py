@@ -1,4 +1,4 @@
-"""Log lines: their three forms, their rate, and what is never in them."""
+"""Log output: three formats, the rate limit, masked passwords."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _root_logger():
     root.setLevel(level)
 
 
-def test_text_and_json_lines():
+def test_formats_text_and_json_lines():
     text, objects = io.StringIO(), io.StringIO()
     logs.configure("text", text, {})
     logging.getLogger("a").warning("lost %d", 3)
@@ -43,7 +43,7 @@ def test_text_and_json_lines():
     assert entry["utc"].endswith("+00:00")
 
 
-def test_journald_gets_native_entries(tmp_path: Path):
+def test_sends_native_entries_to_journald(tmp_path: Path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(tmp_path / "journal"))
         journal.settimeout(5)
@@ -55,7 +55,7 @@ def test_journald_gets_native_entries(tmp_path: Path):
         assert b"\nCODE_LINE=" in entry
 
 
-def test_the_journal_is_taken_where_the_stream_leads_there(tmp_path: Path):
+def test_auto_selects_the_journal_if_the_stream_leads_to_it(tmp_path: Path):
     with (tmp_path / "out").open("w") as stream, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(str(tmp_path / "journal"))
         journal.settimeout(5)
@@ -69,7 +69,7 @@ def test_the_journal_is_taken_where_the_stream_leads_there(tmp_path: Path):
     assert (tmp_path / "out").read_text() == "INFO x: plain\n"
 
 
-def test_a_flood_is_held_back_and_counted():
+def test_the_rate_limit_drops_and_counts_messages():
     now_s = 0.0
     limit = logs.RateLimit(lambda: now_s)
     record = logging.makeLogRecord({"pathname": "x.py", "lineno": 1, "msg": "again"})
@@ -78,11 +78,11 @@ def test_a_flood_is_held_back_and_counted():
     assert limit.filter(other)
     now_s = 61.0
     assert limit.filter(record)
-    assert record.getMessage() == "again (3 like it were left out)"
+    assert record.getMessage() == "again (3 similar messages dropped)"
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_passwords_in_urls_are_blanked(form: logs.LogFormat):
+def test_masks_passwords_in_urls(form: logs.LogFormat):
     stream = io.StringIO()
     logs.configure(form, stream, {})
     logging.getLogger("x").error("cannot open %s", "rtsp://user:hunter2@cam/1")

@@ -1,4 +1,4 @@
-"""The daemon as its service manager sees it: readiness, pings, reload, its end; and that it heals and sheds load."""
+"""The daemon as its service manager sees it: readiness, watchdog, reload, shutdown, recovery, degradation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from edge_app import config, daemon, pipeline
-from edge_app.daemon import status_socket as control
+from edge_app.daemon import status_socket
 from edge_app.daemon.systemd import Notifier
 from edge_app.errors import ConfigError
 from edge_app.pipeline.sensors import Reading
 from tests.running import Running, unended
 
-BLACK = "mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"  # so that the scene is always the same, whatever the model learnt
+BLACK = "mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"  # a constant picture, so that the scene never changes
 SOURCE = f"{{type: synthetic, {BLACK}, width: 320, height: 240, fps: 20}}"
 TEXT = f"""
 device: {{id: cam, state_dir: state}}
@@ -54,20 +54,20 @@ def rewrite(path: Path, old: str, new: str) -> None:
     fresh.replace(path)
 
 
-def test_it_is_ready_once_a_frame_was_seen_and_stops_in_order_on_sigterm(written):
+def test_is_ready_after_the_first_frame_and_stops_cleanly_on_sigterm(written):
     with Running(written) as running:
         ready = running.wait_for("READY=1")
         assert "frames; camera running; mischief" in ready
         running.until(running.messages)
         assert running.stop(signal.SIGTERM) < 3
         assert running.process.returncode == 0
-        assert any("STOPPING=1" in word for word in running.listen(0.2))
+        assert any("STOPPING=1" in message for message in running.listen(0.2))
         events = running.messages()
         assert events[-1]["value"]["reason"] == "shutdown"
         assert unended(events) == set()
 
 
-def test_it_stops_in_time_while_inference_hangs_and_at_once_when_asked_twice(written, mischief):
+def test_stops_in_time_while_inference_hangs_and_immediately_on_a_second_signal(written, mischief):
     rewrite(written, "deadline_s: 0.5", "deadline_s: 60")
     with Running(written) as running:
         running.wait_for("READY=1")
@@ -88,25 +88,25 @@ def test_it_stops_in_time_while_inference_hangs_and_at_once_when_asked_twice(wri
         assert running.process.returncode == 128 + signal.SIGTERM
 
 
-def test_without_a_camera_it_is_not_ready_and_asks_for_more_time(written):
+def test_without_a_camera_it_is_not_ready_and_extends_the_start_timeout(written):
     rewrite(written, SOURCE,
             "{type: v4l2, device: /dev/video99, connect: retry}")  # fmt: skip
     with Running(written, WATCHDOG_USEC="1000000") as running:
         running.wait_for("EXTEND_TIMEOUT_USEC=")
         heard = running.heard + running.listen(2.0)
-        assert any("STATUS=waiting for the first frame: " in word and "/dev/video99" in word for word in heard)
-        assert not any("READY=1" in word for word in heard)
-        assert "WATCHDOG=1" in heard, "an absent camera is retried, which is progress"
+        assert any("STATUS=waiting for the first frame: " in text and "/dev/video99" in text for text in heard)
+        assert not any("READY=1" in text for text in heard)
+        assert "WATCHDOG=1" in heard, "retrying the camera is progress"
         assert running.process.poll() is None
         assert [event["value"]["fault"] for event in running.messages()] == ["camera"]
 
 
-def test_the_watchdog_is_pinged_on_progress_only(written, mischief):
+def test_pings_the_watchdog_only_while_there_is_progress(written, mischief):
     with Running(written, WATCHDOG_USEC="800000") as running:
         running.wait_for("READY=1")
         assert running.listen(2.0).count("WATCHDOG=1") >= 5
         mischief.write_text("hang", encoding="ascii")
-        running.listen(2.0)  # its deadline, and what it tells before it is stuck
+        running.listen(2.0)  # until the deadline has passed
         assert "WATCHDOG=1" not in running.listen(1.0)
         assert "no progress: inference has failed" in running.errors()
         mischief.write_text("good", encoding="ascii")
@@ -117,7 +117,7 @@ def test_the_watchdog_is_pinged_on_progress_only(written, mischief):
         assert running.process.poll() is None
 
 
-def test_a_broker_that_is_away_is_no_reason_to_keep_silent(written):
+def test_an_unreachable_broker_does_not_stop_watchdog_pings(written):
     rewrite(written, "{type: jsonl, path: out.jsonl}", "{type: mqtt, host: 127.0.0.1, port: 1}")
     with Running(written, WATCHDOG_USEC="800000") as running:
         running.wait_for("READY=1")
@@ -125,14 +125,14 @@ def test_a_broker_that_is_away_is_no_reason_to_keep_silent(written):
         assert running.stop(signal.SIGTERM) < 3
 
 
-def test_a_changed_file_and_sighup_reload(written):
+def test_reloads_after_a_changed_file_and_after_sighup(written):
     with Running(written) as running:
         running.wait_for("READY=1")
         running.until(running.messages)
         rewrite(written, "path: out.jsonl", "path: other.jsonl")
         assert "MONOTONIC_USEC=" in running.wait_for("RELOADING=1")
         running.wait_for("READY=1")
-        assert len(running.messages()) == 1, "only what changed is built anew: the open event goes on"
+        assert len(running.messages()) == 1, "only the changed part is rebuilt: the open event continues"
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("RELOADING=1")
         running.wait_for("READY=1")
@@ -140,7 +140,7 @@ def test_a_changed_file_and_sighup_reload(written):
         assert [event["type"] for event in running.messages(name="other.jsonl")] == ["end"]
 
 
-REFUSED = (
+REJECTED = (
     ("type: jsonl", "type: jsnl", "did you mean 'jsonl'"),
     ("path: out.jsonl", "path: /nonexistent/x.jsonl", "/nonexistent"),
     (SOURCE, "{type: video, path: nowhere.mp4}", "nowhere.mp4"),
@@ -148,24 +148,24 @@ REFUSED = (
 )
 
 
-def test_a_configuration_that_cannot_be_used_is_refused_and_the_old_one_runs_on(written):
+def test_rejects_an_unusable_configuration_and_keeps_the_old_one(written):
     with Running(written) as running:
         running.wait_for("READY=1")
         running.until(running.messages)
-        for old, new, said in REFUSED:
+        for old, new, message in REJECTED:
             rewrite(written, old, new)
             running.wait_for("RELOADING=1")
-            assert said in running.wait_for("READY=1")
-            assert said in running.errors()
+            assert message in running.wait_for("READY=1")
+            assert message in running.errors()
             rewrite(written, new, old)
             running.wait_for("RELOADING=1")
-            assert said not in running.wait_for("READY=1")
-        assert len(running.messages()) == 1, "the event that was open at first still is"
+            assert message not in running.wait_for("READY=1")
+        assert len(running.messages()) == 1, "the first event is still open"
         running.stop(signal.SIGTERM)
         assert unended(running.messages()) == set()
 
 
-def test_a_camera_that_fails_is_an_event_and_not_an_exit(written):
+def test_a_camera_failure_is_an_event_and_does_not_end_the_process(written):
     rewrite(written, "fps: 20}", "fps: 20, live: true, fail_at: 20}")
     with Running(written) as running:
         running.wait_for("READY=1")
@@ -180,16 +180,16 @@ def test_a_camera_that_fails_is_an_event_and_not_an_exit(written):
         assert ended["event_id"] == began["event_id"]
         assert ended["value"]["reason"] == "recovered"
         lost = [e for e in running.messages() if e["value"].get("reason") == "source_lost"]
-        assert lost, "what was going on before the camera was lost has ended"
+        assert lost, "events that were open when the camera was lost have ended"
         assert running.process.poll() is None
 
 
-def test_status_is_asked_over_a_socket_that_only_user_and_group_may_open(written):
+def test_the_status_socket_is_open_to_user_and_group_only(written):
     with Running(written) as running:
         running.wait_for("READY=1")
-        path = written.parent / "state" / control.FILE
+        path = written.parent / "state" / status_socket.FILE
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
-        state = control.ask(written.parent / "state")
+        state = status_socket.request_status(written.parent / "state")
         assert state["pid"] == running.process.pid
         assert state["faults"] == {}
         command = [sys.executable, "-m", "edge_app.cli", "status", "-c", str(written)]
@@ -203,12 +203,12 @@ def test_status_is_asked_over_a_socket_that_only_user_and_group_may_open(written
         running.stop(signal.SIGTERM)
         assert not path.exists()
         with pytest.raises(ConfigError, match="no daemon answers"):
-            control.ask(written.parent / "state")
+            status_socket.request_status(written.parent / "state")
 
 
 @dataclass
 class Simulated:
-    """Sensors of a test: what they read is set from outside."""
+    """Sensors with a reading that the test sets."""
 
     reading: Reading
 
@@ -216,14 +216,14 @@ class Simulated:
         return self.reading
 
 
-def told_of_load(running: pipeline.Pipeline) -> tuple[list[tuple[str, str]], list[str]]:
-    """What was told of the ladder, in order: type and step of each event; and their reasons."""
+def load_events(running: pipeline.Pipeline) -> tuple[list[tuple[str, str]], list[str]]:
+    """The events of the fault `load`, in order: type and level of each; and their reasons."""
     events = [event for event in running.recent_events if event.value.get("fault") == "load"]
     return [(event.type, event.value.get("does")) for event in events], [event.value.get("reason") for event in events]
 
 
-def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, monkeypatch):
-    """A simulated thermal zone: every rung is an event with its reason, at the end only heartbeats are left."""
+def test_the_load_is_lowered_and_raised_level_by_level(config_file, mischief, monkeypatch):
+    """With a simulated thermal zone: each level is an event with its reason; the last level sends only heartbeats."""
     from tests import plugins
 
     plugins.install()
@@ -238,23 +238,23 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
     try:
         deadline = time.monotonic() + 30
         while running.health().rung != "heartbeat only" and time.monotonic() < deadline:
-            subject.turn()
+            subject.step()
         frames = running.stats().frames
         for _ in range(20):
-            subject.turn()
+            subject.step()
         assert running.stats().frames <= frames + 1  # one may have been in flight
         statuses = running.stats().publish.statuses
         sensors.reading = Reading(temperature_c=40)
         while running.health().rung != "full" and time.monotonic() < deadline:
-            subject.turn()
+            subject.step()
         while running.stats().frames < frames + 20 and time.monotonic() < deadline:
-            subject.turn()
+            subject.step()
         assert statuses > 2
         assert running.stats().frames >= frames + 20
         assert running.health().heads == {"scene": True, "panel": True}
     finally:
         subject.close()
-    steps, reasons = told_of_load(running)
+    steps, reasons = load_events(running)
     assert steps == [
         ("new", "half rate"),
         ("update", "quarter rate"),
@@ -268,8 +268,8 @@ def test_load_is_shed_step_by_step_and_taken_on_again(config_file, mischief, mon
     assert reasons[0] == "90 °C, limit 80"
 
 
-def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, mischief):
-    """What is configured is gone back to, and a model that is built anew meanwhile is under the same strain."""
+def test_reuse_is_relaxed_before_a_head_is_disabled(config_file, mischief):
+    """The configured reuse is restored on recovery; a backend rebuilt in the meantime stays relaxed."""
     from tests import plugins
 
     plugins.install()
@@ -283,11 +283,11 @@ def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, misch
         deadline = time.monotonic() + 20
         while not true():
             assert time.monotonic() < deadline, running.health()
-            subject.turn()
+            subject.step()
 
     try:
         until(lambda: running.health().rung == "reuse more")
-        sensors.reading = Reading(temperature_c=78)  # not hot, not cool: it stays on this rung
+        sensors.reading = Reading(temperature_c=78)  # neither over the limit nor recovered: the level stays
         assert running.health().heads == {"scene": True, "panel": True}
         until(lambda: running.reuse_stats().get("eased"))
         mischief.write_text("fail", encoding="ascii")
@@ -301,7 +301,7 @@ def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, misch
         until(lambda: not running.reuse_stats()["eased"])
     finally:
         subject.close()
-    steps, reasons = told_of_load(running)
+    steps, reasons = load_events(running)
     assert steps == [
         ("new", "half rate"),
         ("update", "quarter rate"),
@@ -313,21 +313,21 @@ def test_under_strain_more_is_reused_before_a_head_is_dropped(config_file, misch
     assert reasons[2] == "90 °C, limit 80"
 
 
-def test_memory_beyond_its_limit_asks_for_a_restart_and_says_so(config_file, mischief):
+def test_exceeding_the_memory_limit_requests_a_restart_with_an_event(config_file, mischief):
     from tests import plugins
 
     plugins.install()
     path = config_file(TEXT + "degrade: {restart_mb: 50}\n")
     running = pipeline.build(config.load(path))
     subject = daemon.Daemon(
-        lambda: config.load(path), running, Notifier({}), Simulated(Reading(resident_mb=60.0)), settled_s=0
+        lambda: config.load(path), running, Notifier({}), Simulated(Reading(resident_mb=60.0)), min_uptime_s=0
     )
     deadline = time.monotonic() + 10
-    while not subject.outgrown and time.monotonic() < deadline:
-        subject.turn()
-    assert subject.outgrown
+    while not subject.memory_limit_exceeded and time.monotonic() < deadline:
+        subject.step()
+    assert subject.memory_limit_exceeded
     subject.close()
-    told = [event for event in running.recent_events if event.value.get("fault") == "memory"]
-    assert [event.type for event in told] == ["new", "end"]
-    assert told[0].value["resident_mb"] == 60.0
-    assert told[1].value["reason"] == "shutdown"
+    events = [event for event in running.recent_events if event.value.get("fault") == "memory"]
+    assert [event.type for event in events] == ["new", "end"]
+    assert events[0].value["resident_mb"] == 60.0
+    assert events[1].value["reason"] == "shutdown"

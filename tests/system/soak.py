@@ -1,6 +1,6 @@
 """The run that test_daemon_soak.py checks: a daemon at full speed on a live camera, with random faults.
 
-A process of its own, as a daemon is: what other tests left behind in theirs would be measured with it.
+A separate process: memory of other tests would be measured with it.
 `python -m tests.system.soak FOLDER FRAMES` finds config.yaml and mischief there, and prints what it saw as JSON.
 Faults come at random (fixed seed).
 """

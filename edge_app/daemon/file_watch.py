@@ -1,0 +1,32 @@
+"""Detect a changed configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class FileWatch:
+    """Detects that a file was replaced or rewritten, by its inode, size and modification time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reported = self._last = _identity(path)
+
+    def changed(self) -> bool:
+        """Whether the file has changed since the last report and was the same in two consecutive calls.
+
+        A file that is still being written is thus not reported. A missing file is not a change.
+        """
+        previous, self._last = self._last, _identity(self._path)
+        if self._last == self._reported or self._last is None or self._last != previous:
+            return False
+        self._reported = self._last
+        return True
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
