@@ -1,6 +1,11 @@
-"""The page through which a person looks at what the camera sees. Off by default; the extra `web` brings its libraries.
+"""The web page: live view, status, events, metrics. Off by default; the extra `web` installs its libraries.
 
-server.py is what answers, live.py what is shown of a frame, access.py who may look, door.py how many at a time,
-metrics.py what Prometheus reads, static/ the page: one HTML, one script, one style sheet, nothing from elsewhere.
-Not here: anything that changes the camera. The page only looks.
+server.py              the HTTP server
+live.py                encodes frames for the live view
+access.py              token, sessions, limit on guessing
+connection_limiter.py  limits connections and slow requests
+metrics.py             Prometheus metrics
+static/                the page: HTML, script, style sheet; nothing is loaded from other hosts
+
+The page is read-only: nothing here changes the camera or its configuration.
 """

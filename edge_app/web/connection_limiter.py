@@ -1,6 +1,6 @@
-"""How many may come in and how long they may dither: connections are counted, slow requests are shown out.
+"""Limit the number of connections and the time that a client may take to send its headers.
 
-One request a connection: its headers must be there in time. Stands between asyncio and aiohttp's protocol.
+A layer between asyncio and aiohttp's protocol. Each connection serves one request.
 """
 
 from __future__ import annotations
@@ -9,63 +9,63 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-_CONNECTIONS = 64
-_HEADERS_S = 5.0
-_HEADER_BYTES = 16 * 1024
-_END = b"\r\n\r\n"
+_MAX_CONNECTIONS = 64
+_HEADERS_TIMEOUT_S = 5.0
+_MAX_HEADER_BYTES = 16 * 1024
+_END_OF_HEADERS = b"\r\n\r\n"
 
 
 class ConnectionLimiter:
-    """Makes the protocol of each connection; `opened` are in."""
+    """A protocol factory for asyncio. open: the accepted connections. build: creates aiohttp's protocol."""
 
-    def __init__(self, make: Callable[[], asyncio.Protocol]) -> None:
-        self._make = make
-        self.opened: set[LimitedProtocol] = set()
+    def __init__(self, build: Callable[[], asyncio.Protocol]) -> None:
+        self._build = build
+        self.open: set[LimitedProtocol] = set()
 
     def __call__(self) -> LimitedProtocol:
-        return LimitedProtocol(self, self._make())
+        return LimitedProtocol(self, self._build())
 
     @property
     def full(self) -> bool:
-        return len(self.opened) >= _CONNECTIONS
+        return len(self.open) >= _MAX_CONNECTIONS
 
 
 class LimitedProtocol(asyncio.Protocol):
-    """One connection: passes everything on to aiohttp's handler, once it is let in."""
+    """One connection. Forwards to aiohttp's protocol `handler`, unless the limit of connections is reached."""
 
-    def __init__(self, door: ConnectionLimiter, handler: asyncio.Protocol) -> None:
-        self._door = door
+    def __init__(self, limiter: ConnectionLimiter, handler: asyncio.Protocol) -> None:
+        self._limiter = limiter
         self._handler = handler
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._headers_timer: asyncio.TimerHandle | None = None
         self._tail = b""
-        self._count = 0
+        self._received = 0
 
     def abort(self) -> None:
-        """Show it out now."""
+        """Close the connection immediately."""
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._door.full:
+        if self._limiter.full:
             cast(asyncio.Transport, transport).abort()
             return
         self._transport = cast(asyncio.Transport, transport)
-        self._door.opened.add(self)
-        self._timer = asyncio.get_running_loop().call_later(_HEADERS_S, self._transport.abort)
+        self._limiter.open.add(self)
+        self._headers_timer = asyncio.get_running_loop().call_later(_HEADERS_TIMEOUT_S, self._transport.abort)
         self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
-        if self._timer is not None:
-            self._count += len(data)
+        if self._headers_timer is not None:
+            self._received += len(data)
             joined = self._tail + data
-            self._tail = joined[-(len(_END) - 1) :]
-            if _END in joined:
-                self._timer.cancel()
-                self._timer = None
-            elif self._count > _HEADER_BYTES:
+            self._tail = joined[-(len(_END_OF_HEADERS) - 1) :]
+            if _END_OF_HEADERS in joined:
+                self._headers_timer.cancel()
+                self._headers_timer = None
+            elif self._received > _MAX_HEADER_BYTES:
                 self._transport.abort()
                 return
         self._handler.data_received(data)
@@ -80,8 +80,8 @@ class LimitedProtocol(asyncio.Protocol):
         self._handler.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
         if self._transport is not None:
-            self._door.opened.discard(self)
+            self._limiter.open.discard(self)
             self._handler.connection_lost(exc)

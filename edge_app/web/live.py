@@ -1,7 +1,7 @@
-"""The latest frame as those who look get it: a small JPEG, and beside it what the heads and rules made of it.
+"""The live view: the latest frame as a small JPEG, with the results of heads and rules.
 
-The pipeline leaves a reference behind and goes on; scaling and encoding happen on another, meeker thread, once for all
-viewers, and not at all where there are none. Not here: the sockets (server.py).
+The pipeline stores a reference to the frame and continues. A thread of lower priority scales and encodes it, once for
+all viewers, and only if there are any. Not here: the sockets (server.py).
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from edge_app.frame import Frame
 from edge_app.messages import Encoder, Labels
 from edge_app.rules import Overlay
 
-_NICE = 10  # of the encoding thread: the pipeline comes first
+_NICENESS = 10  # of the encoding thread; the pipeline has priority
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What one viewer gets at a time. results: JSON; jpeg: the frame it belongs to."""
+    """One update for a viewer. results: JSON; jpeg: the frame of these results."""
 
     results: str
     jpeg: bytes
 
 
-class Live:
-    """Hands frames from the pipeline's thread (`offer`) to viewers in an event loop (`watch`, `encode_on`)."""
+class LiveView:
+    """Passes frames from the pipeline's thread (`submit`) to viewers in an event loop (`subscribe`, `encode`)."""
 
     def __init__(self, labels: Labels, settings: WebConfig) -> None:
         self._settings = settings
         self._encoder = Encoder("page", "", labels)
         self._viewers: set[asyncio.Queue[Picture]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._offered: asyncio.Event | None = None
+        self._submitted: asyncio.Event | None = None
         self._latest: tuple[Frame, tuple[Overlay, ...]] | None = None
         self._next_s = 0.0
 
@@ -51,36 +51,36 @@ class Live:
     def viewers(self) -> int:
         return len(self._viewers)
 
-    def offer(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
-        """Called for every frame: keeps a reference where somebody looks and the next picture is due."""
-        if not self._viewers or self._loop is None or self._offered is None:
+    def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
+        """Take every processed frame; store a reference if there are viewers and the next picture is due."""
+        if not self._viewers or self._loop is None or self._submitted is None:
             return
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
         self._next_s = now_s + 1 / self._settings.fps
         self._latest = frame, tuple(overlay())
-        self._loop.call_soon_threadsafe(self._offered.set)
+        self._loop.call_soon_threadsafe(self._submitted.set)
 
-    async def encode_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Encode what is offered, for ever; runs as a task of the loop that the viewers are in."""
-        self._loop, self._offered = loop, asyncio.Event()
-        with ThreadPoolExecutor(1, "web-encode", initializer=_be_meek) as pool:
+    async def encode(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Encode submitted frames until cancelled. loop: the running event loop, which also serves the viewers."""
+        self._loop, self._submitted = loop, asyncio.Event()
+        with ThreadPoolExecutor(1, "web-encode", initializer=_lower_priority) as pool:
             while True:
-                await self._offered.wait()
-                self._offered.clear()
+                await self._submitted.wait()
+                self._submitted.clear()
                 latest, self._latest = self._latest, None
                 if latest is None or not self._viewers:
                     continue
-                picture = await loop.run_in_executor(pool, self._encode, *latest)
+                picture = await loop.run_in_executor(pool, self._encode_picture, *latest)
                 for queue in self._viewers:
-                    if queue.full():  # a slow viewer misses pictures; it is never waited for
+                    if queue.full():  # a slow viewer misses pictures; the others do not wait for it
                         queue.get_nowait()
                     queue.put_nowait(picture)
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[asyncio.Queue[Picture]]:
-        """Look: a queue of the latest picture."""
+    async def subscribe(self) -> AsyncIterator[asyncio.Queue[Picture]]:
+        """Register a viewer. Yields a queue of length one: the latest picture."""
         queue: asyncio.Queue[Picture] = asyncio.Queue(1)
         self._viewers.add(queue)
         try:
@@ -88,7 +88,7 @@ class Live:
         finally:
             self._viewers.discard(queue)
 
-    def _encode(self, frame: Frame, overlay: tuple[Overlay, ...]) -> Picture:
+    def _encode_picture(self, frame: Frame, overlay: tuple[Overlay, ...]) -> Picture:
         image = frame.image
         if frame.width > self._settings.width:
             height = max(1, round(frame.height * self._settings.width / frame.width))
@@ -101,5 +101,5 @@ class Live:
         return Picture(f'{{"result":{result},"overlay":{json.dumps(shapes)}}}', jpeg.tobytes())
 
 
-def _be_meek() -> None:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+def _lower_priority() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,6 +1,6 @@
-"""The page's server: an event loop on a thread of its own, which only ever reads what the daemon tells it.
+"""The HTTP server of the web page: an event loop on its own thread, with read-only access to the daemon's state.
 
-Not here: who may look (access.py), how frames become pictures (live.py), the page (static/).
+Not here: access control (access.py), encoding of frames (live.py), the page itself (static/).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edge_app.rules import Overlay
 from edge_app.web import metrics
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
 from edge_app.web.connection_limiter import ConnectionLimiter
-from edge_app.web.live import Live
+from edge_app.web.live import LiveView
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -39,11 +39,13 @@ _FILES = {
     "/page.css": ("page.css", "text/css"),
 }
 _COOKIE = "edge_app_session"
-_BODY_BYTES = 4096
-_REQUEST_S = 5.0
-_START_S = 10.0
-_STATE_S = 0.5  # for so long a state is good for all who ask
-_HERE = ("localhost", "127.0.0.1", "::1")
+_MAX_BODY_BYTES = 4096
+_REQUEST_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 10.0
+_STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
+_WRONG_TOKEN_DELAY_S = 0.5
+_MIN_TOKEN_LENGTH = 8
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -54,70 +56,75 @@ _HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What the page shows, asked for by its thread.
+class PageData:
+    """The data that the page shows. The server's thread calls these functions.
 
-    snapshots: ids of the events that have a picture; snapshot: the JPEG of one, by its id.
+    labels: of each head. snapshot_ids: ids of the events that have a snapshot. snapshot: the JPEG of an event, by its
+    id, or None.
     """
 
     labels: Labels
-    state: Callable[[], Mapping[str, JsonValue]]
+    status: Callable[[], Mapping[str, JsonValue]]
     events: Callable[[], Sequence[Event]]
-    snapshots: Callable[[], Collection[str]]
+    snapshot_ids: Callable[[], Collection[str]]
     snapshot: Callable[[str], bytes | None]
 
 
-class Page:
-    """The running page. Raises ConfigError where its libraries are missing, its token or its address cannot be had."""
+class PageServer:
+    """The running server. port: the port it listens on.
 
-    def __init__(self, settings: WebConfig, subject: Subject) -> None:
+    Raises ConfigError if a library is missing, the token is unusable or the address cannot be bound.
+    """
+
+    def __init__(self, settings: WebConfig, data: PageData) -> None:
         try:
             import aiohttp.web
-            import prometheus_client  # noqa: F401  (used by metrics.py, and missed here rather than there)
+            import prometheus_client  # noqa: F401  (metrics.py needs it: report it here if it is missing)
         except ImportError as exc:
             raise ConfigError(f"web needs the library {exc.name}; expected: pip install 'edge-app[web]'") from exc
         self._web = aiohttp.web
         self._settings = settings
-        self._subject = subject
+        self._data = data
         token = None if settings.token is None else settings.token.read()
-        if token is not None and len(token) < 8:
-            raise ConfigError(f"web.token: {settings.token} holds fewer than 8 characters; expected a long random one")
+        if token is not None and len(token) < _MIN_TOKEN_LENGTH:
+            found = f"{settings.token} has fewer than {_MIN_TOKEN_LENGTH} characters"
+            raise ConfigError(f"web.token: {found}; expected a long random token")
         self._access = Access(token, time.monotonic)
-        self._live = Live(subject.labels, settings)
+        self._live = LiveView(data.labels, settings)
         self._files = {path: ((_STATIC / name).read_bytes(), type_) for path, (name, type_) in _FILES.items()}
-        self._state: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
+        self._cached_status: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
         self._loop = asyncio.new_event_loop()
         self._stop: asyncio.Event | None = None
-        self._encoding: asyncio.Task[None] | None = None  # a loop alone keeps no hold of its tasks
+        self._encoding: asyncio.Task[None] | None = None  # the loop holds only weak references to its tasks
         started: Future[int] = Future()
         self._thread = Thread(target=self._run, args=(started,), name="web", daemon=True)
         self._thread.start()
         try:
-            self.port = started.result(_START_S)
+            self.port = started.result(_START_TIMEOUT_S)
         except OSError as exc:
             self._thread.join()
             where = f"{settings.host}:{settings.port}"
-            raise ConfigError(f"web: {where} cannot be listened on: {exc.strerror or exc}") from exc
-        _LOG.info("the page is at http://%s:%d/", settings.host, self.port)
+            raise ConfigError(f"web: cannot listen on {where}: {exc.strerror or exc}") from exc
+        _LOG.info("web page: http://%s:%d/", settings.host, self.port)
 
-    def offer(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
-        """Show a frame to those who look; costs nothing where nobody does."""
-        self._live.offer(frame, overlay)
+    def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
+        """Show a frame to the viewers. Costs next to nothing if there are none."""
+        self._live.submit(frame, overlay)
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Let everybody go. Safe to call twice."""
+        """Close all connections and stop. Safe to call twice."""
         if self._thread.is_alive() and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout_s)
 
-    # The page's thread.
+    # Below: on the server's thread.
 
     def _run(self, started: Future[int]) -> None:
         try:
             self._loop.run_until_complete(self._serve(started))
-        except Exception as exc:  # noqa: BLE001  (handed to the daemon's thread, or logged)
+        except Exception as exc:  # noqa: BLE001  (passed to the daemon's thread, or logged)
             if started.done():
-                _LOG.exception("the page has ended")
+                _LOG.exception("web page: the server failed")
             else:
                 started.set_exception(exc)
         finally:
@@ -128,17 +135,17 @@ class Page:
         runner = self._web.AppRunner(self._application(), access_log=None, handle_signals=False, lingering_time=1.0)
         await runner.setup()
         assert runner.server is not None
-        door = ConnectionLimiter(runner.server)
-        self._encoding = self._loop.create_task(self._live.encode_on(self._loop))
+        limiter = ConnectionLimiter(runner.server)
+        self._encoding = self._loop.create_task(self._live.encode(self._loop))
         try:
-            server = await self._loop.create_server(door, self._settings.host, self._settings.port, backlog=32)
+            server = await self._loop.create_server(limiter, self._settings.host, self._settings.port, backlog=32)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stop.wait()
             server.close()
         finally:
-            for visitor in list(door.opened):
-                visitor.abort()
-            await _end_tasks()  # aiohttp's, one a connection, it would wait for
+            for connection in list(limiter.open):
+                connection.abort()
+            await _cancel_tasks()  # else aiohttp waits for its tasks, one per connection
             await runner.cleanup()
 
     def _application(self) -> web.Application:
@@ -146,7 +153,7 @@ class Page:
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             return await self._guard(request, handler)
 
-        application = self._web.Application(client_max_size=_BODY_BYTES, middlewares=[guard])
+        application = self._web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guard])
         for path in self._files:
             application.router.add_get(path, self._file)
         application.router.add_get("/healthz", self._healthz)
@@ -156,38 +163,38 @@ class Page:
         application.router.add_get("/api/status", self._status)
         application.router.add_get("/api/events", self._events)
         application.router.add_get("/api/snapshots/{event_id}", self._snapshot)
-        application.router.add_get("/api/live", self._watch)
+        application.router.add_get("/api/live", self._live_view)
         return application
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Turn away who may not look, bound the time of all but the live view, and say what browsers must not do."""
+        """Check access, limit the time of all requests but the live view, and set the security headers."""
         try:
             self._admit(request)
-            limit_s = None if request.path == "/api/live" else _REQUEST_S
+            limit_s = None if request.path == "/api/live" else _REQUEST_TIMEOUT_S
             response = await asyncio.wait_for(handler(request), limit_s)
         except self._web.HTTPException as exc:
             response = self._web.Response(status=exc.status, text=f"{exc.text or exc.reason}\n", headers=_retry(exc))
         except asyncio.TimeoutError:
-            response = self._web.Response(status=408, text="took too long\n")
+            response = self._web.Response(status=408, text="request timed out\n")
         if not response.prepared:
             response.headers.update(_HEADERS)
             response.force_close()
         return response
 
     def _admit(self, request: web.Request) -> None:
-        """Raises HTTPException for a foreign origin, a foreign name of ours, and one who did not show the token."""
+        """Raise HTTPException for a foreign Origin, a foreign Host (only without a token), or a missing token."""
         host = request.headers.get("Host", "")
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            raise self._web.HTTPForbidden(text="asked by another site")
-        if self._access.open and urlsplit(f"//{host}").hostname not in _HERE:
-            raise self._web.HTTPForbidden(text="asked under another name: DNS rebinding?")
+            raise self._web.HTTPForbidden(text="cross-origin request")
+        if self._access.open and urlsplit(f"//{host}").hostname not in _LOCAL_NAMES:
+            raise self._web.HTTPForbidden(text="unexpected Host header; expected localhost")
         if request.path in (*self._files, "/healthz", "/api/login"):
             return
-        if not self._access.open and not self._is_known(request):
+        if not self._access.open and not self._is_authorized(request):
             raise self._web.HTTPUnauthorized(text="expected a session, or Authorization: Bearer TOKEN")
 
-    def _is_known(self, request: web.Request) -> bool:
+    def _is_authorized(self, request: web.Request) -> bool:
         if self._access.has_session(request.cookies.get(_COOKIE, "")):
             return True
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -202,9 +209,9 @@ class Page:
     async def _login(self, request: web.Request) -> web.StreamResponse:
         token = (await request.text()).strip()
         if not self._check(token, request):
-            await asyncio.sleep(0.5)
-            raise self._web.HTTPUnauthorized(text="the token is not the right one")
-        response = self._web.Response(text="welcome\n")
+            await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
+            raise self._web.HTTPUnauthorized(text="wrong token")
+        response = self._web.Response(text="logged in\n")
         response.set_cookie(
             _COOKIE, self._access.begin_session(), max_age=round(SESSION_S), httponly=True, samesite="Strict"
         )
@@ -212,7 +219,7 @@ class Page:
 
     async def _logout(self, request: web.Request) -> web.StreamResponse:
         self._access.end_session(request.cookies.get(_COOKIE, ""))
-        response = self._web.Response(text="goodbye\n")
+        response = self._web.Response(text="logged out\n")
         response.del_cookie(_COOKIE)
         return response
 
@@ -221,57 +228,56 @@ class Page:
         return self._web.Response(body=body, content_type=type_, charset="utf-8")
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
-        state = self._current()
-        good = state["stuck"] is None and state["source"]["state"] == "running" and not state["faults"]
-        return self._web.Response(status=200 if good else 503, text="ok\n" if good else "not well\n")
+        state = self._current_status()
+        healthy = state["stuck"] is None and state["source"]["state"] == "running" and not state["faults"]
+        return self._web.Response(status=200 if healthy else 503, text="ok\n" if healthy else "unhealthy\n")
 
     async def _metrics(self, _request: web.Request) -> web.StreamResponse:
-        return self._web.Response(
-            body=metrics.render(self._current()), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return self._web.Response(body=metrics.render(self._current_status()), headers=headers)
 
     async def _status(self, _request: web.Request) -> web.StreamResponse:
-        return self._web.json_response({**self._current(), "viewers": self._live.viewers})
+        return self._web.json_response({**self._current_status(), "viewers": self._live.viewers})
 
     async def _events(self, _request: web.Request) -> web.StreamResponse:
-        taken = self._subject.snapshots()
-        events = self._subject.events()
-        return self._web.json_response([event_fields(e) | {"snapshot": e.event_id in taken} for e in events])
+        snapshot_ids = self._data.snapshot_ids()
+        events = self._data.events()
+        return self._web.json_response([event_fields(e) | {"snapshot": e.event_id in snapshot_ids} for e in events])
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
-        jpeg = self._subject.snapshot(request.match_info["event_id"])
+        jpeg = self._data.snapshot(request.match_info["event_id"])
         if jpeg is None:
-            raise self._web.HTTPNotFound(text="there is no picture of this event")
+            raise self._web.HTTPNotFound(text="no snapshot of this event")
         return self._web.Response(body=jpeg, content_type="image/jpeg")
 
-    async def _watch(self, request: web.Request) -> web.StreamResponse:
-        """The live view: for each picture a text message (results, overlay), then a binary one (JPEG)."""
+    async def _live_view(self, request: web.Request) -> web.StreamResponse:
+        """The live view: per picture a text message (results, overlay), then a binary one (JPEG)."""
         if self._live.viewers >= self._settings.viewers:
-            raise self._web.HTTPServiceUnavailable(text=f"{self._settings.viewers} are looking already")
+            raise self._web.HTTPServiceUnavailable(text=f"the limit of {self._settings.viewers} viewers is reached")
         socket = self._web.WebSocketResponse(max_msg_size=1024, heartbeat=20.0)
-        async with self._live.watch() as pictures:
+        async with self._live.subscribe() as pictures:
             await socket.prepare(request)
-            gone = self._loop.create_task(_until_closed(socket))
+            closed = self._loop.create_task(_until_closed(socket))
             try:
-                while not gone.done():
+                while not closed.done():
                     with suppress(asyncio.TimeoutError):
                         picture = await asyncio.wait_for(pictures.get(), 1.0)
-                        await asyncio.wait_for(_send(socket, picture.results, picture.jpeg), _REQUEST_S)
-            except (ConnectionError, RuntimeError):  # it went away while we spoke
+                        await asyncio.wait_for(_send(socket, picture.results, picture.jpeg), _REQUEST_TIMEOUT_S)
+            except (ConnectionError, RuntimeError):  # the viewer disconnected during a send
                 pass
             finally:
-                gone.cancel()
+                closed.cancel()
         return socket
 
-    def _current(self) -> Mapping[str, Any]:
+    def _current_status(self) -> Mapping[str, Any]:
         now_s = time.monotonic()
-        if now_s - self._state[0] > _STATE_S:
-            self._state = now_s, self._subject.state()
-        return self._state[1]
+        if now_s - self._cached_status[0] > _STATUS_MAX_AGE_S:
+            self._cached_status = now_s, self._data.status()
+        return self._cached_status[1]
 
 
-async def _end_tasks() -> None:
-    """Cancel everything in this loop but the caller, and wait for its end."""
+async def _cancel_tasks() -> None:
+    """Cancel all tasks of this loop except the caller, and wait until they have ended."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -279,7 +285,7 @@ async def _end_tasks() -> None:
 
 
 async def _until_closed(socket: web.WebSocketResponse) -> None:
-    """Listen to a viewer, who has nothing to say, until it goes."""
+    """Discard the viewer's messages until it disconnects."""
     async for _ in socket:
         pass
 

@@ -14,24 +14,24 @@ class Clock:
         return self.now_s
 
 
-def test_without_a_token_everybody_may_look():
+def test_without_a_token_access_is_open():
     assert Access(None, Clock()).check("", "x")
     assert Access(None, Clock()).open
 
 
-def test_guessing_is_slowed_down_per_address_and_the_right_token_is_then_refused_too():
+def test_limits_wrong_tokens_per_address_and_then_rejects_the_right_one_too():
     clock = Clock()
     access = Access("secret", clock)
     assert [access.check("wrong", "a") for _ in range(5)] == [False] * 5
-    with pytest.raises(TooManyAttempts) as refusal:
+    with pytest.raises(TooManyAttempts) as limited:
         access.check("secret", "a")
-    assert 0 < refusal.value.after_s <= 60
-    assert access.check("secret", "b"), "another address is not held up"
+    assert 0 < limited.value.after_s <= 60
+    assert access.check("secret", "b"), "other addresses are not limited"
     clock.now_s += 61
     assert access.check("secret", "a")
 
 
-def test_guessing_from_many_addresses_is_slowed_down_as_well():
+def test_limits_wrong_tokens_of_all_addresses_together():
     access = Access("secret", Clock())
     for number in range(50):
         access.check("wrong", f"10.0.0.{number}")
@@ -39,7 +39,7 @@ def test_guessing_from_many_addresses_is_slowed_down_as_well():
         access.check("secret", "fresh")
 
 
-def test_what_is_remembered_of_addresses_is_bounded():
+def test_the_table_of_addresses_is_bounded():
     clock = Clock()
     access = Access("secret", clock)
     for number in range(5000):
@@ -48,7 +48,7 @@ def test_what_is_remembered_of_addresses_is_bounded():
     assert len(access._wrong) <= 1025
 
 
-def test_sessions_end_and_are_few():
+def test_sessions_expire_and_their_number_is_limited():
     clock = Clock()
     access = Access("secret", clock)
     sessions = [access.begin_session() for _ in range(40)]

@@ -1,4 +1,4 @@
-"""The page's server over real sockets: what it gives, whom it turns away, and how it bears those who mean harm."""
+"""The web server over real sockets: its content, access control, and robustness against hostile clients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_app.rules import Overlay
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
-from edge_app.web.server import Page, Subject  # noqa: E402
+from edge_app.web.server import PageData, PageServer  # noqa: E402
 
 EVENT = Event("new", "door-1-1", "door", "zone", 1, 2, value={"label": "<b>"})
 STATE = {
@@ -53,14 +53,14 @@ STATE = {
 }
 
 
-def subject(state=STATE) -> Subject:
+def page_data(state=STATE) -> PageData:
     pictures = {"door-1-1": b"\xff\xd8jpeg"}
-    return Subject({"digits": ("0", "1")}, lambda: state, lambda: [EVENT], pictures.keys, pictures.get)
+    return PageData({"digits": ("0", "1")}, lambda: state, lambda: [EVENT], pictures.keys, pictures.get)
 
 
 @pytest.fixture
 def page():
-    running = Page(WebConfig(enabled=True, port=0, fps=30), subject())
+    running = PageServer(WebConfig(enabled=True, port=0, fps=30), page_data())
     yield running
     running.close()
 
@@ -68,12 +68,12 @@ def page():
 @pytest.fixture
 def guarded(tmp_path: Path):
     (tmp_path / "token").write_text("a long token", encoding="ascii")
-    running = Page(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
+    running = PageServer(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), page_data())
     yield running
     running.close()
 
 
-def ask(page: Page, path: str, method: str = "GET", body: str | None = None, **headers: str):
+def ask(page: PageServer, path: str, method: str = "GET", body: str | None = None, **headers: str):
     """Status, headers and body of one request."""
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=20)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -83,7 +83,7 @@ def ask(page: Page, path: str, method: str = "GET", body: str | None = None, **h
     return found
 
 
-def test_page_script_and_style_come_without_anything_from_elsewhere(page):
+def test_serves_the_page_without_resources_of_other_hosts(page):
     for path, type_ in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
         status, headers, body = ask(page, path)
         assert status == 200
@@ -93,7 +93,7 @@ def test_page_script_and_style_come_without_anything_from_elsewhere(page):
         assert b"https://" not in body.replace(b'"https:"', b"")
 
 
-def test_state_events_snapshots_metrics_and_health(page):
+def test_serves_status_events_snapshots_metrics_and_health(page):
     assert json.loads(ask(page, "/api/status")[2])["frames"] == 7
     (event,) = json.loads(ask(page, "/api/events")[2])
     assert (event["event_id"], event["snapshot"], event["end"]) == ("door-1-1", True, None)
@@ -104,55 +104,55 @@ def test_state_events_snapshots_metrics_and_health(page):
     assert 'edge_app_sink_queued{sink="mqtt"} 4.0' in metrics
     assert 'edge_app_answers_total{answer="gate"} 5.0' in metrics
     assert "edge_app_temperature_celsius 41.5" in metrics
-    assert "edge_app_available_megabytes " not in metrics, "what is unknown is left out"
+    assert "edge_app_available_megabytes " not in metrics, "unknown values are omitted"
     assert ask(page, "/healthz")[0] == 200
 
 
 @pytest.mark.parametrize(
     "change", [{"stuck": "x"}, {"faults": {"head:a": {}}}, {"source": {**STATE["source"], "state": "lost"}}]
 )
-def test_health_is_bad_where_something_is(change):
-    running = Page(WebConfig(enabled=True, port=0), subject({**STATE, **change}))
+def test_healthz_is_unhealthy_if_any_part_is(change):
+    running = PageServer(WebConfig(enabled=True, port=0), page_data({**STATE, **change}))
     assert ask(running, "/healthz")[0] == 503
     running.close()
 
 
 def frame(number: int, width: int = 1280) -> Frame:
     rng = np.random.default_rng(number)
-    made = Frame("camera", number, number * 10**8, 0, rng.integers(0, 255, (720, width, 3), np.uint8))
+    result = Frame("camera", number, number * 10**8, 0, rng.integers(0, 255, (720, width, 3), np.uint8))
     box = np.array([[128, 72, 256, 144]], np.float32)
     found = Detections(box, np.array([0.5], np.float32), np.array([1], np.int32))
-    made.heads = {"digits": HeadOutput(found)}
-    return made
+    result.heads = {"digits": HeadOutput(found)}
+    return result
 
 
-async def look(page: Page, pictures: int) -> list[tuple[dict, bytes]]:
-    seen = []
+async def view(page: PageServer, pictures: int) -> list[tuple[dict, bytes]]:
+    received = []
     async with aiohttp.ClientSession() as session, session.ws_connect(f"http://127.0.0.1:{page.port}/api/live") as ws:
-        while len(seen) < pictures:
-            seen.append((json.loads(await ws.receive_str()), await ws.receive_bytes()))
-    return seen
+        while len(received) < pictures:
+            received.append((json.loads(await ws.receive_str()), await ws.receive_bytes()))
+    return received
 
 
-def feed(page: Page, until: threading.Event) -> None:
+def feed(page: PageServer, until: threading.Event) -> None:
     number = 0
     while not until.wait(0.02):
         number += 1
-        page.offer(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2", rule="door")])
+        page.submit(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2", rule="door")])
 
 
-def test_a_viewer_gets_each_picture_with_its_results(page):
+def test_sends_each_picture_with_its_results(page):
     import cv2
 
     done = threading.Event()
     feeder = threading.Thread(target=feed, args=(page, done))
     feeder.start()
-    seen = asyncio.run(look(page, 5))
+    received = asyncio.run(view(page, 5))
     done.set()
     feeder.join()
-    numbers = [results["result"]["frame"] for results, _ in seen]
+    numbers = [results["result"]["frame"] for results, _ in received]
     assert numbers == sorted(set(numbers))
-    results, jpeg = seen[-1]
+    results, jpeg = received[-1]
     assert results["result"]["heads"]["digits"]["detections"] == [
         {"label": "1", "score": 0.5, "box": [0.1, 0.1, 0.2, 0.2]}
     ]
@@ -162,13 +162,13 @@ def test_a_viewer_gets_each_picture_with_its_results(page):
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (360, 640, 3)
 
 
-def test_nothing_is_kept_or_asked_for_where_nobody_looks(page):
-    page.offer(frame(1), lambda: pytest.fail("nobody looks"))
+def test_stores_nothing_without_viewers(page):
+    page.submit(frame(1), lambda: pytest.fail("there is no viewer"))
     assert page._live._latest is None
 
 
-def test_no_more_viewers_than_configured(page):
-    async def crowd() -> int:
+def test_limits_the_number_of_viewers(page):
+    async def exceed_the_limit() -> int:
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://127.0.0.1:{page.port}/api/live") as plain:
                 assert plain.status == 400  # no upgrade
@@ -182,13 +182,13 @@ def test_no_more_viewers_than_configured(page):
                     await ws.close()
         return 0
 
-    assert asyncio.run(crowd()) == 503
+    assert asyncio.run(exceed_the_limit()) == 503
 
 
-# Who may look.
+# Access control.
 
 
-def test_an_address_that_others_reach_needs_a_token(config_file):
+def test_a_public_address_requires_a_token(config_file):
     text = "source: {type: synthetic}\nmodel: {path: PROJECT/models/digits}\nweb: {enabled: true, host: 0.0.0.0}\n"
     with pytest.raises(ConfigError, match=r":3: web\.host: found '0\.0\.0\.0', which others can reach"):
         config.load(config_file(text))
@@ -196,15 +196,15 @@ def test_an_address_that_others_reach_needs_a_token(config_file):
     config.load(config_file(text.replace("0.0.0.0", "'::1'")))
 
 
-def test_a_short_token_or_a_taken_port_is_one_clear_line(tmp_path: Path, page):
+def test_rejects_a_short_token_and_a_port_in_use(tmp_path: Path, page):
     (tmp_path / "token").write_text("short", encoding="ascii")
     with pytest.raises(ConfigError, match="fewer than 8 characters"):
-        Page(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), subject())
-    with pytest.raises(ConfigError, match="cannot be listened on"):
-        Page(WebConfig(enabled=True, port=page.port), subject())
+        PageServer(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), page_data())
+    with pytest.raises(ConfigError, match="cannot listen on"):
+        PageServer(WebConfig(enabled=True, port=page.port), page_data())
 
 
-def test_with_a_token_only_who_shows_it_gets_anything(guarded):
+def test_requires_the_token_if_one_is_configured(guarded):
     for path in ("/api/status", "/api/events", "/api/snapshots/door-1-1", "/metrics", "/api/live"):
         assert ask(guarded, path)[0] == 401, path
     assert ask(guarded, "/metrics", Authorization="Bearer a long token")[0] == 200
@@ -217,11 +217,11 @@ def test_with_a_token_only_who_shows_it_gets_anything(guarded):
     assert ask(guarded, "/api/status", Cookie=session)[0] == 200
     assert ask(guarded, "/api/logout", "POST", Cookie=session)[0] == 200
     assert ask(guarded, "/api/status", Cookie=session)[0] == 401
-    assert ask(guarded, "/")[0] == 200, "the page itself, which asks for the token"
+    assert ask(guarded, "/")[0] == 200, "the page itself, with the login form"
     assert ask(guarded, "/healthz")[0] == 200
 
 
-def test_guessing_is_limited(guarded):
+def test_limits_wrong_tokens(guarded):
     answers = [ask(guarded, "/api/login", "POST", f"guess {number}")[0] for number in range(4)]
     answers += [ask(guarded, "/api/status", Authorization="Bearer guess")[0] for _ in range(3)]
     assert answers == [401] * 5 + [429] * 2
@@ -230,16 +230,16 @@ def test_guessing_is_limited(guarded):
     assert 0 < int(headers["Retry-After"]) <= 60
 
 
-def test_other_sites_and_other_names_are_turned_away(page, guarded):
+def test_rejects_other_origins_and_host_names(page, guarded):
     assert ask(page, "/api/status", Origin="http://evil.example")[0] == 403
     assert ask(page, "/api/status", Host="evil.example")[0] == 403
     assert ask(page, "/api/status", Host="localhost:99")[0] == 200
     assert ask(guarded, "/api/login", "POST", "a long token", Origin="http://evil.example")[0] == 403
 
 
-# Who means harm.
+# Hostile clients.
 
-ODD = [
+HOSTILE_PATHS = [
     "/../../../etc/passwd",
     "/..%2f..%2fetc/passwd",
     "/api/snapshots/..%2f..%2foutbox.db",
@@ -251,8 +251,8 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("path", ODD)
-def test_paths_lead_nowhere(page, path):
+@pytest.mark.parametrize("path", HOSTILE_PATHS)
+def test_rejects_hostile_paths(page, path):
     with socket.create_connection(("127.0.0.1", page.port), timeout=10) as connection:
         connection.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -260,7 +260,7 @@ def test_paths_lead_nowhere(page, path):
     assert b"root:" not in answer
 
 
-def test_large_and_malformed_requests_are_refused(page):
+def test_rejects_large_and_malformed_requests(page):
     def raw(request: bytes) -> bytes:
         with socket.create_connection(("127.0.0.1", page.port), timeout=15) as connection:
             try:
@@ -282,22 +282,22 @@ def test_large_and_malformed_requests_are_refused(page):
     assert ask(page, "/healthz")[0] == 200
 
 
-def test_two_hundred_slow_connections_are_shown_out(page):
-    """Slow-loris: they are refused beyond 64, the rest is cut off 5 s after it came; then the page answers."""
+def test_closes_two_hundred_slow_connections(page):
+    """Slowloris: connections beyond 64 are rejected, the others are closed after 5 s; then the server answers."""
     with ExitStack() as stack:
-        crowd = []
+        connections = []
         for _ in range(200):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=10))
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-            crowd.append((connection, time.monotonic()))
-        for connection, came in crowd:
+            connections.append((connection, time.monotonic()))
+        for connection, opened_s in connections:
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-            assert time.monotonic() - came < 9
+            assert time.monotonic() - opened_s < 9
     assert ask(page, "/healthz")[0] == 200
 
 
-def test_a_body_that_never_comes_is_not_waited_for(page):
+def test_times_out_on_a_missing_body(page):
     with socket.create_connection(("127.0.0.1", page.port), timeout=30) as connection:
         connection.sendall(b"POST /api/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
         began = time.monotonic()
@@ -305,9 +305,9 @@ def test_a_body_that_never_comes_is_not_waited_for(page):
         assert time.monotonic() - began < 12
 
 
-def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
+def test_close_disconnects_viewers_and_ends_the_thread(tmp_path):
     before = threading.active_count()
-    running = Page(WebConfig(enabled=True, port=0), subject())
+    running = PageServer(WebConfig(enabled=True, port=0), page_data())
 
     async def closed() -> bool:
         async with aiohttp.ClientSession() as session:
@@ -324,9 +324,9 @@ def test_closing_lets_viewers_go_and_leaves_no_thread(tmp_path):
     assert threading.active_count() == before
 
 
-def test_closing_with_connections_open_leaves_no_task_behind(caplog):
-    """asyncio complains of one in its log, `Task was destroyed but it is pending!`, once it is collected."""
-    running = Page(WebConfig(enabled=True, port=0), subject())
+def test_close_ends_all_tasks_of_open_connections(caplog):
+    """asyncio would log `Task was destroyed but it is pending!` when a remaining task is garbage-collected."""
+    running = PageServer(WebConfig(enabled=True, port=0), page_data())
     requests = (
         b"",
         b"GET / HTTP/1.1\r\nHost: loc",
@@ -336,7 +336,7 @@ def test_closing_with_connections_open_leaves_no_task_behind(caplog):
         for request in requests * 10:
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=10))
             connection.sendall(request)
-        time.sleep(0.3)  # until they are all in
+        time.sleep(0.3)  # until all are accepted
         running.close()
         assert not running._thread.is_alive()
     gc.collect()

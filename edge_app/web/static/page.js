@@ -1,30 +1,30 @@
-// The page: looks at the camera, changes nothing. One live socket while it is visible, and two small requests every 2 s.
+// The web page: read-only. One WebSocket for the live view while the page is visible, and two small requests every 2 s.
 "use strict";
 
 const POLL_MS = 2000;
-const HISTORY = 150; // polls in the plots: five minutes
-const TRAIL = 30; // positions of a track that are drawn
+const HISTORY = 150; // polls that a plot shows: five minutes
+const TRAIL = 30; // length of a drawn track, in positions
 const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]; // Okabe and Ito
 const $ = (id) => document.getElementById(id);
 
-const hidden = new Set(); // what is switched off in this view: "head NAME", "rule NAME"
-const trails = new Map(); // track id -> its latest positions, 0..1
-const history = []; // what the plots show, a point a poll
-const drawn = []; // corners of the shape that is being drawn, 0..1
+const hidden = new Set(); // heads and rules switched off in this view: "head NAME", "rule NAME"
+const trails = new Map(); // track id -> latest positions, 0..1
+const history = []; // data of the plots, one point per poll
+const drawn = []; // corners of the user's shape, 0..1
 let socket = null;
 let last = null; // the latest {result, overlay}
 let state = null;
-let shown = 0;
+let shown = 0; // pictures since shownSince
 let shownSince = performance.now();
-let seenEvents = "";
+let shownEvents = "";
 
-// ---- What is asked for
+// ---- Requests
 
-async function ask(path) {
+async function getJson(path) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(8000) });
   if (answer.status === 401) {
     showLogin(true);
-    throw new Error("expected a token");
+    throw new Error("not logged in");
   }
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
@@ -33,23 +33,23 @@ async function ask(path) {
 async function poll() {
   if (document.visibilityState === "visible") {
     try {
-      state = await ask("api/status");
-      const events = await ask("api/events");
+      state = await getJson("api/status");
+      const events = await getJson("api/events");
       showLogin(false);
       showState();
       showEvents(events);
-      look();
+      openLiveView();
     } catch (error) {
       $("headline").textContent = `no answer from the camera (${error.message})`;
       $("headline").className = "bad";
     }
   } else if (socket) {
-    socket.close(); // nobody looks: cost nothing
+    socket.close(); // no load on the camera while the page is hidden
   }
   setTimeout(poll, POLL_MS);
 }
 
-function look() {
+function openLiveView() {
   if (socket) return;
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}${location.pathname}api/live`);
@@ -60,22 +60,22 @@ function look() {
       results = JSON.parse(data);
       return;
     }
-    const mine = results;
+    const pictureResults = results; // the next text message may arrive during decoding
     const bitmap = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
-    show(bitmap, mine);
+    show(bitmap, pictureResults);
     bitmap.close();
   };
   socket.onclose = () => {
     socket = null;
-    if ($("login").hidden) $("notice").textContent = "the live view was cut off; trying again…";
+    if ($("login").hidden) $("notice").textContent = "live view interrupted; reconnecting…";
   };
 }
 
-function showLogin(wanted) {
-  $("login").hidden = !wanted;
-  $("page").hidden = wanted;
-  $("logout").hidden = wanted || !document.body.dataset.token;
-  if (wanted && socket) socket.close();
+function showLogin(visible) {
+  $("login").hidden = !visible;
+  $("page").hidden = visible;
+  $("logout").hidden = visible || !document.body.dataset.token;
+  if (visible && socket) socket.close();
 }
 
 $("login").addEventListener("submit", async (event) => {
@@ -84,7 +84,7 @@ $("login").addEventListener("submit", async (event) => {
   $("login-error").textContent = answer.ok ? "" : await answer.text();
   if (!answer.ok) return;
   $("token").value = "";
-  document.body.dataset.token = "shown";
+  document.body.dataset.token = "accepted";
   showLogin(false);
 });
 
@@ -106,19 +106,19 @@ function show(bitmap, results) {
   $("picture").getContext("2d").drawImage(bitmap, 0, 0);
   $("notice").textContent = "";
   last = results;
-  follow(results.result.heads);
+  updateTrails(results.result.heads);
   mark();
   showReadings();
   shown += 1;
   const now = performance.now();
   if (now - shownSince > 2000) {
-    $("pace").textContent = `${((shown * 1000) / (now - shownSince)).toFixed(1)} pictures/s, frame ${results.result.frame}`;
+    $("pace").textContent = `${((shown * 1000) / (now - shownSince)).toFixed(1)} frames/s, frame ${results.result.frame}`;
     shown = 0;
     shownSince = now;
   }
 }
 
-function follow(heads) {
+function updateTrails(heads) {
   const present = new Set();
   for (const { detections = [] } of Object.values(heads)) {
     for (const { track_id: id, box } of detections) {
@@ -135,13 +135,13 @@ function follow(heads) {
 function mark() {
   const canvas = $("marks");
   const pen = canvas.getContext("2d");
-  const scale = Math.max(1, canvas.width / Math.max(1, canvas.clientWidth)); // so that text keeps its size on a phone
+  const scale = Math.max(1, canvas.width / Math.max(1, canvas.clientWidth)); // keeps text legible on a phone
   pen.clearRect(0, 0, canvas.width, canvas.height);
   pen.lineWidth = 2 * scale;
   pen.font = `${Math.round(12 * scale)}px system-ui, sans-serif`;
   if (last) {
     for (const [name, head] of Object.entries(last.result.heads)) {
-      const color = COLORS[Math.max(0, Object.keys(state.heads).indexOf(name)) % COLORS.length]; // as its toggle
+      const color = COLORS[Math.max(0, Object.keys(state.heads).indexOf(name)) % COLORS.length]; // the color of its toggle
       if (!hidden.has(`head ${name}`)) markHead(pen, head, color, scale);
     }
     for (const shape of last.overlay) if (!hidden.has(`rule ${shape.rule}`)) markShape(pen, shape, scale);
@@ -156,7 +156,7 @@ function markHead(pen, head, color, scale) {
     const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
     const name = `${label}${id ? ` #${id}` : ""}`;
-    const fits = pen.measureText(`${name} 0.00`).width <= x2 - x1; // or tags of small boxes would hide one another
+    const fits = pen.measureText(`${name} 0.00`).width <= x2 - x1; // else the labels of small boxes overlap
     tag(pen, fits ? `${name} ${score.toFixed(2)}` : name, x1, y1, color, scale);
     if (!fits) tag(pen, score.toFixed(2), x1, y2 + 15 * scale, color, scale);
     for (const [x, y] of keypoints) pen.fillRect(x * width - 2, y * height - 2, 4, 4);
@@ -171,7 +171,7 @@ function markHead(pen, head, color, scale) {
 }
 
 function markShape(pen, { points, text, closed, alert }, scale) {
-  if (!points.length) return; // a caption: stands under "Now"
+  if (!points.length) return; // a caption: listed under "Now"
   const color = alert ? "#ff5050" : "#e0e0e0";
   pen.strokeStyle = color;
   path(pen, points, closed);
@@ -210,29 +210,29 @@ function tag(pen, text, x, y, color, scale) {
 
 function showState() {
   const faults = Object.entries(state.faults).map(([name, value]) => `${name}: ${value.error || value.reason || value.state || ""}`);
-  if (state.stuck) faults.push(state.stuck);
-  if (state.reload_error) faults.push(`new configuration refused: ${state.reload_error}`);
+  if (state.stuck) faults.push(`no progress: ${state.stuck}`);
+  if (state.reload_error) faults.push(`new configuration rejected: ${state.reload_error}`);
   $("headline").textContent = faults.length ? faults.join(" · ") : `${state.model}: camera ${state.source.state}, ${state.backend}`;
   $("headline").className = faults.length ? "bad" : "";
   const queued = state.publish.sinks.reduce((sum, sink) => sum + sink.queued, 0);
   const reuse = state.reuse || {};
   rows($("health"), [
     ["frames", state.frames],
-    ["dropped / skipped", `${state.source.dropped} / ${state.skipped}`],
-    ["does", state.rung],
+    ["frames dropped / skipped", `${state.source.dropped} / ${state.skipped}`],
+    ["load level", state.rung],
     ["latency", unit(state.latency_s, "s")],
     ["memory", unit(state.resident_mb, "MB")],
-    ["memory left", unit(state.available_mb, "MB")],
+    ["memory available", unit(state.available_mb, "MB")],
     ["temperature", unit(state.temperature_c, "°C")],
-    ["messages queued / lost", `${queued} / ${state.publish.lost}`],
+    ["messages queued / dropped", `${queued} / ${state.publish.lost}`],
     ...state.publish.sinks.map((sink) => [`sink ${sink.name}`, sink.last_error ? `${sink.sent} sent; ${sink.last_error}` : `${sink.sent} sent`]),
     ...("cache_bytes" in reuse ? [["feature cache", unit((reuse.cache_bytes / 1e6).toFixed(1), "MB")]] : []),
-    ["backend rebuilt", state.rebuilt],
-    ["up", unit(Math.round(state.uptime_s), "s")],
+    ["backend rebuilds", state.rebuilt],
+    ["uptime", unit(Math.round(state.uptime_s), "s")],
     ["version", state.version],
   ]);
   showToggles();
-  remember(queued, reuse);
+  recordHistory(queued, reuse);
   showPlots();
 }
 
@@ -277,7 +277,7 @@ function showReadings() {
   for (const [name, head] of Object.entries(last.result.heads)) {
     const age = head.age_ms ? `, ${Math.round(head.age_ms)} ms old` : "";
     if (head.classification) pairs.push([name, (head.classification.length ? `${head.classification[0].label} ${head.classification[0].score.toFixed(2)}` : "-") + age]);
-    if (head.detections) pairs.push([name, `${head.detections.length} found${age}`]);
+    if (head.detections) pairs.push([name, `${head.detections.length} detections${age}`]);
     if (head.segments) pairs.push([name, `${head.segments.length} regions${age}`]);
   }
   rows($("readings"), pairs);
@@ -285,9 +285,9 @@ function showReadings() {
 
 function showEvents(events) {
   const key = JSON.stringify(events);
-  if (key === seenEvents) return;
-  seenEvents = key;
-  const latest = new Map(); // event id -> its last word, in order of their beginnings
+  if (key === shownEvents) return;
+  shownEvents = key;
+  const latest = new Map(); // event id -> its latest message, in order of the first ones
   for (const event of events) latest.set(event.event_id, event);
   const items = [...latest.values()].reverse().slice(0, 50).map((event) => {
     const item = document.createElement("li");
@@ -302,7 +302,7 @@ function showEvents(events) {
     if (event.snapshot) {
       const picture = new Image();
       picture.loading = "lazy";
-      picture.alt = "the moment it began";
+      picture.alt = "snapshot";
       picture.src = `api/snapshots/${encodeURIComponent(event.event_id)}`;
       item.append(picture);
     }
@@ -311,17 +311,17 @@ function showEvents(events) {
   if (items.length) $("events").replaceChildren(...items);
 }
 
-// ---- Plots: the last minutes, since this page was opened
+// ---- Plots: the last minutes, at most since the page was opened
 
-const ANSWERS = { gate: "nothing", carried: "moved on", heads: "heads only", partial: "in part", dense: "all" };
+const COMPUTED = { gate: "nothing", carried: "boxes moved", heads: "heads only", partial: "in part", dense: "all" };
 
-function remember(queued, reuse) {
-  const answers = Object.fromEntries(Object.entries(ANSWERS).filter(([name]) => name in reuse).map(([name, text]) => [text, reuse[name]]));
-  const before = history.length ? history[history.length - 1].answers : {};
-  const since = Object.entries(answers).map(([name, count]) => [name, Math.max(0, count - (before[name] ?? count))]);
+function recordHistory(queued, reuse) {
+  const counts = Object.fromEntries(Object.entries(COMPUTED).filter(([name]) => name in reuse).map(([name, text]) => [text, reuse[name]]));
+  const before = history.length ? history[history.length - 1].counts : {};
+  const since = Object.entries(counts).map(([name, count]) => [name, Math.max(0, count - (before[name] ?? count))]);
   const all = since.reduce((sum, [, count]) => sum + count, 0);
   history.push({
-    answers,
+    counts,
     stages: Object.fromEntries(Object.entries(state.stages).map(([name, stage]) => [name, stage.p50_ms])),
     reuse: all ? Object.fromEntries(since.map(([name, count]) => [name, (100 * count) / all])) : {},
     memory: state.resident_mb === null ? {} : { memory: state.resident_mb },
@@ -339,7 +339,7 @@ function showPlots() {
   plot("temperature", "°C");
 }
 
-// One small plot: a line a name, or bands that stand on one another; not shown while there is nothing to show.
+// One plot: one line per name, or stacked bands. Hidden while there is no data.
 function plot(kind, unitName, stacked = false) {
   const figure = $(`plot-${kind}`);
   const points = history.map((point) => point[kind]);
@@ -377,7 +377,7 @@ function plot(kind, unitName, stacked = false) {
       label.append(square, ` ${name} ${name in latest ? latest[name].toFixed(digits) : "-"}`);
       return [label, "  "];
     }),
-    `of ${top.toFixed(0)} ${unitName}`,
+    `full scale ${top.toFixed(0)} ${unitName}`,
   );
 }
 
@@ -397,7 +397,7 @@ $("drawing").addEventListener("toggle", () => document.body.classList.toggle("dr
 $("undo").addEventListener("click", () => (drawn.pop(), showDrawn()));
 $("clear").addEventListener("click", () => ((drawn.length = 0), showDrawn()));
 $("copy").addEventListener("click", () => {
-  getSelection().selectAllChildren($("yaml")); // all that plain HTTP from another machine allows
+  getSelection().selectAllChildren($("yaml")); // the clipboard API needs HTTPS or localhost; the selection works everywhere
   if (navigator.clipboard) navigator.clipboard.writeText($("yaml").textContent);
 });
 for (const id of ["shape", "shape-name", "shape-head"]) $(id).addEventListener("input", showDrawn);
@@ -412,7 +412,7 @@ function showDrawn() {
     line: `rules:\n  ${rule}, line: ${points}}`,
     mask: `source:\n  mask:\n    - ${points}`,
   };
-  $("yaml").textContent = enough ? texts[shape] : `${drawn.length} corners; ${shape === "line" ? "a line has 2" : "at least 3"}`;
+  $("yaml").textContent = enough ? texts[shape] : `${drawn.length} corners; ${shape === "line" ? "a line needs 2" : "at least 3 are needed"}`;
   mark();
 }
 
