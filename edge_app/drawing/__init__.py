@@ -1,6 +1,6 @@
 """Annotated pictures and clips.
 
-annotation.py  results drawn into a frame, and a clip of such frames
+annotation.py  draws results into a copy of a frame, and writes annotated frames as a clip
 """
 
 from edge_app.drawing.annotation import ClipWriter, annotate

@@ -1,8 +1,9 @@
-"""Draw what the heads saw onto a copy of the frame, for people."""
+"""Draw results into a copy of a frame, and write annotated frames as a clip."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from edge_app.rules import Overlay
 Labels = Mapping[str, Sequence[str]]
 Color = tuple[int, int, int]
 
-# Colour-blind safe (Okabe and Ito, 2008), as BGR.
+# Safe for color-blind viewers (Okabe and Ito, 2008), as BGR.
 _COLORS: tuple[Color, ...] = (
     (0, 159, 230),
     (233, 180, 86),
@@ -26,131 +27,167 @@ _COLORS: tuple[Color, ...] = (
     (0, 94, 213),
     (167, 121, 204),
 )
-_QUIET: Color = (220, 220, 220)
+_NORMAL: Color = (220, 220, 220)
 _ALERT: Color = (80, 80, 255)
+_BLACK: Color = (0, 0, 0)
+_FILL = 0.2  # opacity of a segmented region
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Sizes for a frame's height, pixels. scale: of OpenCV's font. line, stroke: thickness of lines and of text."""
+
+    scale: float
+    line: int
+    stroke: int
+    padding: int
+    row: int
+
+    @classmethod
+    def of(cls, frame: Frame) -> _Style:
+        scale = max(0.4, frame.height / 1150)
+        return cls(scale, max(2, round(3.2 * scale)), max(1, round(1.8 * scale)), round(4 * scale), round(38 * scale))
+
+
 def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> UInt8:
-    """A copy of the picture, BGR (H, W, 3) uint8, with every head's result in that head's colour, then the rules'."""
+    """Return a copy of the picture, BGR (H, W, 3) uint8, with the results of each head in its color, and the overlay.
+
+    labels: class names of each head. overlay: shapes and texts of the rules.
+    """
     image: UInt8 = frame.image.copy()
-    scale = max(0.4, frame.height / 900)
-    lines: list[tuple[str, Color]] = []
-    for position, (name, output) in enumerate(frame.outputs.items()):
-        color = _COLORS[position % len(_COLORS)]
+    style = _Style.of(frame)
+    captions: list[tuple[str, Color]] = []
+    colors = {name: _COLORS[position % len(_COLORS)] for position, name in enumerate(frame.outputs)}
+    for name, output in frame.outputs.items():  # first, since their fill would cover the labels of boxes
+        if isinstance(output.result, Segmentation):
+            _draw_regions(image, output.result, labels[name], colors[name], style)
+    for name, output in frame.outputs.items():
         if isinstance(output.result, Detections):
-            _boxes(image, output.result, labels[name], color, scale)
-        elif isinstance(output.result, Segmentation):
-            _polygons(image, output.result, color)
+            _draw_boxes(image, output.result, labels[name], colors[name], style)
         elif isinstance(output.result, Classification):
-            lines.append((_headline(name, output, output.result, labels[name]), color))
+            captions.append((_class_text(name, output, output.result, labels[name]), colors[name]))
     for shape in overlay:
-        color = _ALERT if shape.alert else _QUIET
+        color = _ALERT if shape.alert else _NORMAL
         if shape.points:
-            _shape(image, shape, color, scale)
+            _draw_shape(image, shape, color, style)
         else:
-            lines.append((shape.text, color))
-    _caption(image, lines, scale)
+            captions.append((shape.text, color))
+    _draw_captions(image, captions, style)
     return image
 
 
 class ClipWriter:
-    """Writes annotated frames as an MPEG-4 clip, at the pace of their timestamps' first interval."""
+    """Writes annotated frames as an MPEG-4 clip. The interval of the first two frames sets the frame rate."""
 
     def __init__(self, path: Path, labels: Labels) -> None:
         self._path = path
         self._labels = labels
-        self._held: list[tuple[int, UInt8]] = []  # the first frame and its time, until the second one tells the pace
+        self._pending: list[tuple[int, UInt8]] = []  # time and picture of the first frame, until the second one arrives
         self._writer: cv2.VideoWriter | None = None
         if not path.parent.is_dir():
             raise SinkError(f"{path}: the folder {path.parent} does not exist", retry=False)
 
     def write(self, frame: Frame, overlay: Sequence[Overlay] = ()) -> None:
-        """Annotate and append. Raises SinkError where the file cannot be written."""
+        """Annotate a frame and append it. Raises SinkError if the file cannot be written."""
         image = annotate(frame, self._labels, overlay)
         if self._writer is not None:
             self._writer.write(image)
             return
-        self._held.append((frame.captured_ns, image))
-        if len(self._held) == 2:
-            self._open(1e9 / max(1, self._held[1][0] - self._held[0][0]))
+        self._pending.append((frame.captured_ns, image))
+        if len(self._pending) == 2:
+            self._open(1e9 / max(1, self._pending[1][0] - self._pending[0][0]))
 
     def close(self) -> None:
-        if self._writer is None and self._held:
+        if self._writer is None and self._pending:
             self._open(10.0)
         if self._writer is not None:
             self._writer.release()
 
     def _open(self, fps: float) -> None:
-        height, width = self._held[0][1].shape[:2]
+        height, width = self._pending[0][1].shape[:2]
         code = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._path), code, min(fps, 120.0), (width, height))
         if not self._writer.isOpened():
             raise SinkError(
                 f"{self._path}: cannot be written as a video; expected a new file ending in .mp4", retry=False
             )
-        for _, image in self._held:
+        for _, image in self._pending:
             self._writer.write(image)
-        self._held.clear()
+        self._pending.clear()
 
 
-def _boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color, scale: float) -> None:
-    """Each box with its label, track and score, or as much of that as leaves room for its neighbours' labels."""
+def _draw_boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color, style: _Style) -> None:
+    """Draw boxes and keypoints. Labels show class, track and score, unless they would cover a neighbor's label."""
     corners = [(int(x), int(y)) for x, y in found.xyxy[:, :2].round()]
     names = [label_of(labels, int(class_id)) for class_id in found.class_id]
-    least = [_place(image, name, corner, scale) for name, corner in zip(names, corners)]
+    shortest = [_label_box(image, name, corner, style) for name, corner in zip(names, corners)]
     tracks = [0] * len(found) if found.track_id is None else found.track_id.tolist()
     for i, (name, corner, track) in enumerate(zip(names, corners, tracks)):
         x2, y2 = found.xyxy[i, 2:].round().astype(int).tolist()
-        cv2.rectangle(image, corner, (x2, y2), color, 2)
-        followed = f"{name} #{track}" if track else name
-        others = least[:i] + least[i + 1 :]
-        texts = (f"{followed} {found.score[i]:.2f}", followed)
-        room = (text for text in texts if not any(_meet(_place(image, text, corner, scale), other) for other in others))
-        _label(image, next(room, name), corner, color, scale)
+        cv2.rectangle(image, corner, (x2, y2), color, style.line)
+        with_track = f"{name} #{track}" if track else name
+        others = shortest[:i] + shortest[i + 1 :]
+        candidates = (f"{with_track} {found.score[i]:.2f}", with_track)
+        boxes = {text: _label_box(image, text, corner, style) for text in candidates}
+        fitting = (text for text, box in boxes.items() if not any(_overlap(box, other) for other in others))
+        _draw_label(image, next(fitting, name), corner, color, style)
     for point in () if found.keypoints is None else found.keypoints.reshape(-1, 3):
-        cv2.circle(image, (round(float(point[0])), round(float(point[1]))), 3, color, -1)
+        cv2.circle(image, (round(float(point[0])), round(float(point[1]))), style.line + 1, color, -1, cv2.LINE_AA)
 
 
-def _polygons(image: UInt8, found: Segmentation, color: Color) -> None:
-    for polygon in found.polygons:
-        cv2.polylines(image, [polygon.round().astype(np.int32)], True, color, 2)
+def _draw_regions(image: UInt8, found: Segmentation, labels: Sequence[str], color: Color, style: _Style) -> None:
+    """Draw the outline and a transparent fill of each region, and its label below the lower left corner."""
+    polygons = [polygon.round().astype(np.int32) for polygon in found.polygons]
+    filled = image.copy()
+    for points in polygons:
+        cv2.fillPoly(filled, [points], color)
+    cv2.addWeighted(filled, _FILL, image, 1 - _FILL, 0, dst=image)
+    for class_id, score, points in zip(found.class_id, found.score, polygons):
+        cv2.polylines(image, [points], True, color, style.line, cv2.LINE_AA)
+        text = f"{label_of(labels, int(class_id))} {score:.2f}"
+        _, top, _, bottom = _label_box(image, text, (0, 0), style)
+        x, y = points[(points[:, 1] - points[:, 0]).argmax()].tolist()  # the lower left corner
+        _draw_label(image, text, (x, min(y + bottom - top, image.shape[0])), color, style)
 
 
-def _shape(image: UInt8, shape: Overlay, color: Color, scale: float) -> None:
+def _draw_shape(image: UInt8, shape: Overlay, color: Color, style: _Style) -> None:
     size = (image.shape[1], image.shape[0])
     points = (np.array(shape.points) * size).round().astype(np.int32)
-    cv2.polylines(image, [points], shape.closed, color, 2)
+    cv2.polylines(image, [points], shape.closed, color, style.line, cv2.LINE_AA)
     if shape.text:
-        _label(image, shape.text, (int(points[0, 0]), int(points[0, 1])), color, scale)
+        _draw_label(image, shape.text, (int(points[0, 0]), int(points[0, 1])), color, style)
 
 
-def _headline(name: str, output: HeadOutput, found: Classification, labels: Sequence[str]) -> str:
+def _class_text(name: str, output: HeadOutput, found: Classification, labels: Sequence[str]) -> str:
     best = f"{label_of(labels, int(found.class_id[0]))} {found.score[0]:.2f}" if len(found.score) else "nothing"
     age = f" ({output.age_ns / 1e9:.1f} s ago)" if output.age_ns else ""
     return f"{name}: {best}{age}"
 
 
-def _label(image: UInt8, text: str, corner: tuple[int, int], color: Color, scale: float) -> None:
-    """Dark text on the colour."""
-    left, top, right, bottom = _place(image, text, corner, scale)
-    _, base = cv2.getTextSize(text, _FONT, scale, 1)
+def _draw_label(image: UInt8, text: str, corner: tuple[int, int], color: Color, style: _Style) -> None:
+    """Draw dark text on a filled rectangle."""
+    left, top, right, bottom = _label_box(image, text, corner, style)
+    _, base = cv2.getTextSize(text, _FONT, style.scale, style.stroke)
     cv2.rectangle(image, (left, top), (right, bottom), color, -1)
-    cv2.putText(image, text, (left, bottom - base // 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    baseline = (left + style.padding, bottom - style.padding - base // 2)
+    cv2.putText(image, text, baseline, _FONT, style.scale, _BLACK, style.stroke, cv2.LINE_AA)
 
 
-def _place(image: UInt8, text: str, corner: tuple[int, int], scale: float) -> tuple[int, int, int, int]:
-    """Where a label goes, xyxy: above the corner, or below it at the frame's upper edge."""
-    (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
+def _label_box(image: UInt8, text: str, corner: tuple[int, int], style: _Style) -> tuple[int, int, int, int]:
+    """Rectangle of a label, xyxy, in pixels: above the corner, or below it at the upper edge of the frame."""
+    (width, height), base = cv2.getTextSize(text, _FONT, style.scale, style.stroke)
+    width, height = width + 2 * style.padding, height + base + 2 * style.padding
     x = max(0, min(corner[0], image.shape[1] - width))
-    y = corner[1] if corner[1] >= height + base else corner[1] + height + base
-    return x, y - height - base, x + width, y
+    y = corner[1] if corner[1] >= height else corner[1] + height
+    return x, y - height, x + width, y
 
 
-def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
-def _caption(image: UInt8, lines: Sequence[tuple[str, Color]], scale: float) -> None:
-    for position, (text, color) in enumerate(lines):
-        _label(image, text, (0, round((position + 1) * 34 * scale)), color, scale)
+def _draw_captions(image: UInt8, captions: Sequence[tuple[str, Color]], style: _Style) -> None:
+    """Draw texts without a place in the picture, one below the other, in the upper left corner."""
+    for position, (text, color) in enumerate(captions):
+        _draw_label(image, text, (0, (position + 1) * style.row), color, style)

@@ -1,4 +1,4 @@
-"""What people see: every result leaves its mark in the right place, and the frame itself stays as it was."""
+"""Annotation: each result is drawn in the right place, and the frame itself is not changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def frame(**heads: object) -> Frame:
     return Frame("t", 0, 0, 0, np.zeros((200, 300, 3), np.uint8), heads=outputs)
 
 
-def test_a_box_is_drawn_where_it_is():
+def test_draws_a_box_at_its_coordinates():
     boxes = np.array([[100, 80, 200, 150]], np.float32)
     drawn = annotate(frame(objects=Detections(boxes, np.ones(1, np.float32), np.zeros(1, np.int32))), LABELS)
     for x, y in ((100, 120), (200, 120), (150, 150)):
@@ -27,7 +27,7 @@ def test_a_box_is_drawn_where_it_is():
     assert not drawn[110:140, 110:190].any()
 
 
-def test_a_polygon_and_a_class_are_drawn():
+def test_draws_a_polygon_and_a_class():
     triangle = np.array([[50, 150], [250, 150], [150, 190]], np.float32)
     area = Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (triangle,))
     kind = Classification(np.array([1, 0], np.int32), np.array([0.9, 0.1], np.float32))
@@ -36,7 +36,7 @@ def test_a_polygon_and_a_class_are_drawn():
     assert drawn[:20, :60].any()
 
 
-def test_the_frame_is_not_touched():
+def test_does_not_change_the_frame():
     given = frame(
         objects=Detections(np.array([[1, 1, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     )
@@ -44,14 +44,14 @@ def test_the_frame_is_not_touched():
     assert not given.pixels.any()
 
 
-def test_a_label_at_the_edge_stays_inside():
+def test_draws_boxes_at_the_edge_of_the_frame():
     boxes = np.array([[290, 0, 300, 5], [0, 195, 5, 200]], np.float32)
     annotate(frame(objects=Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int32))), LABELS)
 
 
-def test_a_label_is_as_long_as_its_neighbours_leave_room_for():
+def test_shortens_a_label_that_would_cover_its_neighbor():
     def inked(*lefts: int) -> int:
-        """Columns of the strip above the boxes that a label covers."""
+        """Number of columns that labels cover in the strip above the boxes."""
         boxes = np.array([[x, 80, x + 20, 120] for x in lefts], np.float32)
         n = len(lefts)
         drawn = annotate(frame(objects=Detections(boxes, np.ones(n, np.float32), np.zeros(n, np.int32))), LABELS)
@@ -59,9 +59,9 @@ def test_a_label_is_as_long_as_its_neighbours_leave_room_for():
 
     alone, apart, together = inked(20), inked(20, 160), inked(20, 60)
     assert apart == 2 * alone  # name and score, twice
-    assert together < apart - 20  # the left one has lost its score
+    assert together < apart - 20  # the left label has no score
 
 
-def test_a_folder_that_is_not_there_is_told_before_the_first_frame(tmp_path: Path):
+def test_rejects_a_missing_folder_before_the_first_frame(tmp_path: Path):
     with pytest.raises(SinkError, match="does not exist"):
         ClipWriter(tmp_path / "no" / "x.mp4", LABELS)
