@@ -125,6 +125,14 @@ def test_packages_are_not_scanned_without_need(statement):
     assert done.stdout == "0\n"
 
 
+def test_a_start_without_installed_plug_ins_does_not_load_importlib_metadata():
+    if any(registry.installed().values()):
+        pytest.skip("a plug-in is installed in this environment")
+    script = "import sys, edge_app.registry as r; r.installed(); print('importlib.metadata' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.parametrize(("kind", "type_"), [(k, t) for k in readmes.KINDS for t in registry.names(k)])
 def test_every_built_in_plug_in_keeps_to_its_contract(kind, type_):
     plugin = registry.find(kind, type_)
