@@ -87,3 +87,20 @@ class SinkError(EdgeError):
 
 class UpdateError(EdgeError):
     """A release could not be verified, installed or rolled back."""
+
+
+def foreign_text(value: object, limit: int = 200) -> str:
+    """Text for a log, status or message from input of others: a peer, a file, an option, a library's exception.
+
+    Control characters, surrogates and invisible formatting characters become `?`; longer text is cut at `limit`.
+    Of an exception only its class and, for OSError, the system's reason: its message may quote a secret.
+    """
+    if isinstance(value, OSError) and value.strerror:
+        text = value.strerror
+    elif isinstance(value, BaseException):
+        text = type(value).__name__
+    else:
+        text = str(value)
+    cut = text[: limit + 1]
+    shown = "".join(c if c.isprintable() else " " if c in "\t\n\r" else "?" for c in cut[:limit])
+    return f"{shown}…" if len(cut) > limit else shown
