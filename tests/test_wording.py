@@ -35,7 +35,7 @@ def test_a_pattern_matches_nowhere(pattern: str):
 
 def test_every_pattern_would_be_noticed():
     """A pattern that cannot match is a defect of the list."""
-    samples = [re.sub(r"\\b|\(\?[^)]*\)", "", p).replace(r"\.", ".").replace("?", "") for p in PATTERNS]
+    samples = [re.sub(r"\\b", "", p).replace("(is|are)", "is").replace("?", "") for p in PATTERNS]
     assert len(PATTERNS) >= 60
     assert len(set(PATTERNS)) == len(PATTERNS)
     for pattern, sample in zip(PATTERNS, samples):
