@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -65,13 +65,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """changes: by the figure's key in the report of the benchmark."""
+    """changes: by the figure's key in the report of the benchmark. omitted: keys without a ratio."""
 
     old: str
     new: str
     arguments: list[str]
     pairs: int
-    changes: dict[str, Change] = field(default_factory=dict)
+    changes: dict[str, Change]
+    omitted: list[str]
 
 
 def bench(plan: Plan) -> Report:
@@ -88,12 +89,14 @@ def bench(plan: Plan) -> Report:
     order = [which for pair in range(plan.pairs) for which in ((0, 1) if pair % 2 == 0 else (1, 0))]
     for which in tqdm(order, unit=" runs", desc="bench compare", disable=None):  # None: only on a terminal
         figures[which].append(_run((old, new)[which], plan.arguments))
+    changes = summarize(*figures)
     return Report(
         old=f"{old.version}, {old.folder}",
         new=f"{new.version}, {new.folder}",
         arguments=list(plan.arguments),
         pairs=plan.pairs,
-        changes=summarize(*figures),
+        changes=changes,
+        omitted=[key for key in figures[0][0] if key not in changes],
     )
 
 
@@ -113,6 +116,7 @@ def as_table(report: Report) -> str:
     for name, change in report.changes.items():
         spread = f"{change.spread[0]:.3f} to {change.spread[1]:.3f}"
         rows.append((name, f"{change.old:.4g}", f"{change.new:.4g}", f"{change.ratio:.3f}", spread))
+    omitted = f"Omitted, since not above 0 in every run: {', '.join(report.omitted)}."
     return "\n".join(
         (
             f"old: {report.old}",
@@ -120,6 +124,7 @@ def as_table(report: Report) -> str:
             f"bench {' '.join(report.arguments)}: {report.pairs} pairs",
             *tables.align(rows),
             "new / old: median of the paired ratios. old / old: half of the consecutive old runs differ by no more.",
+            *([omitted] if report.omitted else []),
         )
     )
 

@@ -42,6 +42,7 @@ def test_two_builds_are_run_in_pairs(tmp_path):
     assert change.spread == pytest.approx((1 / 1.1, 1.1), abs=1e-4)  # the median of 1.1, 1.1, 1.0
     assert report.changes.keys() == {"fps", "overhead_ms"}
     assert report.changes["overhead_ms"].ratio == 1
+    assert report.omitted == []
     assert json.loads(compare.as_json(report))["changes"]["fps"]["new"] == 110
     assert "fps          " in compare.as_table(report)
     assert "1.100" in compare.as_table(report)

@@ -86,9 +86,9 @@ def test_input_sizes_are_multiples_of_32_with_the_same_aspect_ratio():
 
 
 def test_motion_is_found_at_the_moving_object():
-    looked = motion.Motion()
+    detector = motion.Motion()
     for number in range(6):
-        boxes = looked.boxes(picture(number * 2))
+        boxes = detector.boxes(picture(number * 2))
     x, y = 6 + 30 + 9, 40 + 15  # the center of the object in the last image
     assert any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in boxes)
     assert all(y1 >= 30 and y2 <= 80 for _, y1, _, y2 in boxes)
