@@ -58,7 +58,7 @@ class Candidate:
 CANDIDATES = (
     Candidate("gate", mode="gate"),
     *(
-        Candidate(f"{tolerance} grey, {share:g}", tolerance=tolerance, share=share, feature_tolerance=end)
+        Candidate(f"{tolerance} gray, {share:g}", tolerance=tolerance, share=share, feature_tolerance=end)
         for tolerance, share, end in (
             (6, 1.0, 0.0),
             (8, 1.0, 0.25),

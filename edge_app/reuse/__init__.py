@@ -1,6 +1,6 @@
 """Reuse of features and results across frames: compute only what changed. README.md explains it with two drawings.
 
-A frame passes these files in this order:
+The path of a frame, in this order:
 frame_reuse.py       what the inference stage calls: one decision per frame, requests, counters
 change_detection.py  which blocks of the image changed
 dirty_rects.py       from changed blocks to a few boxes
@@ -13,9 +13,14 @@ feature_cache.py     the cached maps, and their partial update
 segments.py          the model's graphs, run as a whole or on a box
 fixed_shapes.py      the same on engines whose graphs have one shape each
 refresh.py           the rolling refresh, which bounds the age of the maps
+crop_cache.py        results of second-stage heads
 
-Bounds: relaxation.py (as configured, or relaxed), budget.py (inference time)
-Costs: costs.py (the model), calibrate.py (measuring), cost_file.py (stored per machine)
-Setup: loader.py (from a model folder to a feature cache), profile.py (tolerances, from `edge-app tune`)
-Second-stage heads: crop_cache.py
+Bounds, costs and setup:
+relaxation.py        the bounds in effect, as configured or relaxed
+budget.py            the budget of inference time
+costs.py             the cost model
+calibrate.py         measures the costs
+cost_file.py         stores the costs, per machine
+loader.py            from a model folder to a feature cache
+profile.py           tolerances of a model on a camera, from `edge-app tune`
 """

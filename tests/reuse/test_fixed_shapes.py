@@ -218,11 +218,11 @@ def test_partial_frames_have_the_same_results_as_without_reuse(folder):
         assert reusing.reuse_stats()["partial"] >= 5
 
 
-@pytest.mark.parametrize(("sizes", "told"), [
+@pytest.mark.parametrize(("sizes", "expected"), [
     (SIZES, "ok    reuse   whole results and parts of feature maps"),
     ((), "model.yaml has no crop shapes for rv1106: compile it with --npu-shapes"),
 ])  # fmt: skip
-def test_check_reports_whether_parts_can_be_computed(folder, tmp_path, capsys, sizes, told):
+def test_check_reports_whether_parts_can_be_computed(folder, tmp_path, capsys, sizes, expected):
     plugins.install()
     made = shaped.in_shapes(folder, sizes)
     path = tmp_path / "config.yaml"
@@ -232,7 +232,7 @@ def test_check_reports_whether_parts_can_be_computed(folder, tmp_path, capsys, s
     )
     cli.main(["check", "-c", str(path), "--board", "rv1106g3"])
     found = capsys.readouterr().out
-    assert told in found
+    assert expected in found
     assert ("backbone0.onnx.64x64.rknn: its NPU memory is not in the manifest" in found) == bool(sizes)
     assert ("cached feature maps" in found) == bool(sizes)
 

@@ -118,12 +118,12 @@ def test_exact_reuse_stays_exact_while_relaxed(folder):
 def test_crop_results_may_become_older_while_relaxed():
     crops = CropCache(max_age_ns=1000)
     box = np.array([100, 100, 160, 180], np.float32)
-    look = models.picture(1, (64, 64))
-    crops.add(box, look, Classification(np.array([1], np.int32), np.array([0.9], np.float32)), 0)
+    crop = models.picture(1, (64, 64))
+    crops.add(box, crop, Classification(np.array([1], np.int32), np.array([0.9], np.float32)), 0)
     crops.end_frame()
-    assert crops.find(box, look, 1500) is None
+    assert crops.find(box, crop, 1500) is None
     crops.relax(True)
-    assert crops.find(box, look, 1500) is not None
+    assert crops.find(box, crop, 1500) is not None
     crops.end_frame()
     crops.relax(False)
-    assert crops.find(box, look, 1500) is None
+    assert crops.find(box, crop, 1500) is None
