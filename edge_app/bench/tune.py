@@ -125,6 +125,8 @@ def tune(config: Config, path: str, max_frames: int, *, force: bool = False) -> 
         raise ConfigError(f"{config.path}: found reuse off; {expected}")
     cv2.setNumThreads(1)  # as the pipeline does
     clip = open_clip(path).first(max_frames)
+    file = profile.path(config.device.state_dir, config.manifest)
+    stored = profile.load(file)
     reader = ObjectReader(config.manifest, config.heads)
     machine, costs = _measure_costs(config, reader)
     with tempfile.TemporaryDirectory(prefix="edge_app_tune_") as folder:
@@ -133,8 +135,6 @@ def tune(config: Config, path: str, max_frames: int, *, force: bool = False) -> 
     trials = tuple(_trial(each, watched, full) for each in CANDIDATES)
     ceiling, moving_ceiling = full.agreement.overall, full.agreement.moving
     best = choose(trials, ceiling, moving_ceiling)
-    file = profile.path(config.device.state_dir, config.manifest)
-    stored = profile.load(file)
     kept = not force and stored.frames > len(watched.stamps_ns)
     report = Report(
         clip=clip.name,
