@@ -24,7 +24,7 @@ from edge_app.inference.stage import Inference, open_backend
 from edge_app.model import memory
 from edge_app.model.manifest import FILE
 from edge_app.publish import build_sinks
-from edge_app.reuse import profile as tuned
+from edge_app.reuse import profile
 from edge_app.reuse.change_detection import reference_bytes
 from edge_app.reuse.loader import FREE, map_bytes
 
@@ -87,7 +87,7 @@ def _reuse(config: Config) -> Iterator[Finding]:
         inference.infer(gray)
         stats = inference.reuse_stats()
     if not stats:
-        file = tuned.path(state_dir, config.manifest)
+        file = profile.path(state_dir, config.manifest)
         yield Finding("reuse", "warn", f"{file} turns reuse off: it does not pay for this model on this camera")
         return
     scope = "whole results and parts of feature maps" if stats["features"] else "whole results only"

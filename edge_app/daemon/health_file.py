@@ -87,7 +87,7 @@ class HealthFile:
         name = running.config.device.commit_sink
         sent = {sink.name: sink.sent for sink in running.stats().publish.sinks}
         if name and not sent.get(name):
-            pending.append(f"sink '{name}' has acknowledged nothing")
+            pending.append(f"sink '{name}' has not acknowledged a message")
         return pending
 
     def _write(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 class Notifier:
     """Sends notifications, and never blocks.
 
-    environ: the process's environment, read once. watchdog_s: interval at which to ping; None without a watchdog.
+    environ: the process's environment, read once. watchdog_s: longest interval between pings; None without a watchdog.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:

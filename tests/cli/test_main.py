@@ -1,4 +1,4 @@
-"""The commands as a user runs them: what they print, their exit codes, and one clear line for every mistake."""
+"""The commands as a user runs them: output, exit codes, and one line per error."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
         assert part in line
 
 
-def test_help_names_every_command():
+def test_help_lists_every_command():
     done = edge_app("--help")
     assert done.returncode == 0
     assert all(command in done.stdout for command in ("run", "replay", "check", "bench", "tune", "schema"))
 
 
-def test_a_replay_publishes_every_frame_and_every_line_fits_the_schema(tmp_path: Path):
+def test_a_replay_publishes_every_frame_in_valid_messages(tmp_path: Path):
     out = tmp_path / "results.jsonl"
     assert edge_app("replay", CLIP, "--out", out, "--max-frames", 30).returncode == 0
     validator = strict(json.loads(edge_app("schema").stdout))
@@ -57,7 +57,7 @@ def test_two_replays_print_the_same_bytes():
     assert first.count("\n") >= 40
 
 
-def test_a_drawn_replay_is_a_clip_of_the_same_size_and_length(tmp_path: Path):
+def test_an_annotated_clip_has_the_size_and_length_of_the_original(tmp_path: Path):
     drawn = tmp_path / "drawn.mp4"
     done = edge_app("replay", CLIP, "--out", tmp_path / "r.jsonl", "--draw", drawn, "--max-frames", 12)
     assert done.returncode == 0, done.stderr
@@ -71,34 +71,35 @@ def test_a_drawn_replay_is_a_clip_of_the_same_size_and_length(tmp_path: Path):
     assert frames == 12
 
 
-def test_run_publishes_and_stops_after_so_many_frames(tmp_path: Path):
+def test_run_publishes_and_stops_after_max_frames(tmp_path: Path):
     done = edge_app("run", "-c", write_config(tmp_path), "--max-frames", 5)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[0])["kind"] in ("result", "status")
 
 
-def test_run_stops_in_order_on_sigterm(tmp_path: Path):
+def test_run_stops_cleanly_on_sigterm(tmp_path: Path):
     path = write_config(tmp_path, "source: {type: synthetic, fps: 20}")
     command = [sys.executable, "-m", "edge_app.cli", "run", "-c", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline()  # it runs
+        assert process.stdout.readline()  # it is running
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
         rest, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     assert time.monotonic() - began < 3
-    assert all(json.loads(line) for line in rest.splitlines()), "the last line is whole"
+    assert all(json.loads(line) for line in rest.splitlines()), "the last line is complete"
 
 
-def test_check_passes_on_the_default_configuration():
-    done = edge_app("check")
+@pytest.mark.parametrize("path", ["config.yaml", "models/digits/sample.yaml"])
+def test_check_passes_on_the_shipped_configurations(path: str):
+    done = edge_app("check", "-c", path)
     assert done.returncode == 0, done.stdout
     assert "golden" in done.stdout
     assert "FAIL" not in done.stdout
 
 
-def test_check_finds_a_model_that_computes_something_else(tmp_path: Path):
-    """The hash is right and the graph loads, but its outputs are not the golden ones."""
+def test_check_detects_a_model_whose_outputs_differ(tmp_path: Path):
+    """The hash matches and the graph loads, but its outputs differ from the golden vectors."""
     import onnx
     from onnx import numpy_helper
 
@@ -112,10 +113,12 @@ def test_check_finds_a_model_that_computes_something_else(tmp_path: Path):
     assert done.returncode == 2
     report = json.loads(done.stdout)
     assert not report["ok"]
-    assert [f["what"] for f in report["findings"] if f["verdict"] == "fail"] == ["golden, in parts"]  # fused is whole
+    assert [f["what"] for f in report["findings"] if f["verdict"] == "fail"] == [
+        "golden, in parts"
+    ]  # the fused graph is unchanged
 
 
-def test_check_constructs_the_sinks_and_leaves_files_alone(tmp_path: Path):
+def test_check_constructs_sinks_without_touching_files(tmp_path: Path):
     model, clip = PROJECT / "models/digits", PROJECT / CLIP
     (tmp_path / "config.yaml").write_text(
         f"source: {{type: video, path: {clip}}}\nmodel: {{path: {model}}}\n"
@@ -129,7 +132,7 @@ def test_check_constructs_the_sinks_and_leaves_files_alone(tmp_path: Path):
     assert (tmp_path / "results.jsonl").read_text() == "{}\n"
 
 
-# Bad input: one line, the right exit code, no traceback.
+# Bad input: one line, the documented exit code, no traceback.
 
 
 def test_a_missing_video():
@@ -138,11 +141,11 @@ def test_a_missing_video():
 
 def test_a_text_file_named_mp4(tmp_path: Path):
     path = tmp_path / "text.mp4"
-    path.write_text("this is no video\n" * 100, encoding="utf-8")
+    path.write_text("not a video\n" * 100, encoding="utf-8")
     assert_one_line(edge_app("replay", path), 2, "text.mp4", "expected")
 
 
-def test_a_truncated_video_keeps_what_was_published(tmp_path: Path):
+def test_a_truncated_video_keeps_the_published_results(tmp_path: Path):
     path, out = tmp_path / "cut.avi", tmp_path / "out.jsonl"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
     for _ in range(60):
@@ -167,10 +170,10 @@ def test_a_model_file_whose_hash_differs(tmp_path: Path):
         file.write(b"\0")
     done = edge_app("replay", CLIP, "--model", folder)
     assert_one_line(done, 2, "panel.onnx: sha256 is ", "expected", "changed or damaged")
-    assert "ONNX graph" not in done.stderr  # the graph is one, only another
+    assert "ONNX graph" not in done.stderr  # the file is still a valid graph
 
 
-def test_a_manifest_that_names_a_tensor_that_is_not_there(tmp_path: Path):
+def test_a_manifest_that_names_a_missing_tensor(tmp_path: Path):
     folder = copy_model(tmp_path, ("c8, c16", "c8, c17"))
     assert_one_line(edge_app("replay", CLIP, "--model", folder), 2, "c17")
 
@@ -200,7 +203,7 @@ def test_an_unreachable_rtsp_server(tmp_path: Path):
     assert "secret" not in done.stderr
 
 
-def test_a_camera_that_is_not_there(tmp_path: Path):
+def test_a_missing_camera(tmp_path: Path):
     assert_one_line(edge_app("run", "-c", write_config(tmp_path), "--source", "/dev/video99"), 3, "/dev/video99")
 
 
@@ -223,7 +226,7 @@ def test_a_folder_without_a_configuration(tmp_path: Path):
     assert_one_line(edge_app("check", cwd=tmp_path), 2, "config.yaml: found none in this folder", "--config FILE")
 
 
-def test_a_reader_that_goes_away_is_no_crash(tmp_path: Path):
+def test_a_closed_pipe_is_no_error(tmp_path: Path):
     """`edge-app replay … | head -1`."""
     script = f"{sys.executable} -m edge_app.cli replay {CLIP} | head -1"
     done = subprocess.run(script, shell=True, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)

@@ -10,7 +10,7 @@ from edge_app.cli.arguments import Commands, add_json
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "doctor",
-        help="show what this board has, what it lacks, and what is wrong with it",
+        help="show which parts this board has and lacks, and their problems",
         description="Examine SoC, NPU driver and runtime, cameras, memory, temperature, clock and flash wear. Only"
         " files are read: no camera and no NPU is opened. Missing parts are listed as absent.",
     )
