@@ -36,17 +36,17 @@ def enlarged(frame: Frame) -> Frame:
     """The frame and its results, SCALE times as large."""
     size = (frame.width * SCALE, frame.height * SCALE)
     pixels = np.asarray(cv2.resize(frame.image, size, interpolation=cv2.INTER_LANCZOS4), np.uint8)
-    heads = {name: replace(output, result=_enlarged(output)) for name, output in frame.outputs.items()}
+    heads = {name: _enlarged(output) for name, output in frame.outputs.items()}
     return Frame(frame.source, frame.sequence, frame.captured_ns, frame.utc_ns, pixels, heads=heads)
 
 
-def _enlarged(output: HeadOutput) -> object:
+def _enlarged(output: HeadOutput) -> HeadOutput:
     result = output.result
     if isinstance(result, Detections):
-        return replace(result, xyxy=result.xyxy * SCALE)
+        return replace(output, result=replace(result, xyxy=result.xyxy * SCALE))
     if isinstance(result, Segmentation):
-        return replace(result, polygons=tuple(polygon * SCALE for polygon in result.polygons))
-    return result
+        return replace(output, result=replace(result, polygons=tuple(polygon * SCALE for polygon in result.polygons)))
+    return output
 
 
 if __name__ == "__main__":
