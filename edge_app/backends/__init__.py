@@ -15,8 +15,10 @@ from typing import Any, ClassVar, Protocol, Union
 from numpy.typing import NDArray
 
 from edge_app.errors import ModelError
+from edge_app.options.files import MIB, read_regular
 
 Array = NDArray[Any]
+MAX_GRAPH = 512 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,19 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One graph file of a model folder. sha256 is None if the manifest lists no hash for it."""
+    """One graph file of a model folder.
+
+    sha256: None if the manifest lists no hash for it. folder: must contain the file; None: it may be anywhere.
+    """
 
     path: Path
     sha256: str | None
+    folder: Path | None = None
 
-    def read(self) -> bytes:
-        """Read the file. Raises ModelError if it is missing or its hash differs from the manifest's."""
+    def read(self, max_bytes: int = MAX_GRAPH) -> bytes:
+        """Read the file. Raises ModelError if that fails (`read_regular`) or its hash differs from the manifest's."""
         try:
-            data = self.path.read_bytes()
+            data = read_regular(self.path, max_bytes, inside=self.folder)
         except OSError as exc:
             raise ModelError(
                 f"{self.path}: cannot be read: {exc.strerror}; expected a graph that model.yaml names"

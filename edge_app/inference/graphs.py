@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.backends import Array, Backend, Graph, Session, Tensor, TensorSpec
+from edge_app.backends import Array, Backend, Session, Tensor, TensorSpec
 from edge_app.errors import ModelError
 from edge_app.model.manifest import FILE, Manifest, ManifestHead
 from edge_app.model.schema import Input
@@ -85,7 +85,7 @@ class Network:
         return outputs
 
     def _load_fused(self, file: str) -> Session:
-        session = self._backend.load(Graph(self._manifest.folder / file, self._manifest.sha256.get(file)))
+        session = self._backend.load(self._manifest.file(file))
         self._stack.callback(session.close)
         self._check_input(session, file)
         return session

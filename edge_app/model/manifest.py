@@ -20,6 +20,7 @@ from edge_app.model import checks
 from edge_app.model.schema import Backbone, CropInput, File, FixedShapes, HeadManifest, Input, Memory, OutputCells
 from edge_app.options import WRONG, read_dataclass, read_options
 from edge_app.options.document import Problems, entries, load_yaml
+from edge_app.options.files import MAX_TEXT, read_regular
 
 FORMAT = 1
 FILE = "model.yaml"
@@ -78,7 +79,11 @@ class Manifest:
                 f"{self.folder / FILE}: found graphs for {', '.join(sorted(files))}, but none for '{target}'; "
                 f"expected another backend, or the model compiled for '{target}'"
             )
-        return Graph(self.folder / files[target], self.sha256.get(files[target]))
+        return self.file(files[target])
+
+    def file(self, name: str) -> Graph:
+        """A file of the folder, with its listed hash."""
+        return Graph(self.folder / name, self.sha256.get(name), self.folder)
 
     def backbone_graphs(self, target: str) -> list[Graph]:
         """The backbone's files for a target, in order; [] without a backbone. Raises ModelError if there are none."""
@@ -111,7 +116,7 @@ class Manifest:
 def load(folder: Path) -> Manifest:
     """Read `folder`/model.yaml. Raises ModelError with one line for each mistake."""
     problems = Problems(folder / FILE)
-    root = load_yaml(problems.path, problems)
+    root = load_yaml(problems.path, problems, inside=folder)
     manifest = _read(folder, root, problems) if root is not None else None
     try:
         problems.raise_if_any()
@@ -180,11 +185,12 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
 
 
 def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
-    path = _LABELS_FOLDER / f"{name}.txt" if name in LABEL_SETS else problems.path.parent / name
+    folder = _LABELS_FOLDER if name in LABEL_SETS else problems.path.parent
     try:
         if not checks.inside_folder(name):
             raise FileNotFoundError(2, "it is outside the model's folder")
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        data = read_regular(folder / (f"{name}.txt" if name in LABEL_SETS else name), MAX_TEXT, inside=folder)
+        return tuple(line.strip() for line in data.decode().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as exc:
         found = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
         expected = f"a list, a text file in the folder, or {' or '.join(LABEL_SETS)}"

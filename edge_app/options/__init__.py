@@ -3,7 +3,10 @@
 document.py  YAML nodes with their lines
 schema.py    a dataclass or a constructor as the schema of a block
 reading.py   reading a block by its schema
+scalars.py   limits of single values
+url.py       options that are network addresses
 secret.py    references to secrets
+files.py     reading files that a user, a model or a peer supplies
 """
 
 from edge_app.options.reading import WRONG, read_dataclass, read_options, read_value
@@ -19,6 +22,7 @@ from edge_app.options.schema import (
     options_of,
 )
 from edge_app.options.secret import Secret
+from edge_app.options.url import Url
 
 __all__ = [
     "REQUIRED",
@@ -30,6 +34,7 @@ __all__ = [
     "Range",
     "Seconds",
     "Secret",
+    "Url",
     "expectation",
     "options_of",
     "read_dataclass",

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from edge_app.errors import ConfigError
+from edge_app.options.files import read_regular
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -43,16 +44,15 @@ class Problems:
             )
 
 
-def load_yaml(path: Path, problems: Problems) -> yaml.MappingNode | None:
-    """Parse a file into a node tree. Adds a mistake to `problems` and returns None if the file is unusable."""
+def load_yaml(path: Path, problems: Problems, *, inside: Path | None = None) -> yaml.MappingNode | None:
+    """Parse a file into a node tree. Adds a mistake to `problems` and returns None if the file is unusable.
+
+    inside: a folder that must contain the file.
+    """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular(path, MAX_BYTES, inside=inside)
     except OSError as exc:
         problems.add(None, f"cannot be read: {exc.strerror}; expected a YAML file")
-        return None
-    if len(data) > MAX_BYTES:
-        problems.add(None, f"is larger than {MAX_BYTES // 1024} KiB; expected a hand-written file")
         return None
     return parse_yaml(data, problems)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from edge_app.errors import ConfigError
+from edge_app.options.files import read_regular
 
 EXPECTED = "credential:NAME, file:PATH or env:NAME"
 _MAX_BYTES = 64 * 1024
@@ -44,8 +45,7 @@ class Secret:
                 raise ConfigError(f"{self}: the environment has no such variable")
             return os.environ[self.name]
         try:
-            with self._path().open("rb") as file:
-                return file.read(_MAX_BYTES).decode().rstrip("\r\n")
+            return read_regular(self._path(), _MAX_BYTES).decode().rstrip("\r\n")
         except OSError as exc:
             raise ConfigError(f"{self}: cannot be read: {exc.strerror}") from exc
         except UnicodeDecodeError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError
 from edge_app.messages import rfc3339
+from edge_app.options.files import MAX_TEXT, read_regular
 
 # X509_V_ERR_…, <openssl/x509_vfy.h>
 _NOT_YET_VALID = 9
@@ -20,6 +21,12 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
     """A client's context. ca: trusted authorities; None: the system's. cert, key: our own. Raises ConfigError."""
     if (cert is None) != (key is None):
         raise ConfigError("found only one of cert and key; expected both or neither")
+    for path in (ca, cert, key):  # OpenSSL waits for the writer of a named pipe
+        try:
+            if path is not None:
+                read_regular(path, MAX_TEXT)
+        except OSError as exc:
+            raise ConfigError(f"{path}: {exc.strerror}; expected a file in PEM") from exc
     try:
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except OSError as exc:  # includes SSLError

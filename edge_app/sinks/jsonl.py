@@ -17,17 +17,20 @@ from typing import Annotated, Literal
 from edge_app.errors import SinkError
 from edge_app.messages import Message
 from edge_app.options import Positive, Range
+from edge_app.options.files import check_regular
 from edge_app.sinks import SinkContext
 
 _STDOUT = 1
+_NULL = Path(os.devnull)
 _BLOCK = 64 * 1024
 
 
 class Sink:
-    """path: a file, or `-` for standard output. max_mb: a larger file is renamed to `path.1` and so on; null: never.
+    """path: a regular file, /dev/null, or `-` for standard output.
 
-    keep: number of renamed files. append: append to an existing file, or truncate it. fsync: a message counts as
-    delivered once it is on disk (one sync per batch), not once the operating system has it.
+    max_mb: a larger file is renamed to `path.1` and so on; null: never. keep: number of renamed files. append: append
+    to an existing file, or truncate it. fsync: a message counts as delivered once it is on disk (one sync per batch),
+    not once the operating system has it.
     """
 
     batch_limit = 500
@@ -73,11 +76,11 @@ class Sink:
         self._fd = -1
 
     def _open(self, append: bool) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if append else os.O_TRUNC)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         try:
-            if self._path.exists() and not self._path.is_file():
-                flags = os.O_WRONLY | os.O_CLOEXEC  # a pipe or a device
-            return os.open(self._path, flags, 0o644)
+            if self._path != _NULL:
+                check_regular(self._path)
+            return os.open(self._path, flags if append else flags | os.O_TRUNC, 0o644)
         except OSError as exc:
             raise SinkError(f"{self._path}: cannot be written: {exc.strerror}", retry=True) from exc
 

@@ -1,4 +1,7 @@
-"""Keep OpenCV and FFmpeg from writing to stderr. Not a source: the registry skips names with an underscore."""
+"""Keep OpenCV and FFmpeg from writing to stderr; read the frame size of a capture.
+
+Not a source: the registry skips names with an underscore.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,8 @@ def silence() -> None:
     if "OPENCV_LOG_LEVEL" not in os.environ:
         set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 4, OpenCV 5
         set_level(_SILENT)
+
+
+def frame_size(capture: cv2.VideoCapture) -> tuple[int, int]:
+    """Width and height that an open container or stream declares, before its first frame is decoded."""
+    return round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))

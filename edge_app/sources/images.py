@@ -1,6 +1,7 @@
 """A folder of pictures, sorted by name.
 
-Pictures may differ in size. Subfolders and other files are ignored.
+Pictures may differ in size. Subfolders and other files are ignored. The size that a header declares is checked before
+the picture is decoded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from edge_app.clock import Clock
 from edge_app.errors import ClipError, EndOfClip
 from edge_app.frame import Frame, UInt8
 from edge_app.options import Range
+from edge_app.options.files import read_regular
+from edge_app.sources._limits import max_pixels, picture_size, too_large
 from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
@@ -23,6 +26,7 @@ _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 # Decoders return a half gray picture for a truncated file, so the end marker of the format is checked.
 _ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89PNG": (b"IEND", "PNG")}
 _TRAILER = 4096  # bytes that some cameras append after the end marker
+_BYTES_PER_PIXEL = 4  # at most, of a file
 
 
 class Source:
@@ -72,9 +76,9 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _decode(path: Path) -> UInt8:
-    """Decode a picture to BGR (H, W, 3). Raises ClipError if the file is missing, empty, truncated or not a picture."""
+    """Decode a picture to BGR (H, W, 3). Raises ClipError if the file is empty, truncated, too large or no picture."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, max_pixels() * _BYTES_PER_PIXEL)
     except OSError as exc:
         raise ClipError(f"{path}: cannot be read: {exc.strerror}; expected a picture") from exc
     if not data:
@@ -83,10 +87,15 @@ def _decode(path: Path) -> UInt8:
         if data.startswith(start) and end not in data[-_TRAILER:]:
             found = f"is truncated: a {name} of {len(data)} bytes without its end marker"
             raise ClipError(f"{path}: {found}; expected a complete picture")
+    size = picture_size(data)
+    if size is None:
+        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected a picture (BMP, JPEG, PNG or WebP)")
+    if problem := too_large(*size):
+        raise ClipError(f"{path}: {problem}")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:  # more pixels than OpenCV allows
         raise ClipError(f"{path}: cannot be decoded: {exc.err}; expected a picture") from exc
     if pixels is None:
-        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected a picture")
+        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected a picture (BMP, JPEG, PNG or WebP)")
     return pixels.astype(np.uint8, copy=False)

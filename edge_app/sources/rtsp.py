@@ -24,8 +24,10 @@ from edge_app.clock import Clock
 from edge_app.errors import ConfigError, SourceError
 from edge_app.frame import Frame
 from edge_app.options import Range
+from edge_app.options.files import MAX_TEXT, read_regular
 from edge_app.sources import LiveLimits
-from edge_app.sources._opencv import silence
+from edge_app.sources._limits import too_large
+from edge_app.sources._opencv import frame_size, silence
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
@@ -112,6 +114,9 @@ class Source:
             timed_out = waited_s >= self._open_timeout_s
             reason = f"no answer within {waited_s:.1f} s" if timed_out else _open_failure(self._url)
             raise SourceError(f"{self._shown}: cannot be opened: {reason}; expected an RTSP stream")
+        if problem := too_large(*frame_size(capture)):
+            capture.release()
+            raise SourceError(f"{self._shown}: {problem}")
         return capture
 
 
@@ -162,9 +167,11 @@ def _with_credentials(url: str, credentials: Path | None) -> str:
     if credentials is None:
         return url
     try:
-        user, colon, password = credentials.read_text(encoding="utf-8").strip().partition(":")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{credentials}: cannot be read; expected a line user:password") from exc
+        user, colon, password = read_regular(credentials, MAX_TEXT).decode().strip().partition(":")
+    except OSError as exc:
+        raise ConfigError(f"{credentials}: cannot be read: {exc.strerror}; expected a line user:password") from exc
+    except UnicodeDecodeError:
+        raise ConfigError(f"{credentials}: found bytes that are not UTF-8; expected a line user:password") from None
     if not colon or not user:
         raise ConfigError(f"{credentials}: found no colon; expected a line user:password")
     parts = urlsplit(url)

@@ -16,7 +16,8 @@ from edge_app.clock import Clock
 from edge_app.errors import ClipError, EndOfClip
 from edge_app.frame import Frame
 from edge_app.sources._container import missing_bytes, why_unreadable
-from edge_app.sources._opencv import silence
+from edge_app.sources._limits import too_large
+from edge_app.sources._opencv import frame_size, silence
 from edge_app.sources._pace import Pace, Pacer
 
 _MAX_FPS = 1000.0  # a higher value is a time base, not a frame rate
@@ -57,6 +58,9 @@ class Source:
         capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG, _OPEN)
         if not capture.isOpened():
             raise ClipError(f"{self._path}: {why_unreadable(self._path)}; expected a video")
+        if problem := too_large(*frame_size(capture)):
+            capture.release()
+            raise ClipError(f"{self._path}: {problem}")
         return capture
 
     def _decode(self) -> None:

@@ -62,7 +62,7 @@ def test_a_broken_picture_is_an_error_with_its_path(folder, capfd):
     ]
     assert [message.split(": ", 1)[1] for message in found] == [
         "is empty (0 bytes); expected a picture",
-        "cannot be decoded, 5 bytes; expected a picture",
+        "cannot be decoded, 5 bytes; expected a picture (BMP, JPEG, PNG or WebP)",
         f"is truncated: a PNG of {len(whole) // 2} bytes without its end marker; expected a complete picture",
         f"is truncated: a JPEG of {len(jpeg) // 2} bytes without its end marker; expected a complete picture",
     ]
