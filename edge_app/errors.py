@@ -17,7 +17,12 @@ Exit codes: 0 success, 1 a bug (the only one with a traceback), 2 an error that 
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
+
+_URL = re.compile(r"://(\S+)")
+_PUNCTUATION = ".,:;!?'\"`)]}>"  # after a URL in a sentence
+_MAX_SCANNED = 1 << 16
 
 
 class EndOfClip(Exception):
@@ -92,8 +97,9 @@ class UpdateError(EdgeError):
 def foreign_text(value: object, limit: int = 200) -> str:
     """Text for a log, status or message from input of others: a peer, a file, an option, a library's exception.
 
-    Control characters, surrogates and invisible formatting characters become `?`; longer text is cut at `limit`.
-    Of an exception only its class and, for OSError, the system's reason: its message may quote a secret.
+    Control characters, surrogates and invisible formatting characters become `?`; secrets in URLs are masked; longer
+    text is cut at `limit`. Of an exception only its class and, for OSError, the system's reason: its message may quote
+    a secret.
     """
     if isinstance(value, OSError) and value.strerror:
         text = value.strerror
@@ -101,6 +107,30 @@ def foreign_text(value: object, limit: int = 200) -> str:
         text = type(value).__name__
     else:
         text = str(value)
-    cut = text[: limit + 1]
+    cut = mask_urls(text[:_MAX_SCANNED])[: limit + 1]
     shown = "".join(c if c.isprintable() else " " if c in "\t\n\r" else "?" for c in cut[:limit])
     return f"{shown}…" if len(cut) > limit else shown
+
+
+def mask_urls(text: str) -> str:
+    """Text in which every URL is without secrets: `rtsp://…@cam:554/live?…`.
+
+    Masked are user and password, the query, the fragment, and parts of the path such as `password=x` or `user:x`. A
+    host in front of an `@` in the path is masked too: it may be part of a password that is not percent-encoded.
+    """
+    return _URL.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    url = match[1].rstrip(_PUNCTUATION)
+    login, at, address = url.rpartition("@")
+    path, mark, _ = re.split(r"([?#])", address, maxsplit=1) if re.search(r"[?#]", address) else (address, "", "")
+    host, *parts = path.split("/")
+    masked = "/".join([host, *map(_masked_part, parts)])
+    return f"://{'…@' if at else ''}{masked}{mark}{'…' if mark else ''}{match[1][len(url) :]}"
+
+
+def _masked_part(part: str) -> str:
+    if "=" in part:
+        return f"{part.partition('=')[0]}=…"
+    return "…" if ":" in part else part

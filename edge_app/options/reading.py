@@ -1,13 +1,13 @@
 """Read YAML into typed options, and report every mistake: where it is, what was found and what was expected.
 
 Scalars are read by the expected type, not by YAML's rules, under which `no` is False, `1:30` is 90 and `010` is 8.
-A path is relative to the file that it is written in. Not here: the schema of a block (schema.py).
+A path is relative to the file that it is written in. Not here: the schema of a block (schema.py), the limits of single
+values (scalars.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 
 from edge_app.options.document import Problems, describe, entries, is_null, nearest
+from edge_app.options.scalars import checked_path, checked_text, read_float, read_int
 from edge_app.options.schema import REQUIRED, Option, Range, expectation, options_of
 from edge_app.options.secret import Secret
+from edge_app.options.url import Url
 
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 _BOOL = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -66,7 +66,11 @@ WRONG = _Wrong()
 
 def read_value(node: yaml.Node, annotation: Any, where: str, problems: Problems) -> Any:
     """Read one value as `annotation`. Adds a mistake to `problems`, and then returns WRONG."""
-    value = _convert(node, annotation, where, problems)
+    try:
+        value = _convert(node, annotation, where, problems)
+    except ValueError as exc:
+        problems.add(node, f"{where}: {exc}")
+        return WRONG
     if value is _MISMATCH:
         problems.add(node, f"{where}: found {describe(node)}; expected {expectation(annotation)}")
         return WRONG
@@ -77,7 +81,10 @@ _MISMATCH = object()
 
 
 def _convert(node: yaml.Node, annotation: Any, where: str, problems: Problems) -> Any:
-    """The value, or _MISMATCH (the caller reports it), or WRONG (a nested value was invalid and is reported)."""
+    """The value, or _MISMATCH (the caller reports it), or WRONG (a nested value was invalid and is reported).
+
+    Raises ValueError with what was found and expected, if the type alone does not say it.
+    """
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _bounded(_convert(node, args[0], where, problems), args[1:])
@@ -87,7 +94,7 @@ def _convert(node: yaml.Node, annotation: Any, where: str, problems: Problems) -
         text = node.value if isinstance(node, yaml.ScalarNode) else None
         return next((choice for choice in args if str(choice) == text), _MISMATCH)
     if annotation is Secret:
-        return _convert_secret(node, where, problems)
+        return _convert_secret(node, problems.path.parent)
     if origin in (tuple, list):
         return _convert_list(node, args, where, problems)
     if origin in (dict, Mapping):
@@ -125,15 +132,14 @@ def _convert_mapping(node: yaml.Node, kind: Any, where: str, problems: Problems)
     return WRONG if any(value is WRONG for value in values.values()) else values
 
 
-def _convert_secret(node: yaml.Node, where: str, problems: Problems) -> Any:
+def _convert_secret(node: yaml.Node, folder: Path) -> Any:
     """Read a reference to a secret. The message does not repeat other text: it may be the secret itself."""
     if is_null(node):
         return _MISMATCH
     try:
-        return Secret.parse(node.value if isinstance(node, yaml.ScalarNode) else "", problems.path.parent)
+        return Secret.parse(checked_text(node.value if isinstance(node, yaml.ScalarNode) else ""), folder)
     except ValueError as exc:
-        problems.add(node, f"{where}: found a value that is not a reference to a secret; {exc}")
-        return WRONG
+        raise ValueError(f"found a value that is not a reference to a secret; {exc}") from None
 
 
 def _convert_scalar(node: yaml.Node, annotation: Any, folder: Path) -> Any:
@@ -143,26 +149,27 @@ def _convert_scalar(node: yaml.Node, annotation: Any, folder: Path) -> Any:
     if annotation in (None, type(None)):
         return None if is_null(node) else _MISMATCH
     if annotation is str:
-        return _MISMATCH if is_null(node) else text
+        return _MISMATCH if is_null(node) else checked_text(text)
     if annotation is Path:
-        return _MISMATCH if is_null(node) or "\0" in text else folder / text
+        return _MISMATCH if is_null(node) else folder / checked_path(text)
     if node.style:  # a quoted scalar is text
         return _MISMATCH
     if annotation is bool:
         return _BOOL.get(text, _MISMATCH)
     if annotation is int:
-        return int(text) if _INT.fullmatch(text) else _MISMATCH
+        return _MISMATCH if (whole := read_int(text)) is None else whole
     if annotation is float:
-        has_digit = any(character.isdigit() for character in text)
-        return float(text) if has_digit and _FLOAT.fullmatch(text) else _MISMATCH
+        return _MISMATCH if (number := read_float(text)) is None else number
     raise TypeError(f"unsupported option type {annotation}")  # `options_of` has rejected it
 
 
 def _bounded(value: Any, bounds: tuple[Any, ...]) -> Any:
-    if not isinstance(value, (int, float)):
-        return value
-    outside = any(isinstance(b, Range) and not b.low <= value <= b.high for b in bounds)
-    return _MISMATCH if outside else value
+    for bound in bounds:
+        if isinstance(bound, Range) and isinstance(value, (int, float)) and not bound.low <= value <= bound.high:
+            return _MISMATCH
+        if isinstance(bound, Url) and isinstance(value, str) and "${" not in value:  # or the plug-in checks it
+            bound.parse(value)
+    return value
 
 
 def _key_node(node: yaml.Node | None, name: str) -> yaml.Node | None:

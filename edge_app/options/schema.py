@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from edge_app.errors import ConfigError
 from edge_app.options.secret import EXPECTED, Secret
+from edge_app.options.url import Url
 
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 _SUPPORTED = "bool, int, float, str, Path, Secret, Literal, tuple[…], list[…], dict[str, …], a dataclass or '… | None'"
@@ -84,7 +85,7 @@ def expectation(annotation: Any) -> str:
     """A type in the words of an error message: `a number 0 to 1`."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        bounds = [str(bound) for bound in args[1:] if isinstance(bound, Range)]
+        bounds = [str(bound) for bound in args[1:] if isinstance(bound, (Range, Url))]
         return " ".join([expectation(args[0]), *bounds])
     if origin in (Union, types.UnionType):
         return " or ".join(expectation(choice) for choice in args)

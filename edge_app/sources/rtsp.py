@@ -1,8 +1,8 @@
 """A network camera over RTSP, decoded by OpenCV's FFmpeg.
 
-Credentials do not belong in config.yaml: `${NAME}` in the url is replaced with an environment variable, or
-`credentials` names a file that contains `user:password`. No message shows them.
-Not here: reconnecting (capture/thread.py).
+Credentials do not belong in config.yaml: `${NAME}` in the url is replaced with an environment variable, `password` is
+a reference to a secret, or `credentials` names a file that contains `user:password`. No message shows them.
+Not here: the syntax of addresses (options/url.py), reconnecting (capture/thread.py).
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import cv2
 import numpy as np
 
 from edge_app.clock import Clock
-from edge_app.errors import ConfigError, SourceError
+from edge_app.errors import ConfigError, OptionError, SourceError, mask_urls
 from edge_app.frame import Frame
-from edge_app.options import Range
+from edge_app.options import Range, Secret, Url
 from edge_app.options.files import MAX_TEXT, read_regular
+from edge_app.options.scalars import checked_text
 from edge_app.sources import LiveLimits
+from edge_app.sources._ffmpeg import limit_allocations
 from edge_app.sources._limits import too_large
 from edge_app.sources._opencv import frame_size, silence
 
@@ -39,10 +41,13 @@ _DRIFT = 2e-4  # seconds per second by which the camera's clock may be slower th
 _JUMP_S = 30.0  # a jump of the stream's times by more than this means that the camera has set its clock
 
 Timeout = Annotated[float, Range(0.1, 600)]
+_URL = Url("rtsp", "rtsps")
 
 
 class Source:
-    """`rtsp`. open_timeout_s, read_timeout_s: OpenCV's timeouts. stale_after_s, frozen_after_s: see `LiveLimits`.
+    """`rtsp`. username, password: instead of those in the url. credentials: a file that contains `user:password`.
+
+    open_timeout_s, read_timeout_s: OpenCV's timeouts. stale_after_s, frozen_after_s: see `LiveLimits`.
 
     A frame's timestamp is its arrival time minus its lag (see `_LagEstimator`), so its age shows a growing backlog.
     """
@@ -51,7 +56,9 @@ class Source:
         self,
         clock: Clock,
         *,
-        url: str,
+        url: Annotated[str, _URL],
+        username: str | None = None,
+        password: Secret | None = None,
         credentials: Path | None = None,
         transport: Literal["tcp", "udp"] = "tcp",
         open_timeout_s: Timeout = 10.0,
@@ -60,8 +67,14 @@ class Source:
         frozen_after_s: Annotated[float, Range(0)] = 120.0,
     ) -> None:
         silence()
-        self._url = _with_credentials(_resolved(url), credentials)
-        self._shown = without_secrets(self._url)
+        if credentials is not None and (username is not None or password is not None):
+            raise OptionError("credentials", "found it beside username or password; expected one of the two")
+        resolved = _resolved(url)
+        if credentials is not None:
+            self._url = _with_login(resolved, *_read_credentials(credentials))
+        else:
+            self._url = _with_login(resolved, username, None if password is None else password.read())
+        self._shown = mask_urls(_REFERENCE.sub(_masked_reference, url))
         self._clock = clock
         self._transport = transport
         self._open_timeout_s = open_timeout_s
@@ -106,6 +119,7 @@ class Source:
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(self._read_timeout_s * 1000),
         ]
+        limit_allocations()
         started_s = time.monotonic()
         with _capture_options(f"rtsp_transport;{self._transport}|{_QUICK_START}"):
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
@@ -141,42 +155,61 @@ class _LagEstimator:
         return delay_ns - self._least_ns
 
 
-def without_secrets(url: str) -> str:
-    """The url for messages: without user and password, and without the query, where some cameras expect them."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?…' if parts.query else ''}"
-
-
 def _resolved(url: str) -> str:
-    """Replace each ${NAME}. In the login part, the value is a user or password: its `@`, `:` and `/` are escaped."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in os.environ:
-            raise ConfigError(f"source.url: found ${{{name}}}; expected an environment variable of that name")
-        in_login = "@" in url[match.end() :] and "://" in url[: match.start()]
-        return quote(os.environ[name], safe="") if in_login else os.environ[name]
-
-    url = _REFERENCE.sub(value, url)
-    if urlsplit(url).scheme not in ("rtsp", "rtsps") or not urlsplit(url).hostname:
-        raise ConfigError("source.url: found no camera address; expected rtsp://host[:port]/path")
-    return url
-
-
-def _with_credentials(url: str, credentials: Path | None) -> str:
-    if credentials is None:
-        return url
+    """Replace each ${NAME} and check the address. Raises OptionError, whose message shows no value."""
+    resolved = _REFERENCE.sub(_value, url)
     try:
-        user, colon, password = read_regular(credentials, MAX_TEXT).decode().strip().partition(":")
+        return _URL.parse(resolved).geturl()
+    except ValueError as exc:
+        raise OptionError("url", str(exc)) from None
+
+
+def _value(match: re.Match[str]) -> str:
+    """The value of ${NAME}. In the login part it is a user or password: its `@`, `:` and `/` are escaped."""
+    name = match[1]
+    if name not in os.environ:
+        raise OptionError("url", f"found ${{{name}}}; expected an environment variable of that name")
+    try:
+        value = checked_text(os.environ[name])
+    except ValueError as exc:
+        raise OptionError("url", f"in the value of ${{{name}}}: {exc}") from None
+    in_login = "@" in match.string[match.end() :] and "://" in match.string[: match.start()]
+    return quote(value, safe="") if in_login else value
+
+
+def _masked_reference(match: re.Match[str]) -> str:
+    """What a message shows for ${NAME}: nothing in the path or after it, where it may be a secret."""
+    before = match.string[: match.start()].partition("://")[2]
+    return "…" if re.search("[/?#]", before) else _value(match)
+
+
+def _read_credentials(file: Path) -> tuple[str, str]:
+    """User and password of a file. Raises ConfigError."""
+    try:
+        text = checked_text(read_regular(file, MAX_TEXT).decode().strip())
     except OSError as exc:
-        raise ConfigError(f"{credentials}: cannot be read: {exc.strerror}; expected a line user:password") from exc
+        raise ConfigError(f"{file}: cannot be read: {exc.strerror}; expected a line user:password") from exc
     except UnicodeDecodeError:
-        raise ConfigError(f"{credentials}: found bytes that are not UTF-8; expected a line user:password") from None
+        raise ConfigError(f"{file}: found bytes that are not UTF-8; expected a line user:password") from None
+    except ValueError as exc:
+        raise ConfigError(f"{file}: {exc}, user:password") from None
+    user, colon, password = text.partition(":")
     if not colon or not user:
-        raise ConfigError(f"{credentials}: found no colon; expected a line user:password")
+        raise ConfigError(f"{file}: found no colon; expected a line user:password")
+    return user, password
+
+
+def _with_login(url: str, username: str | None, password: str | None) -> str:
+    """The address with this login. None: as in the address. Raises OptionError if there is a password but no user."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{host}").geturl()
+    login, _, host = parts.netloc.rpartition("@")
+    user, colon, own_password = login.partition(":")
+    user = user if username is None else quote(username, safe="")
+    if password is not None:
+        own_password, colon = quote(password, safe=""), ":"
+    if colon and not user:
+        raise OptionError("password", "found it without a user; expected username too")
+    return parts._replace(netloc=f"{user}{colon}{own_password}@{host}" if user else host).geturl()
 
 
 @contextmanager
