@@ -13,11 +13,13 @@ from pathlib import Path
 
 import yaml
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.files import read_regular
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
+_MAX_SHOWN = 100  # characters of a value in a message
+_MAX_PROBLEM = 2000  # characters of a message
 _NULL = ("", "null", "~", "Null", "NULL")
 
 
@@ -31,7 +33,7 @@ class Problems:
     def add(self, node: yaml.Node | yaml.Event | None, text: str) -> None:
         """Add a mistake at the line of `node`; None: it concerns the whole file."""
         mark = None if node is None else node.start_mark
-        self.found.append((0 if mark is None else mark.line + 1, text))
+        self.found.append((0 if mark is None else mark.line + 1, foreign_text(text, _MAX_PROBLEM)))
 
     def raise_if_any(self) -> None:
         """Raises ConfigError with one line for each mistake, in file order."""
@@ -67,8 +69,11 @@ def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 0
         problems.found.append((line, f"not valid YAML: {exc.problem}"))
         return None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+    except yaml.YAMLError as exc:
         problems.add(None, f"not valid YAML: {str(exc).splitlines()[0]}")
+        return None
+    except (ValueError, OverflowError, RecursionError) as exc:  # PyYAML calls chr() and int() with any number
+        problems.add(None, f"not valid YAML: {foreign_text(exc)}; expected 'option: value' lines")
         return None
     if not isinstance(root, yaml.MappingNode):
         problems.add(root, f"found {describe(root) if root else 'an empty file'}; expected 'option: value' lines")
@@ -83,9 +88,9 @@ def _is_plain(data: bytes, problems: Problems) -> bool:
         tag = getattr(event, "tag", None)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
-            problems.add(event, f"alias '*{event.anchor}' found; write the value out")
+            problems.add(event, "found an alias (*name); expected the value, in quotes if it starts with *")
         elif tag:
-            problems.add(event, f"tag '{tag}' found; expected plain values")
+            problems.add(event, "found a tag (!name); expected a plain value, in quotes if it starts with !")
         elif depth > MAX_DEPTH:
             problems.add(event, f"nested deeper than {MAX_DEPTH} levels")
         else:
@@ -120,7 +125,7 @@ def describe(node: yaml.Node) -> str:
         return "a block of options"
     if isinstance(node, yaml.SequenceNode):
         return f"a list of {len(node.value)}"
-    return "nothing" if is_null(node) else f"'{node.value}'"
+    return "nothing" if is_null(node) else f"'{foreign_text(node.value, _MAX_SHOWN)}'"
 
 
 def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:

@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from edge_app.errors import ConfigError
 from edge_app.options.files import read_regular
+from edge_app.options.scalars import checked_text
 
 EXPECTED = "credential:NAME, file:PATH or env:NAME"
 _MAX_BYTES = 64 * 1024
@@ -39,17 +40,25 @@ class Secret:
         return f"{self.kind}:{self.name}"
 
     def read(self) -> str:
-        """The secret, without trailing newlines. Raises ConfigError if it does not exist."""
-        if self.kind == "env":
-            if self.name not in os.environ:
-                raise ConfigError(f"{self}: the environment has no such variable")
-            return os.environ[self.name]
+        """The secret, without white space around it.
+
+        Raises ConfigError if it does not exist, or is not printable text on one line.
+        """
         try:
-            return read_regular(self._path(), _MAX_BYTES).decode().rstrip("\r\n")
+            return checked_text(self._read().strip())
         except OSError as exc:
             raise ConfigError(f"{self}: cannot be read: {exc.strerror}") from exc
         except UnicodeDecodeError:
             raise ConfigError(f"{self}: found bytes that are not UTF-8 text") from None
+        except ValueError as exc:
+            raise ConfigError(f"{self}: {exc}") from None
+
+    def _read(self) -> str:
+        if self.kind == "env":
+            if self.name not in os.environ:
+                raise ConfigError(f"{self}: the environment has no such variable")
+            return os.environ[self.name]
+        return read_regular(self._path(), _MAX_BYTES).decode()
 
     def _path(self) -> Path:
         if self.kind == "file":

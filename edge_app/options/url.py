@@ -27,9 +27,10 @@ class Url:
 
     def __init__(self, *schemes: str) -> None:
         self.schemes = schemes
+        self.example = f"{schemes[0]}://host[:port]/path"
 
     def __str__(self) -> str:
-        return f"like {self.schemes[0]}://host[:port]/path"
+        return f"like {self.example}"
 
     def parse(self, text: str) -> SplitResult:
         """Split an address whose host and port are valid; a host name is returned in ASCII (IDNA).
@@ -39,11 +40,11 @@ class Url:
         if len(text) > _MAX_LENGTH:
             raise ValueError(f"found an address of {len(text)} characters; expected at most {_MAX_LENGTH}")
         if not text.isprintable() or " " in text:
-            raise ValueError(f"found a space or a control character; expected an address {self}")
+            raise ValueError(f"found a space or a control character; expected {self.example}")
         scheme, separator, rest = text.partition("://")
         if not separator or scheme not in self.schemes:
             expected = " or ".join(f"{each}://" for each in self.schemes)
-            raise ValueError(f"found no {expected} address; expected {self.schemes[0]}://host[:port]/path")
+            raise ValueError(f"found no {expected} address; expected {self.example}")
         _check_login(rest)
         try:
             parts = urlsplit(text)
@@ -53,7 +54,7 @@ class Url:
         if port == 0:
             raise ValueError("found the port 0; expected 1 to 65535")
         if not host:
-            raise ValueError(f"found no host; expected an address {self}")
+            raise ValueError(f"found no host; expected {self.example}")
         if parts.fragment or text.endswith("#"):
             raise ValueError("found a #; expected it percent-encoded: %23")
         login, at, address = parts.netloc.rpartition("@")

@@ -3,25 +3,14 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from edge_app.clock import SystemClock
-from edge_app.errors import ConfigError, SourceError
-from edge_app.sources.rtsp import Source, _LagEstimator, _resolved, _with_credentials, without_secrets
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://cam/live", "rtsp://cam/live"),
-        ("rtsp://bob:pa%40ss@cam:8554/live", "rtsp://cam:8554/live"),
-        ("rtsp://bob:p@ss@cam/live", "rtsp://cam/live"),
-        ("rtsp://cam/live?user=bob&password=x", "rtsp://cam/live?…"),
-    ],
-)
-def test_messages_contain_no_secret(url, shown):
-    assert without_secrets(url) == shown
+from edge_app.errors import ConfigError, OptionError, SourceError
+from edge_app.options import Secret
+from edge_app.sources.rtsp import Source, _LagEstimator, _resolved
 
 
 def test_only_variables_in_the_login_part_are_escaped(monkeypatch):
@@ -37,10 +26,39 @@ def test_a_variable_may_contain_the_complete_url(monkeypatch):
     assert _resolved("${CAM_URL}") == "rtsp://bob:secret@cam/live"
 
 
-def test_a_credentials_file_overrides_the_login_in_the_url(tmp_path):
+def test_a_login_option_overrides_the_one_in_the_url(tmp_path):
     (tmp_path / "login").write_text("bob:p@ss:word\n")
-    url = _with_credentials("rtsp://eve:x@cam:8554/live", tmp_path / "login")
-    assert url == "rtsp://bob:p%40ss%3Aword@cam:8554/live"
+    (tmp_path / "word").write_text("p@ss:word\n")
+    word = Secret.parse("file:word", tmp_path)
+    for options in (
+        {"url": "rtsp://eve:x@cam:8554/live", "credentials": tmp_path / "login"},
+        {"url": "rtsp://eve:x@cam:8554/live", "username": "bob", "password": word},
+        {"url": "rtsp://bob@cam:8554/live", "password": word},
+    ):
+        assert Source(SystemClock(), **options)._url == "rtsp://bob:p%40ss%3Aword@cam:8554/live"
+
+
+@pytest.mark.parametrize("more", [{"password": Secret("env", "EDGE_WORD")}, {"credentials": Path("login")}])
+def test_rejects_an_incomplete_or_ambiguous_login(monkeypatch, more):
+    monkeypatch.setenv("EDGE_WORD", "hunter2")
+    with pytest.raises(OptionError, match="expected (username too|one of the two)"):
+        Source(SystemClock(), url="rtsp://cam/", username=None if "password" in more else "bob", **more)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://cam/live", "rtsp://cam/live"),
+        ("rtsp://bob:pa%40ss@cam:8554/live", "rtsp://…@cam:8554/live"),
+        ("rtsp://cam/live?user=bob&password=x", "rtsp://cam/live?…"),
+        ("rtsp://cam/user=bob_password=x.sdp", "rtsp://cam/user=…"),
+        ("rtsp://cam/0/bob:x/main", "rtsp://cam/0/…/main"),
+        ("rtsp://bob:${EDGE_WORD}@cam/${EDGE_WORD}/live", "rtsp://…@cam/…/live"),
+    ],
+)
+def test_messages_contain_no_secret(monkeypatch, url, shown):
+    monkeypatch.setenv("EDGE_WORD", "hunter2")
+    assert Source(SystemClock(), url=url)._shown == shown
 
 
 def test_error_messages_do_not_contain_the_secret(tmp_path, monkeypatch):
@@ -74,7 +92,7 @@ def test_an_unreachable_port_is_one_line(capfd, monkeypatch):
     with pytest.raises(SourceError) as caught:
         source.read(1.0)
     assert str(caught.value) == (
-        f"rtsp://127.0.0.1:{port}/live: cannot be opened: Connection refused; expected an RTSP stream"
+        f"rtsp://…@127.0.0.1:{port}/live: cannot be opened: Connection refused; expected an RTSP stream"
     )
     assert caught.value.exit_code == 3
     assert capfd.readouterr().err == ""
