@@ -7,5 +7,5 @@ decoding.py    decodes the outputs of a head and checks the result
 filters.py     filters of the detections of a head
 crops.py       second-stage heads, on crops of detections
 supervisor.py  the inference thread; rebuilds a backend that fails or hangs
-golden.py      compares this machine's outputs with those of the host
+golden.py      compares this machine's outputs with those of the host; golden_file.py reads them
 """

@@ -6,24 +6,23 @@ float32 graph on the host. `target:head/output` are the outputs of an NPU's simu
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_app.backends import Array, Graph
+from edge_app.backends import Array
 from edge_app.config import Config
-from edge_app.errors import BackendError
+from edge_app.errors import BackendError, ModelError
+from edge_app.inference.golden_file import GoldenFile
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.model.manifest import GOLDEN
 
 TOLERANCE = 1e-3  # relative to max(1, |value|): engine builds round differently; a wrong model is off by far more
 COSINE = 0.99  # least cosine similarity of an NPU and its simulator, which do not round in the same way
+Verdict = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class GoldenResult:
     notes: the backend's warnings about versions.
     """
 
-    verdict: Literal["ok", "warn", "fail"]
+    verdict: Verdict
     text: str
     engine: str
     in_parts: bool = False
@@ -58,53 +57,56 @@ def replay(config: Config) -> Iterator[GoldenResult]:
             yield GoldenResult(verdict, text, inference.backend, in_parts, notes)
 
 
-def _compare(config: Config, inference: Inference, target: str) -> tuple[Literal["ok", "warn", "fail"], str]:
+def _compare(config: Config, inference: Inference, target: str) -> tuple[Verdict, str]:
     """Compare with the target's own vectors (of an NPU's simulator) if there are any, else with the float32 vectors."""
-    path = config.manifest.folder / GOLDEN
+    path, spec = config.manifest.folder / GOLDEN, config.manifest.input
     if not path.exists():
-        spec = config.manifest.input
         inference.check_decoders(np.zeros(spec.shape, spec.dtype))
         return "warn", f"{path}: missing; cannot check that this machine computes what the host computed"
     try:
-        vectors = _read(Graph(path, config.manifest.sha256.get(GOLDEN)))
-        images = vectors["image"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
-        return "fail", f"{path}: unreadable: {exc}; expected arrays 'image' and 'head/output'"
-    errors, cosines = [], []
-    for i, image in enumerate(images):
+        file = GoldenFile(config.manifest.file(GOLDEN))
+        images = file.array("image", (spec.dtype,), (None, *spec.shape[1:]))
+    except ModelError as exc:
+        return "fail", str(exc)
+    except ValueError as exc:
+        return "fail", f"{path}: {exc}"
+    for image in images:
         inference.check_decoders(image[None])
-        for head, outputs in inference.outputs(image[None]).items():
-            for output, values in outputs.items():
-                own = vectors.get(f"{target}:{head}/{output}")
-                reference = vectors.get(f"{head}/{output}") if own is None else own
-                if reference is None or len(reference) != len(images):
-                    return (
-                        "fail",
-                        f"{path}: no '{head}/{output}' for {len(images)} inputs; it belongs to another model",
-                    )
-                if own is None:
-                    errors.append(golden_error(reference[i][None], values))
-                else:
-                    _check_shape(reference[i][None], values)
-                    cosines.append(cosine(reference[i], values))
+    found = [inference.outputs(image[None]) for image in images]
+    try:
+        return _compare_outputs(file, found, target)
+    except ValueError as exc:
+        return "fail", f"{path}: {exc}: it belongs to another model"
+
+
+def _compare_outputs(file: GoldenFile, found: list[dict[str, dict[str, Array]]], target: str) -> tuple[Verdict, str]:
+    """found: of every input, the outputs by head and name. Raises ValueError if the file has no such vectors."""
+    errors, cosines = [], []
+    for head, output in ((head, output) for head, outputs in found[0].items() for output in outputs):
+        values = [each[head][output] for each in found]
+        name, own = f"{head}/{output}", f"{target}:{head}/{output}"
+        dtypes = sorted({"float32", values[0].dtype.name})
+        shape = (len(found), *values[0].shape[1:])
+        reference = file.array(own if own in file else name, dtypes, shape)
+        if own in file:
+            cosines += [cosine(expected, value) for expected, value in zip(reference, values)]
+        else:
+            errors += [golden_error(expected[None], value) for expected, value in zip(reference, values)]
     if cosines:
-        least = min(cosines)
-        text = f"{len(images)} inputs replayed; least cosine similarity {least:.4f}, expected at least {COSINE}"
+        least = float(np.min(cosines))  # NaN if any is
+        text = f"{len(found)} inputs replayed; least cosine similarity {least:.4f}, expected at least {COSINE}"
         return "ok" if least >= COSINE else "fail", text
-    worst = max(errors, default=float("inf"))
-    text = f"{len(images)} inputs replayed; largest error {worst:.1e}, allowed {TOLERANCE:.0e}"
+    worst = float(np.max(errors, initial=0.0)) if errors else float("inf")
+    text = f"{len(found)} inputs replayed; largest error {worst:.1e}, allowed {TOLERANCE:.0e}"
     return "ok" if worst <= TOLERANCE else "fail", text
-
-
-def _read(file: Graph) -> Mapping[str, NDArray[Any]]:
-    with np.load(io.BytesIO(file.read()), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def golden_error(reference: Array, found: Array) -> float:
     """The largest |a - b| / max(1, |b|), where b is the reference. Raises BackendError if shapes differ."""
     _check_shape(reference, found)
-    difference = np.abs(found.astype(np.float32) - reference) / np.maximum(1, np.abs(reference))
+    expected = reference.astype(np.float32)
+    with np.errstate(all="ignore"):  # the vectors may hold any value; NaN is a mismatch
+        difference = np.abs(found.astype(np.float32) - expected) / np.maximum(1, np.abs(expected))
     return float(difference.max(initial=0))
 
 
@@ -115,6 +117,7 @@ def _check_shape(reference: Array, found: Array) -> None:
 
 def cosine(a: Array, b: Array) -> float:
     """Cosine similarity of two arrays of the same size, flattened. 1 for two arrays of zeros."""
-    x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / length if length else float(np.array_equal(x, y))
+    with np.errstate(all="ignore"):
+        x, y = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+        length = float(np.linalg.norm(x) * np.linalg.norm(y))
+        return float(x @ y) / length if length else float(np.array_equal(x, y))

@@ -49,15 +49,65 @@ def test_a_damaged_file_fails(settings):
     (settings.manifest.folder / "golden.npz").write_bytes(b"no archive")
     outcome = next(replay(settings))
     assert outcome.verdict == "fail"
-    assert "golden.npz: unreadable" in outcome.text
+    assert "golden.npz: is not an .npz archive" in outcome.text
 
 
-@pytest.mark.parametrize("array", [None, np.zeros((0, 1))], ids=["missing output", "too few outputs"])
-def test_vectors_of_another_model_fail(settings, array):
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (None, "has no 'scene/scene'"),
+        (np.zeros((0, 1), np.float32), r"'scene/scene' is float32[0, 1]; expected float32[3, 4]"),
+        (np.zeros((2, 4), np.float32), r"'scene/scene' is float32[2, 4]; expected float32[3, 4]"),
+        (np.zeros((3, 4)), r"'scene/scene' is float64[3, 4]; expected float32[3, 4]"),
+    ],
+)
+def test_vectors_of_another_model_fail(settings, array, found):
     rewrite(settings.manifest.folder / "golden.npz", **{"scene/scene": array})
     outcome = next(replay(settings))
     assert outcome.verdict == "fail"
-    assert "golden.npz: no 'scene/scene' for 3 inputs" in outcome.text
+    assert outcome.text == f"{settings.manifest.folder}/golden.npz: {found}: it belongs to another model"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        np.zeros((0, 320, 320, 3), np.uint8),
+        np.zeros((17, 320, 320, 3), np.uint8),
+        np.zeros((1, 320, 320), np.uint8),
+        np.zeros((1, 320, 321, 3), np.uint8),
+        np.zeros((1, 320, 320, 3), np.float32),
+        np.uint8(1),
+    ],
+    ids=repr,
+)
+def test_inputs_of_another_model_fail(settings, image):
+    rewrite(settings.manifest.folder / "golden.npz", image=image)
+    outcome = next(replay(settings))
+    assert outcome.verdict == "fail"
+    assert "golden.npz: " in outcome.text
+    assert "'image'" in outcome.text
+    assert "\n" not in outcome.text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.finfo(np.float32).max])
+@pytest.mark.parametrize("prefix", ["", "onnx:"])
+def test_one_extreme_value_fails(settings, value, prefix):
+    path = settings.manifest.folder / "golden.npz"
+    with np.load(path) as archive:
+        changed = archive["digits/scores"].copy()
+    changed[1, 0, 0, 0] = value
+    rewrite(path, **{f"{prefix}digits/scores": changed})
+    assert next(replay(settings)).verdict == "fail"
+
+
+def test_a_file_that_cannot_be_read_fails(settings):
+    path = settings.manifest.folder / "golden.npz"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    outcome = next(replay(settings))
+    assert outcome.verdict == "fail"
+    assert "golden.npz: cannot be read: Is a link to a file outside the folder" in outcome.text
 
 
 def test_different_outputs_fail(settings):
