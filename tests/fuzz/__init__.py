@@ -1,0 +1,1 @@
+"""Fuzzing of every parser: the targets, the test of them, and a runner for atheris."""

@@ -1,0 +1,106 @@
+"""Every target on its corpus, on mutations of it and on arbitrary bytes. `run.py` does the same for longer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import PROJECT
+from tests.fuzz.targets import CORPUS, TARGETS, seeds
+
+MAX_S = 1.0  # for one input
+OPEN = {"status_answer": "an answer that is not a status raises ValueError"}  # faults that are not mended yet
+FRAGMENTS = (
+    *(b"\0", b"\xff", b"\xff" * 8, b"\r\n", b"\r\n\r\n", b"\x1b[31m", b"\xed\xa0\x80", b"\\ud800", b"\xe2\x80\xae"),
+    *(b"-1", b"0", b"9" * 5000, b"1e999", b"NaN", b"-Infinity", b"0x7fffffff", b"99999999999999999999"),
+    *(b"null", b"true", b"[]", b"{}", b'""', b"~", b"[" * 5000, b'{"a":' * 2000, b"- " * 500, b"a" * 300),
+    *(b"&a", b"*a", b"!!python/object:os.system", b"${HOME}", b"../../etc/passwd", b"/dev/zero", b"rtsp://[::1/x"),
+)
+
+
+def check(name: str, data: bytes) -> None:
+    """Run a target. One that exceeds the limit gets a second chance: the machine may be busy."""
+    for chance in range(2):
+        began = time.monotonic()
+        TARGETS[name](data)
+        if time.monotonic() - began <= MAX_S:
+            return
+        assert chance == 0, f"more than {MAX_S} s for {data!r:.200}"
+
+
+def expected_to_pass(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.xfail(reason=OPEN[name], strict=False)) if name in OPEN else name
+
+
+@st.composite
+def mutated(draw: st.DrawFn, entries: list[bytes]) -> bytes:
+    """A corpus entry with one to four changes: a bit, an overwritten or inserted fragment, a cut, a repetition."""
+    data = bytearray(draw(st.sampled_from(entries)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        length = draw(st.integers(1, 24))
+        kind = draw(st.sampled_from(["bit", "overwrite", "insert", "cut", "repeat", "truncate"]))
+        fragment = draw(st.sampled_from(FRAGMENTS) | st.binary(min_size=1, max_size=8))
+        if kind == "bit" and at < len(data):
+            data[at] ^= 1 << length % 8
+        elif kind == "overwrite":
+            data[at : at + length] = fragment
+        elif kind == "insert":
+            data[at:at] = fragment
+        elif kind == "cut":
+            del data[at : at + length]
+        elif kind == "repeat":
+            data[at:at] = data[max(0, at - length) : at] * draw(st.integers(1, 40))
+        elif kind == "truncate":
+            del data[at:]
+    return bytes(data)
+
+
+def test_every_target_has_a_corpus_and_every_corpus_a_target():
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_accepts_the_corpus(name: str):
+    for data in seeds(name):
+        check(name, data)
+
+
+@pytest.mark.parametrize("name", [expected_to_pass(name) for name in TARGETS])
+def test_survives_arbitrary_bytes(name: str):
+    @settings(max_examples=50)
+    @given(st.binary(max_size=300))
+    def run(data: bytes) -> None:
+        check(name, data)
+
+    run()
+
+
+@pytest.mark.parametrize("name", [expected_to_pass(name) for name in TARGETS])
+def test_survives_mutations_of_the_corpus(name: str):
+    @settings(max_examples=100)
+    @given(mutated(seeds(name)))
+    def run(data: bytes) -> None:
+        check(name, data)
+
+    run()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TARGETS)
+def test_atheris_finds_nothing(name: str):
+    """Ten minutes for each target, guided by coverage."""
+    pytest.importorskip("atheris")
+    command = [sys.executable, "-m", "tests.fuzz.run", "--target", name, "--seconds", "600", "--json"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (report,) = json.loads(done.stdout)["targets"]
+    print(report)
+    assert (report["tracebacks"], report["hangs"], report["crashes"]) == ([], 0, 0)
+    assert report["growth_mb"] <= 1
