@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.backends import Graph
-from edge_app.options.files import MIB
 
 MAX_INPUTS = 16
-_MAX_FILE = 64 * MIB
+_MAX_FILE = 64 << 20
 _MAX_ARRAYS = 4096
-_MAX_DIRECTORY = MIB
+_MAX_DIRECTORY = 1 << 20
 _MAX_HEADER = 4096
 _END = struct.Struct("<4s4H2LH")  # the end of a ZIP directory
 _ZIP64 = b"PK\x06\x07"  # marks the locator of a 64-bit directory, 20 bytes before the end record
@@ -32,8 +31,10 @@ _HEADER = re.compile(
     rb"\{'descr': '([<|][fiub][1248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,9},? ?){0,8})\), \} *\n"
 )
 # Raised for damaged archives. zipfile and zlib document only the first two.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError, IndexError, EOFError, OverflowError)
-_DAMAGED += (RuntimeError, struct.error)
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error),
+    *(OSError, ValueError, LookupError, EOFError, OverflowError, RuntimeError, struct.error),
+)
 
 
 class GoldenFile:
