@@ -19,7 +19,7 @@ ranges.py               measure the range of every tensor
 quantize.py             INT8 graphs; choose the calibration method
 npu.py                  convert for an NPU and simulate
 rknn.py                 run the RKNN converter; rknn_worker.py runs inside its environment
-npu_shapes.py           convert segments and heads for parts of a picture; check that a part equals the whole
+npu_shapes.py           convert segments and heads for parts of an image; check that a part equals the whole
 comparison.py           compare decoded outputs with those of float32
 describe.py             the manifest's contents
 folder_writer.py        write graphs, golden vectors and manifest; folder.py replaces the folder at the end

@@ -28,7 +28,7 @@ class Assembly:
     """Backbone and heads, on float32 planes (frontend.core); `on_pixels` has them on the camera's pixels.
 
     backbone: None if the model cannot be split. segments: the backbone, cut for engines that can run it on a part of a
-    picture. heads: by name. whole: backbone and heads in one graph. mean, std: BGR, of the pixels. cuts: maps between
+    image. heads: by name. whole: backbone and heads in one graph. mean, std: BGR, of the pixels. cuts: maps between
     segments that are not features.
     """
 
@@ -55,14 +55,14 @@ class Assembly:
     def cell_dependencies(self) -> dict[str, dict[str, CellDependency]]:
         """By head and output, for heads that can run on a part of their input maps."""
         strides = {f.name: f.receptive_field.stride for f in self.features if f.receptive_field is not None}
-        found = {
+        by_head = {
             name: cell_dependencies(
                 net, {value.name: strides[value.name] for value in net.inputs if value.name in strides}
             )
             for name, net in self.heads.items()
             if self.segments
         }
-        return {name: each for name, each in found.items() if each is not None}
+        return {name: dependencies for name, dependencies in by_head.items() if dependencies is not None}
 
     def whole_on_pixels(self, *, one_pass: bool = True) -> Net:
         return self._on_pixels(self.whole, one_pass)
@@ -82,16 +82,16 @@ def assemble(models: Sequence[InputModel], size: tuple[int, int] | None, cuts: S
         net.name = model.name
         nets.append(canonical.set_input_size(net, *size) if size else net)
     preprocessing = [_preprocessing_text(model) for model in models]
-    found = split.at_features(nets[0]) if len(nets) == 1 else share.backbone(nets, preprocessing)
-    found = split.with_readable_names(found)
-    heads = {net.name: net for net in found.heads}
-    segments = split.segments(found, cuts) if found.backbone else ()
+    split_model = split.at_features(nets[0]) if len(nets) == 1 else share.backbone(nets, preprocessing)
+    split_model = split.with_readable_names(split_model)
+    heads = {net.name: net for net in split_model.heads}
+    segments = split.segments(split_model, cuts) if split_model.backbone else ()
     mean, std = models[0].preprocessing.mean, models[0].preprocessing.std
     step = -1 if models[0].preprocessing.color == "rgb" else 1
-    whole = _whole(found)
-    extra = {name for net in segments for name in net.outputs} - {feature.name for feature in found.features}
+    whole = _whole(split_model)
+    extra = {name for net in segments for name in net.outputs} - {feature.name for feature in split_model.features}
     return Assembly(
-        found.backbone, segments, heads, found.features, whole, tuple(mean[::step]), tuple(std[::step]),
+        split_model.backbone, segments, heads, split_model.features, whole, tuple(mean[::step]), tuple(std[::step]),
         split.features(whole, extra),
     )  # fmt: skip
 
@@ -108,14 +108,14 @@ class Runner:
         tensors: dict[str, Array] = {frontend.IMAGE: pixels[None]}
         for session in self._segments:
             tensors.update(zip(session.outputs, session.feed({name: tensors[name] for name in session.inputs})))
-        found = {}
+        outputs = {}
         for name, session in self._heads.items():
-            found[name] = dict(zip(session.outputs, session.feed({i: tensors[i] for i in session.inputs})))
-        return found
+            outputs[name] = dict(zip(session.outputs, session.feed({i: tensors[i] for i in session.inputs})))
+        return outputs
 
 
 def prove_equal(models: Sequence[InputModel], runner: Runner, images: CalibrationImages, rows: Sequence[int]) -> float:
-    """The largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
+    """Return the largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
     worst = 0.0
     tails = [model.cut.tail if model.cut else None for model in models]
     rebuilt = [Session(tail.serialize()) if tail else None for tail in tails]
@@ -123,20 +123,21 @@ def prove_equal(models: Sequence[InputModel], runner: Runner, images: Calibratio
         image = images.pixels[row]
         results = runner.run(image)
         for model, tail in zip(models, rebuilt):
-            found = list(results[model.name].values())
+            outputs = list(results[model.name].values())
             if tail is not None:
-                found = tail.feed(dict(zip(tail.inputs, found)))
-            for reference, array in zip(model.run(image), found):
+                outputs = tail.feed(dict(zip(tail.inputs, outputs)))
+            for reference, array in zip(model.run(image), outputs):
                 worst = max(worst, _error(model, reference, array))
     return worst
 
 
-def _error(model: InputModel, reference: Array, found: Array) -> float:
-    if reference.shape != found.shape:
+def _error(model: InputModel, reference: Array, output: Array) -> float:
+    if reference.shape != output.shape:
         raise ModelError(
-            f"{model.name}: the compiled graph returns {found.shape}; expected {reference.shape} as the published file"
+            f"{model.name}: the compiled graph returns {output.shape}; "
+            f"expected {reference.shape}, as from the published file"
         )
-    error = float(np.max(np.abs(found - reference) / np.maximum(1, np.abs(reference)), initial=0))
+    error = float(np.max(np.abs(output - reference) / np.maximum(1, np.abs(reference)), initial=0))
     if not error <= TOLERANCE:
         raise ModelError(
             f"{model.name}: outputs differ from the published file by {error:.2g}; expected at most {TOLERANCE:g}"
@@ -144,15 +145,15 @@ def _error(model: InputModel, reference: Array, found: Array) -> float:
     return error
 
 
-def _whole(found: split.Parts) -> Net:
+def _whole(split_model: split.Parts) -> Net:
     """Backbone and all heads as one graph, with outputs named head/output."""
-    if found.backbone is None:
-        (net,) = found.heads
+    if split_model.backbone is None:
+        (net,) = split_model.heads
         whole = net.copy()
         outputs = [(net.name, name) for name in net.outputs]
     else:
-        whole, outputs = found.backbone, []
-        for head in found.heads:
+        whole, outputs = split_model.backbone, []
+        for head in split_model.heads:
             prefixed = head.copy()
             for name in head.outputs:
                 prefixed.rename(name, f"{head.name}/{name}")

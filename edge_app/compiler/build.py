@@ -30,8 +30,8 @@ def build(plan: Plan, progress: Progress) -> Report:
     start = time.monotonic()
     npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
     progress("reading models")
-    models = tuple(input_models.read(plan.models, plan.given))
-    size = plan.given.input_size
+    models = tuple(input_models.read(plan.models, plan.options))
+    size = plan.options.input_size
     progress("finding the backbone")
     assembly = assemble.assemble(models, None, plan.cuts)
     spec = _input(models, assembly)
@@ -139,8 +139,8 @@ def _label_count(model: InputModel) -> int:
 
 def parse_targets(text: str) -> tuple[str, ...]:
     """Parse `onnx,rv1106`; `onnx` is always a target. Raises ConfigError for an unknown target."""
-    found = [each.strip() for each in text.split(",") if each.strip()]
-    for each in found:
-        if each not in ("onnx", "int8", *npu.TARGETS):
-            raise ConfigError(f"--target: found '{each}'; expected some of onnx, int8, {', '.join(npu.TARGETS)}")
-    return tuple(dict.fromkeys(["onnx", *(each for each in found if each != "int8")]))
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in ("onnx", "int8", *npu.TARGETS):
+            raise ConfigError(f"--target: found '{name}'; expected some of onnx, int8, {', '.join(npu.TARGETS)}")
+    return tuple(dict.fromkeys(["onnx", *(name for name in names if name != "int8")]))

@@ -116,11 +116,11 @@ def _clip(path: Path, most: int) -> Iterator[UInt8]:
         raise ConfigError(f"--calibrate {path}: not found; expected a clip or a folder of images")
     capture = cv2.VideoCapture(str(path))
     try:
-        wanted = set(_spread(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), most))
-        for index in range(max(wanted, default=-1) + 1):
+        indices = set(_spread(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), most))
+        for index in range(max(indices, default=-1) + 1):
             if not capture.grab():
                 break
-            if index in wanted:
+            if index in indices:
                 good, image = capture.retrieve()
                 if good:
                     yield np.asarray(image, np.uint8)

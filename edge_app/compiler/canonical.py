@@ -51,14 +51,14 @@ def _folded(net: Net) -> Net:
 
 def _no_identities(net: Net, _: dict[str, Shape]) -> None:
     """Remove Identity and Dropout, except an Identity that connects an input directly to an output."""
-    given = {value.name for value in net.inputs}
+    input_names = {value.name for value in net.inputs}
     for node in list(net.nodes):
         if node.op not in ("Identity", "Dropout"):
             continue
         source, output = node.inputs[0], node.outputs[0]
         if output not in net.outputs:
             net.redirect(output, source)
-        elif source not in net.outputs and source not in given and source not in net.weights:
+        elif source not in net.outputs and source not in input_names and source not in net.weights:
             net.nodes.remove(node)
             net.rename(source, output)
             continue

@@ -45,7 +45,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         raise ConfigError("edge-app compile: found no model; expected ONNX files, or a model folder")
     if arguments.out is None:
         raise ConfigError("edge-app compile: --out is missing; expected the folder to write")
-    given = ModelOptions(
+    options = ModelOptions(
         arguments.family,
         _labels(arguments.labels),
         _triple("--mean", arguments.mean),
@@ -57,7 +57,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         tuple(arguments.models),
         arguments.out,
-        given,
+        options,
         build.parse_targets(arguments.target),
         tuple(arguments.calibrate),
         _strides(arguments.cut),
@@ -77,15 +77,17 @@ def _size(text: str | None, option: str = "--input") -> tuple[int, int] | None:
 
 def _sizes(text: str | None) -> tuple[tuple[int, int], ...]:
     """Sorted by area, without duplicates."""
-    found = {_size(each.strip(), "--npu-shapes") or (0, 0) for each in (text or "").split(",") if text is not None}
-    return tuple(sorted(found, key=lambda size: (size[0] * size[1], size)))
+    sizes = {
+        _size(size_text.strip(), "--npu-shapes") or (0, 0) for size_text in (text or "").split(",") if text is not None
+    }
+    return tuple(sorted(sizes, key=lambda size: (size[0] * size[1], size)))
 
 
 def _triple(option: str, text: str | None) -> Triple | None:
     if text is None:
         return None
     try:
-        numbers = [float(each) for each in text.split(",")]
+        numbers = [float(number) for number in text.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) == 1:

@@ -36,28 +36,28 @@ class OutputComparison:
         self._reference = list(reference)
         self._results = self._decode(reference)
 
-    def agreement(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
+    def agreement(self, outputs: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
         """Agreement of decoded results (0..1), by head. reference: None means the float32 outputs."""
         expected = self._results if reference is None else self._decode(reference)
-        got = self._decode(found)
+        results = self._decode(outputs)
         sizes = [(t.image_width, t.image_height) for t in self._transforms]
-        return {name: result_agreement(expected[name], got[name], sizes) for name in self._heads}
+        return {name: result_agreement(expected[name], results[name], sizes) for name in self._heads}
 
-    def cosines(self, found: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
+    def cosines(self, outputs: Sequence[Outputs], reference: Sequence[Outputs] | None = None) -> dict[str, float]:
         """Cosine of every output over all images, by head/output. reference: None means the float32 outputs."""
         expected = self._reference if reference is None else reference
         return {
             f"{head}/{output}": cosine(
-                np.concatenate([np.ravel(each[head][output]) for each in expected]),
-                np.concatenate([np.ravel(each[head][output]) for each in found]),
+                np.concatenate([np.ravel(row[head][output]) for row in expected]),
+                np.concatenate([np.ravel(row[head][output]) for row in outputs]),
             )
-            for head, outputs in expected[0].items()
-            for output in outputs
+            for head, names in expected[0].items()
+            for output in names
         }
 
     def _decode(self, outputs: Sequence[Outputs]) -> dict[str, list[Result]]:
         return {
-            name: [head.decode(each[name], transform) for each, transform in zip(outputs, self._transforms)]
+            name: [head.decode(row[name], transform) for row, transform in zip(outputs, self._transforms)]
             for name, head in self._heads.items()
         }
 
@@ -70,9 +70,9 @@ def _decoder(model: InputModel, whole: Net) -> Head:
     labels = model.labels if isinstance(model.labels, tuple) else ()
     spec = families.head_spec(part, model.name, model.family.name, labels)
     spec = replace(spec, outputs=tuple(type(o)(o.name.split("/", 1)[1], o.shape, o.dtype) for o in spec.outputs))
-    known = {option.name for option in registry.options("heads", model.family.name)}
+    option_names = {option.name for option in registry.options("heads", model.family.name)}
     options = dict(model.options)
-    if {"score", "nms_iou"} <= known:
+    if {"score", "nms_iou"} <= option_names:
         options["score"] = LOWER_SCORE
     head: Head = registry.build("heads", model.family.name, spec, **options)
     return head
@@ -80,8 +80,8 @@ def _decoder(model: InputModel, whole: Net) -> Head:
 
 def group_by_head(names: Sequence[str], arrays: Sequence[Array]) -> dict[str, dict[str, Array]]:
     """Group arrays named head/output by head and output."""
-    found: dict[str, dict[str, Array]] = {}
+    grouped: dict[str, dict[str, Array]] = {}
     for name, array in zip(names, arrays):
         head, _, output = name.partition("/")
-        found.setdefault(head, {})[output] = array
-    return found
+        grouped.setdefault(head, {})[output] = array
+    return grouped

@@ -1,4 +1,4 @@
-"""What is to be compiled, and the state of a compilation once the models are read. Not here: the passes (build.py)."""
+"""The plan of a compilation, and its state once the models are read. Not here: the passes (build.py)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to compile. targets: `onnx`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments.
+    """The input and the settings of a compilation.
 
-    calibrate: clips and folders; if there are any, INT8 graphs are written too. converter: the environment of the RKNN
-    converter. shapes: (width, height) of the parts of a picture that an NPU can compute by themselves.
+    targets: `onnx`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips and
+    folders; if there are any, INT8 graphs are also written. converter: the environment of the RKNN converter. shapes:
+    (width, height) of the parts of an image that an NPU can compute by themselves.
     """
 
     models: tuple[Path, ...]
     out: Path
-    given: ModelOptions
+    options: ModelOptions
     targets: tuple[str, ...] = ("onnx",)
     calibrate: tuple[Path, ...] = ()
     cuts: tuple[int, ...] = ()

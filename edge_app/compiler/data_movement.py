@@ -29,10 +29,10 @@ def _channels(net: Net, shapes: dict[str, Shape]) -> int:
     gathers: list[Node] = []
     for node in list(net.nodes):
         for output in node.outputs:
-            found = _source(net, producers, shapes, output)
-            if found is None:
+            selection = _source(net, producers, shapes, output)
+            if selection is None:
                 continue
-            source, channels = found
+            source, channels = selection
             gathers.append(_gather(net, source, output, channels, shapes[source][1] or 0))
     replaced = {output for node in gathers for output in node.outputs}
     for node in net.nodes:
@@ -142,7 +142,7 @@ def _unsqueeze(_: Node, constants: list[Array | None], array: Array) -> list[Arr
     return [np.expand_dims(array, tuple(int(a) for a in axes))]
 
 
-def _take(node: Node, constants: list[Array | None], array: Array) -> list[Array]:
+def _gather_values(node: Node, constants: list[Array | None], array: Array) -> list[Array]:
     index = constants[0]
     assert index is not None
     return [np.take(array, index, axis=node.attrs.get("axis", 0))]
@@ -150,7 +150,7 @@ def _take(node: Node, constants: list[Array | None], array: Array) -> list[Array
 
 _MOVES: dict[str, _Evaluate] = {
     "Reshape": _reshape, "Split": _split, "Slice": _slice, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
-    "Gather": _take,
+    "Gather": _gather_values,
     "Transpose": lambda node, _, array: [np.transpose(array, node.attrs.get("perm"))],
     "Identity": lambda _node, _constants, array: [array],
     "Flatten": lambda node, _, array: [array.reshape(int(np.prod(array.shape[: node.attrs.get("axis", 1)])), -1)],

@@ -70,32 +70,35 @@ def _input_block(spec: Input) -> dict[str, Any]:
 
 
 def receptive_fields(assembly: Assembly) -> dict[str, ReceptiveField]:
-    """Receptive field of every map that leaves a segment, unless it depends on the whole picture."""
-    found = {}
+    """Receptive field of every map that leaves a segment, unless it depends on the whole image."""
+    fields = {}
     for feature in assembly.maps():
         if feature.receptive_field is not None and feature.receptive_field.stride.denominator == 1:
             low, high = feature.receptive_field.low.__floor__(), feature.receptive_field.high.__ceil__()
             channels = int(feature.shape[1] or 0)
-            found[feature.name] = ReceptiveField(int(feature.receptive_field.stride), int(low), int(high), channels)
-    return found
+            fields[feature.name] = ReceptiveField(int(feature.receptive_field.stride), int(low), int(high), channels)
+    return fields
 
 
 def output_cells(assembly: Assembly) -> dict[str, dict[str, OutputCells]]:
     """Output cells by head and output, for heads that can run on a part of their inputs."""
 
-    def whole(reach: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
+    def whole_pixels(reach: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
         return {name: (int(low.__floor__()), int(high.__ceil__())) for name, (low, high) in reach.items()}
 
     return {
-        head: {output: OutputCells(int(each.stride), whole(each.reach)) for output, each in found.items()}
-        for head, found in assembly.cell_dependencies().items()
+        head: {
+            output: OutputCells(int(dependency.stride), whole_pixels(dependency.reach))
+            for output, dependency in cells.items()
+        }
+        for head, cells in assembly.cell_dependencies().items()
     }
 
 
 def _plain(value: Any) -> Any:
     """Convert for YAML: tuples to lists, whole floats to integers."""
     if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

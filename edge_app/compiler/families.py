@@ -1,4 +1,4 @@
-"""Recognize the model family of a graph by its outputs and last layers, and give the family's usual preprocessing.
+"""Recognize the model family of a graph by its outputs and last layers, and look up the family's usual preprocessing.
 
 The decoder of the family checks whether it can read the outputs. ONNX files do not contain preprocessing: defaults from
 here are reported as assumed. Not here: cutting post-processing off (tails.py).
@@ -58,18 +58,18 @@ _PREPROCESSING = {
 _YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
 
 
-def recognize(net: Net, given: str | None, labels: int) -> Family:
-    """The family of a graph. given: the value of --family; labels: the number of --labels, 0 for none.
+def recognize(net: Net, requested: str | None, labels: int) -> Family:
+    """Return the family of a graph. requested: the value of --family; labels: the number of --labels, 0 for none.
 
-    Raises ModelError if no family, or not the given one, can decode the outputs.
+    Raises ModelError if no family, or not the requested one, can decode the outputs.
     """
     outputs = _outputs(net)
-    if given is not None:
-        if given not in registry.names("heads"):
-            raise ConfigError(f"--family: found '{given}'; expected one of {', '.join(registry.names('heads'))}")
-        _decodable(net, given, outputs)
-        return _with_labels(Family(given, "given by --family", _preprocessing(net, given)), outputs, labels)
-    for name, why, matches in _SIGNS:
+    if requested is not None:
+        if requested not in registry.names("heads"):
+            raise ConfigError(f"--family: found '{requested}'; expected one of {', '.join(registry.names('heads'))}")
+        _decodable(net, requested, outputs)
+        return _with_labels(Family(requested, "given by --family", _preprocessing(net, requested)), outputs, labels)
+    for name, why, matches in _MATCHERS:
         if matches(net, outputs, labels) and _accepts(net, name, outputs):
             return _with_labels(Family(name, why, _preprocessing(net, name)), outputs, labels)
     shapes = ", ".join(f"{o.name} {o.shape}" for o in outputs)
@@ -190,8 +190,8 @@ def _is_any(_: Net, __: tuple[TensorSpec, ...], ___: int) -> bool:
     return True
 
 
-_Sign = Callable[[Net, tuple[TensorSpec, ...], int], bool]
-_SIGNS: tuple[tuple[str, str, _Sign], ...] = (
+_Matcher = Callable[[Net, tuple[TensorSpec, ...], int], bool]
+_MATCHERS: tuple[tuple[str, str, _Matcher], ...] = (
     ("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     ("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
     ("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),

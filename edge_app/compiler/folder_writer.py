@@ -112,14 +112,14 @@ class FolderWriter:
         self._report.npu[target] = converted.report(self._comparison, int8)
 
     def _write_shapes(self, part: str, target: str, shapes: SegmentShapes) -> tuple[FixedShape, ...]:
-        """Write one segment or head in every shape; the first one is for the whole picture."""
-        found: list[FixedShape] = []
+        """Write one segment or head in every shape; the first one is for the whole image."""
+        fixed_shapes: list[FixedShape] = []
         for (width, height), graph in shapes.files.items():
-            name = f"{part}.{target}.rknn" if not found else f"{part}.{width}x{height}.{target}.rknn"
+            name = f"{part}.{target}.rknn" if not fixed_shapes else f"{part}.{width}x{height}.{target}.rknn"
             (self._folder / name).write_bytes(graph.data)
             self._memory[name] = graph.memory
-            found.append(FixedShape(width, height, name))
-        return tuple(found)
+            fixed_shapes.append(FixedShape(width, height, name))
+        return tuple(fixed_shapes)
 
     def _write(self, part: str, target: str, suffix: str, data: bytes) -> str:
         name = f"{part}.{suffix}"
@@ -133,7 +133,9 @@ class FolderWriter:
         for prefix, outputs in self._golden.items():
             for head, named in outputs[0].items():
                 for output in named:
-                    arrays[f"{prefix}{head}/{output}"] = np.concatenate([each[head][output] for each in outputs])
+                    arrays[f"{prefix}{head}/{output}"] = np.concatenate(
+                        [row_outputs[head][output] for row_outputs in outputs]
+                    )
         np.savez_compressed(self._folder / GOLDEN_FILE, **arrays)
 
     def _run(self, data: bytes) -> list[Outputs]:
@@ -142,11 +144,11 @@ class FolderWriter:
         return [group_by_head(self._whole.outputs, session.run(self._images.pixels[row][None])) for row in self._rows]
 
 
-def _quantized_part(net: Net, found: ranges.Ranges) -> bytes:
-    """One part as an INT8 graph. found: ranges by the tensor names of the whole graph."""
-    own = {}
+def _quantized_part(net: Net, tensor_ranges: ranges.Ranges) -> bytes:
+    """One part as an INT8 graph. tensor_ranges: ranges by the tensor names of the whole graph."""
+    part_ranges = {}
     for name in {value.name for value in net.inputs} | {output for node in net.nodes for output in node.outputs}:
-        whole_name = next((n for n in (f"{net.name}/{name}", f"{net.name}.{name}", name) if n in found), None)
+        whole_name = next((n for n in (f"{net.name}/{name}", f"{net.name}.{name}", name) if n in tensor_ranges), None)
         if whole_name is not None:
-            own[name] = found[whole_name]
-    return quantize.serialized(quantize.quantized(net, own))
+            part_ranges[name] = tensor_ranges[whole_name]
+    return quantize.serialized(quantize.quantized(net, part_ranges))

@@ -77,34 +77,34 @@ class InputModel:
         if not self.sessions:
             self.sessions.extend(Session(graph) for graph in self.graphs)
         tensors = {self.sessions[0].inputs[0]: tensor}
-        found: list[Array] = []
+        outputs: list[Array] = []
         for session in self.sessions:
-            found = session.feed({name: tensors[name] for name in session.inputs})
-            tensors.update(zip(session.outputs, found))
-        return found
+            outputs = session.feed({name: tensors[name] for name in session.inputs})
+            tensors.update(zip(session.outputs, outputs))
+        return outputs
 
 
-def read(paths: Sequence[Path], given: ModelOptions) -> list[InputModel]:
+def read(paths: Sequence[Path], options: ModelOptions) -> list[InputModel]:
     """Read every head of the files and folders. Raises ModelError, ConfigError."""
-    found: list[InputModel] = []
+    models: list[InputModel] = []
     for path in paths:
-        found += _folder(path, given) if path.is_dir() else [_file(path, given)]
-    names = [model.name for model in found]
+        models += _folder(path, options) if path.is_dir() else [_file(path, options)]
+    names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{name}: two models have this name; expected files with different names")
-    return found
+    return models
 
 
-def _file(path: Path, given: ModelOptions) -> InputModel:
+def _file(path: Path, options: ModelOptions) -> InputModel:
     raw = net.read(path)
-    raw = _sized(raw, given, str(path))
+    raw = _sized(raw, options, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
-    family = families.recognize(whole, given.family, len(given.labels) if isinstance(given.labels, tuple) else 0)
-    preprocessing, assumed = _with_options(family, given)
-    labels = given.labels or family.labels
-    if not given.labels and labels:
+    family = families.recognize(whole, options.family, len(options.labels) if isinstance(options.labels, tuple) else 0)
+    preprocessing, assumed = _with_options(family, options)
+    labels = options.labels or family.labels
+    if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     cut = tails.cut(whole, family.name)
     graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
@@ -115,25 +115,25 @@ def _file(path: Path, given: ModelOptions) -> InputModel:
     )  # fmt: skip
 
 
-def _folder(folder: Path, given: ModelOptions) -> list[InputModel]:
+def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
     """The heads of a model folder. Its manifest has the family and preprocessing that an ONNX file lacks."""
     manifest = manifests.load(folder)
     spec = manifest.input
-    if given.family or given.mean or given.std or given.color or given.resize:
+    if options.family or options.mean or options.std or options.color or options.resize:
         raise ConfigError(f"{folder}: a model folder defines family and preprocessing; expected no options for them")
     recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
     preprocessing = (
         recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     )
-    given_files = [(graph.path, graph.read()) for graph in manifest.backbone_graphs("onnx")]
+    backbone_files = [(graph.path, graph.read()) for graph in manifest.backbone_graphs("onnx")]
     models = []
     for name, head in manifest.heads.items():
         if head.crops is not None:
             raise ConfigError(
                 f"{folder}: heads.{name} takes crops, which are a separate input; compile its ONNX file by itself"
             )
-        own = [manifest.graph(head.graph, "onnx")] if head.graph else []
-        files = [*given_files, *((graph.path, graph.read()) for graph in own)]
+        head_graphs = [manifest.graph(head.graph, "onnx")] if head.graph else []
+        files = [*backbone_files, *((graph.path, graph.read()) for graph in head_graphs)]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
         whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image size free
         whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(whole)))
@@ -157,7 +157,7 @@ def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | 
     return whole
 
 
-def _sized(raw: Net, given: ModelOptions, where: str) -> Net:
+def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     """The graph with every input size fixed."""
     if len(raw.inputs) != 1:
         raise ModelError(
@@ -169,32 +169,34 @@ def _sized(raw: Net, given: ModelOptions, where: str) -> Net:
     if None not in value.shape:
         return raw
     free = [n for i, n in enumerate(value.shape) if n is None and i > 0]
-    if free and given.input_size is None:
+    if free and options.input_size is None:
         raise ModelError(f"{where}: input '{value.name}' {value.shape} has free sizes; expected --input WxH")
-    width, height = given.input_size or (0, 0)
+    width, height = options.input_size or (0, 0)
     planes = value.shape[1] in (3, None) and value.shape[3] != 3
-    wanted = (1, 3, height, width) if planes else (1, height, width, 3)
+    fixed_shape = (1, 3, height, width) if planes else (1, height, width, 3)
     raw = raw.copy()
-    raw.inputs = [net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), wanted)))]
+    raw.inputs = [
+        net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), fixed_shape)))
+    ]
     raw.declared = {"sized": raw.inputs[0], **raw.declared}
     return raw
 
 
-def _with_options(family: Family, given: ModelOptions) -> tuple[Preprocessing, list[str]]:
+def _with_options(family: Family, options: ModelOptions) -> tuple[Preprocessing, list[str]]:
     default = family.preprocessing
     assumed = [
         f"{name} {value}"
         for name, option, value in (
-            ("color", given.color, default.color), ("mean", given.mean, list(default.mean)),
-            ("std", given.std, list(default.std)), ("resize", given.resize, default.resize),
+            ("color", options.color, default.color), ("mean", options.mean, list(default.mean)),
+            ("std", options.std, list(default.std)), ("resize", options.resize, default.resize),
         )
         if option is None
     ]  # fmt: skip
     return Preprocessing(
-        given.color or default.color,
-        given.mean or default.mean,
-        given.std or default.std,
-        given.resize or default.resize,
+        options.color or default.color,
+        options.mean or default.mean,
+        options.std or default.std,
+        options.resize or default.resize,
     ), assumed
 
 

@@ -76,11 +76,11 @@ class Net:
 
     def consumers(self) -> dict[str, list[Node]]:
         """The nodes that use each tensor; a node that uses it twice is listed twice."""
-        found: dict[str, list[Node]] = {}
+        users: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in node.inputs:
-                found.setdefault(name, []).append(node)
-        return found
+                users.setdefault(name, []).append(node)
+        return users
 
     def fresh(self, stem: str) -> str:
         """An unused tensor name: `stem`, or `stem` with a number."""
@@ -121,16 +121,16 @@ class Net:
         not_yet_computed = {output for node in pending for output in node.outputs}
         order: list[Node] = []
         while pending:
-            left = []
+            blocked = []
             for node in pending:
                 if not_yet_computed.isdisjoint(node.inputs):
                     order.append(node)
                     not_yet_computed.difference_update(node.outputs)
                 else:
-                    left.append(node)
-            if len(left) == len(pending):
-                raise ModelError(f"{self.name}: the graph has a cycle at '{left[0].outputs[0]}'")
-            pending = left
+                    blocked.append(node)
+            if len(blocked) == len(pending):
+                raise ModelError(f"{self.name}: the graph has a cycle at '{blocked[0].outputs[0]}'")
+            pending = blocked
         self.nodes = order
         used = {name for node in order for name in node.inputs} | set(self.outputs)
         self.weights = {name: array for name, array in self.weights.items() if name in used}
@@ -142,8 +142,8 @@ class Net:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except shape_inference.InferenceError as exc:
             raise ModelError(f"{self.name}: {_reason(exc)}; expected consistent shapes") from exc
-        found = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
-        return {value.name: value for value in found if value is not None}
+        inferred_values = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
+        return {value.name: value for value in inferred_values if value is not None}
 
     def shapes(self) -> dict[str, Shape]:
         """The shape of every tensor that can be inferred; a free size is None."""
@@ -227,13 +227,13 @@ def subgraph(net: Net, name: str, inputs: Iterable[Value], outputs: Collection[s
     inputs = list(inputs)
     part = net.copy()
     part.name, part.inputs, part.outputs, part.declared = name, inputs, list(outputs), {}
-    given = {value.name for value in inputs}
-    part.nodes = [node for node in part.nodes if not given & set(node.outputs)]
+    input_names = {value.name for value in inputs}
+    part.nodes = [node for node in part.nodes if not input_names & set(node.outputs)]
     part.prune()
-    available = given | set(part.weights) | {output for node in part.nodes for output in node.outputs} | {""}
+    available = input_names | set(part.weights) | {output for node in part.nodes for output in node.outputs} | {""}
     missing = {n for node in part.nodes for n in node.inputs} - available
     if missing:
-        raise ValueError(f"{name}: needs {', '.join(sorted(missing))} beside {', '.join(sorted(given))}")
+        raise ValueError(f"{name}: needs {', '.join(sorted(missing))} beside {', '.join(sorted(input_names))}")
     return part
 
 
@@ -243,11 +243,11 @@ def join(name: str, first: Net, second: Net, outputs: Collection[str] | None = N
     Other names of `second` that `first` uses too get a prefix.
     """
     joined, appended = first.copy(), second.copy()
-    taken = set(joined.weights) | {n for node in joined.nodes for n in (*node.inputs, *node.outputs)}
-    taken |= {value.name for value in joined.inputs}
-    given = {value.name for value in second.inputs}
+    used_names = set(joined.weights) | {n for node in joined.nodes for n in (*node.inputs, *node.outputs)}
+    used_names |= {value.name for value in joined.inputs}
+    input_names = {value.name for value in second.inputs}
     names = {n for node in appended.nodes for n in (*node.inputs, *node.outputs) if n} | set(appended.weights)
-    renamed = {n: f"{second.name}.{n}" for n in names & taken - given}
+    renamed = {n: f"{second.name}.{n}" for n in names & used_names - input_names}
     for node in appended.nodes:
         node.inputs = [renamed.get(n, n) for n in node.inputs]
         node.outputs = [renamed.get(n, n) for n in node.outputs]
@@ -265,9 +265,9 @@ def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     if not 7 <= version <= NEWEST:
         raise ModelError(f"{path}: opset {version}; expected 7 to {NEWEST}: export with opset_version=17")
     weights = {tensor.name for tensor in model.graph.initializer}
-    kept = [info for info in model.graph.input if info.name not in weights]
+    true_inputs = [info for info in model.graph.input if info.name not in weights]
     del model.graph.input[:]
-    model.graph.input.extend(kept)
+    model.graph.input.extend(true_inputs)
     model.ir_version = max(model.ir_version, IR_VERSION)
     if version >= OLDEST:
         return model

@@ -2,7 +2,7 @@
 
 The backbone is one graph, since every further graph costs copies out of the NPU and back into it. Heads are calibrated
 with float32 features, and simulated with the features of the simulated backbone. One more file, fused, holds backbone
-and heads. If parts of a picture are wanted, segments and heads are also converted in several shapes, with the scales of
+and heads. If parts of an image are wanted, segments and heads are also converted in several shapes, with the scales of
 the backbone and of the whole head.
 Not here: the converter itself (rknn.py), the shapes (npu_shapes.py).
 """
@@ -35,14 +35,14 @@ ShapesByName = dict[str, SegmentShapes]
 
 def check_targets(targets: Sequence[str], calibrated: bool, converter: Path | None, *, shaped: bool = False) -> None:
     """Check targets, calibration and converter before work begins. shaped: with --npu-shapes. Raises ConfigError."""
-    wanted = [target for target in targets if target != "onnx"]
-    if shaped and not wanted:
+    npus = [target for target in targets if target != "onnx"]
+    if shaped and not npus:
         raise ConfigError("--npu-shapes: found no NPU among the targets; expected one, such as --target rv1106")
-    if wanted and not calibrated:
+    if npus and not calibrated:
         raise ConfigError(
-            f"--target {wanted[0]}: NPUs compute in int8; expected --calibrate with a clip or a folder of images"
+            f"--target {npus[0]}: NPUs compute in int8; expected --calibrate with a clip or a folder of images"
         )
-    if wanted:
+    if npus:
         python = rknn.environment(converter)
         if shaped:
             rknn.check_ranges(python)
@@ -81,19 +81,21 @@ class ConvertedModel:
     def _shapes_report(self) -> ShapesReport:
         shapes = [*self.segments.values(), *self.heads.values()]
         counted = {id(graph) for graph in self.files.values()}
-        more = [graph for each in shapes for graph in each.files.values() if id(graph) not in counted]
+        more = [
+            graph for segment_shapes in shapes for graph in segment_shapes.files.values() if id(graph) not in counted
+        ]
         return ShapesReport(
             len(more),
             sum(len(graph.data) for graph in more),
             sum(graph.memory.weights for graph in more),
             sum(graph.memory.internal for graph in more),
-            sum(each.boxes for each in shapes),
+            sum(segment_shapes.boxes for segment_shapes in shapes),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Converts one model for one target. folder: for temporary files. sizes: of parts of a picture, for reuse."""
+    """Converts one model for one target. folder: for temporary files. sizes: of parts of an image, for reuse."""
 
     target: str
     python: Path
@@ -114,29 +116,29 @@ class Conversion:
             files["backbone"] = graph = self._convert(ranges, "backbone", net, calibration, simulated)
             simulated.update(zip(net.outputs, graph.outputs))
             calibration.update(_float_features(net, assembly, calibration))
-        found: dict[str, dict[str, Array]] = {}
+        head_outputs: dict[str, dict[str, Array]] = {}
         for name, net in assembly.heads.items():
             files[name] = graph = self._convert(ranges, name, net, calibration, simulated)
-            found[name] = dict(zip(net.outputs, graph.outputs))
+            head_outputs[name] = dict(zip(net.outputs, graph.outputs))
         if assembly.backbone is not None:
             files["fused"] = self._convert(None, "fused", assembly.whole, calibration, {})
         outputs: list[Outputs] = [
-            {head: {n: a[i : i + 1] for n, a in named.items()} for head, named in found.items()}
+            {head: {n: a[i : i + 1] for n, a in named.items()} for head, named in head_outputs.items()}
             for i in range(len(rows))
         ]
         first = {name: array[:1] for name, array in simulated.items()}
         return ConvertedModel(files, outputs, *(self._parts(files, first) if self.sizes else ()))
 
     def _parts(self, files: dict[str, ConvertedGraph], maps: dict[str, Array]) -> tuple[ShapesByName, ShapesByName]:
-        """Segments and heads in several shapes. maps: the image and the simulated features of one picture."""
+        """Segments and heads in several shapes. maps: one image and its simulated features."""
         height, width = maps[IMAGE].shape[1:3]
         segments, heads = {}, {}
         for segment in npu_shapes.segments(self.assembly):
             convert = partial(self._convert, files["backbone"].ranges)
             inputs = {value.name: maps[value.name] for value in segment.net.inputs}
             whole = convert(segment.name, segment.net, inputs, inputs)
-            for name, found in zip(segment.net.outputs, whole.outputs):
-                if not np.array_equal(maps.setdefault(name, found), found):
+            for name, output in zip(segment.net.outputs, whole.outputs):
+                if not np.array_equal(maps.setdefault(name, output), output):
                     raise ModelError(
                         f"{segment.name} for {self.target}: output '{name}' differs from that of the whole backbone"
                     )

@@ -1,8 +1,8 @@
-"""Convert segments and heads for parts of a picture in several sizes, and check that a part equals the whole.
+"""Convert segments and heads for parts of an image in several sizes, and check that a part equals the whole.
 
-An NPU graph has one fixed shape, so a segment is converted once for the whole picture and once for each smaller size,
+An NPU graph has one fixed shape, so a segment is converted once for the whole image and once for each smaller size,
 always with the scales of the whole quantized graph. The runtime's own code cuts and pastes the parts. The simulator's
-outputs for parts must equal those for the whole picture bit by bit. Not here: the conversion (rknn.py), the other
+outputs for parts must equal those for the whole image bit by bit. Not here: the conversion (rknn.py), the other
 graphs (npu.py).
 """
 
@@ -35,7 +35,7 @@ Convert = Callable[[str, Net, Maps, Maps], ConvertedGraph]  # name, graph, calib
 
 @dataclass(frozen=True, slots=True)
 class GraphSegment:
-    """A backbone segment, or a head that can run on a part of its maps. net: for the whole picture, on planes."""
+    """A backbone segment, or a head that can run on a part of its maps. net: for the whole image, on planes."""
 
     name: str
     net: Net
@@ -43,7 +43,7 @@ class GraphSegment:
     reach: Mapping[str, Reach]
 
     def sized(self, size: Size) -> Net:
-        """The graph for a part of the picture. size: width and height, pixels of the model's input."""
+        """The graph for a part of the image. size: width and height, pixels of the model's input."""
         net = self.net.copy()
         net.declared = {}
         net.inputs = [
@@ -54,7 +54,7 @@ class GraphSegment:
 
 
 def segments(assembly: Assembly) -> list[GraphSegment]:
-    """The backbone's segments, in order. Segments that need the whole picture have an empty reach."""
+    """The backbone's segments, in order. Segments that need the whole image have an empty reach."""
     fields = describe.receptive_fields(assembly)
     return [
         GraphSegment(net.name, net, *backbone_reach(fields, [v.name for v in net.inputs], net.outputs))
@@ -66,13 +66,13 @@ def heads(assembly: Assembly) -> list[GraphSegment]:
     """Heads that can run on a part of their maps."""
     fields, cells = describe.receptive_fields(assembly), describe.output_cells(assembly)
     return [
-        GraphSegment(name, with_free_size(assembly.heads[name]), *head_reach(fields, found))
-        for name, found in cells.items()
+        GraphSegment(name, with_free_size(assembly.heads[name]), *head_reach(fields, head_cells))
+        for name, head_cells in cells.items()
     ]
 
 
 def check(sizes: Sequence[Size], whole: Size, assembly: Assembly) -> None:
-    """Check that every size is possible for every segment and the whole picture. Raises ConfigError."""
+    """Check that every size is possible for every segment and the whole image. Raises ConfigError."""
     if not sizes:
         return
     align = math.lcm(
@@ -81,14 +81,14 @@ def check(sizes: Sequence[Size], whole: Size, assembly: Assembly) -> None:
     for width, height in sizes:
         fits = all(fits_image(side, limit, align) for side, limit in zip((width, height), whole))
         if not assembly.segments or not fits or (width, height) == whole:
-            sides = f"sides that are multiples of {align}, or one of the picture's"
+            sides = f"sides that are multiples of {align}, or one of the image's"
             expected = sides if assembly.segments else "a model with a backbone, which --npu-shapes needs"
             raise ConfigError(f"--npu-shapes: found {width}x{height} for {whole[0]}x{whole[1]}; expected {expected}")
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentShapes:
-    """One segment in several shapes. files: by size, the whole picture first. boxes: number of parts checked."""
+    """One segment in several shapes. files: by size, the whole image first. boxes: number of parts checked."""
 
     files: dict[Size, ConvertedGraph]
     boxes: int
@@ -97,9 +97,9 @@ class SegmentShapes:
 def convert_shapes(
     segment: GraphSegment, whole: tuple[Size, ConvertedGraph], sizes: Sequence[Size], maps: Maps, convert: Convert
 ) -> SegmentShapes:
-    """Convert a segment for smaller sizes and check each. whole: the size and graph of the whole picture.
+    """Convert a segment for smaller sizes and check each. whole: the size and graph of the whole image.
 
-    maps: the inputs of one picture, for which `whole` has outputs. Raises ModelError if a part of it differs.
+    maps: the inputs of one image, for which `whole` has outputs. Raises ModelError if a part of it differs.
     """
     if not segment.reach:
         return SegmentShapes(dict([whole]), 0)
@@ -110,25 +110,25 @@ def convert_shapes(
     boxes = _boxes(fixed)
     for box in boxes:
         list(fixed.run(maps, box))
-    found = dict([whole])
+    files = dict([whole])
     for size in sizes:
         feeds = recorders[size].feeds or [{name: _corner(maps[name], nets[size], name) for name in fixed.inputs}]
-        stacked = {name: np.concatenate([each[name] for each in feeds]) for name in fixed.inputs}
+        stacked = {name: np.concatenate([feed[name] for feed in feeds]) for name in fixed.inputs}
         first = {name: array[:1] for name, array in stacked.items()}
-        found[size] = convert(f"{segment.name}.{size[0]}x{size[1]}", nets[size], first, stacked)
-        recorders[size].answers = found[size].outputs
+        files[size] = convert(f"{segment.name}.{size[0]}x{size[1]}", nets[size], first, stacked)
+        recorders[size].answers = files[size].outputs
     expected = dict(zip(fixed.outputs, whole[1].outputs))
     for box in boxes:
         for name, where, values in fixed.run(maps, box):
             _compare(fixed, box, name, _inside(fixed, name, expected[name], where), values)
-    return SegmentShapes(found, len(boxes))
+    return SegmentShapes(files, len(boxes))
 
 
 def _compare(fixed: FixedShapeSegment, box: Box, name: str, expected: Array, values: Array) -> None:
     if not np.array_equal(expected, values):
         off = float(np.abs(expected - values).max())
         raise ModelError(
-            f"{fixed.name}: output '{name}' of the part {box} differs from the whole picture by up to {off:.3g}; "
+            f"{fixed.name}: output '{name}' of the part {box} differs from the whole image by up to {off:.3g}; "
             "expected bit equality: compile this model without --npu-shapes"
         )
 
@@ -149,14 +149,14 @@ def _boxes(fixed: FixedShapeSegment) -> list[Box]:
     rng = random.Random(0)
     ends = [((0, 1), (0, 1)), ((columns - 1, columns), (rows - 1, rows))]
     ends += [_span(rng, columns, rows) for _ in range(_TRIES)]
-    found: dict[Box, Size] = {}
+    sizes: dict[Box, Size] = {}
     for (x1, x2), (y1, y2) in ends:
         box = (x1 * align, y1 * align, x2 * align, y2 * align)
         needed = fixed.needed(box)
         size = (needed[2] - needed[0], needed[3] - needed[1])
-        if needed != fixed.whole and list(found.values()).count(size) < _BOXES:
-            found[box] = size
-    return list(found)
+        if needed != fixed.whole and list(sizes.values()).count(size) < _BOXES:
+            sizes[box] = size
+    return list(sizes)
 
 
 def _span(rng: random.Random, columns: int, rows: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -38,7 +38,7 @@ def cell_dependencies(head: Net, strides: Mapping[str, Fraction]) -> dict[str, C
         return None
     shapes = head.shapes()
     ends = {name: _source_map(head, name, shapes) for name in head.outputs}
-    found: dict[str, CellDependency] = {}
+    dependencies: dict[str, CellDependency] = {}
     for value in head.inputs:
         reached = _reached(head, value.name, strides[value.name], shapes)
         for output, end in ends.items():
@@ -47,12 +47,12 @@ def cell_dependencies(head: Net, strides: Mapping[str, Fraction]) -> dict[str, C
                 return None
             if bounds is None:
                 continue  # it does not depend on this input
-            other = found.get(output)
-            if other is not None and other.stride != bounds.stride:
+            known = dependencies.get(output)
+            if known is not None and known.stride != bounds.stride:
                 return None
-            reach = {} if other is None else dict(other.reach)
-            found[output] = CellDependency(bounds.stride, {**reach, value.name: (bounds.low, bounds.high)})
-    return found if set(found) == set(head.outputs) else None
+            reach = {} if known is None else dict(known.reach)
+            dependencies[output] = CellDependency(bounds.stride, {**reach, value.name: (bounds.low, bounds.high)})
+    return dependencies if set(dependencies) == set(head.outputs) else None
 
 
 def with_free_size(head: Net) -> Net:
@@ -131,16 +131,16 @@ def _is_transposed(net: Net, name: str) -> bool:
     return node is not None and node.op in ("Transpose", "Reshape")
 
 
-def _reached(net: Net, given: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, FieldBounds | None]:
+def _reached(net: Net, input_name: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, FieldBounds | None]:
     """Bounds, in cells of one input, of every tensor that depends on it; None if the tensor needs the whole map."""
-    found: dict[str, FieldBounds | None] = {given: FieldBounds(stride, Fraction(0), Fraction(0))}
+    bounds: dict[str, FieldBounds | None] = {input_name: FieldBounds(stride, Fraction(0), Fraction(0))}
     for node in net.nodes:
-        touched = [found[name] for name in node.inputs if name in found]
-        if not touched:
+        inputs = [bounds[name] for name in node.inputs if name in bounds]
+        if not inputs:
             continue
-        joined = touched[0]
-        for each in touched[1:]:
-            joined = None if joined is None or each is None else joined.joined(each)
+        joined = inputs[0]
+        for other in inputs[1:]:
+            joined = None if joined is None or other is None else joined.joined(other)
         after = None if joined is None else after_node(node, joined, net, dict(shapes))
-        found.update(dict.fromkeys(node.outputs, after))
-    return found
+        bounds.update(dict.fromkeys(node.outputs, after))
+    return bounds

@@ -38,7 +38,7 @@ class Choice:
     scores: dict[str, float]  # by method
 
 
-def quantized(net: Net, found: Ranges) -> Net:
+def quantized(net: Net, tensor_ranges: Ranges) -> Net:
     """The graph with QuantizeLinear / DequantizeLinear around the operations that run in int8."""
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -46,10 +46,10 @@ def quantized(net: Net, found: Ranges) -> Net:
     from onnxruntime.quantization.registry import QDQRegistry
 
     values = net.values()
-    net = _corrected(net, found)
+    net = _corrected(net, tensor_ranges)
     model = shape_inference.infer_shapes(net.to_model())
     names = {f"{n.op}_{n.outputs[0]}" for n in net.nodes}  # as Net.to_model names nodes
-    data = {name: (np.float32(r.low), np.float32(r.high)) for name, r in _complete(net, found).items()}
+    data = {name: (np.float32(r.low), np.float32(r.high)) for name, r in _complete(net, tensor_ranges).items()}
     options = {"ActivationSymmetric": False, "WeightSymmetric": True, "QuantizeBias": True}
     with _quiet():
         try:
@@ -87,10 +87,10 @@ def choose(
     best: Ranges = {}
     for method in ranges.METHODS:
         progress(f"int8: {method}")
-        found = ranges.from_histograms(histograms, method)
-        scores[method] = compare(serialized(quantized(net, found)))
+        tensor_ranges = ranges.from_histograms(histograms, method)
+        scores[method] = compare(serialized(quantized(net, tensor_ranges)))
         if scores[method] == max(scores.values()):
-            best = found if list(scores.values()).count(scores[method]) == 1 else best
+            best = tensor_ranges if list(scores.values()).count(scores[method]) == 1 else best
     return Choice(max(scores, key=lambda method: scores[method]), best, scores)
 
 
@@ -117,35 +117,39 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
     available = {output for node in int8.nodes for output in node.outputs}
     for node in net.nodes:
         for name in node.outputs:
-            twin = next((n for n in (name + _DEQUANTISED, name) if n in available), None)
-            if twin is not None and name in values and values[name].dtype == "float32":
-                pairs[name] = twin
+            int8_name = next((n for n in (name + _DEQUANTISED, name) if n in available), None)
+            if int8_name is not None and name in values and values[name].dtype == "float32":
+                pairs[name] = int8_name
     first, second = net.copy(), int8.copy()
     first.outputs, second.outputs = list(pairs), list(dict.fromkeys(pairs.values()))
-    second.declared = {**int8.declared, **{twin: values[name] for name, twin in pairs.items()}}
+    second.declared = {**int8.declared, **{int8_name: values[name] for name, int8_name in pairs.items()}}
     a, b = Session(first.serialize(), optimize=False), Session(serialized(second), optimize=False)
-    least = dict.fromkeys(pairs, 1.0)
+    lowest = dict.fromkeys(pairs, 1.0)
     for image in pixels:
         reference = dict(zip(first.outputs, a.run(image[None])))
-        found = dict(zip(second.outputs, b.run(image[None])))
-        for name, twin in pairs.items():
-            least[name] = min(least[name], cosine(reference[name], found[twin]))
-    return dict(sorted(least.items(), key=lambda pair: pair[1]))
+        quantized_outputs = dict(zip(second.outputs, b.run(image[None])))
+        for name, int8_name in pairs.items():
+            lowest[name] = min(lowest[name], cosine(reference[name], quantized_outputs[int8_name]))
+    return dict(sorted(lowest.items(), key=lambda pair: pair[1]))
 
 
-def _corrected(net: Net, found: Ranges) -> Net:
+def _corrected(net: Net, tensor_ranges: Ranges) -> Net:
     """Correct biases for the mean error of rounded weights, from the mean of each input channel in calibration."""
     net = net.copy()
     for node in net.nodes:
-        reach = found.get(node.inputs[0]) if node.op == "Conv" and len(node.inputs) == 3 else None
-        if reach is None or reach.means is None or not {node.inputs[1], node.inputs[2]} <= set(net.weights):
+        tensor_range = tensor_ranges.get(node.inputs[0]) if node.op == "Conv" and len(node.inputs) == 3 else None
+        if (
+            tensor_range is None
+            or tensor_range.means is None
+            or not {node.inputs[1], node.inputs[2]} <= set(net.weights)
+        ):
             continue
         weights = net.weights[node.inputs[1]].astype(np.float64)  # (out, in / groups, kh, kw)
         scale = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True) / 127, 1e-12)
         error = (np.clip(np.round(weights / scale), -127, 127) * scale - weights).sum(axis=(2, 3))
         groups = node.attrs.get("group", 1)
         of_group = np.repeat(np.arange(groups), len(weights) // groups)
-        shift = (error * reach.means.reshape(groups, -1)[of_group]).sum(axis=1)
+        shift = (error * tensor_range.means.reshape(groups, -1)[of_group]).sum(axis=1)
         name = net.fresh(f"{node.outputs[0]}_bias")
         net.weights[name] = (net.weights[node.inputs[2]] - shift).astype(np.float32)
         node.inputs[2] = name
@@ -169,7 +173,7 @@ def _float_tail(net: Net) -> set[str]:
     return tail
 
 
-def _complete(net: Net, found: Ranges) -> Ranges:
+def _complete(net: Net, tensor_ranges: Ranges) -> Ranges:
     """The ranges of the tensors of this graph."""
     names = {value.name for value in net.inputs} | {output for node in net.nodes for output in node.outputs}
-    return {name: found[name] for name in names if name in found}
+    return {name: tensor_ranges[name] for name in names if name in tensor_ranges}

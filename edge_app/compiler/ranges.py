@@ -132,8 +132,8 @@ def _extremes(session: Session, images: list[UInt8]) -> tuple[NDArray[np.float64
 
 def from_histograms(histograms: dict[str, Histogram], method: str) -> Ranges:
     """The range of every tensor by one method. It always contains zero, which must be representable."""
-    found = {}
+    by_tensor = {}
     for name, histogram in histograms.items():
         low, high = histogram.range(method)
-        found[name] = Range(min(low, 0.0), max(high, 0.0), histogram.means)
-    return found
+        by_tensor[name] = Range(min(low, 0.0), max(high, 0.0), histogram.means)
+    return by_tensor

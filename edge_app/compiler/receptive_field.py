@@ -1,7 +1,7 @@
 """Stride and receptive field of every tensor of a graph.
 
 Cell i of a map depends on the pixels i * stride + low to i * stride + high, in x and y (the wider of both counts). A
-tensor that depends on the whole picture (global pooling, a Softmax over the map, a Reshape) has no receptive field.
+tensor that depends on the whole image (global pooling, a Softmax over the map, a Reshape) has no receptive field.
 Reuse recomputes crops by these numbers: they may be too wide, but never too narrow.
 """
 
@@ -41,18 +41,18 @@ _CHANNELWISE = frozenset(("Concat", "Split", "Gather", "Slice", "Softmax"))  # i
 
 def receptive_fields(net: Net, shapes: dict[str, Shape]) -> dict[str, FieldBounds]:
     """The receptive field of every map (N, C, H, W) that has one. net: on an image (1, 3, H, W)."""
-    found = {net.inputs[0].name: FieldBounds(Fraction(1), Fraction(0), Fraction(0))}
+    bounds = {net.inputs[0].name: FieldBounds(Fraction(1), Fraction(0), Fraction(0))}
     for node in net.nodes:
-        inputs = [found.get(name) for name in node.inputs if name and name not in net.weights]
-        if not inputs or any(each is None for each in inputs):
+        inputs = [bounds.get(name) for name in node.inputs if name and name not in net.weights]
+        if not inputs or any(field is None for field in inputs):
             continue
         before: FieldBounds | None = inputs[0]
-        for each in inputs[1:]:
-            before = before.joined(each) if before is not None and each is not None else None
+        for other in inputs[1:]:
+            before = before.joined(other) if before is not None and other is not None else None
         after = None if before is None else after_node(node, before, net, shapes)
         if after is not None:
-            found.update(dict.fromkeys(node.outputs, after))
-    return found
+            bounds.update(dict.fromkeys(node.outputs, after))
+    return bounds
 
 
 def after_node(node: Node, before: FieldBounds, net: Net, shapes: dict[str, Shape]) -> FieldBounds | None:

@@ -30,7 +30,7 @@ class Int8Report:
 
 @dataclass(slots=True)
 class ShapesReport:
-    """Graphs for parts of a picture, in addition to the other graphs of a target. boxes: number of parts checked.
+    """Graphs for parts of an image, in addition to the other graphs of a target. boxes: number of parts checked.
 
     bytes: of their files. weights, internal: bytes of NPU memory.
     """
@@ -125,15 +125,15 @@ def _int8(int8: Int8Report) -> list[tuple[str, str]]:
     worst = ", ".join(f"{name} {value:.4f}" for name, value in list(int8.cosines.items())[:3])
     left = f"; {len(int8.float_convolutions)} convolutions remain in float" if int8.float_convolutions else ""
     return [
-        ("int8", f"agreement {_each(int8.agreement)} (by {int8.method}; {tried}){left}"),
+        ("int8", f"agreement {_score_list(int8.agreement)} (by {int8.method}; {tried}){left}"),
         ("", f"{int8.bytes:,} bytes, {int8.time_ms:.2f} ms; worst tensors by cosine: {worst}"),
     ]
 
 
 def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
-    against = f", with onnxruntime INT8 {_each(npu.agreement_int8)}" if npu.agreement_int8 else ""
+    against = f", with onnxruntime INT8 {_score_list(npu.agreement_int8)}" if npu.agreement_int8 else ""
     rows = [
-        (target, f"simulator: agreement with float {_each(npu.agreement)}{against}"),
+        (target, f"simulator: agreement with float {_score_list(npu.agreement)}{against}"),
         ("", f"lowest cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
     ]
     if npu.shapes:
@@ -145,5 +145,5 @@ def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
     return rows
 
 
-def _each(scores: dict[str, float]) -> str:
+def _score_list(scores: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())

@@ -96,7 +96,7 @@ def environment(folder: Path | None) -> Path:
 
 
 def check_ranges(python: Path) -> None:
-    """Check that the environment can use given ranges. Raises ConfigError if a package for that is missing."""
+    """Check that the converter can quantize with given ranges. Raises ConfigError if it lacks a package for that."""
     if not _has(python, "ruamel.yaml"):
         folder = python.parent.parent
         raise ConfigError(
@@ -184,25 +184,25 @@ def _has(python: Path, module: str) -> bool:
 
 def parse_layer_table(log: str) -> list[Layer]:
     """Rows of the layer table in a verbose log. Columns: number, operator, data type, NPU or CPU, …, full name."""
-    found = []
+    layers = []
     for line in log.splitlines():
         row = re.search(r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s.*?(\S+:\S+)\s*$", line)
         if row:
-            found.append(Layer(row[1], row[2], row[3].split(":", 1)[1]))
-    return found
+            layers.append(Layer(row[1], row[2], row[3].split(":", 1)[1]))
+    return layers
 
 
 def parse_memory(log: str) -> Memory:
     """Memory totals in a verbose log; the last ones count. Raises ModelError if there are none."""
-    totals = {}
+    totals: dict[str, int] = {}
     for kind in ("Internal", "Weight"):
         # sometimes another line is printed in between, and the number is on the next line
-        found = re.findall(rf"Total {kind} Memory Size:(?:[^\n]*\n)??\s*([\d.]+)\s*(KB|MB|B)\b", log)
-        if not found:
+        matches = re.findall(rf"Total {kind} Memory Size:(?:[^\n]*\n)??\s*([\d.]+)\s*(KB|MB|B)\b", log)
+        if not matches:
             raise ModelError(
                 f"the converter's log has no total of {kind.lower()} memory; expected the log of {PINS[0]}"
             )
-        number, unit = found[-1]
+        number, unit = matches[-1]
         totals[kind] = round(float(number) * {"B": 1, "KB": 1024, "MB": 1 << 20}[unit])
     return Memory(totals["Weight"], totals["Internal"])
 

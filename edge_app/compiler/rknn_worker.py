@@ -60,15 +60,15 @@ def build_with_ranges(job: dict[str, Any]) -> tuple[Any, Ranges]:
     first.release()
     stem = Path(job["onnx"]).stem  # in the current directory
     path, yaml = Path(f"{stem}.quantization.cfg"), YAML(typ="safe")
-    found = yaml.load(path)
-    tensors = found["quantize_parameters"]
+    description = yaml.load(path)
+    tensors = description["quantize_parameters"]
     if job["ranges"]:
         for name, tensor in tensors.items():
             own = name if name in job["ranges"] else name.removesuffix("_int8")  # the graph's own output
             if own not in job["ranges"]:
                 raise ConverterError(f"tensor '{name}' has no range; expected the ranges of the whole graph")
             tensor["min"], tensor["max"] = job["ranges"][own]
-        yaml.dump(found, path)
+        yaml.dump(description, path)
     second = configured_converter(job)
     code = second.hybrid_quantization_step2(
         model_input=f"{stem}.model", data_input=f"{stem}.data", model_quantization_cfg=str(path)
@@ -86,10 +86,10 @@ def simulate(rknn: Any, job: dict[str, Any]) -> None:
     results: list[list[Any]] = []
     for row in range(len(next(iter(feeds.values())))):
         inputs = [feeds[name][row : row + 1] for name in job["inputs"]]
-        found = rknn.inference(inputs=inputs, data_format="nhwc" if job["mean"] is not None else "nchw")
-        if found is None:
+        outputs = rknn.inference(inputs=inputs, data_format="nhwc" if job["mean"] is not None else "nchw")
+        if outputs is None:
             raise ConverterError("the simulator returned nothing")
-        results.append(found)
+        results.append(outputs)
     stacked: dict[str, Any] = {
         str(i): np.concatenate([np.asarray(row[i]) for row in results]) for i in range(len(results[0]))
     }

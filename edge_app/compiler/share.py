@@ -30,29 +30,31 @@ def backbone(nets: Sequence[Net], preprocessing: Sequence[str]) -> Parts:
                 f"{_size(net)} {words}; expected the same input for both"
             )
     hashes = [tensor_hashes(net) for net in nets]
-    common = set.intersection(*(set(each.values()) for each in hashes)) - {hashes[0][first.inputs[0].name]}
+    common = set.intersection(*(set(model_hashes.values()) for model_hashes in hashes)) - {
+        hashes[0][first.inputs[0].name]
+    }
     if not any(_learns(nets[0], name) for name, code in hashes[0].items() if code in common):
         raise ModelError(
             f"{first.name} and {nets[1].name} share no layer: {_difference(nets)}; compile them one by one"
         )
-    frontier = [_frontier(net, each, common) for net, each in zip(nets, hashes)]
-    wanted = set().union(*frontier)
+    frontier = [_frontier(net, model_hashes, common) for net, model_hashes in zip(nets, hashes)]
+    shared = set().union(*frontier)
     image = hashes[0][first.inputs[0].name]
-    if image in wanted:
+    if image in shared:
         raise ModelError(
             f"{', '.join(net.name for net in nets)}: a layer that is not shared uses the image itself; "
             "compile them one by one"
         )
     names = {code: name for name, code in reversed(hashes[0].items())}
-    renamed = [first, *(_renamed(net, each, names, common) for net, each in zip(nets[1:], hashes[1:]))]
-    features = [name for name, code in hashes[0].items() if code in wanted and names[code] == name]
+    renamed = [first, *(_renamed(net, model_hashes, names, common) for net, model_hashes in zip(nets[1:], hashes[1:]))]
+    features = [name for name, code in hashes[0].items() if code in shared and names[code] == name]
     return split.parts(first, features, renamed)
 
 
 def tensor_hashes(net: Net) -> dict[str, str]:
     """The hash of the input and of every node output, in topological order."""
     (value,) = net.inputs
-    found = {value.name: _hash("image", value.dtype, str(value.shape))}
+    hashes = {value.name: _hash("image", value.dtype, str(value.shape))}
     weights: dict[str, str] = {}
     for node in net.nodes:
         sources = []
@@ -60,11 +62,11 @@ def tensor_hashes(net: Net) -> dict[str, str]:
             if name in net.weights and name not in weights:
                 array = np.ascontiguousarray(net.weights[name])
                 weights[name] = _hash(str(array.dtype), str(net.weights[name].shape), array.tobytes())
-            sources.append(found.get(name) or weights.get(name) or "")
+            sources.append(hashes.get(name) or weights.get(name) or "")
         attrs = ";".join(f"{key}={_plain(node.attrs[key])}" for key in sorted(node.attrs))
         for position, output in enumerate(node.outputs):
-            found[output] = _hash(node.domain, node.op, attrs, str(position), *sources)
-    return found
+            hashes[output] = _hash(node.domain, node.op, attrs, str(position), *sources)
+    return hashes
 
 
 def _frontier(net: Net, hashes: dict[str, str], common: set[str]) -> set[str]:

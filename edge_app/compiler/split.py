@@ -18,7 +18,7 @@ _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A map that heads take from the backbone. receptive_field None: it depends on the whole picture."""
+    """A map that heads take from the backbone. receptive_field None: it depends on the whole image."""
 
     name: str
     shape: Shape
@@ -52,16 +52,19 @@ def at_features(net: Net) -> Parts:
     return parts(net, crossing, [net])
 
 
-def with_readable_names(found: Parts) -> Parts:
+def with_readable_names(split_model: Parts) -> Parts:
     """The same parts with readable feature names: c8 is the map of stride 8."""
-    if found.backbone is None:
-        return found
+    if split_model.backbone is None:
+        return split_model
     names: dict[str, str] = {}
     used = {
-        name for net in (found.backbone, *found.heads) for node in net.nodes for name in (*node.inputs, *node.outputs)
+        name
+        for net in (split_model.backbone, *split_model.heads)
+        for node in net.nodes
+        for name in (*node.inputs, *node.outputs)
     }
-    used -= {feature.name for feature in found.features}
-    for feature in found.features:
+    used -= {feature.name for feature in split_model.features}
+    for feature in split_model.features:
         stem = (
             f"c{feature.receptive_field.stride}"
             if feature.receptive_field and feature.receptive_field.stride.denominator == 1
@@ -74,68 +77,68 @@ def with_readable_names(found: Parts) -> Parts:
         ]
         names[feature.name] = next(n for n in choices if n not in used)
         used.add(names[feature.name])
-    nets = [found.backbone.copy(), *(head.copy() for head in found.heads)]
+    nets = [split_model.backbone.copy(), *(head.copy() for head in split_model.heads)]
     for net in nets:  # through temporary names: an old name may be the new name of another map
         for old in names:
             net.rename(old, f"feature:{old}")
         for old, new in names.items():
             net.rename(f"feature:{old}", new)
-    features = tuple(replace(feature, name=names[feature.name]) for feature in found.features)
+    features = tuple(replace(feature, name=names[feature.name]) for feature in split_model.features)
     return Parts(nets[0], features, tuple(nets[1:]))
 
 
-def segments(found: Parts, strides: Collection[int]) -> tuple[Net, ...]:
+def segments(split_model: Parts, strides: Collection[int]) -> tuple[Net, ...]:
     """The backbone cut after its last map of each of `strides`; a feature is an output of the segment that computes it.
 
     A cut is omitted if a later segment would need tensors other than the maps of earlier ones.
     """
-    backbone = found.backbone
+    backbone = split_model.backbone
     assert backbone is not None
     values = backbone.values()
     reach = receptive_fields(backbone, {name: value.shape for name, value in values.items()})
-    wanted = {feature.name for feature in found.features}
-    ends = [*wanted]
-    present = {reach[name].stride for name in wanted if name in reach}
+    feature_names = {feature.name for feature in split_model.features}
+    ends = [*feature_names]
+    present = {reach[name].stride for name in feature_names if name in reach}
     for stride in set(strides) - present:
         name = bottleneck(backbone, reach, stride)
         if name is not None:
             ends.append(name)
     ends = _ordered(backbone, set(ends))
     cut_parts: list[Net] = []
-    given = {backbone.inputs[0].name}
+    available = {backbone.inputs[0].name}
     pending: list[str] = []
     for end in ends:
         pending.append(end)
         cut = end == ends[-1] or (end in reach and reach[end].stride in strides)
-        if not cut or not _needs_only_cuts(backbone, given | set(pending), ends[ends.index(end) + 1 :]):
+        if not cut or not _needs_only_cuts(backbone, available | set(pending), ends[ends.index(end) + 1 :]):
             continue
-        outputs = [name for name in pending if name in wanted or name == end]
-        needed = _needed(backbone, given, outputs)
+        outputs = [name for name in pending if name in feature_names or name == end]
+        needed = _needed(backbone, available, outputs)
         inputs = [v for v in (*backbone.inputs, *(values[n] for n in ends)) if v.name in needed]
         cut_parts.append(subgraph(backbone, f"backbone{len(cut_parts)}", inputs, outputs))
-        given, pending = given | set(outputs), []
+        available, pending = available | set(outputs), []
     return tuple(cut_parts) if len(cut_parts) > 1 else (backbone,)
 
 
-def _needs_only_cuts(net: Net, given: set[str], later: list[str]) -> bool:
+def _needs_only_cuts(net: Net, available: set[str], later: list[str]) -> bool:
     """Whether later tensors need only cut maps and not the image, so that no layer is computed twice."""
     image = net.inputs[0].name
-    return image not in _needed(net, given, later)
+    return image not in _needed(net, available, later)
 
 
-def _needed(net: Net, given: set[str], outputs: list[str]) -> set[str]:
-    """Which of `given` the outputs depend on directly, not through another of `given`."""
+def _needed(net: Net, available: set[str], outputs: list[str]) -> set[str]:
+    """Which of `available` the outputs depend on directly, not through another of `available`."""
     producers = net.producers()
-    stack, visited = [name for name in outputs if name not in given], set()
-    found = set()
+    stack, visited = [name for name in outputs if name not in available], set()
+    needed = set()
     while stack:
         for name in producers[stack.pop()].inputs:
-            if name in given:
-                found.add(name)
+            if name in available:
+                needed.add(name)
             elif name in producers and name not in visited:
                 visited.add(name)
                 stack.append(name)
-    return found
+    return needed
 
 
 def bottleneck(net: Net, reach: dict[str, FieldBounds], stride: int) -> str | None:
@@ -151,17 +154,17 @@ def parts(trunk: Net, features: list[str], nets: list[Net]) -> Parts:
     backbone = subgraph(trunk, "backbone", trunk.inputs, features)
     heads = []
     for net in nets:
-        wanted = _wanted(net, features)
+        used_features = _used_features(net, features)
         heads.append(
             subgraph(
-                _without_feature_outputs(net, wanted),
+                _without_feature_outputs(net, used_features),
                 net.name,
-                [values[name] for name in features if name in wanted],
+                [values[name] for name in features if name in used_features],
                 net.outputs,
             )
         )
-    found = tuple(Feature(name, values[name].shape, reach.get(name)) for name in features)
-    return Parts(backbone, found, tuple(heads))
+    described = tuple(Feature(name, values[name].shape, reach.get(name)) for name in features)
+    return Parts(backbone, described, tuple(heads))
 
 
 def features(net: Net, names: Collection[str]) -> tuple[Feature, ...]:
@@ -183,18 +186,18 @@ def _without_feature_outputs(net: Net, features: set[str]) -> Net:
     return net
 
 
-def _wanted(net: Net, features: list[str]) -> set[str]:
+def _used_features(net: Net, features: list[str]) -> set[str]:
     """The features that the outputs depend on without passing through another one."""
     producers = net.producers()
-    stack, visited, wanted = list(net.outputs), set(), set()
+    stack, visited, used = list(net.outputs), set(), set()
     while stack:
         name = stack.pop()
         if name in features:
-            wanted.add(name)
+            used.add(name)
         elif name in producers and name not in visited:
             visited.add(name)
             stack.extend(producers[name].inputs)
-    return wanted
+    return used
 
 
 def _deepest_map(net: Net, shapes: dict[str, Shape]) -> str | None:
@@ -213,11 +216,11 @@ def _deepest_map(net: Net, shapes: dict[str, Shape]) -> str | None:
 
 
 def _last_bottleneck(net: Net, maps: list[str], reach: dict[str, FieldBounds], stride: Fraction) -> str | None:
-    found = None
+    last = None
     for name in maps:
         if reach[name].stride == stride and name not in net.outputs and _is_bottleneck(net, name, maps, reach, stride):
-            found = name
-    return found
+            last = name
+    return last
 
 
 # the last operation of a map that other layers use is one of these, or a convolution
@@ -256,23 +259,23 @@ def _is_bottleneck(net: Net, name: str, maps: list[str], reach: dict[str, FieldB
 def _ancestors(net: Net, names: set[str]) -> set[int]:
     """Ids of the nodes that the tensors depend on, including the nodes that compute them."""
     producers = net.producers()
-    stack, found = list(names), set()
+    stack, ids = list(names), set()
     while stack:
         node = producers.get(stack.pop())
-        if node is not None and id(node) not in found:
-            found.add(id(node))
+        if node is not None and id(node) not in ids:
+            ids.add(id(node))
             stack.extend(node.inputs)
-    return found
+    return ids
 
 
 def _descendants(net: Net, name: str) -> set[int]:
     """Ids of the nodes that depend on a tensor."""
-    tainted, found = {name}, set()
+    tainted, ids = {name}, set()
     for node in net.nodes:
         if tainted & set(node.inputs):
             tainted.update(node.outputs)
-            found.add(id(node))
-    return found
+            ids.add(id(node))
+    return ids
 
 
 def _ordered(net: Net, names: set[str]) -> list[str]:

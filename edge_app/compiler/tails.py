@@ -29,13 +29,13 @@ class Cut:
 
 def cut(net: Net, family: str) -> Cut | None:
     """Cut a graph of this family; None if it has no such tail."""
-    find = _FINDERS.get(family)
-    found = find(net, net.shapes()) if find else None
-    if found is None:
+    find_cut = _FINDERS.get(family)
+    cut_names = find_cut(net, net.shapes()) if find_cut else None
+    if cut_names is None:
         return None
     net = net.copy()
     outputs = []
-    for name, readable in found.items():
+    for name, readable in cut_names.items():
         outputs.append(net.fresh(readable))
         net.rename(name, outputs[-1])
     values = net.values()
@@ -46,10 +46,10 @@ def cut(net: Net, family: str) -> Cut | None:
     return Cut(short, tail, _OPTIONS.get(family, {}))
 
 
-_Found = dict[str, str]  # the tensors to cut at, each with a readable name
+_CutNames = dict[str, str]  # the tensors to cut at, each with a readable name
 
 
-def _fastestdet(net: Net, _: dict[str, Shape]) -> _Found | None:
+def _fastestdet(net: Net, _: dict[str, Shape]) -> _CutNames | None:
     """Objectness, boxes and classes, before they are joined into one tensor."""
     last = net.producers().get(net.outputs[0])
     if len(net.outputs) != 1 or last is None or last.op != "Concat" or len(last.inputs) != 3:
@@ -57,7 +57,7 @@ def _fastestdet(net: Net, _: dict[str, Shape]) -> _Found | None:
     return dict(zip(last.inputs, ("objectness", "boxes", "classes")))
 
 
-def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
+def _yolo(net: Net, shapes: dict[str, Shape]) -> _CutNames | None:
     """v8, v11: the two convolutions of each stride before they are joined. v5, v7: the convolution of each stride."""
     if any(len(shapes.get(name, ())) == 4 for name in net.outputs):
         return None  # exported without decoding
@@ -84,7 +84,7 @@ def _yolo(net: Net, shapes: dict[str, Shape]) -> _Found | None:
     return {name: f"grid{i}" for i, name in enumerate(single)} or None
 
 
-def _ultraface(net: Net, shapes: dict[str, Shape]) -> _Found | None:
+def _ultraface(net: Net, shapes: dict[str, Shape]) -> _CutNames | None:
     """Class logits and deltas of all maps, if the graph decodes them with the priors of the decoder."""
     producers = net.producers()
     softmax = [name for name in net.outputs if name in producers and producers[name].op == "Softmax"]
@@ -108,7 +108,7 @@ def _ultraface(net: Net, shapes: dict[str, Shape]) -> _Found | None:
 
 
 _OPTIONS = {"ultraface": {"boxes": "deltas"}}
-_FINDERS: dict[str, Callable[[Net, dict[str, Shape]], _Found | None]] = {
+_FINDERS: dict[str, Callable[[Net, dict[str, Shape]], _CutNames | None]] = {
     "fastestdet": _fastestdet,
     "yolo": _yolo,
     "ultraface": _ultraface,

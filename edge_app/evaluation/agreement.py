@@ -44,7 +44,7 @@ def worst_frame(frames: Float32) -> float:
 
 def mean_matched_iou(matches: Sequence[Matches]) -> float:
     """The mean IoU of all pairs, a `Matches` for each frame. 1 without pairs."""
-    overlaps = np.concatenate([each.iou for each in matches]) if matches else np.empty(0)
+    overlaps = np.concatenate([frame.iou for frame in matches]) if matches else np.empty(0)
     return float(overlaps.mean()) if len(overlaps) else 1.0
 
 
@@ -58,15 +58,15 @@ def paired_counts(matches: Matches, confident_rows: NDArray[np.bool_], confident
 
 
 def hysteresis_counts(
-    reference: Detections, found: Detections, score: float, lower_score: float, least_iou: float
+    reference: Detections, predicted: Detections, score: float, lower_score: float, least_iou: float
 ) -> Counts:
     """Count one frame, matching each side's confident boxes by themselves, highest IoU first.
 
     score: the least score of a confident box; lower_score: the least score of its match.
     """
     agreeing = total = 0
-    for own, other in ((reference, found), (found, reference)):
-        confident, candidates = own[own.score >= score], other[other.score >= lower_score]
+    for side, other in ((reference, predicted), (predicted, reference)):
+        confident, candidates = side[side.score >= score], other[other.score >= lower_score]
         overlap = class_iou(confident.xyxy, confident.class_id, candidates.xyxy, candidates.class_id)
         agreeing += len(match_by_iou(overlap, least_iou))
         total += len(confident)
@@ -75,14 +75,14 @@ def hysteresis_counts(
 
 def f1_with_hysteresis(
     reference: Sequence[Detections],
-    found: Sequence[Detections],
+    predicted: Sequence[Detections],
     *,
     score: float = SCORE,
     lower_score: float = LOWER_SCORE,
     least_iou: float = LEAST_IOU,
 ) -> float:
     """F1 of detections in the same frames, by `hysteresis_counts`. 1 if neither side has a confident box."""
-    return f1([hysteresis_counts(r, f, score, lower_score, least_iou) for r, f in zip(reference, found)])
+    return f1([hysteresis_counts(r, f, score, lower_score, least_iou) for r, f in zip(reference, predicted)])
 
 
 def _table(counts: ArrayLike) -> NDArray[np.float64]:

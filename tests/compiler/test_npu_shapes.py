@@ -69,7 +69,7 @@ def test_converts_and_checks_every_segment_in_every_size(assembly):
 
 
 def test_a_part_that_differs_from_the_whole_is_an_error(assembly):
-    with pytest.raises(ModelError, match=r"backbone0: .* of the part .* differs from the whole picture by up to"):
+    with pytest.raises(ModelError, match=r"backbone0: .* of the part .* differs from the whole image by up to"):
         list(converted(assembly, Converter(assembly, wrong=1 / 32), [(64, 64)]))
 
 
