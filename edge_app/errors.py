@@ -18,6 +18,8 @@ Exit codes: 0 success, 1 a bug (the only one with a traceback), 2 an error that 
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 _URL = re.compile(r"://(\S+)")
@@ -112,6 +114,13 @@ def foreign_text(value: object, limit: int = 200) -> str:
     return f"{shown}…" if len(cut) > limit else shown
 
 
+def foreign_exception(exc: BaseException) -> str:
+    """An exception of a library or plug-in, without its message: `KeyError (plugin.py:31)`."""
+    *_, last = [None, *traceback.extract_tb(exc.__traceback__)]
+    where = f" ({foreign_text(Path(last.filename).name)}:{last.lineno})" if last else ""
+    return f"{foreign_text(exc)}{where}"
+
+
 def mask_urls(text: str) -> str:
     """Text in which every URL is without secrets: `rtsp://…@cam:554/live?…`.
 
@@ -123,7 +132,7 @@ def mask_urls(text: str) -> str:
 
 def _masked(match: re.Match[str]) -> str:
     url = match[1].rstrip(_PUNCTUATION)
-    login, at, address = url.rpartition("@")
+    _, at, address = url.rpartition("@")
     path, mark, _ = re.split(r"([?#])", address, maxsplit=1) if re.search(r"[?#]", address) else (address, "", "")
     host, *parts = path.split("/")
     masked = "/".join([host, *map(_masked_part, parts)])

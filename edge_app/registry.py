@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_hints
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, EdgeError, foreign_exception, foreign_text
 from edge_app.options import REQUIRED, Option, options_of
 from edge_app.options.document import nearest
 
@@ -93,7 +93,8 @@ def options(kind: Kind, type_: str) -> tuple[Option, ...]:
 def build(kind: Kind, type_: str, *context: object, **given: object) -> Any:
     """Construct a plug-in. context: the positional arguments of its kind. given: its options.
 
-    Raises ConfigError as `options` does, if it does not have these options, or if its library is not installed.
+    Raises EdgeError as the constructor does; ConfigError as `options` does, if the plug-in does not have these options,
+    if its library is not installed, or if the constructor raises another exception.
     """
     plugin, location = _load(kind, type_)
     known = {option.name: option for option in options(kind, type_)}
@@ -107,6 +108,13 @@ def build(kind: Kind, type_: str, *context: object, **given: object) -> Any:
         extra = getattr(plugin, "extra", None)
         package = location.package or "edge-app"
         raise _missing_library(kind, type_, exc, f"pip install '{package}[{extra}]'" if extra else None) from exc
+    except EdgeError:
+        raise
+    except Exception as exc:  # the constructor and its libraries may raise anything; a reload must survive it
+        found = foreign_exception(exc)
+        raise ConfigError(
+            f"{location.where}: the constructor raised {found}; expected options that it accepts"
+        ) from exc
     _check_members(kind, instance, _members(kind), location)
     return instance
 
@@ -163,7 +171,8 @@ def _locate(kind: Kind, type_: str) -> _Location:
         return _Location(module, contract.class_name, f"{kind} '{type_}' ({module})")
     points = installed()[kind].get(type_, ())
     if not points:
-        raise ConfigError(f"unknown {contract.word} '{type_}'{nearest(type_, (*names(kind), *contract.also))}")
+        found = foreign_text(type_)
+        raise ConfigError(f"unknown {contract.word} '{found}'{nearest(found, (*names(kind), *contract.also))}")
     if len(points) > 1:
         packages = ", ".join(sorted(_package(point) for point in points))
         raise ConfigError(f"{kind} '{type_}': found it in {len(points)} packages: {packages}; expected one of them")
@@ -202,10 +211,8 @@ def _import(location: _Location) -> ModuleType:
             ) from exc
         raise ConfigError(f"{location.where}: found no module '{location.module}'; expected it in the package") from exc
     except Exception as exc:  # a plug-in's module may raise anything
-        found = " ".join(str(exc).split())
-        raise ConfigError(
-            f"{location.where}: import failed: {type(exc).__name__}: {found}; expected an importable module"
-        ) from exc
+        found = f"{type(exc).__name__}: {foreign_text(str(exc))}"
+        raise ConfigError(f"{location.where}: import failed: {found}; expected an importable module") from exc
 
 
 def _missing_library(kind: Kind, type_: str, exc: ImportError, install: str | None) -> ConfigError:

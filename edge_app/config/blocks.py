@@ -51,7 +51,7 @@ class PluginConfig:
     """
 
     type: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may contain a URL with a password
     where: str = ""
     name: str = ""
 

@@ -7,17 +7,17 @@ a kind share are a dataclass (blocks.py). Not here: heads (models.py), rules (ru
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from edge_app import registry
 from edge_app.config.blocks import PluginConfig, SinkCommon, SourceCommon, SourceConfig
-from edge_app.errors import ConfigError, OptionError
+from edge_app.errors import ConfigError, OptionError, foreign_text
 from edge_app.geometry.polygons import polygon_of
 from edge_app.options import Option, options_of, read_options
 from edge_app.options.document import Problems, describe, entries
+from edge_app.options.scalars import checked_path, checked_text
 
 
 def read_source(node: yaml.Node | None, problems: Problems) -> SourceConfig | None:
@@ -44,6 +44,15 @@ def from_url(text: str) -> SourceConfig:
 
     Raises ConfigError if it is none of these.
     """
+    try:
+        return _from_text(text)
+    except ValueError as exc:
+        raise ConfigError(f"--source: {exc}") from None
+
+
+def _from_text(text: str) -> SourceConfig:
+    """As `from_url`. Raises ValueError with what was found and expected."""
+    checked_text(text)
     options: dict[str, Any] = {}
     if text.startswith(("rtsp://", "rtsps://")):
         type_, options = "rtsp", {"url": text}
@@ -52,10 +61,12 @@ def from_url(text: str) -> SourceConfig:
     elif text.rstrip(":") == "synthetic":
         type_ = "synthetic"
     elif "://" in text:
-        raise ConfigError(f"--source: found '{text}'; expected a path, rtsp://…, /dev/videoN or synthetic:")
+        found = foreign_text(text)
+        raise ValueError(f"found '{found}'; expected a path, rtsp://…, /dev/videoN or synthetic:")
     else:
-        type_ = "images" if Path(text).is_dir() else "video"
-        options = {"path": Path(text)}
+        path = checked_path(text)
+        type_ = "images" if path.is_dir() else "video"
+        options = {"path": path}
     return SourceConfig(SourceCommon(type_), PluginConfig(type_, options, "--source"))
 
 

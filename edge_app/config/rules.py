@@ -62,7 +62,7 @@ class RuleConfig:
     name: str
     type: str
     enabled: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     where: str = ""
 
 

@@ -41,7 +41,7 @@ def test_a_login_option_overrides_the_one_in_the_url(tmp_path):
 @pytest.mark.parametrize("more", [{"password": Secret("env", "EDGE_WORD")}, {"credentials": Path("login")}])
 def test_rejects_an_incomplete_or_ambiguous_login(monkeypatch, more):
     monkeypatch.setenv("EDGE_WORD", "hunter2")
-    with pytest.raises(OptionError, match="expected (username too|one of the two)"):
+    with pytest.raises(OptionError, match=r"expected (username too|one of the two)"):
         Source(SystemClock(), url="rtsp://cam/", username=None if "password" in more else "bob", **more)
 
 

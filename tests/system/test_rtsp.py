@@ -153,8 +153,8 @@ def test_a_password_from_a_file_opens_a_protected_stream_and_is_never_logged(ser
     with capture(port, login="bob:wr0ng@") as running, pytest.raises(SourceError) as caught:
         read_frames(running, 1)
     assert str(caught.value) == (
-        f"rtsp://127.0.0.1:{port}/test: cannot be opened: the server refuses; is the path right,"
-        " and the user and password?; expected an RTSP stream"
+        f"rtsp://…@127.0.0.1:{port}/test: cannot be opened: rejected by the server; check the path,"
+        " user and password; expected an RTSP stream"
     )
     assert "wr0ng" not in caplog.text
     assert capfd.readouterr().err == ""
