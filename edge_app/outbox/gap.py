@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -11,6 +12,7 @@ from edge_app.outbox.pending import KINDS
 from edge_app.outbox.store import GapRecord, Row
 
 _REPORT_EVERY_NS = 60_000_000_000
+_MAX_REASONS = 16
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class Gap:
             self._add_reason(reason)
 
     def _add_reason(self, reason: str) -> None:
-        if reason not in self.reasons:
+        if reason not in self.reasons and len(self.reasons) < _MAX_REASONS:
             self.reasons.append(reason)
 
     def as_json(self) -> GapRecord:
@@ -88,6 +90,11 @@ class LossLog:
         self._gap.add(reason, [message.kind for message in messages], messages[0].id, messages[-1].id)
         self._on_disk = False
         self.total += len(messages)
+
+    def add_refused(self, reason: str, message: Message) -> None:
+        """Report a message that one sink refuses. Not in `total`: other sinks may receive it."""
+        self._gap.add(reason, [message.kind], message.id, message.id)
+        self._on_disk = False
 
     def add_evicted(self, rows: Sequence[Row]) -> None:
         """Count messages that were deleted from the file, in the same transaction that wrote `with_evicted`."""
@@ -136,6 +143,11 @@ class LossLog:
         record, self._gap, self._on_disk = self._gap.as_json(), Gap(), False
         self.next_report_ns = now_ns + _REPORT_EVERY_NS
         return record
+
+
+def is_gap_record(message: Message) -> bool:
+    """Whether a message is a gap record itself."""
+    return message.kind == "status" and "gap" in json.loads(message.payload)["status"]
 
 
 def _id_of(row: Row) -> str | None:

@@ -19,6 +19,7 @@ from edge_app.clock import Clock
 from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Message, decode
 from edge_app.outbox.disk import Disk, DiskUnavailable, FileDamaged
+from edge_app.outbox.gap import is_gap_record
 from edge_app.outbox.pending import Item
 from edge_app.outbox.sequence import SequenceNumbers
 from edge_app.outbox.state import State
@@ -142,9 +143,14 @@ class Outbox:
                 self._writer.schedule(max(now_ns, state.losses.next_report_ns))
 
     def record_refused(self, sink: str, item: Item, reason: str) -> None:
-        """A sink will never accept this message: store it separately, and continue with the next one."""
+        """A sink will never accept this message: store it separately, report it, and continue with the next one.
+
+        A refused gap record is not reported again: the sink would refuse that one too.
+        """
         with self._lock:
             self._state.add_refused(sink, reason, item.message.payload)
+            if not is_gap_record(item.message):
+                self._state.losses.add_refused(f"refused by sink '{sink}': {reason}", item.message)
             self._writer.schedule(self._clock.monotonic_ns() + _DELETE_NS)
             self.acknowledge(sink, item.position, 1)
 

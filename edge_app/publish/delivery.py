@@ -12,10 +12,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timezone
 from threading import Event, Thread
+from traceback import format_tb
 
 from edge_app.backoff import Backoff
 from edge_app.clock import Clock
-from edge_app.errors import SinkError
+from edge_app.errors import SinkError, foreign_text
 from edge_app.messages import Message, rfc3339
 from edge_app.outbox import Outbox
 from edge_app.outbox.pending import Item
@@ -25,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _MAX_RETRY_AFTER_S = 3600.0
+_MAX_REASON = 300  # characters of a sink's error in logs, statuses and gap records
 
 
 class Delivery:
@@ -79,13 +81,16 @@ class Delivery:
                 self.broken_pipe = True
                 return
             except SinkError as exc:
+                reason = foreign_text(str(exc), _MAX_REASON)
                 if exc.retry or not batch:
-                    self._wait_to_retry(str(exc), exc.after_s)
+                    self._wait_to_retry(reason, exc.after_s)
                 else:
-                    batch = self._isolate_refused(batch, str(exc))
+                    batch = self._isolate_refused(batch, reason)
             except Exception as exc:  # noqa: BLE001  logged and counted: a bug in a sink must not end its deliveries
-                _LOG.exception("sink '%s'", self.name)
-                self._wait_to_retry(f"{type(exc).__name__}: {exc}", None)
+                reason = f"internal error: {foreign_text(exc)}"
+                if reason != self.last_error:  # without the exception's own text: it may quote a secret
+                    _LOG.error("sink '%s': %s\n%s", self.name, reason, "".join(format_tb(exc.__traceback__)).rstrip())
+                self._wait_to_retry(reason, None)
             if self._failures and self._stop.is_set():
                 return
 

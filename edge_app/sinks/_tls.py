@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 from edge_app.clock import Clock
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.messages import rfc3339
 from edge_app.options.files import MAX_TEXT, read_regular
 
@@ -56,12 +56,14 @@ def explain(exc: OSError, host: str, port: int, clock: Clock) -> str:
         return f"{where}: the certificate has expired; the local clock says {today}"
     if exc.verify_code in _WRONG_HOST:
         return f"{where}: the certificate is for another host"
-    return f"{where}: the certificate is not trusted: {exc.verify_message}"
+    return f"{where}: the certificate is not trusted: {foreign_text(exc.verify_message)}"
 
 
 def _reason(exc: OSError) -> str:
     if isinstance(exc, (TimeoutError, socket.timeout)):
         return "no answer in time"
     if isinstance(exc, ssl.SSLError):
-        return f"TLS: {(exc.reason or str(exc)).replace('_', ' ').lower()}"
-    return exc.strerror or str(exc) or type(exc).__name__
+        return f"TLS: {foreign_text(exc.reason or 'error').replace('_', ' ').lower()}"
+    if isinstance(exc, ConnectionError) and not exc.strerror:
+        return "the connection was closed without an answer"
+    return foreign_text(exc)

@@ -1,41 +1,50 @@
 """HTTP: POSTs JSON arrays of messages. A 2xx response acknowledges all messages of the request.
 
-`Idempotency-Key` identifies the batch: it is the same if the same messages are sent again. 408, 429 and 5xx are
-retried, after `Retry-After` if present. Messages that get another 4xx are refused and not sent again. Redirects are not
-followed. Proxy settings of the environment are ignored.
+`Idempotency-Key` identifies the batch: it is the same if the same messages are sent again. 5xx and those 4xx that the
+operator or time can correct (an expired token, a wrong address) are retried, after `Retry-After` if present. Messages
+that get another 4xx are refused and not sent again. Redirects are not followed. Proxy settings of the environment are
+ignored. Connecting, sending and the response share one deadline.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import socket
+import re
 from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any
+from urllib.parse import SplitResult
 
 from edge_app import __version__
 from edge_app.clock import Clock
-from edge_app.errors import ConfigError, SinkError
+from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
+from edge_app.options.url import Url
 from edge_app.sinks import SinkContext, _tls
+from edge_app.sinks._connection import BoundedSocket, Deadline, connect
 
-_MAX_RESPONSE_BYTES = 16 * 1024
-_RETRY_STATUS = (408, 429)
+_MAX_BODY_BYTES = 4 * 1024
+_MAX_RESPONSE_BYTES = 64 * 1024  # header, interim responses and body together
+_RETRY_STATUS = (401, 403, 404, 405, 407, 408, 429)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
+_MAX_DATE = 64
 
 
 class Sink:
-    """batch: messages per request. token: for `Authorization: Bearer`. ca: trusted authorities; null: the system's."""
+    """batch: messages per request. token: for `Authorization: Bearer`. ca: trusted authorities; null: the system's.
+
+    timeout_s: for one request, from connecting to the end of the response.
+    """
 
     def __init__(
         self,
         context: SinkContext,
         *,
-        url: str,
+        url: Annotated[str, Url("http", "https")],
         batch: Annotated[int, Range(1, 1000)] = 50,
         timeout_s: Annotated[float, Range(0.1, 300)] = 10.0,
         token: Secret | None = None,
@@ -46,28 +55,19 @@ class Sink:
     ) -> None:
         self._clock = context.clock
         self.batch_limit: Positive = batch
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as exc:
-            raise ConfigError(f"url: {exc}; expected http://… or https://…") from exc
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError("url: expected http://… or https://…")
-        if parts.username is not None or parts.password is not None:
-            raise ConfigError("url: found a user or password; expected the option token instead")
-        self._secure = parts.scheme == "https"
-        self._tls = _tls.client_context(ca, cert, key) if self._secure else None
-        self._address = (parts.hostname, port or (443 if self._secure else 80))
+        parts = _parse(url)
+        self._tls = _tls.client_context(ca, cert, key) if parts.scheme == "https" else None
+        self._address = (parts.hostname or "", parts.port or (80 if self._tls is None else 443))
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout_s = timeout_s
         self._token = token
-        if token is not None:
-            token.read()  # raises ConfigError now; read again for each request, because it may be replaced
+        self._sent_token = self._read_token()  # raises ConfigError now; read for each request: it may be replaced
         self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-app/{__version__}", **(headers or {})}
         for name, value in self._headers.items():
-            if not name.isascii() or any(c in name + value for c in "\r\n\0") or not value.isascii():
-                raise ConfigError(f"headers.{name}: expected ASCII on one line")
+            if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
+                raise ConfigError(f"headers.{foreign_text(name, 40)}: expected ASCII on one line")
         self._connection: http.client.HTTPConnection | None = None
+        self._socket: BoundedSocket | None = None
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
         """Raises SinkError; see the module's docstring for which responses are retried."""
@@ -75,12 +75,13 @@ class Sink:
         ids = [message.id for message in batch]
         key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32] if len(ids) > 1 else ids[0]
         kept_alive = self._connection is not None
+        deadline = Deadline(self._timeout_s)
         try:
-            response = self._post(body, key)
+            response = self._post(body, key, deadline)
         except SinkError:
             if not kept_alive:
                 raise
-            response = self._post(body, key)  # the server may have closed the idle connection: retry on a new one
+            response = self._post(body, key, deadline)  # the server may have closed the idle connection
         self._check_status(response)
         return ids
 
@@ -88,64 +89,106 @@ class Sink:
         """Nothing to do: the next POST connects."""
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection, self._socket = self._connection, None, None
+        if connection is not None:
+            connection.close()
 
-    def _post(self, body: bytes, key: str) -> http.client.HTTPResponse:
+    def _post(self, body: bytes, key: str, deadline: Deadline) -> http.client.HTTPResponse:
         """Send a request and read the response. Raises SinkError (retry) if there is none."""
         headers = {**self._headers, "Idempotency-Key": key}
         try:
-            if self._token is not None:
-                headers["Authorization"] = f"Bearer {self._token.read()}"
-            connection = self._connection = self._connection or self._connect()
+            self._sent_token = self._read_token()
+            if self._sent_token is not None:
+                headers["Authorization"] = f"Bearer {self._sent_token}"
+            connection = self._connect(deadline)
             connection.request("POST", self._target, body, headers)
             response = connection.getresponse()
-            if len(response.read(_MAX_RESPONSE_BYTES)) == _MAX_RESPONSE_BYTES or response.will_close:
+            if len(response.read(_MAX_BODY_BYTES)) == _MAX_BODY_BYTES or response.will_close:
                 self.close()  # do not read the rest of a long response
         except OSError as exc:
             self.close()
             raise SinkError(_tls.explain(exc, *self._address, self._clock), retry=True) from exc
         except ConfigError as exc:  # the token's file is missing
             raise SinkError(str(exc), retry=True) from exc
-        except http.client.HTTPException as exc:
+        except (http.client.HTTPException, ValueError) as exc:  # ValueError: a length that is not a number
             self.close()
             reason = f"not an HTTP response ({type(exc).__name__})"
-            raise SinkError(f"{self._address[0]}:{self._address[1]}: {reason}", retry=True) from exc
+            raise SinkError(f"{self._where()}: {reason}", retry=True) from exc
         return response
 
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port = self._address
-        connection = (
-            http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-            if self._tls is None
-            else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
-        )
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+    def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
+        """The open connection, or a new one. The deadline holds for the next request on it."""
+        if self._connection is None or self._socket is None:
+            self._socket = BoundedSocket(connect(*self._address, deadline, self._tls))
+            self._connection = (_Connection if self._tls is None else _SecureConnection)(*self._address)
+            self._connection.sock = self._socket
+        self._socket.begin(deadline, _MAX_RESPONSE_BYTES)
+        return self._connection
+
+    def _read_token(self) -> str | None:
+        """Raises ConfigError, which does not quote it."""
+        token = None if self._token is None else self._token.read()
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ConfigError(f"token {self._token}: found other characters than printable ASCII; expected a token")
+        return token
+
+    def _where(self) -> str:
+        return f"{self._address[0]}:{self._address[1]}"
 
     def _check_status(self, response: http.client.HTTPResponse) -> None:
         """Raises SinkError unless the messages are delivered."""
         status = response.status
         if 200 <= status < 300:
             return
-        reason = f"{self._address[0]}:{self._address[1]}: {status} {response.reason}"
+        reason = f"{self._where()}: {status} {self._foreign_text(response.reason)}"
         if status in _RETRY_STATUS or status >= 500:
             raise SinkError(reason, retry=True, after_s=_retry_after_s(response.getheader("Retry-After"), self._clock))
         if 400 <= status < 500:
             raise SinkError(reason, retry=False)
-        raise SinkError(f"{reason} to {response.getheader('Location')}; expected the final address", retry=True)
+        if status < 200:
+            self.close()  # http.client does not read the response that follows
+            raise SinkError(f"{reason}; expected a final response", retry=True)
+        location = self._foreign_text(response.getheader("Location", "an unknown address"))
+        raise SinkError(f"{reason} to {location}; expected the final address", retry=True)
+
+    def _foreign_text(self, text: str) -> str:
+        """Text of the server for a message. A server may repeat the token."""
+        return foreign_text(text.replace(self._sent_token, "…") if self._sent_token else text)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection whose socket is set from outside."""
+
+    auto_open = 0
+    sock: Any
+
+
+class _SecureConnection(_Connection):
+    default_port = http.client.HTTPS_PORT
+
+
+def _parse(url: str) -> SplitResult:
+    """Split and check a URL. Raises OptionError, which does not quote it."""
+    try:
+        parts = Url("http", "https").parse(url)
+    except ValueError as exc:
+        raise OptionError("url", str(exc)) from None
+    if "@" in parts.netloc:
+        raise OptionError("url", "found a user or password; expected the option token instead")
+    if not (parts.path + parts.query).isascii():
+        raise OptionError("url", "found a character that is not ASCII; expected it percent-encoded")
+    return parts
 
 
 def _retry_after_s(text: str | None, clock: Clock) -> float | None:
     """Parse a Retry-After header: seconds or a date. None if it is missing or not usable."""
     if text is None:
         return None
-    if text.strip().isdecimal():
-        return float(text.strip()[:9])
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
     try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
+        moment_s = parsedate_to_datetime(text[:_MAX_DATE]).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # a date that it cannot represent
         return None
-    return max(0.0, moment.timestamp() - clock.utc_ns() / 1e9) if clock.synced() else None
+    return max(0.0, moment_s - clock.utc_ns() / 1e9) if clock.synced() else None

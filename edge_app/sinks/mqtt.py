@@ -3,30 +3,49 @@
 Topics: `<prefix>/<device>/result`, `…/status`, `…/event/<rule>`, and `…/available`, retained: `online` or, as the last
 will, `offline`. paho's queue and reconnect are not used: the queue is in memory only, and the reconnect has no jitter.
 Each connection has its own client, so nothing is sent that the outbox does not track.
+
+A broker closes the connection when it gets a message over its size limit. After a lost connection, messages are sent
+one at a time. If the connection is lost five times in a row while the same message is the only one in flight, the
+message is refused.
 """
 
 from __future__ import annotations
 
 import json
 import select
-import ssl
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from edge_app.errors import ConfigError, SinkError
+from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _home_assistant, _tls
+from edge_app.sinks._connection import Deadline, check_host, connect
+from edge_app.sinks._paho import LimitedSocket, new_client
+
+if TYPE_CHECKING:
+    import ssl
 
 _WINDOW_BYTES = 1 << 20
+_MAX_LOSSES = 5  # of the connection while one message is in flight
+_BATCH_TIMEOUTS = 6  # a batch may take this many times `ack_timeout_s`
+_SUBSCRIBE_AGAIN_S = 3600.0
+_MAX_TEXT_BYTES = 65535  # of a string in MQTT
 _LEVEL_NOT_ALLOWED = ("+", "#", "/", "\0")
 
 
+class _ConnectionLost(SinkError):
+    """The broker, or the network, closed an established connection."""
+
+
 class Sink:
-    """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event."""
+    """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event.
+
+    ack_timeout_s: for connecting, and for each acknowledgment. A batch may take six times as long.
+    """
 
     batch_limit = 200
 
@@ -53,16 +72,23 @@ class Sink:
 
         self._paho: Any = paho
         self._context = context
+        check_host("host", host)
         self._address = (host, port or (8883 if tls else 1883))
         for name, text in (("prefix", prefix), ("discovery_prefix", discovery_prefix)):
             if any(not _is_level(level) for level in text.split("/")) or text.startswith("$"):
-                raise ConfigError(f"{name}: found {text!r}; expected topic levels without + # NUL or a leading $")
+                raise ConfigError(
+                    f"{name}: found {foreign_text(text)!r}; expected topic levels without + # NUL or a leading $"
+                )
         for rule in context.rules:
             if not _is_level(rule):
-                raise ConfigError(f"rule '{rule}': expected a name without + # / NUL, because it is part of a topic")
+                raise ConfigError(
+                    f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"
+                )
         self._base = f"{prefix}/{context.device_id}"
         self._tls = _tls_context(tls, ca, cert, key)
         self._login = (username, password)
+        if username is not None and not _is_text(username):
+            raise OptionError("username", f"expected at most {_MAX_TEXT_BYTES} bytes without control characters")
         if password is not None:
             password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
         self._window = window
@@ -70,35 +96,61 @@ class Sink:
         self._keepalive_s = keepalive_s
         self._discovery = discovery_prefix if home_assistant else None
         self._announce = False
+        self._subscribe_at = 0.0  # not before; time.monotonic()
         self._client: Any = None
+        self._socket: LimitedSocket | None = None
         self._refusal: str | None = None
         self._connected = False
         self._waiting: dict[int, tuple[str | None, int]] = {}  # by mid: message id (None: our own), bytes
         self._waiting_bytes = 0
         self._acked: set[str] = set()
+        self._suspect: str | None = None  # id of the first message in flight when the connection was lost
+        self._losses = 0  # in a row, with that message
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
-        """Raises SinkError (retry) if the broker is unreachable, refuses the login or acknowledges nothing in time."""
+        """Raises SinkError (retry) if the broker is unreachable, refuses the login or acknowledges nothing in time.
+
+        Without retry if a topic is not allowed or the broker closes the connection whenever it gets the first message.
+        """
         topics = [self._topic(message) for message in batch]
+        first = batch[0]
+        if first.id == self._suspect and self._losses >= _MAX_LOSSES:
+            size, times = f"{len(first.payload)} bytes", f"{_MAX_LOSSES} times"
+            raise SinkError(
+                f"{self._where()}: the broker closed the connection {times} on a message of {size}", retry=False
+            )
         self._connect()
         self._acked = set()
+        published = 0
+        window, end = 1 if self._suspect else self._window, Deadline(self._ack_timeout_s * _BATCH_TIMEOUTS)
         try:
             for message, topic in zip(batch, topics):
-                while len(self._waiting) >= self._window or self._waiting_bytes > _WINDOW_BYTES:
-                    self._await_ack()
+                while len(self._waiting) >= window or self._waiting_bytes > _WINDOW_BYTES:
+                    self._await_ack(end)
+                published += 1
                 retain = self._discovery is not None and message.kind == "event"
                 self._publish(topic, message.payload, message.id, retain=retain)
             while self._waiting:
-                self._await_ack()
-        except SinkError:
+                self._await_ack(end)
+            self._suspect = None
+        except SinkError as exc:
+            if isinstance(exc, _ConnectionLost):
+                self._record_loss(batch[:published])
             if not self._acked:
                 raise
         return self._acked
 
+    def _record_loss(self, published: Sequence[Message]) -> None:
+        """Record the first message that was in flight when the connection was lost."""
+        suspect = next((message.id for message in published if message.id not in self._acked), None)
+        if suspect is not None:
+            self._losses = self._losses + 1 if suspect == self._suspect else 1
+            self._suspect = suspect
+
     def idle(self) -> None:
         self._connect()
         self._poll(0)
-        if self._announce:
+        if self._announce and not self._waiting:  # not more often than the broker acknowledges
             self._publish_discovery()
 
     def close(self) -> None:
@@ -120,34 +172,39 @@ class Sink:
         if self._client is not None and self._connected and self._client.socket() is not None:
             return
         self._drop()
+        deadline = Deadline(self._ack_timeout_s)
         try:
-            self._client = client = self._new_client()
+            self._client = client = self._new_client(deadline)
             client.connect(*self._address, keepalive=self._keepalive_s)
-            end = time.monotonic() + self._ack_timeout_s
             while not self._connected:
                 if self._refusal is not None:
                     raise SinkError(f"{self._where()}: the broker refused: {self._refusal}", retry=True)
-                if time.monotonic() > end:
+                if deadline.is_over():
                     raise SinkError(f"{self._where()}: the broker does not answer", retry=True)
                 self._poll(0.2)
         except SinkError:
             self._drop()
             raise
-        except (OSError, ValueError, ConfigError) as exc:
+        except ConfigError as exc:  # the password's file is missing
             self._drop()
-            reason = _tls.explain(exc, *self._address, self._context.clock) if isinstance(exc, OSError) else str(exc)
-            raise SinkError(reason, retry=True) from exc
+            raise SinkError(str(exc), retry=True) from exc
+        except Exception as exc:  # paho raises any exception on what it cannot encode or parse
+            self._drop()
+            if isinstance(exc, OSError):
+                raise SinkError(_tls.explain(exc, *self._address, self._context.clock), retry=True) from exc
+            raise SinkError(f"{self._where()}: {foreign_text(exc)}", retry=True) from exc
         self._publish(f"{self._base}/available", b"online", None, retain=True)
         if self._discovery is not None:
-            client.subscribe(f"{self._discovery}/status", 1)
+            if time.monotonic() >= self._subscribe_at:
+                client.subscribe(f"{self._discovery}/status", 1)
             self._publish_discovery()
 
-    def _new_client(self) -> Any:
-        paho, client_id = self._paho, f"edge-app-{self._context.device_id}-{self._context.name}"
-        options = {"client_id": client_id, "clean_session": True, "reconnect_on_failure": False}
-        if hasattr(paho, "CallbackAPIVersion"):  # paho 2; the callbacks below accept the arguments of both versions
-            options["callback_api_version"] = paho.CallbackAPIVersion.VERSION2
-        client = paho.Client(**options)
+    def _new_client(self, deadline: Deadline) -> Any:
+        def open_socket() -> LimitedSocket:
+            self._socket = LimitedSocket(connect(*self._address, deadline, self._tls))
+            return self._socket
+
+        client = new_client(self._paho, f"edge-app-{self._context.device_id}-{self._context.name}", open_socket)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
@@ -156,54 +213,66 @@ class Sink:
         username, password = self._login
         if username is not None:
             client.username_pw_set(username, None if password is None else password.read())
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
         self._connected, self._refusal = False, None
         return client
 
     def _drop(self) -> None:
         """Close the connection and discard paho's state."""
-        client, self._client = self._client, None
+        connection, self._client, self._socket = self._socket, None, None
         self._connected = False
         self._waiting.clear()
         self._waiting_bytes = 0
-        if client is not None and client.socket() is not None:
-            client.socket().close()
+        if connection is not None:
+            connection.close()
 
     def _poll(self, timeout_s: float) -> None:
         """Read and write what is pending. Raises SinkError if the connection is lost."""
-        client = self._client
-        socket = client.socket()
-        if socket is not None:
-            wait_ms = 0 if isinstance(socket, ssl.SSLSocket) and socket.pending() else round(timeout_s * 1000)
+        client, connection = self._client, self._socket
+        if client.socket() is not None and connection is not None:
             poller = select.poll()
-            poller.register(socket, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
-            for _, events in poller.poll(wait_ms):
-                if events & select.POLLOUT:
-                    client.loop_write()
-                if events & ~select.POLLOUT:
-                    client.loop_read()
-            client.loop_misc()
+            poller.register(connection, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+            try:
+                for _, events in poller.poll(0 if connection.pending() else round(timeout_s * 1000)):
+                    if events & select.POLLOUT:
+                        client.loop_write()
+                    if events & ~select.POLLOUT:
+                        client.loop_read()
+                client.loop_misc()
+            except Exception as exc:  # paho raises any exception on a malformed packet
+                self._drop()
+                raise SinkError(f"{self._where()}: not an MQTT packet ({type(exc).__name__})", retry=True) from exc
         if client.socket() is None:
-            refusal = f"the broker refused: {self._refusal}" if self._refusal else "the connection was lost"
-            self._drop()
-            raise SinkError(f"{self._where()}: {refusal}", retry=True)
+            raise self._connection_lost(None if connection is None else connection.excess)
 
-    def _await_ack(self) -> None:
+    def _connection_lost(self, excess: str | None) -> SinkError:
+        """The error for a connection that is closed. excess: what the broker sent too much of."""
+        refusal = self._refusal
+        self._drop()
+        if excess is not None:
+            self._subscribe_at = time.monotonic() + _SUBSCRIBE_AGAIN_S
+            topic = f"; ignoring '{self._discovery}/status' for an hour" if self._discovery else ""
+            return SinkError(f"{self._where()}: the broker sent {excess}{topic}", retry=True)
+        if refusal is not None:
+            return SinkError(f"{self._where()}: the broker refused: {refusal}", retry=True)
+        return _ConnectionLost(f"{self._where()}: the connection was lost", retry=True)
+
+    def _await_ack(self, batch: Deadline) -> None:
         """Wait until at least one more message is acknowledged. Raises SinkError (retry)."""
         before = len(self._waiting)
-        end = time.monotonic() + self._ack_timeout_s
+        next_ack = Deadline(self._ack_timeout_s)
         while len(self._waiting) == before:
-            if (left_s := end - time.monotonic()) <= 0:
+            try:
+                left_s = min(next_ack.left_s(), batch.left_s())
+            except TimeoutError:
                 self._drop()
-                raise SinkError(f"{self._where()}: no acknowledgment in {self._ack_timeout_s:g} s", retry=True)
+                reason = f"no acknowledgment in {self._ack_timeout_s:g} s"
+                raise SinkError(f"{self._where()}: {reason}", retry=True) from None
             self._poll(min(left_s, 1.0))
 
     def _publish(self, topic: str, payload: bytes, id_: str | None, *, retain: bool = False) -> None:
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != 0:
-            self._drop()
-            raise SinkError(f"{self._where()}: the connection was lost", retry=True)
+            raise self._connection_lost(None)
         self._waiting[info.mid] = (id_, len(payload))
         self._waiting_bytes += len(payload)
 
@@ -215,11 +284,14 @@ class Sink:
     def _on_connect(self, *arguments: Any) -> None:
         reason = arguments[3]
         if getattr(reason, "is_failure", reason != 0):
-            self._refusal = str(reason) if not isinstance(reason, int) else self._paho.connack_string(reason)
+            text = str(reason) if not isinstance(reason, int) else self._paho.connack_string(reason)
+            self._refusal = foreign_text(text)
         else:
             self._connected = True
 
     def _on_publish(self, *arguments: Any) -> None:
+        if self._socket is not None:
+            self._socket.count_acknowledgment()
         id_, size = self._waiting.pop(arguments[2], (None, 0))
         self._waiting_bytes -= size
         if id_ is not None:
@@ -235,7 +307,9 @@ class Sink:
             return f"{self._base}/{message.kind}"
         rule = json.loads(message.payload)["rule"]
         if not _is_level(rule):
-            raise SinkError(f"rule '{rule}' cannot be part of a topic: found one of + # / NUL", retry=False)
+            raise SinkError(
+                f"rule '{foreign_text(rule)}' cannot be part of a topic: found one of + # / NUL", retry=False
+            )
         return f"{self._base}/event/{rule}"
 
     def _publish_discovery(self) -> None:
@@ -246,7 +320,12 @@ class Sink:
 
 def _is_level(text: str) -> bool:
     """Whether a text can be one level of a topic: not empty, at most 256 bytes, no reserved character."""
-    return bool(text) and len(text.encode()) <= 256 and not any(bad in text for bad in _LEVEL_NOT_ALLOWED)
+    return bool(text) and _is_text(text, 256) and not any(bad in text for bad in _LEVEL_NOT_ALLOWED)
+
+
+def _is_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> bool:
+    """Whether a text can be a string in MQTT: no control characters, no surrogates, short enough."""
+    return text.isprintable() and len(text.encode()) <= max_bytes
 
 
 def _tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -82,10 +82,10 @@ def until(condition, timeout_s=5.0):
         time.sleep(0.01)
 
 
-def receive_until_gap(box):
+def receive_until_gap(box, sink="a"):
     """Read and acknowledge until a gap record has arrived."""
     got = []
-    until(lambda: got.extend(receive_all(box)) or None in numbers(got))
+    until(lambda: got.extend(receive_all(box, sink)) or None in numbers(got))
     return got
 
 

@@ -13,7 +13,7 @@ from edge_app.errors import SinkError
 from edge_app.frame import Event
 from edge_app.messages import Encoder, Stamp, decode
 from edge_app.publish.delivery import Delivery, corrected
-from tests.outbox.boxes import DEVICE, MessageFactory, receive_all, until
+from tests.outbox.boxes import DEVICE, MessageFactory, receive_all, receive_until_gap, until
 from tests.schema import strict
 
 
@@ -43,6 +43,13 @@ class Flaky:
 
     def close(self):
         self.closed += 1
+
+
+class RefuseAll:
+    """A set that has every id."""
+
+    def __contains__(self, id_):
+        return True
 
 
 @pytest.fixture
@@ -86,9 +93,61 @@ def test_refused_messages_are_isolated_and_the_others_delivered(open_box, factor
     sink = Flaky()
     sink.bad = {ids[3], ids[11]}
     delivery = deliver(box, "a", sink)
-    until(lambda: box.stats().queued["a"] == 0)
-    assert [id_ for id_ in ids if id_ not in sink.bad] == sink.got
+    until(lambda: len(sink.got) == 19)
+    *delivered, gap_id = sink.got
+    assert delivered == [id_ for id_ in ids if id_ not in sink.bad]
+    assert gap_id not in ids, "the gap record"
     assert delivery.refused == 2
+
+
+def test_a_refused_message_is_reported_in_a_gap_record(open_box, factory, deliver):
+    box = open_box("a", "b")
+    box.put(factory.status(n=0))
+    refusing = Flaky()
+    refusing.bad = {box.next_batch("a", 1, 0.0)[0].message.id}
+    (refused_id,) = refusing.bad
+    deliver(box, "a", refusing)
+    (gap,) = receive_until_gap(box, "b")[1:]
+    record = json.loads(gap.message.payload)["status"]["gap"]
+    assert record["lost"] == {"event": 0, "status": 1, "result": 0}
+    assert record["reasons"] == ["refused by sink 'a': 400 Bad Request"]
+    assert (record["first"], record["last"]) == (refused_id, refused_id)
+
+
+def test_a_refused_gap_record_is_not_reported_again(open_box, factory, deliver):
+    box = open_box()
+    sink = Flaky()
+    sink.bad = RefuseAll()
+    delivery = deliver(box, "a", sink)
+    box.put(factory.status(n=0))
+    until(lambda: delivery.refused == 2)
+    time.sleep(0.2)
+    assert not box._state.losses
+
+
+def test_a_reason_has_no_control_characters(open_box, factory, deliver, caplog):
+    box = open_box()
+    hostile = "500 \x1b[31mred\nsink 'b': recovered" + "x" * 5000
+    sink = Flaky([SinkError(hostile, retry=True)])
+    delivery = deliver(box, "a", sink)
+    box.put(factory.status())
+    until(lambda: sink.got)
+    for text in (delivery.last_error, *(record.getMessage() for record in caplog.records)):
+        assert text.isprintable()
+        assert len(text) < 400
+
+
+def test_a_bug_in_a_sink_is_logged_once_without_the_text_of_its_exception(open_box, factory, deliver, caplog):
+    box = open_box()
+    sink = Flaky([ValueError("invalid header 'Bearer hunter2'")] * 3)
+    delivery = deliver(box, "a", sink)
+    box.put(factory.status())
+    until(lambda: sink.got)
+    assert delivery.last_error == "internal error: ValueError"
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert "in send" in errors[0].getMessage(), "where it happened"
+    assert "hunter2" not in caplog.text
 
 
 def test_an_unreachable_sink_does_not_slow_down_another(open_box, factory, deliver):

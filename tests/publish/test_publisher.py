@@ -1,6 +1,7 @@
 """What is published of each frame, directly (replay) and through the outbox (run)."""
 
 import json
+import os
 import time
 
 import numpy as np
@@ -167,18 +168,21 @@ def test_an_added_sink_gets_the_stored_messages(publisher):
     until(lambda: len(bodies(again)) == 5)
 
 
-def test_a_closed_pipe_ends_the_run(publisher, tmp_path):
-    import os
-
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    run = publisher(PluginConfig("jsonl", {"path": fifo}))
-    run.publish_frame(frame(0))
-    until(lambda: run.stats().sinks[0].sent == 1)
-    os.close(reader)
-    with pytest.raises(BrokenPipeError):
-        until(lambda: run.publish_frame(frame(1)))
+def test_a_closed_pipe_ends_the_run(publisher):
+    reader, writer = os.pipe()
+    stdout = os.dup(1)
+    os.dup2(writer, 1)
+    os.close(writer)
+    try:
+        run = publisher(PluginConfig("jsonl", {"path": "-"}))
+        run.publish_frame(frame(0))
+        until(lambda: run.stats().sinks[0].sent == 1)
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            until(lambda: run.publish_frame(frame(1)))
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def test_an_error_in_a_sink_has_its_place_in_the_configuration(publisher, tmp_path):

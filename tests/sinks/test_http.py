@@ -59,8 +59,15 @@ def test_the_idempotency_key_identifies_the_batch(sink, server, message):
         (408, True, None),
         ((429, {"Retry-After": "7"}), True, 7.0),
         ((503, {"Retry-After": "soon"}), True, None),
+        (401, True, None),
+        (403, True, None),
+        (404, True, None),
+        (405, True, None),
+        (407, True, None),
+        ((401, {"Retry-After": "20"}), True, 20.0),
         (400, False, None),
-        (404, False, None),
+        (409, False, None),
+        (413, False, None),
         (422, False, None),
         ((302, {"Location": "/elsewhere"}), True, None),
     ],
@@ -185,7 +192,8 @@ def test_retries_and_refused_messages_through_the_outbox(server, context, tmp_pa
     def status(seq, n):
         return encoder.status(seq, Stamp(n, n, True), {"n": n})
 
-    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, gap: status(seq, -1))
+    gaps = []
+    box = Outbox(tmp_path, ["http"], Limits(), clock, lambda seq, gap: gaps.append(gap) or status(seq, -1))
     for n in range(60):
         box.put(lambda seq, n=n: status(seq, n))
     stored = []
@@ -204,16 +212,18 @@ def test_retries_and_refused_messages_through_the_outbox(server, context, tmp_pa
     delivery = Delivery("http", sink, box, clock, backoff=Backoff(0.01, 0.05), rng=random.Random(1))
     started = time.monotonic()
     delivery.start()
-    while box.stats().queued["http"]:
+    while box.stats().queued["http"] or not gaps:
         assert time.monotonic() - started < 20
         time.sleep(0.02)
     assert time.monotonic() - started > 1.3, "waited for Retry-After and the timeout"
-    assert stored == [n for n in range(60) if n != 17]
+    assert stored == [*(n for n in range(60) if n != 17), -1], "the last one is the gap record"
     assert delivery.refused == 1
     delivery.stop()
     box.stop_waiting()
     delivery.join(5)
     box.close()
+    assert gaps[0]["lost"]["status"] == 1
+    assert gaps[0]["reasons"] == [f"refused by sink 'http': 127.0.0.1:{server.port}: 400 Bad Request"]
     (refused,) = [json.loads(line) for line in view.messages(tmp_path, refused=True)]
     assert refused["message"]["status"]["n"] == 17
     assert refused["reason"].endswith("400 Bad Request")
