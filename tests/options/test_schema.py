@@ -29,12 +29,12 @@ def test_names_types_and_defaults_are_the_options(schema):
 
 
 def with_option(annotation: object) -> type:
-    class Made:
+    class Schema:
         def __init__(self, *, value=None) -> None:
             pass
 
-    Made.__init__.__annotations__["value"] = annotation
-    return Made
+    Schema.__init__.__annotations__["value"] = annotation
+    return Schema
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_rejects_a_type_that_cannot_be_read(annotation):
 
 
 def test_rejects_an_option_without_annotation():
-    class Made:
+    class Schema:
         def __init__(self, *, score=0.5) -> None:
             pass
 
     with pytest.raises(ConfigError, match="found option 'score' without a type annotation; expected one, such as"):
-        options_of(Made)
+        options_of(Schema)
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_of_two_rows_the_longer_one_is_read():
 
 def test_digits_outside_the_panel_and_in_ignored_regions_are_skipped():
     rule = meter(ignore=(((0.25, 0.35), (0.36, 0.35), (0.36, 0.6), (0.25, 0.6)),))
-    beside = both(digits("4071"), digits("99", top=0.8))
-    frames = [frame(k / 10, digits=beside, panel=panel()) for k in range(5)]
+    two_numbers = both(digits("4071"), digits("99", top=0.8))
+    frames = [frame(k / 10, digits=two_numbers, panel=panel()) for k in range(5)]
     assert numbers(run(rule, frames)) == ["071"]
 
 

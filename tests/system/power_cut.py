@@ -104,7 +104,7 @@ class Disk:
         self.marks: list[list[str]] = []
 
     def apply(self, call: Call, marks: Path | None = None) -> bool:
-        """Take one call into account. Returns whether it was a sync of ours."""
+        """Take one call into account. Returns whether it was a sync by the process under test."""
         if call.name in ("write", "pwrite64"):
             return self._write(call, marks)
         text = _unhex(call.arguments)
