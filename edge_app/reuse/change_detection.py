@@ -1,7 +1,7 @@
 """Change detection: which blocks of the image differ from the reference by more than the camera's noise.
 
 The reference is the image that the cached features were computed from. A block of it is updated only when the features
-there are computed again, so slow changes add up until they are detected. It works on a quarter of the model's input
+there are recomputed, so slow changes add up until they are detected. It works on a quarter of the model's input
 resolution, in gray, with OpenCV calls on whole arrays: 0.15 ms at 768x576.
 Not here: what to compute for a change (planner.py).
 """
@@ -85,7 +85,7 @@ class ChangeDetector:
     def bytes(self) -> int:
         """Memory of the stored images."""
         stored = (self._current, self._previous, self._reference, self._exact_reference)
-        return sum(each.nbytes for each in stored if each is not None)
+        return sum(image.nbytes for image in stored if image is not None)
 
     @property
     def tolerance(self) -> float:
@@ -184,8 +184,8 @@ class ChangeDetector:
         if abs(current / reference - 1) < _MIN_GAIN:
             return self._current
         means = [
-            cv2.resize(each, self.grid, interpolation=cv2.INTER_AREA).astype(np.float32)
-            for each in (self._current, self._reference)
+            cv2.resize(image, self.grid, interpolation=cv2.INTER_AREA).astype(np.float32)
+            for image in (self._current, self._reference)
         ]
         ratios = np.sort((means[0] + 1) / (means[1] + 1), axis=None)
         gain = float(ratios[len(ratios) // 2])  # the median: a new object does not count as gain
@@ -239,7 +239,9 @@ def watched_blocks(ignore: Sequence[Sequence[tuple[float, float]]], size: tuple[
         return None
     columns, rows = grid(size)
     x, y = np.meshgrid((np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows)
-    ignored = inside_any(np.stack([x.ravel(), y.ravel()], axis=1), [polygon_of("ignore", each) for each in ignore])
+    ignored = inside_any(
+        np.stack([x.ravel(), y.ravel()], axis=1), [polygon_of("ignore", polygon) for polygon in ignore]
+    )
     return np.where(ignored, 0, 255).astype(np.uint8).reshape(rows, columns)
 
 

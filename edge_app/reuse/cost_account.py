@@ -1,4 +1,4 @@
-"""The cost account: predicts the cost of a frame, records what frames have cost, and throttles what does not pay.
+"""The cost account: predicts the cost of a frame, records what frames have cost, and throttles what does not pay off.
 
 All amounts come from the cost model, as milliseconds or as shares of a dense frame.
 Not here: the costs (costs.py), the throttles (throttle.py), the time budget (budget.py).
@@ -13,13 +13,13 @@ from edge_app.reuse.costs import Costs
 from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.throttle import DetectionThrottle, PartialThrottle
 
-Answer = Literal["gate", "heads", "partial", "dense", "carried"]
-_RATIO, _MIN_RATIO = 0.7, 0.3  # of the actual to the predicted cost of partial frames: at first, and at least
-_RATIO_DECAY = 0.995  # per frame that seemed too expensive, so that partial computation is tried again at some time
+DecisionKind = Literal["gate", "heads", "partial", "dense", "carried"]
+_RATIO, _MIN_RATIO = 0.7, 0.3  # actual to predicted cost of partial frames: initial and minimum
+_RATIO_DECAY = 0.995  # per frame that seemed too expensive, so that partial computation is eventually tried again
 _RATIO_RATE = 0.2  # weight of a new partial frame in the ratio, if it was cheaper than expected
 _WORTHWHILE_TO_FILL = 0.95  # of a dense frame: a partial frame must cost less before the cache is filled
 _WORTHWHILE = 1.0  # the same while the cache is filled, since a dense frame would invalidate it
-_REFRESH_AFTER = 8.0  # dense frames: after partial frames of this total cost, one frame is computed as a whole
+_REFRESH_AFTER = 8.0  # dense frames: after partial frames of this total cost, one frame is computed in full
 _CHEAP = 0.5  # of a dense frame: a partial frame below counts as 1 in that total, since there is time for a refresh
 
 
@@ -41,14 +41,14 @@ class CostAccount:
         self.use(costs)
 
     def use(self, costs: Costs) -> None:
-        """Use these costs from now on."""
+        """Replace the costs."""
         self.costs = costs
         self._detection = DetectionThrottle(costs.detect / costs.dense)
 
     def partial_pays(self, predicted_ms: float, *, filled: bool) -> bool:
         """Whether computing a frame in part is cheaper than a dense frame. Called once per frame with changed blocks.
 
-        predicted_ms: the highest cost of the update. filled: whether the feature cache is filled.
+        predicted_ms: the maximum cost of the update. filled: whether the feature cache is filled.
         """
         costs = self.costs
         limit = _WORTHWHILE if filled else _WORTHWHILE_TO_FILL
@@ -58,7 +58,7 @@ class CostAccount:
         return self._partial.allows() and pays
 
     def expected_ms(self, predicted_ms: float) -> float:
-        """The cost of an update that is to be expected, since changes end earlier than they could."""
+        """The expected cost of an update, less than the predicted maximum because changes usually end early."""
         return predicted_ms * self._ratio
 
     def heads_ms(self, names: Collection[str]) -> float:
@@ -68,7 +68,7 @@ class CostAccount:
 
     @property
     def refresh_due(self) -> bool:
-        """Whether partial frames have cost so much that one frame is to be computed as a whole."""
+        """Whether partial frames have cost so much that one frame must be computed in full."""
         return self._partial_cost_since_refresh > _REFRESH_AFTER
 
     def start_partial(self, predicted_ms: float) -> None:
@@ -76,30 +76,30 @@ class CostAccount:
         self._predicted_ms = predicted_ms
 
     def start_dense(self) -> None:
-        """A frame is computed as a whole."""
+        """A frame is computed in full."""
         self._partial_cost_since_refresh = 0.0
 
     def record_unchecked_frame(self) -> None:
-        """A frame of a pause is computed as a whole, without change detection."""
+        """A frame of a pause is computed in full, without change detection."""
         self.pause_left -= 1
         self.total += 1.0
 
-    def record_frame(self, answer: Answer, features: FeatureCache | None) -> None:
+    def record_frame(self, kind: DecisionKind, features: FeatureCache | None) -> None:
         """Record what a frame has cost, after its heads have run. features: None if its feature cache is not filled."""
         costs = self.costs
         share = costs.detect / costs.dense if self.detected else 0.0
-        if features is not None and answer != "carried":
+        if features is not None and kind != "carried":
             share += features.spent_ms / costs.dense
-            if answer == "partial":
+            if kind == "partial":
                 share = self._record_partial(share, features)
-            if answer in ("partial", "dense"):
+            if kind in ("partial", "dense"):
                 self._partial.record(share)
-        elif answer == "dense":
+        elif kind == "dense":
             share += 1.0
             self._partial.end_run()
         self.total += share
         if self.detected:
-            self.pause_left = self._detection.record(share, dense=answer == "dense" and features is None)
+            self.pause_left = self._detection.record(share, dense=kind == "dense" and features is None)
 
     def _record_partial(self, share: float, features: FeatureCache) -> float:
         share += self.costs.plan / self.costs.dense

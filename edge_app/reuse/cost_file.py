@@ -107,5 +107,5 @@ def _board_or_cpu(root: Path) -> str:
         text = (root / "proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         return "unknown"
-    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else "unknown"
+    match = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else "unknown"

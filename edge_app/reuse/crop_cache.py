@@ -38,9 +38,9 @@ class CropCache:
         self._previous: list[_CachedObject] = []
         self._current: list[_CachedObject] = []
 
-    def relax(self, wanted: bool) -> None:
-        """Allow older results than configured (relaxation.py), or end that. Any thread may call it."""
-        self._max_age_ns = (AGE_FACTOR if wanted else 1) * self._configured_ns
+    def relax(self, relaxed: bool) -> None:
+        """Allow older results than configured (relaxation.py), or stop that. Any thread may call it."""
+        self._max_age_ns = (AGE_FACTOR if relaxed else 1) * self._configured_ns
 
     def find(self, box: Float32, crop: UInt8, now_ns: int) -> tuple[Result, int] | None:
         """The cached result of the object in `box`, (4,) xyxy in image pixels, and when it was computed.

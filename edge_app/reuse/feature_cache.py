@@ -1,9 +1,9 @@
 """The cached maps of one model, and their partial update after a change.
 
 A change is propagated from segment to segment. A segment is run on the boxes that its changed inputs can affect. If its
-outputs there differ by less than the tolerance, the old values stay and the change ends. With EXACT propagation, the
-maps equal those of a full run.
-Not here: which boxes of the image changed (change_detection.py), whether an update pays (planner.py).
+outputs there differ by less than the tolerance, the old values are kept and the change ends. With EXACT propagation,
+the maps equal those of a full run.
+Not here: which boxes of the image changed (change_detection.py), whether an update is worthwhile (planner.py).
 """
 
 from __future__ import annotations
@@ -66,12 +66,14 @@ class FeatureCache:
         self.set_propagation(propagation)
         self._maps: dict[str, Array] = {}
         self._scales: dict[str, float] = {}  # root mean square, by map
-        self._pending: dict[str, Dirty | None] = dict.fromkeys(self._heads)  # not seen by a head yet; None: everything
+        self._pending: dict[str, Dirty | None] = dict.fromkeys(
+            self._heads
+        )  # for the next run of a head; None: everything
         self.spent_ms = 0.0
         self.calls = 0
 
     def set_propagation(self, propagation: Propagation) -> None:
-        """Propagate changes this far from now on."""
+        """Set how far changes are propagated."""
         self.propagation = propagation
         for segment in self.segments:
             segment.limit(propagation.share)
@@ -94,7 +96,7 @@ class FeatureCache:
         return [*self._backbone, *self._heads.values()]
 
     def inputs_of(self, segment: Segment) -> Mapping[str, Array]:
-        """A segment's inputs, by name: the present maps, which must not be modified."""
+        """A segment's inputs, by name: the current maps, which must not be modified."""
         return {name: self._maps[name] for name in segment.inputs}
 
     def predict_ms(self, boxes: Sequence[Box]) -> float:
@@ -117,17 +119,19 @@ class FeatureCache:
         self._pending = dict.fromkeys(self._heads)
 
     def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
-        """Compute the maps again where the image changed. boxes: input pixels."""
+        """Recompute the maps where the image changed. boxes: input pixels."""
         self.spent_ms = 0.0
         self._maps[self._image] = tensor
         dirty: Dirty = {self._image: list(boxes)}
         for segment in self._backbone:
             self._propagate(segment, dirty)
         for name, segment in self._heads.items():
-            self._add_pending(name, {each: dirty[each] for each in segment.inputs if dirty.get(each)})
+            self._add_pending(
+                name, {tensor_name: dirty[tensor_name] for tensor_name in segment.inputs if dirty.get(tensor_name)}
+            )
 
     def refresh_tile(self, tensor: Array, tile: Box) -> None:
-        """Compute the shallow maps in a tile again, whatever changed. `refresh_deep` does the others."""
+        """Recompute the shallow maps in a tile, whether they changed or not. `refresh_deep` recomputes the others."""
         self._maps[self._image] = tensor
         self.spent_ms = 0.0
         dirty: Dirty = {self._image: [tile]}
@@ -136,7 +140,7 @@ class FeatureCache:
                 self._propagate(segment, dirty, keep_all=True)
 
     def refresh_deep(self) -> None:
-        """Compute all maps that `refresh_tile` leaves out."""
+        """Recompute all maps that `refresh_tile` skips."""
         self.spent_ms = 0.0
         for segment in self._backbone:
             if not _is_shallow(segment):
@@ -148,13 +152,13 @@ class FeatureCache:
         self._pending.update(dict.fromkeys(heads))
 
     def pending(self, head: str) -> bool:
-        """Whether a head has not seen all of the present maps."""
+        """Whether a head has not processed all of the current maps."""
         return self._pending[head] is None or bool(self._pending[head])
 
     def changed_outputs_of(self, head: str) -> Mapping[str, Array] | None:
         """As `outputs_of`, but None if the head's outputs did not change."""
         segment, dirty = self._heads[head], self._pending[head]
-        self._pending[head] = None  # if the run fails, everything is to be computed again
+        self._pending[head] = None  # if the run fails, everything must be recomputed
         changed = True
         if dirty is None:
             self.run_whole(segment)
@@ -164,7 +168,7 @@ class FeatureCache:
         return {name: self._maps[_key(segment, name)] for name in segment.outputs} if changed else None
 
     def outputs_of(self, head: str) -> Mapping[str, Array]:
-        """A head's outputs for the present maps, computed again where these changed. Valid until the next update."""
+        """A head's outputs for the current maps, recomputed where these changed. Valid until the next update."""
         changed = self.changed_outputs_of(head)
         segment = self._heads[head]
         return changed or {name: self._maps[_key(segment, name)] for name in segment.outputs}

@@ -39,7 +39,7 @@ class FixedShapeSegment(Segment):
         super().__init__(name, _SessionBySize(sessions, size), size, strides, reach, head=head)
         self.croppable = bool(reach)
         self._places: list[tuple[int, int, int, int]] = []  # width, height, largest x and y of its origin
-        for width, height in sorted(sessions, key=lambda each: each[0] * each[1]):
+        for width, height in sorted(sessions, key=lambda size: size[0] * size[1]):
             self._check_size(sessions[width, height], (width, height), size)
             across, down = self.whole[2] - width, self.whole[3] - height
             across, down = across if width < size[0] else 0, down if height < size[1] else 0
@@ -78,10 +78,10 @@ class FixedShapeSegment(Segment):
         for spec in session.inputs:
             stride = self.strides.get(spec.name)
             cells = None if stride is None else (-(-size[1] // stride), -(-size[0] // stride))
-            found = spec.shape[1:3] if self._layouts[spec.name] else spec.shape[2:4]
-            if cells not in (None, found):
+            input_cells = spec.shape[1:3] if self._layouts[spec.name] else spec.shape[2:4]
+            if cells not in (None, input_cells):
                 raise ModelError(
-                    f"{where}: found input '{spec.name}' of {found} cells, rows and columns; expected {cells}"
+                    f"{where}: found input '{spec.name}' of {input_cells} cells, rows and columns; expected {cells}"
                 )
 
 
@@ -91,7 +91,7 @@ class _SessionBySize:
     def __init__(self, sessions: Mapping[Size, Session], whole: Size) -> None:
         self.inputs, self.outputs = sessions[whole].inputs, sessions[whole].outputs
         self._first = self.inputs[0].name
-        self._sessions = {each.inputs[0].shape: each for each in sessions.values()}
+        self._sessions = {session.inputs[0].shape: session for session in sessions.values()}
 
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         value = feeds[self._first]

@@ -1,6 +1,6 @@
 """Reuse across frames, as the inference stage sees it: one decision per frame, requests, costs and counters.
 
-Not here: how a frame is answered (planner.py).
+Not here: how a frame is computed (planner.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from edge_app.config.reuse import ReuseConfig
 from edge_app.frame import JsonValue
 from edge_app.reuse.calibrate import CalibrationPair, measure_costs
 from edge_app.reuse.change_detection import ChangeDetector, UInt8, watched_blocks
-from edge_app.reuse.cost_account import Answer, CostAccount
+from edge_app.reuse.cost_account import CostAccount, DecisionKind
 from edge_app.reuse.costs import Clock, Costs, assumed_costs
 from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.head_schedule import HeadPolicy, HeadSchedule
@@ -50,12 +50,12 @@ class FrameReuse:
         self._network = NetworkCache(dense, features, RollingRefresh(size, self._bounds.max_age_ns, _TILE_ALIGN))
         self._planner = Planner(self._detector, self._network, self._heads, self._account, self._bounds)
         self._refresh_requested = False
-        self._last: Answer | None = None  # to the last frame, while its cost is not recorded
+        self._last: DecisionKind | None = None  # of the last frame, until its cost is recorded
         self._counts: dict[str, int] = {"gate": 0, "heads": 0, "partial": 0, "dense": 0, "carried": 0}
         self._decide_ns = 0  # CPU time of all decisions, runs of the network included
 
     def decide(self, image: UInt8, tensor: Array, now_ns: int, due: Collection[str], new: Collection[str]) -> Decision:
-        """Answer a frame. image: as in Preprocess. due: the heads that want a result; new: those that have none."""
+        """Decide how to compute a frame. image: as in Preprocess. due: heads to run; new: those without a result."""
         bounds, account = self._bounds, self._account
         as_before = not self._refresh_requested and bounds.relaxed == bounds.requested and bounds.budget is None
         if account.pause_left > 1 and not account.detected and as_before:
@@ -71,7 +71,7 @@ class FrameReuse:
             self._refresh_requested = False
             self._planner.restart()
         try:
-            decision = self._planner.answer(image, tensor, now_ns, frozenset(due))
+            decision = self._planner.decide(image, tensor, now_ns, frozenset(due))
         except BaseException:
             self._network.invalidate()
             self._last = None
@@ -83,21 +83,21 @@ class FrameReuse:
         return decision
 
     def release_outputs(self) -> None:
-        """Free the outputs that no head needs any more. Call it after the decision's heads have run."""
+        """Free the outputs that no head needs any longer. Call it after the decision's heads have run."""
         network = self._network
         if network.outputs_of is not None and not (network.filled or self._heads.outdated or self._heads.every_frame):
             network.release_outputs()
 
     def refresh(self) -> None:
-        """Compute the next frame as a whole: the source changed. Any thread may call it."""
+        """Compute the next frame in full: the source changed. Any thread may call it."""
         self._refresh_requested = True
 
-    def relax(self, wanted: bool) -> None:
-        """Relax the bounds from the next frame on (relaxation.py), or end that. Any thread may call it."""
-        self._bounds.requested = wanted
+    def relax(self, relaxed: bool) -> None:
+        """Relax the bounds from the next frame on (relaxation.py), or restore them. Any thread may call it."""
+        self._bounds.requested = relaxed
 
     def measure_costs(self, pair: CalibrationPair, clock: Clock = time.thread_time) -> Costs:
-        """Measure the costs on this machine, and use them from now on. clock: as for Stopwatch."""
+        """Measure the costs on this machine and use them. clock: as for Stopwatch."""
         self._network.invalidate()
         self._last = None
         costs = measure_costs(pair, self._network.run_unrecorded, self._network.features, clock)
@@ -105,7 +105,7 @@ class FrameReuse:
         return costs
 
     def use_costs(self, costs: Costs) -> None:
-        """Decide by these costs from now on. Raises ValueError if they are those of another model."""
+        """Replace the costs. Raises ValueError if they are those of another model."""
         features = self._network.features
         if features is not None:
             expected = [segment.name for segment in features.segments]
@@ -118,9 +118,9 @@ class FrameReuse:
     def stats(self) -> dict[str, JsonValue]:
         """The counters of the heartbeat.
 
-        The answers by kind; share: the work done, in dense frames per frame; overhead_ms: CPU time per frame beside the
-        network; features: whether frames can be computed in part; cache_bytes: memory; noise, tolerance: gray levels;
-        eased: whether the bounds are relaxed.
+        By kind of decision, the number of frames. share: the work done, in dense frames per frame. overhead_ms: CPU
+        time per frame outside the network. features: whether frames can be computed in part. cache_bytes: memory.
+        noise, tolerance: gray levels. eased: whether the bounds are relaxed.
         """
         frames, network = max(1, sum(self._counts.values())), self._network
         return {

@@ -15,7 +15,7 @@ class HeadPolicy:
 
 
 class HeadSchedule:
-    """The heads that run on the whole image. outdated: the heads that have not run on the network's present outputs.
+    """The heads that run on the whole image. outdated: the heads that have not run on the network's current outputs.
 
     every_frame: the heads that run although nothing changed. by_priority: all heads, highest priority first.
     """
@@ -35,5 +35,5 @@ class HeadSchedule:
         self.outdated |= frozenset(heads)
 
     def mark_run(self, heads: Iterable[str]) -> None:
-        """These heads run on the present outputs."""
+        """These heads run on the current outputs."""
         self.outdated = self.outdated.difference(heads)

@@ -68,18 +68,18 @@ def map_bytes(manifest: Manifest, target: str) -> int:
     assert manifest.backbone is not None
     width, height = manifest.input.width, manifest.input.height
     sizes = {
-        name: 4 * each.channels * -(-width // each.stride) * -(-height // each.stride)
-        for name, each in manifest.backbone.extents.items()
+        name: 4 * field.channels * -(-width // field.stride) * -(-height // field.stride)
+        for name, field in manifest.backbone.extents.items()
     }
 
     def images(shapes: Iterable[FixedShape]) -> float:
-        return sum(each.width * each.height for each in shapes) / (width * height)
+        return sum(shape.width * shape.height for shape in shapes) / (width * height)
 
     shaped = manifest.shapes[target]
     # Cached; as the output of one graph and the input of the next.
     total = sum(sizes.values()) * (1 + 2 * max(map(images, shaped.backbone)))
     for name, head in manifest.heads.items():
-        inputs = sum(sizes.get(each, 0) for each in head.inputs)
+        inputs = sum(sizes.get(feature, 0) for feature in head.inputs)
         total += inputs * (images(shaped.heads.get(name, ())) or 1)
     return round(total)
 
@@ -99,11 +99,11 @@ def _segment_files(manifest: Manifest, target: str, specs: Iterable[ManifestHead
     shaped = manifest.shapes.get(target)
 
     def graphs(shapes: Iterable[FixedShape]) -> dict[Size, Graph]:
-        return {(each.width, each.height): manifest.graph({target: each.file}, target) for each in shapes}
+        return {(shape.width, shape.height): manifest.graph({target: shape.file}, target) for shape in shapes}
 
-    segments = [graphs(each) for each in shaped.backbone] if shaped else []
-    for i, found in enumerate(segments or [{whole: graph} for graph in manifest.backbone_graphs(target)]):
-        yield _SegmentFiles(f"backbone{i}", "", found)
+    segments = [graphs(shapes) for shapes in shaped.backbone] if shaped else []
+    for i, graphs_by_size in enumerate(segments or [{whole: graph} for graph in manifest.backbone_graphs(target)]):
+        yield _SegmentFiles(f"backbone{i}", "", graphs_by_size)
     for spec in specs:
         assert spec.graph is not None
         parts = graphs(shaped.heads.get(spec.name, ())) if shaped else {}

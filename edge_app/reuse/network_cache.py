@@ -1,4 +1,4 @@
-"""The network and its last outputs: computed as a whole, in part, or kept from an earlier frame.
+"""The network and its last outputs: computed in full, in part, or kept from an earlier frame.
 
 Not here: which of these a frame gets (planner.py), the cached maps themselves (feature_cache.py).
 """
@@ -18,10 +18,10 @@ OutputsOf = Callable[[str], Mapping[str, Array] | None]
 
 
 class NetworkCache:
-    """Runs the network, and knows what its present outputs depend on.
+    """Runs the network, and knows what its current outputs depend on.
 
     outputs_of: returns a head's outputs, by head name; None if there are none. filled: the feature cache holds the maps
-    of the present outputs, so that the next frame may be computed in part. since_ns: when the oldest part of the
+    of the current outputs, so that the next frame may be computed in part. since_ns: when the oldest part of the
     outputs was computed. engine_ns: CPU time of all runs.
     """
 
@@ -54,7 +54,7 @@ class NetworkCache:
         return self.features.changed_outputs_of
 
     def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
-        """Compute the cached maps again where the image changed. boxes: input pixels."""
+        """Recompute the cached maps where the image changed. boxes: input pixels."""
         assert self.features is not None
         self._timed(self.features.update, tensor, boxes)
 
@@ -81,7 +81,7 @@ class NetworkCache:
         self.outputs_of, self.filled = None, False
 
     def release_outputs(self) -> None:
-        """Free the outputs of a dense run, which no head needs any more. They still count as present.
+        """Free the outputs of a dense run, which no head needs any more. They still count as available.
 
         Kept until the next frame, they would make the engine use other, colder memory, at 1 to 3 % of a dense frame.
         """
@@ -89,7 +89,7 @@ class NetworkCache:
 
     @property
     def released(self) -> bool:
-        """Whether outputs are present, but were freed."""
+        """Whether outputs are available, but were freed."""
         return self.outputs_of is _released
 
     def _completed(self, outputs_of: OutputsOf, now_ns: int) -> None:

@@ -1,10 +1,10 @@
-"""The planner: chooses, for every frame, the cheapest answer that is correct.
+"""The planner: chooses the cheapest correct way to compute each frame.
 
-gate: nothing changed; the last results remain valid. heads: nothing changed, but a head has not run on the present
-features yet. partial: some blocks changed; the features are computed again there. dense: the whole network is computed.
-carried: with a time budget only; there is no time, so the last results are held and the tracker moves their boxes.
-Not here: what a change is (change_detection.py), running the network in part (network_cache.py, feature_cache.py), what
-answers cost (cost_account.py).
+gate: nothing changed; the last results remain valid. heads: nothing changed, but a head has not run on the current
+features yet. partial: some blocks changed; the features are recomputed there. dense: the whole network is computed.
+carried: only with a time budget; it is exhausted, so the last results are held and the tracker moves their boxes.
+Not here: detecting changes (change_detection.py), running the network in part (network_cache.py, feature_cache.py),
+costs (cost_account.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edge_app.backends import Array
 from edge_app.reuse.change_detection import Change, ChangeDetector, UInt8
-from edge_app.reuse.cost_account import Answer, CostAccount
+from edge_app.reuse.cost_account import CostAccount, DecisionKind
 from edge_app.reuse.dirty_rects import boxes_of_blocks
 from edge_app.reuse.head_schedule import HeadSchedule
 from edge_app.reuse.network_cache import NetworkCache, OutputsOf
@@ -23,14 +23,14 @@ from edge_app.reuse.relaxation import Bounds
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer for one frame.
+    """How one frame is computed.
 
     run: the heads to decode, with `outputs_of`; if that returns None for a head, its result did not change. held: the
-    heads that were due but for which there was no time: their results belong to an earlier frame. The results of all
+    heads that were due but did not fit the time budget: their results belong to an earlier frame. The results of all
     other heads are valid for this frame. since_ns: when the oldest part of the outputs was computed.
     """
 
-    kind: Answer
+    kind: DecisionKind
     run: frozenset[str]
     outputs_of: OutputsOf
     since_ns: int
@@ -38,7 +38,7 @@ class Decision:
 
 
 class Planner:
-    """Answers the frames of one model and one camera, one after another."""
+    """Plans the frames of one model and one camera, in order."""
 
     def __init__(
         self,
@@ -54,15 +54,15 @@ class Planner:
         self._account = account
         self._bounds = bounds
 
-    def answer(self, image: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
-        """Answer a frame. image, tensor: as in Preprocess. due: the heads that want a result."""
+    def decide(self, image: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
+        """Decide how to compute a frame, and run the network. image, tensor: as in Preprocess. due: heads to run."""
         account, bounds, network = self._account, self._bounds, self._network
         if bounds.budget is not None:
             bounds.budget.earn()
         expired = network.expired(now_ns, bounds.max_age_ns)
         account.detected = not account.pause_left
         if account.pause_left:
-            return self._answer_in_pause(image, tensor, now_ns, due, expired=expired)
+            return self._compute_in_pause(image, tensor, now_ns, due, expired=expired)
         change = self._detector.detect(image)
         if network.outputs_of is None or expired or change.kind == "first":
             return self._dense(tensor, now_ns, due, fill=True)
@@ -73,7 +73,7 @@ class Planner:
         return self._dense_or_carried(tensor, now_ns, due, fill=False)
 
     def continue_pause(self, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
-        """Answer a frame within a pause: dense, without bookkeeping, which would be noticeable with small networks."""
+        """Compute a frame within a pause: dense, without bookkeeping, which would be noticeable with small networks."""
         self._account.record_unchecked_frame()
         outputs_of = self._network.run_dense(tensor, now_ns, timed=False)
         self._heads.mark_all_outdated()
@@ -81,22 +81,22 @@ class Planner:
         return Decision("dense", due, outputs_of, now_ns)
 
     def restart(self) -> None:
-        """The next frame is the first one: everything is computed."""
+        """Treat the next frame as the first one: compute everything."""
         self._account.pause_left = 0
         self._detector.reset()
 
     def forget_results_of(self, new: Collection[str]) -> None:
-        """Run these heads on the present outputs, since they have no result. If freed, outputs are computed again."""
+        """Run these heads on the current outputs, since they have no result. If freed, outputs are recomputed."""
         self._heads.mark_outdated(new)
         if self._heads.outdated and self._network.released:
             self._network.outputs_of = None
         if self._network.features is not None:
             self._network.features.forget_heads(new)
 
-    def _answer_in_pause(
+    def _compute_in_pause(
         self, image: UInt8, tensor: Array, now_ns: int, due: frozenset[str], *, expired: bool
     ) -> Decision:
-        """A frame without change detection. The last one of a pause becomes the reference."""
+        """Compute a frame without change detection. The last one of a pause becomes the reference."""
         account, network = self._account, self._network
         if network.outputs_of is not None and not expired and not self._bounds.afford(account.costs.dense):
             return self._carried(due)
@@ -106,14 +106,14 @@ class Planner:
         return self._dense(tensor, now_ns, due, fill=False, update_reference=False)
 
     def _unchanged(self, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
-        """Results remain valid, except those of heads that have not run on the present features."""
+        """Results remain valid, except those of heads that have not run on the current features."""
         network = self._network
         if network.filled:
             tile = network.refresh_due_tile(tensor, now_ns)
             if tile is not None:
                 self._detector.update_reference([tile])
-        wanted = self._outdated(due) | (due & self._heads.every_frame)
-        return self._run_heads("heads", wanted)
+        requested = self._outdated(due) | (due & self._heads.every_frame)
+        return self._run_heads("heads", requested)
 
     def _changed(self, change: Change, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
         """Some blocks changed: compute the frame in part if that is cheaper than a dense frame."""
@@ -156,18 +156,18 @@ class Planner:
         assert self._network.outputs_of is not None
         return Decision("carried", frozenset(), self._network.outputs_of, self._network.since_ns, due)
 
-    def _run_heads(self, kind: Answer, wanted: frozenset[str]) -> Decision:
-        """Run the wanted heads for which there is time, those of the highest priority first."""
-        network, run = self._network, wanted
+    def _run_heads(self, kind: DecisionKind, requested: frozenset[str]) -> Decision:
+        """Run the requested heads that fit the time budget, highest priority first."""
+        network, run = self._network, requested
         assert network.outputs_of is not None
         if self._bounds.budget is not None:
             afford, heads_ms = self._bounds.afford, self._account.heads_ms
-            run = frozenset(name for name in self._heads.by_priority if name in wanted and afford(heads_ms((name,))))
+            run = frozenset(name for name in self._heads.by_priority if name in requested and afford(heads_ms((name,))))
         kind = "gate" if kind == "heads" and not run else kind
-        return Decision(kind, run, network.outputs_of, network.since_ns, wanted - run)
+        return Decision(kind, run, network.outputs_of, network.since_ns, requested - run)
 
     def _outdated(self, due: frozenset[str]) -> frozenset[str]:
-        """The heads among `due` that have not run on the present outputs."""
+        """The heads among `due` that have not run on the current outputs."""
         network, outdated = self._network, self._heads.outdated
         if not network.filled:
             return due & outdated

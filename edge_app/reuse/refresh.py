@@ -1,4 +1,4 @@
-"""The rolling refresh: which tile of the image to compute again although no change was detected there.
+"""The rolling refresh: which tile of the image to recompute although no change was detected there.
 
 Tiles are horizontal strips. One is computed per frame during the last part of the allowed age; the deep segments follow
 once, after the last tile. So no single frame pays for a full refresh, and nothing becomes older than the limit.

@@ -67,9 +67,9 @@ class Segment:
         self.limit(1.0)
 
     def limit(self, share: float) -> None:
-        """Use only a share of the reach, 0..1: `share` of the halo and `share` squared of the spread. 1 is exact.
+        """Use only a share of the reach (0..1): `share` of the halo and `share` squared of the spread. 1 is exact.
 
-        The spread is cut more, since a change fades with distance, while inputs beyond the halo are missing entirely.
+        The spread is reduced more: a change fades with distance, but inputs beyond the halo are missing entirely.
         """
         self.spread = {name: _scaled(reach.spread, share**2) for name, reach in self._reach.items()}
         halos = [_scaled(reach.halo, share) for reach in self._reach.values()]
@@ -162,19 +162,21 @@ def backbone_reach(
         assert before is not None
         strides[name] = before.stride
         reach[name] = _reach(before.stride, pairs)
-    return strides | {name: each.stride for name, each in after_by_name.items() if each is not None}, reach
+    return strides | {name: field.stride for name, field in after_by_name.items() if field is not None}, reach
 
 
 def head_reach(
     extents: Mapping[str, ReceptiveField], cells: Mapping[str, OutputCells]
 ) -> tuple[dict[str, int], dict[str, Reach]]:
     """Strides and reach of a head; empty if the manifest does not list them. extents: of the backbone's maps."""
-    names = {name for each in cells.values() for name in each.reach}
+    names = {name for output in cells.values() for name in output.reach}
     if not cells or not names <= set(extents):
         return {}, {}
-    strides = {name: extents[name].stride for name in names} | {name: each.stride for name, each in cells.items()}
+    strides = {name: extents[name].stride for name in names} | {name: output.stride for name, output in cells.items()}
     reach = {
-        name: _reach(strides[name], [(each.stride, *each.reach[name]) for each in cells.values() if name in each.reach])
+        name: _reach(
+            strides[name], [(output.stride, *output.reach[name]) for output in cells.values() if name in output.reach]
+        )
         for name in names
     }
     return strides, reach

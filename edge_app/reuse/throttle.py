@@ -1,4 +1,4 @@
-"""Throttles: stop trying what does not pay at the moment, so that an unsuitable scene costs next to nothing.
+"""Throttles: pause computations that do not pay off in the current scene, so that an unsuitable scene costs little.
 
 DetectionThrottle pauses change detection, PartialThrottle pauses partial computation. Both use shares of a dense
 frame's cost, from the cost model.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 _PATIENCE = 6  # dense frames in a row before the first pause
 _SHORTEST = 2  # frames of the first pause
-_MAX_OVERHEAD = 0.01  # of a dense frame: what change detection may cost on average while it does not pay
-_HOPELESS_AFTER, _HOPELESS_FACTOR = 6, 3  # after this many useless pauses in a row, pauses become longer by this factor
+_MAX_OVERHEAD = 0.01  # of a dense frame: average cost limit of change detection while it does not pay off
+_BACKOFF_AFTER, _BACKOFF_FACTOR = 6, 3  # after this many ineffective pauses in a row, pauses are longer by this factor
 _MEAN_RATE = 1 / 8  # weight of a new frame in the running mean
 _WORTHWHILE = 0.95  # of a dense frame: reuse must cost less on average
 _FIRST_PAUSE, _LONGEST_PAUSE = 4, 32  # frames without partial computation
 
 
 class DetectionThrottle:
-    """Pauses change detection while it does not pay: all frames of a pause are dense. Pauses grow up to a limit.
+    """Pauses change detection while it does not pay off: all frames of a pause are dense. Pauses grow up to a limit.
 
     detection_share: the cost of change detection as a share of a dense frame. The limit follows from it: detection
     costs at most 1 % on average.
@@ -39,7 +39,7 @@ class DetectionThrottle:
             self._useless_pauses = 0 if share < _WORTHWHILE else self._useless_pauses
             return 0
         self._useless_pauses += 1
-        longest = self._longest * (_HOPELESS_FACTOR if self._useless_pauses > _HOPELESS_AFTER else 1)
+        longest = self._longest * (_BACKOFF_FACTOR if self._useless_pauses > _BACKOFF_AFTER else 1)
         pause, self._next_pause = min(self._next_pause, longest), min(2 * self._next_pause, longest)
         self._mean = _WORTHWHILE * 0.9  # so that one frame after the pause does not cause another one
         self._dense_in_a_row = _PATIENCE - 1 if dense else 0
@@ -47,10 +47,10 @@ class DetectionThrottle:
 
 
 class PartialThrottle:
-    """Pauses partial computation after a run that did not pay.
+    """Pauses partial computation after a run that did not pay off.
 
-    Filling the feature cache costs more than a dense frame. The partial frames that follow must save that again;
-    otherwise partial computation pauses, longer each time. Change detection goes on.
+    Filling the feature cache costs more than a dense frame. The partial frames that follow must recover that cost;
+    otherwise partial computation pauses, longer each time. Change detection continues.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class PartialThrottle:
         self._saved += 1 - share
 
     def end_run(self) -> None:
-        """A dense frame has made the feature cache invalid: judge the run of partial frames before it."""
+        """A dense frame has invalidated the feature cache: evaluate the run of partial frames before it."""
         if self._active:
             lost = self._saved < 0
             self._pause = self._next_pause if lost else 0
