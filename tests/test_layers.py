@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "drawing": "errors frame messages rules",
     "web": "errors frame messages rules config",
     "daemon": "errors frame clock config inference pipeline web",
-    "cli": "errors frame clock device messages registry backends sources sinks model config reuse"
+    "cli": "errors frame clock device messages registry backends sources sinks model config capture reuse"
     " inference outbox publish pipeline drawing daemon",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",

@@ -1,5 +1,6 @@
 """Capture: frames of the configured source, with geometry applied.
 
+build.py        construct the configured source
 thread.py       the capture stage: a thread that reads ahead and reconnects
 reader.py       one reader thread and its source
 frame_queue.py  frames that were captured and not read yet

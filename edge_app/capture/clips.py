@@ -7,7 +7,8 @@ Not here: cameras, and clips in real time, which must not wait for the pipeline 
 
 from __future__ import annotations
 
-from edge_app import config, registry
+from edge_app import config
+from edge_app.capture.build import build_source
 from edge_app.capture.connection import CaptureStats, State
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError
@@ -39,7 +40,7 @@ class ClipReader:
     def start(self) -> None:
         """Build the source. Raises ConfigError, also if it is live, or ClipError if the file is unusable."""
         plugin = self._config.plugin
-        source: Source = registry.build("sources", plugin.type, self._clock, **plugin.options)
+        source = build_source(plugin, self._clock)
         if source.live is not None:
             raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
         self._source = source

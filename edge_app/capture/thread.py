@@ -12,14 +12,15 @@ import random
 import threading
 import time
 
-from edge_app import config, registry
+from edge_app import config
 from edge_app.backoff import Backoff
+from edge_app.capture.build import build_source
 from edge_app.capture.connection import CaptureStats, Connection, State
 from edge_app.capture.frame_queue import FrameQueue
 from edge_app.capture.frozen import FrozenDetector
 from edge_app.capture.reader import Reader
 from edge_app.clock import Clock
-from edge_app.errors import ClipError, SourceError
+from edge_app.errors import ClipError, EdgeError, EndOfClip, SourceError, foreign_exception
 from edge_app.frame import Frame
 from edge_app.geometry.orientation import Geometry
 from edge_app.sources import LiveLimits, Source
@@ -67,7 +68,7 @@ class Capture:
 
     def start(self) -> None:
         """Build the source and start reading ahead. Raises ConfigError, or ClipError if the file is unusable."""
-        source = self._build()
+        source = build_source(self._config.plugin, self._clock)
         with self._changed:
             self._connection.start()
             self._start_reader(source)
@@ -144,7 +145,7 @@ class Capture:
     def _read_source(self, reader: Reader) -> None:
         """Read one source until it ends. If it is live and fails, wait until the next attempt is due."""
         try:
-            source = reader.source = reader.source or self._build()
+            source = reader.source = reader.source or build_source(self._config.plugin, self._clock)
             try:
                 if source.live is None:
                     self._read_clip(reader)
@@ -152,14 +153,22 @@ class Capture:
                     self._read_live(reader, source.live)
             finally:
                 reader.close()
-        except ClipError:
+        except (ClipError, EndOfClip):
             raise
         except SourceError as exc:
-            with self._changed:
-                if reader.retired:
-                    return
-                wait_s = self._lose(exc)
-            self._stop.wait(wait_s)
+            self._reconnect_later(reader, exc)
+        except Exception as exc:  # a live source must survive what a library raises, or a password file that is away
+            if not self._live:
+                raise
+            found = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
+            self._reconnect_later(reader, SourceError(f"{self._connection.name}: {found}"))
+
+    def _reconnect_later(self, reader: Reader, error: SourceError) -> None:
+        with self._changed:
+            if reader.retired:
+                return
+            wait_s = self._lose(error)
+        self._stop.wait(wait_s)
 
     def _read_clip(self, reader: Reader) -> None:
         while not reader.retired:
@@ -201,11 +210,6 @@ class Capture:
                     self._changed.notify_all()
             if frozen and self._frozen_detector.reconnect_due(live.frozen_after_s):
                 raise SourceError(f"{name}: the picture has not changed for {unchanged_s:.1f} s")
-
-    def _build(self) -> Source:
-        plugin = self._config.plugin
-        source: Source = registry.build("sources", plugin.type, self._clock, **plugin.options)
-        return source
 
     def _start_reader(self, source: Source | None) -> None:
         self._reader = Reader(source)

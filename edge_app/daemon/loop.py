@@ -25,7 +25,7 @@ from edge_app.daemon.signals import Signals
 from edge_app.daemon.status_socket import StatusSocket
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
-from edge_app.errors import EdgeError, EndOfClip
+from edge_app.errors import EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import degradation as ladder
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
@@ -148,9 +148,9 @@ class Daemon:
         try:
             config = self._load()
             self.running.apply(config)
-        except EdgeError as exc:
-            self._reload_error = str(exc)
-            _LOG.error("new configuration rejected, the old one stays in effect: %s", exc)
+        except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
+            self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
+            _LOG.error("new configuration rejected, the old one stays in effect: %s", self._reload_error)
         else:
             self._reload_error = None
             self._reopen_views(old)
@@ -240,9 +240,9 @@ class Daemon:
     def _reopen_views(self, old: Config) -> None:
         try:
             self._views.reopen(old)
-        except EdgeError as exc:  # the camera runs on without the page
-            self._reload_error = str(exc)
-            _LOG.error("%s", exc)
+        except Exception as exc:  # noqa: BLE001  (the camera runs on without the page)
+            self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
+            _LOG.error("%s", self._reload_error)
 
     def _status_line(self) -> str:
         stats, health = self.running.stats(), self.running.health()
