@@ -24,6 +24,7 @@ FOREIGN = {
     "consumer.py",  # the reader's own script, in the README of sinks
     "RkLunch-stop.sh",
     "RkLunch.sh",
+    "plugin.py",  # an example in errors.py
     "setup.py",
     "evaluate.py",
 }
@@ -49,7 +50,7 @@ def texts_of(path: Path) -> tuple[str, set[str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
         fences = re.findall(r"```.*?```", text, flags=re.DOTALL)
-        examples = re.findall(r"it is one file, `([^`]+)`, and its test `([^`]+)`", text)
+        examples = re.findall(r"it is one file, `([^`]+)`, with its test, `([^`]+)`", text)
         readers_own = {name for pair in examples for name in pair} | set(MENTION.findall("\n".join(fences)))
         readers_own |= set(re.findall(r"this file as `([^`]+)`", text))
         return re.sub(r"```.*?```", "", text, flags=re.DOTALL), readers_own
@@ -95,15 +96,12 @@ def test_every_link_to_a_heading_leads_to_one(path: Path):
         assert heading in titles
 
 
-def test_the_package_s_docstring_lists_its_modules():
-    """Of packages with such a list: every public module is in it, and nothing else."""
+def test_a_package_that_lists_modules_lists_all_of_them():
     for path in (PROJECT / "edge_app").rglob("__init__.py"):
-        listed = set(
-            re.findall(r"^(\w+)\.py\s", ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "", re.M)
-        )
-        modules = {p.stem for p in path.parent.glob("*.py") if not p.stem.startswith("_")}
-        if listed:
-            assert listed == modules, f"{identity(path)}: lists {sorted(listed ^ modules)} wrongly"
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        modules = {p.name for p in path.parent.glob("*.py") if not p.stem.startswith("_")}
+        if re.search(r"^\w+\.py\s", text, re.M):
+            assert sorted(name for name in modules if name not in text) == [], identity(path)
 
 
 def test_the_glossary_has_at_most_30_terms():
@@ -118,7 +116,7 @@ def test_directly_in_the_package_are_ten_modules_at_most():
 
 
 def test_modules_and_functions_stay_short():
-    """The figures of CONTRIBUTING.md: the median and the largest module, the 95th percentile and the largest function."""
+    """The figures of CONTRIBUTING.md: median and largest module, 95th percentile and largest function."""
     modules, functions = [], []
     for path in (PROJECT / "edge_app").rglob("*.py"):
         source = path.read_text(encoding="utf-8")
