@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any
 
-_MAX_PACKET_BYTES = 16 * 1024  # expected: acknowledgments, and `online` from Home Assistant
-_MAX_OTHER_BYTES = 1 << 20  # of a connection, without acknowledgments. PINGRESP takes 2 bytes every `keepalive_s`
+_MAX_PACKET_BYTES = 4096  # expected: acknowledgments, and `online` from Home Assistant
+_BURST_BYTES = 16 * 1024
+_BYTES_PER_S = 64.0  # on average, without acknowledgments
 _ACKNOWLEDGMENT_BYTES = 4
 
 
@@ -21,15 +23,19 @@ class LimitedSocket:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._bytes_left = _MAX_OTHER_BYTES
+        self._bytes_left: float = _BURST_BYTES
+        self._checked_s = time.monotonic()
         self.excess: str | None = None
 
     def recv(self, size: int) -> bytes:
         """Receive. The library asks for the rest of a packet at once, so a large `size` means a large packet."""
+        now_s = time.monotonic()
+        self._bytes_left = min(_BURST_BYTES, self._bytes_left + (now_s - self._checked_s) * _BYTES_PER_S)
+        self._checked_s = now_s
         if size > _MAX_PACKET_BYTES:
             self.excess = f"a packet of {size} bytes; expected at most {_MAX_PACKET_BYTES}"
         elif self._bytes_left <= 0:
-            self.excess = f"more than {_MAX_OTHER_BYTES} bytes"
+            self.excess = f"too much; expected at most {_BYTES_PER_S:g} bytes a second besides acknowledgments"
         if self.excess:
             raise ConnectionError
         data = self._connection.recv(size)

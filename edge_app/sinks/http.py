@@ -103,8 +103,9 @@ class Sink:
             connection = self._connect(deadline)
             connection.request("POST", self._target, body, headers)
             response = connection.getresponse()
-            if len(response.read(_MAX_BODY_BYTES)) == _MAX_BODY_BYTES or response.will_close:
-                self.close()  # do not read the rest of a long response
+            with response:
+                if len(response.read(_MAX_BODY_BYTES)) == _MAX_BODY_BYTES or response.will_close:
+                    self.close()  # do not read the rest of a long response
         except OSError as exc:
             self.close()
             raise SinkError(_tls.explain(exc, *self._address, self._clock), retry=True) from exc

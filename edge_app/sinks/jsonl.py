@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from edge_app.errors import SinkError
 from edge_app.messages import Message
-from edge_app.options import Positive, Range
+from edge_app.options import Range
 from edge_app.options.files import check_regular
 from edge_app.sinks import SinkContext
 
@@ -42,7 +42,7 @@ class Sink:
         *,
         path: Literal["-"] | Path = "-",
         max_mb: Annotated[float, Range(0.001)] | None = 64.0,
-        keep: Positive = 3,
+        keep: Annotated[int, Range(1, 1000)] = 3,
         append: bool = True,
         fsync: bool = False,
     ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from typing import Annotated
 
 from edge_app.messages import Message
-from edge_app.options import Positive
+from edge_app.options import Range
 from edge_app.sinks import SinkContext
 
 
@@ -15,7 +16,7 @@ class Sink:
 
     batch_limit = 500
 
-    def __init__(self, context: SinkContext, *, keep: Positive = 1000) -> None:
+    def __init__(self, context: SinkContext, *, keep: Annotated[int, Range(1, 1_000_000)] = 1000) -> None:
         self.context = context
         self.messages: deque[Message] = deque(maxlen=keep)
 

@@ -238,10 +238,12 @@ class Sink:
                     if events & ~select.POLLOUT:
                         client.loop_read()
                 client.loop_misc()
+                if getattr(client, "_in_messages", None):  # paho stores these without a limit
+                    connection.excess = "a message with QoS 2; expected at most 1"
             except Exception as exc:  # paho raises any exception on a malformed packet
                 self._drop()
                 raise SinkError(f"{self._where()}: not an MQTT packet ({type(exc).__name__})", retry=True) from exc
-        if client.socket() is None:
+        if client.socket() is None or connection is None or connection.excess is not None:
             raise self._connection_lost(None if connection is None else connection.excess)
 
     def _connection_lost(self, excess: str | None) -> SinkError:
@@ -270,7 +272,10 @@ class Sink:
             self._poll(min(left_s, 1.0))
 
     def _publish(self, topic: str, payload: bytes, id_: str | None, *, retain: bool = False) -> None:
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        try:
+            info = self._client.publish(topic, payload, qos=1, retain=retain)
+        except (OSError, ValueError) as exc:
+            raise self._connection_lost(None) from exc
         if info.rc != 0:
             raise self._connection_lost(None)
         self._waiting[info.mid] = (id_, len(payload))
