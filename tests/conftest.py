@@ -21,6 +21,14 @@ silence()  # before any test opens a clip: FFmpeg reads its log level only once
 PROJECT = Path(__file__).parent.parent
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`pytest -m smoke` reads only files that mention smoke tests: reading all of them takes longer than the tests."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if config.option.markexpr == "smoke" and is_test:
+        return None if "mark.smoke" in collection_path.read_text(encoding="utf-8") else True
+    return None
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real data in $EDGE_APP_DATA. The test is skipped if it is not set."""
