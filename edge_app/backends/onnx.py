@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Collection, Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from edge_app.backends import Array, Graph, Tensor, TensorSpec
-from edge_app.errors import BackendError, ModelError
-from edge_app.options import Positive
+from edge_app.errors import BackendError, ModelError, foreign_text
+from edge_app.options import Range
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -40,7 +40,9 @@ class Backend:
     preference = 0
     target = "onnx"
 
-    def __init__(self, *, threads: Positive = 1, precision: Literal["float", "int8"] = "float") -> None:
+    def __init__(
+        self, *, threads: Annotated[int, Range(1, 64)] = 1, precision: Literal["float", "int8"] = "float"
+    ) -> None:
         import onnxruntime
 
         self.target = "onnx" if precision == "float" else precision
@@ -165,4 +167,4 @@ def _spec(node: Any) -> TensorSpec:
 
 def _first_line(exc: Exception) -> str:
     lines = str(exc).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__
+    return foreign_text(lines[0]) if lines else type(exc).__name__  # names in it come from the model

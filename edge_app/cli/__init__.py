@@ -3,7 +3,7 @@
 parser.py     the parser, `main` and the exit codes
 commands/     one module per command: its arguments and its call
 arguments.py  arguments that several commands share
-check.py      the work of `edge-app check`
+check.py      the work of `edge-app check`; model_check.py runs the model in a limited process
 doctor.py     the work of `edge-app doctor`
 replay.py     the work of `edge-app replay`
 findings.py   findings of check and doctor, as a table and as JSON

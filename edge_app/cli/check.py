@@ -1,35 +1,30 @@
 """The work of `edge-app check`: everything that can be checked before a start, as findings.
 
-Not here: errors in config.yaml and model.yaml themselves; loading them reports those.
+Not here: errors in config.yaml and model.yaml themselves; loading them reports those. Running the model
+(model_check.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 
-import numpy as np
-
 from edge_app import registry
-from edge_app.backends import Graph
 from edge_app.backends._soc import detect
+from edge_app.capture.build import build_source
+from edge_app.cli import model_check
 from edge_app.cli.findings import Finding, Verdict
 from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
 from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
-from edge_app.frame import Frame
-from edge_app.inference import golden
-from edge_app.inference.stage import Inference, open_backend
 from edge_app.model import memory
 from edge_app.model.manifest import FILE
 from edge_app.publish import build_sinks
-from edge_app.reuse import profile
 from edge_app.reuse.change_detection import reference_bytes
-from edge_app.reuse.loader import FREE, map_bytes
+from edge_app.reuse.loader import map_bytes
 
 ASSUMED_FRAME = (1920, 1080)  # a camera is not opened, so its size is unknown
-_NOT_CONSTRUCTED = ("rtsp", "v4l2")  # their credentials and devices may exist only on the camera
 
 
 def check(config: Config, board: str | None = None) -> list[Finding]:
@@ -41,7 +36,8 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     planned = memory.board(board) if board else memory.this_board(soc) if soc else None
     registry.installed()  # warns about installed plug-ins that are ignored
     findings = [Finding("config", "ok", str(config.path))]
-    checks = {"files": _files, "model": _model, "reuse": _reuse, "source": _source, "sinks": _sinks}
+    checks: dict[str, Callable[[Config], Iterable[Finding]]]
+    checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks}
     for area, run in checks.items():
         try:
             findings.extend(run(config))
@@ -60,42 +56,8 @@ def _files(config: Config) -> Iterator[Finding]:
         if not path.exists():
             yield Finding("files", "warn", f"{path}: does not exist; its target cannot be used on this machine")
             continue
-        size = len(Graph(path, manifest.sha256.get(name)).read())
+        size = len(manifest.file(name).read())
         yield Finding("files", "ok", f"{path}: {size:,} bytes{', sha256 as listed' if manifest.sha256 else ''}")
-
-
-def _model(config: Config) -> Iterator[Finding]:
-    """Load the model as `run` does and replay its golden vectors. Raises EdgeError if it cannot be loaded."""
-    for result in golden.replay(config):
-        if not result.in_parts:
-            yield Finding("model", "ok", f"{config.manifest.name}: {', '.join(config.heads)} on {result.engine}")
-            for note in result.notes:
-                yield Finding("versions", "warn", note)
-        yield Finding("golden, in parts" if result.in_parts else "golden", result.verdict, result.text)
-
-
-def _reuse(config: Config) -> Iterator[Finding]:
-    """How much can be reused from the previous frame, and the memory for it. Runs inference on one gray frame."""
-    if config.reuse.mode == "off":
-        return
-    spec, state_dir = config.manifest.input, config.device.state_dir
-    gray = Frame("check", 0, 0, 0, np.full((spec.height, spec.width, 3), spec.pad, np.uint8))
-    backend = open_backend(config.manifest, config.model)
-    with closing(
-        Inference(config.manifest, backend, config.heads, reuse=config.reuse, state_dir=state_dir)
-    ) as inference:
-        inference.infer(gray)
-        stats = inference.reuse_stats()
-    if not stats:
-        file = profile.path(state_dir, config.manifest)
-        yield Finding("reuse", "warn", f"{file} turns reuse off: it does not pay for this model on this camera")
-        return
-    scope = "whole results and parts of feature maps" if stats["features"] else "whole results only"
-    yield Finding("reuse", "ok", f"{scope}; the cache takes {stats['cache_bytes']:,} bytes, a constant size")
-    if config.reuse.mode == "auto" and not stats["features"]:
-        file, fixed = config.manifest.folder / FILE, backend.target not in FREE
-        why = f"has no crop shapes for {backend.target}" if fixed else "does not describe the cells of its feature maps"
-        yield Finding("reuse", "warn", f"{file} {why}: compile it with {'--npu-shapes' if fixed else '--cut'}")
 
 
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
@@ -120,11 +82,8 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
 
 def _frame_size(config: Config) -> tuple[int, int]:
     """Width and height of a recorded source's first frame; ASSUMED_FRAME for a live source."""
-    plugin = config.source.plugin
-    if plugin.type in _NOT_CONSTRUCTED:
-        return ASSUMED_FRAME
     try:
-        with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
+        with closing(build_source(config.source.plugin, ClipClock())) as source:
             frame = source.read(timeout_s=5.0) if source.live is None else None
     except (EdgeError, EndOfClip):
         return ASSUMED_FRAME
@@ -132,14 +91,11 @@ def _frame_size(config: Config) -> tuple[int, int]:
 
 
 def _source(config: Config) -> Iterator[Finding]:
+    """Construct the source, which checks its address and secrets; read a frame of a recorded one."""
     plugin = config.source.plugin
-    not_opened = Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
-    if plugin.type in _NOT_CONSTRUCTED:
-        yield not_opened
-        return
-    with closing(registry.build("sources", plugin.type, ClipClock(), **plugin.options)) as source:
+    with closing(build_source(plugin, ClipClock())) as source:
         if source.live is not None:
-            yield not_opened
+            yield Finding("source", "ok", f"{plugin.type}: configured; not opened by check")
             return
         try:
             frame = source.read(timeout_s=5.0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from edge_app.options import Fraction, Point, Positive, Range, Seconds
+from edge_app.options import Fraction, Point, Range, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class ModelConfig:
 
     path: Path
     backend: str = "auto"
-    threads: Positive = 1
+    threads: Annotated[int, Range(1, 64)] = 1
     precision: Literal["float", "int8"] = "float"
     deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
 
