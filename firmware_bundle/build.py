@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -29,6 +30,7 @@ PROJECT = HERE.parent
 sys.path.insert(0, str(HERE / "updater"))
 
 import bundle as format_  # noqa: E402  (part of the updater, which devices get without this file)
+import durable  # noqa: E402
 from boards import BOARDS, Board  # noqa: E402
 
 HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
@@ -123,9 +125,7 @@ def seal(manifest: bytes, payload: bytes, key: Path) -> bytes:
 
 def manifest_of(data: bytes) -> format_.Manifest:
     """Read the manifest of a bundle without checking its signature. Raises UpdateError."""
-    size = int(data[len(format_.MAGIC) :].split(b" ", 1)[0])
-    start = data.index(b"\n") + 1
-    return format_.parse(data[start : start + size])
+    return format_.parse(format_.read_signed(io.BytesIO(data))[0])
 
 
 def make_key(private: Path) -> Path:
@@ -231,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.command == "bundle":
             _bundle(arguments)
         elif arguments.command == "name":
-            print(manifest_of(arguments.bundle.read_bytes()).release)
+            print(manifest_of(durable.read_file(arguments.bundle, format_.MAX_BUNDLE)).release)
         elif arguments.command == "key":
             print(make_key(arguments.private))
         else:

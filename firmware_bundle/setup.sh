@@ -52,6 +52,12 @@ put() {
     mv "$2.new" "$2"
 }
 
+# Make a folder that only its owner can enter.
+private() {
+    [ -d "$1" ] || mkdir -m 0700 "$1"
+    chmod 0700 "$1"
+}
+
 slots() { "$python" -sE "$here/updater/slots.py" --root "$on" "$@"; }
 
 for program in "$python" openssl; do
@@ -68,7 +74,7 @@ if [ "$init" = systemd ] && [ -z "$prefix" ]; then
     fi
 fi
 mkdir -p "$on/keys" "$on/config"
-[ -d "$on/credentials" ] || mkdir -m 0700 "$on/credentials"
+private "$on/credentials"
 [ -f "$on/device.json" ] || {
     printf '{"board": "%s", "wipe": ["%s", "%s"]}\n' "$board" "$state" "$root/credentials" >"$on/device.json.new"
     sync_data
@@ -92,7 +98,7 @@ elif [ "$init" = busybox ]; then
     sync_data
     mv "$prefix/etc/init.d/S99edge-app.new" "$prefix/etc/init.d/S99edge-app"
 fi
-[ "$init" = systemd ] || mkdir -p "$on/data"
+[ "$init" = systemd ] || private "$on/data" # systemd makes /var/lib/edge-app
 if [ -f "$here/config.yaml" ]; then
     slots install "$here/release.bundle" --config "$here/config.yaml"
 else

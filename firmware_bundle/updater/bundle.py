@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import durable
+from text import one_line
 
 MAGIC = b"edge-app-bundle 1 "
 PRODUCT = "edge-app"
@@ -32,10 +33,14 @@ MAX_HEADER = 64
 MAX_MANIFEST = 2 << 20
 MAX_SIGNATURE = 512
 MAX_FILES = 8_000
-MAX_BYTES = 512 << 20  # unpacked; the free space of the board is checked as well
+MAX_BYTES = 512 << 20  # unpacked, and the payload; the free space of the board is checked as well
+MAX_BUNDLE = MAX_HEADER + MAX_MANIFEST + MAX_SIGNATURE + MAX_BYTES
+MAX_KEY = 1 << 16
 MAX_PATH, MAX_DEPTH = 200, 16
 CHUNK = 1 << 16
-_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){1,3}")
+_NUMBERS = r"[0-9]{1,6}(\.[0-9]{1,6}){1,3}"
+_VERSION = re.compile(_NUMBERS)
+RELEASE = re.compile(_NUMBERS + r"-[0-9a-f]{12}")  # Manifest.release
 _BOARD = re.compile(r"[a-z0-9]{2,16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[A-Za-z0-9_.+@=,~-]{1,120}")
@@ -93,6 +98,16 @@ class Bundle:
 
 def open_signed(file: BinaryIO, keys: Sequence[Path]) -> Bundle:
     """Read header and manifest of a bundle. keys: PEM files, each trusted. Raises UpdateError; writes nothing."""
+    text, signature = read_signed(file)
+    if not any(_verifies(text, signature, key) for key in keys):
+        raise UpdateError(
+            f"its signature matches none of the {len(keys)} trusted keys; expected a signature by one of them"
+        )
+    return Bundle(file, parse(text), text, file.tell())
+
+
+def read_signed(file: BinaryIO) -> tuple[bytes, bytes]:
+    """The bytes of the manifest and of its signature, neither verified. Raises UpdateError."""
     file.seek(0)
     header = file.readline(MAX_HEADER)
     found = re.fullmatch(rb"(\d{1,8}) (\d{1,4})\n", header[len(MAGIC) :]) if header.startswith(MAGIC) else None
@@ -104,11 +119,7 @@ def open_signed(file: BinaryIO, keys: Sequence[Path]) -> Bundle:
     text, signature = file.read(sizes[0]), file.read(sizes[1])
     if (len(text), len(signature)) != sizes:
         raise UpdateError("truncated inside the manifest; expected a complete bundle")
-    if not any(_verifies(text, signature, key) for key in keys):
-        raise UpdateError(
-            f"its signature matches none of the {len(keys)} trusted keys; expected a signature by one of them"
-        )
-    return Bundle(file, parse(text), text, file.tell())
+    return text, signature
 
 
 def parse(text: bytes) -> Manifest:
@@ -120,14 +131,17 @@ def parse(text: bytes) -> Manifest:
     known = "format product version board minimum_version allow_older schemas payload_bytes payload_sha256 files"
     fields = _fields(fields, known.split(), "manifest")
     if fields["product"] != PRODUCT or fields["format"] != FORMAT:
-        raise UpdateError(f"manifest: found {fields['product']!r} {fields['format']!r}; expected {PRODUCT!r} {FORMAT}")
+        found = f"{_shown(fields['product'])} {_shown(fields['format'])}"
+        raise UpdateError(f"manifest: found {found}; expected {PRODUCT!r} {FORMAT}")
     schemas = fields["schemas"]
     if not isinstance(schemas, dict) or not all(_whole(v, 1 << 16) and _BOARD.fullmatch(k) for k, v in schemas.items()):
-        raise UpdateError(f"manifest: schemas: found {schemas!r:.60}; expected names and whole numbers")
+        raise UpdateError(f"manifest: schemas: found {_shown(schemas)}; expected names and whole numbers")
     if not isinstance(fields["allow_older"], bool):
         raise UpdateError("manifest: allow_older: expected true or false")
     if not _whole(fields["payload_bytes"], MAX_BYTES):
-        raise UpdateError(f"manifest: payload_bytes: found {fields['payload_bytes']!r:.60}; expected up to {MAX_BYTES}")
+        raise UpdateError(
+            f"manifest: payload_bytes: found {_shown(fields['payload_bytes'])}; expected up to {MAX_BYTES}"
+        )
     return Manifest(
         _text(fields, "version", _VERSION),
         _text(fields, "board", _BOARD),
@@ -165,9 +179,9 @@ def unpack(bundle: Bundle, folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """The first difference between an unpacked release and its manifest, or None."""
     try:
-        manifest = parse((folder / MANIFEST).read_bytes())
+        manifest = parse(durable.read_file(folder / MANIFEST, MAX_MANIFEST))
         for entry in manifest.files:
-            if hashlib.sha256((folder / entry.path).read_bytes()).hexdigest() != entry.sha256:
+            if hashlib.sha256(durable.read_file(folder / entry.path, MAX_BYTES)).hexdigest() != entry.sha256:
                 return f"{entry.path}: changed or damaged"
     except (OSError, UpdateError) as exc:
         return str(exc)
@@ -241,17 +255,25 @@ class _Stream:
 
 
 def _verifies(data: bytes, signature: bytes, key: Path) -> bool:
-    """Whether `openssl` verifies the signature. key: a PEM file with a public key."""
+    """Whether `openssl` verifies the signature. key: a PEM file with a public key. Raises UpdateError."""
+    try:
+        pem = durable.open_file(key, MAX_KEY)
+    except OSError as exc:
+        raise UpdateError(f"{key}: cannot be read: {exc.strerror}") from None
     read, write = os.pipe()
     try:
         os.write(write, signature)  # much smaller than the capacity of a pipe
         os.close(write)
-        command = ["openssl", "dgst", "-sha256", "-verify", str(key), "-signature", f"/dev/fd/{read}"]
-        done = subprocess.run(command, input=data, capture_output=True, pass_fds=(read,), timeout=60, check=False)
+        fds = pem.fileno(), read
+        command = ["openssl", "dgst", "-sha256", "-verify", f"/dev/fd/{fds[0]}", "-signature", f"/dev/fd/{fds[1]}"]
+        done = subprocess.run(command, input=data, capture_output=True, pass_fds=fds, timeout=60, check=False)
     except FileNotFoundError:
         raise UpdateError("the program openssl is missing; it is needed to verify signatures") from None
+    except subprocess.TimeoutExpired:
+        raise UpdateError(f"{key}: openssl did not finish within 60 s; expected a public key") from None
     finally:
         os.close(read)
+        pem.close()
     return done.returncode == 0 and done.stdout.strip() == b"Verified OK"
 
 
@@ -276,28 +298,31 @@ def _entries(files: object) -> tuple[Entry, ...]:
 def _entry(fields: object) -> Entry:
     fields = _fields(fields, ["path", "bytes", "sha256", "executable"], "manifest: a file")
     path = fields["path"]
-    parts = path.split("/") if isinstance(path, str) else [""]
-    if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts) or (
-        len(path) > MAX_PATH or len(parts) > MAX_DEPTH
-    ):
-        raise UpdateError(f"manifest: found the path {path!r:.80}; expected one inside the release")
+    parts = path.split("/", MAX_DEPTH) if isinstance(path, str) and len(path) <= MAX_PATH else [""]
+    if len(parts) > MAX_DEPTH or not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+        raise UpdateError(f"manifest: found the path {_shown(path)}; expected one inside the release")
     if not _whole(fields["bytes"], MAX_BYTES) or not isinstance(fields["executable"], bool):
-        raise UpdateError(f"manifest: {path}: found {fields['bytes']!r:.40} bytes; expected up to {MAX_BYTES}")
+        raise UpdateError(f"manifest: {path}: found {_shown(fields['bytes'])} bytes; expected up to {MAX_BYTES}")
     return Entry(path, fields["bytes"], _text(fields, "sha256", _SHA256), fields["executable"])
 
 
 def _fields(value: object, names: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or sorted(value) != sorted(names):
-        found = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise UpdateError(f"{where}: found {found[:120]}; expected {', '.join(names)}")
+        found = one_line(", ".join(value), 120) if isinstance(value, dict) else type(value).__name__
+        raise UpdateError(f"{where}: found {found}; expected {', '.join(names)}")
     return value
 
 
 def _text(fields: dict[str, Any], name: str, pattern: re.Pattern[str]) -> str:
     value = fields[name]
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise UpdateError(f"manifest: {name}: found {value!r:.60}; expected {pattern.pattern}")
+        raise UpdateError(f"manifest: {name}: found {_shown(value)}; expected {pattern.pattern}")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message; the type of a list or object, which may be nested too deeply to print."""
+    return type(value).__name__ if isinstance(value, list | dict) else f"{value!r:.60}"
 
 
 def _whole(value: object, most: int) -> bool:

@@ -10,6 +10,7 @@ The next start repeats an interrupted step. Not here: which release runs (releas
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import durable
 from state import State
 
 NAME = "config.yaml"
+_MAX_BYTES = 1 << 20
 _FOR, _BEFORE = f"{NAME}.for-", f"{NAME}.before-"
 
 
@@ -31,9 +33,10 @@ def apply_offered(folder: Path, release: str) -> None:
     offered, before, config = folder / f"{_FOR}{release}", folder / f"{_BEFORE}{release}", folder / NAME
     if not offered.is_file():
         return
-    if not before.exists():
-        durable.replace(before, config.read_bytes() if config.is_file() else b"", _mode(config))
-    offered.rename(config)
+    if not os.path.lexists(before):
+        data, mode = _read(config) or (b"", 0o644)
+        durable.replace(before, data, mode)
+    durable.rename_over(offered, config)
     durable.sync_folder(folder)
 
 
@@ -47,11 +50,11 @@ def clean_up(folder: Path, state: State) -> None:
             continue
         if release != state.good or release == failed:
             _restore(before)
-        before.unlink(missing_ok=True)
+        durable.discard(before)
         durable.sync_folder(folder)
     for offered in folder.glob(f"{_FOR}*"):
         if offered.name != f"{_FOR}{on_trial}":
-            offered.unlink()
+            durable.discard(offered)
 
 
 def exchange(folder: Path, here: int, there: int) -> None:
@@ -59,25 +62,33 @@ def exchange(folder: Path, here: int, there: int) -> None:
 
     A newer release reads or migrates an older configuration itself.
     """
-    config, kept = folder / NAME, folder / f"{NAME}.schema-{there}"
-    if here == there or not config.is_file():
+    config, older = folder / NAME, folder / f"{NAME}.schema-{there}"
+    found = None if here == there else _read(config)
+    if found is None:
         return
-    data = config.read_bytes()
-    if there < here and kept.is_file() and kept.read_bytes() == data:
+    data, mode = found
+    kept = _read(older) if there < here else None
+    if kept is not None and kept[0] == data:
         return  # already switched
-    durable.replace(folder / f"{NAME}.schema-{here}", data, _mode(config))
-    if there < here and kept.is_file():
-        durable.replace(config, kept.read_bytes(), _mode(config))
+    durable.replace(folder / f"{NAME}.schema-{here}", data, mode)
+    if kept is not None:
+        durable.replace(config, kept[0], mode)
 
 
 def _restore(before: Path) -> None:
     config = before.with_name(NAME)
+    if not before.is_file():  # not made by `apply_offered`
+        return
     if before.stat().st_size:
-        before.rename(config)
+        durable.rename_over(before, config)
     else:
-        config.unlink(missing_ok=True)
+        durable.discard(config)
     durable.sync_folder(config.parent)
 
 
-def _mode(config: Path) -> int:
-    return stat.S_IMODE(config.stat().st_mode) if config.is_file() else 0o644
+def _read(path: Path) -> tuple[bytes, int] | None:
+    """Content and mode; None for anything but a regular file. Raises OSError if it cannot be read or is too large."""
+    if not path.is_file():
+        return None
+    with durable.open_file(path, _MAX_BYTES, follow_links=True) as file:  # only root can write to this folder
+        return file.read(_MAX_BYTES), stat.S_IMODE(os.fstat(file.fileno()).st_mode)

@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import durable
 from bundle import UpdateError
+
+_MAX_BYTES = 1 << 20  # of device.json and of a file of the updater
+_MAX_SHOWN = 4096  # characters of the path of a removed file
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,27 @@ def read(root: Path) -> Device:
     """Read device.json. Raises UpdateError if it is not as setup.sh writes it."""
     path = root / "device.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return Device(str(fields["board"]), tuple(map(str, fields["wipe"])))
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        fields = json.loads(durable.read_file(path, _MAX_BYTES))
+        board, wipe = fields["board"], fields["wipe"]
+    except OSError as exc:
+        raise UpdateError(f"{path}: cannot be read: {exc.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise UpdateError(f"{path}: cannot be read: {exc}; expected board and wipe, as setup.sh writes it") from None
+    folders = isinstance(wipe, list) and all(isinstance(each, str) and each.startswith("/") for each in wipe)
+    if not isinstance(board, str) or not folders:
+        raise UpdateError(f"{path}: found other types; expected board and absolute folders, as setup.sh writes it")
+    return Device(board, tuple(wipe))
 
 
 def adopt(root: Path, source: Path) -> None:
     """Install the updater in `source` atomically: ROOT/updater is a link."""
     with durable.locked(root):
-        files = {path.name: path.read_bytes() for path in sorted(source.glob("*.py"))}
+        files = {path.name: durable.read_file(path, _MAX_BYTES) for path in sorted(source.glob("*.py"))}
         digest = hashlib.sha256(b"".join(name.encode() + data for name, data in files.items())).hexdigest()
         own = root / f"updater-{digest[:12]}"
         if not own.exists():
             staging = own.with_name(own.name + durable.UNFINISHED)
-            shutil.rmtree(staging, ignore_errors=True)
+            durable.remove_tree(staging)
             staging.mkdir()
             for name, data in files.items():
                 durable.write_new(staging / name, [data], 0o755)
@@ -65,17 +74,41 @@ def wipe(root: Path) -> list[tuple[Path, int]]:
 
 
 def _empty(folder: Path) -> list[tuple[Path, int]]:
-    """Remove the contents of a folder without following links in it. Returns the removed files."""
+    """Remove the contents of a folder without following links in it. Returns the removed files.
+
+    The daemon made the tree, so it can be of any depth, and may change meanwhile. Each folder is renamed into `folder`
+    before it is emptied, which bounds the recursion, the open descriptors and the length of paths.
+    """
     if not folder.is_dir():
         return []
     folder = folder.resolve()  # the StateDirectory of a DynamicUser is a link
-    found = []
-    for parent, _, names in os.walk(folder):
-        found += [(Path(parent, name), Path(parent, name).lstat().st_size) for name in names]
-    for each in list(folder.iterdir()):
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each)
+    removed: list[tuple[Path, int]] = []
+    folders = [(".", str(folder))]  # name below `folder`, and path before it was renamed
+    top = os.open(folder, _FOLDER)
+    try:
+        for name, shown in folders:  # grows in the loop
+            fd = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                _empty_one(fd, top, shown, folders, removed)
+            finally:
+                os.close(fd)
+        for name, _ in folders[1:]:
+            os.rmdir(name, dir_fd=top)
+        os.fsync(top)
+    finally:
+        os.close(top)
+    return removed
+
+
+def _empty_one(fd: int, top: int, shown: str, folders: list[tuple[str, str]], removed: list[tuple[Path, int]]) -> None:
+    with os.scandir(fd) as found:
+        entries = list(found)
+    for entry in entries:
+        was = f"{shown}/{entry.name}"[:_MAX_SHOWN]
+        if entry.is_dir(follow_symlinks=False):
+            moved = os.urandom(8).hex()
+            os.rename(entry.name, moved, src_dir_fd=fd, dst_dir_fd=top)
+            folders.append((moved, was))
         else:
-            each.unlink()
-    durable.sync_folder(folder)
-    return found
+            removed.append((Path(was), entry.stat(follow_symlinks=False).st_size))
+            os.unlink(entry.name, dir_fd=fd)

@@ -1,18 +1,73 @@
-"""File operations that survive a power cut: when a function returns, its result is on the disk.
+"""Files of the updater: reads that never block, and writes that are on the disk when a function returns.
 
 Not here: what the files mean (bundle.py, releases.py).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 UNFINISHED = ".tmp"  # suffix of a name that is being created or removed; ignored everywhere
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a link", stat.S_IFSOCK: "a socket",
+}  # fmt: skip
+
+
+def open_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> BinaryIO:
+    """Open a file for reading without ever blocking.
+
+    follow_links: only for folders that nobody but root can write to. Raises OSError for anything but a regular file of
+    at most `max_bytes`; `strerror` says what was found.
+    """
+    _require_regular(path.stat() if follow_links else path.lstat(), max_bytes)  # opening a device may act on it
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    fd = os.open(path, flags if follow_links else flags | os.O_NOFOLLOW)
+    try:
+        _require_regular(os.fstat(fd), max_bytes)  # another file may have replaced it
+        return os.fdopen(fd, "rb")
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def read_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> bytes:
+    """The content of a file, under the conditions of `open_file`. Raises OSError."""
+    with open_file(path, max_bytes, follow_links=follow_links) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def discard(path: Path) -> None:
+    """Free a name, whatever is stored there: a folder with contents gets a hidden name. Follows no links.
+
+    Takes constant time and memory, however large a tree another user made. Raises OSError.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        try:
+            path.rmdir()
+        except OSError:
+            path.rename(path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}{UNFINISHED}"))
+
+
+def rename_over(path: Path, target: Path) -> None:
+    """Rename a file or link; it replaces whatever has the name already. Durable after `sync_folder`."""
+    try:
+        path.rename(target)
+    except OSError as exc:
+        if exc.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        discard(target)
+        path.rename(target)
 
 
 def sync_folder(folder: Path) -> None:
@@ -39,18 +94,18 @@ def write_new(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
 def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace a file atomically: a power cut leaves the old or the new content."""
     fresh = path.with_name(path.name + UNFINISHED)
-    fresh.unlink(missing_ok=True)
+    discard(fresh)
     write_new(fresh, [data], mode)
-    fresh.rename(path)
+    rename_over(fresh, path)
     sync_folder(path.parent)
 
 
 def set_link(link: Path, target: str) -> None:
     """Create or change a symbolic link atomically."""
     fresh = link.with_name(link.name + UNFINISHED)
-    fresh.unlink(missing_ok=True)
+    discard(fresh)
     fresh.symlink_to(target)
-    fresh.rename(link)
+    rename_over(fresh, link)
     sync_folder(link.parent)
 
 
@@ -62,12 +117,18 @@ def make_folders(folder: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Rename a folder to an ignored name, then remove it: a power cut leaves no partial folder under the real name."""
+    """Rename a folder to an ignored name, then remove it: a power cut leaves no partial folder under the real name.
+
+    Anything else than a folder is removed as well.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        discard(folder)
+        return
     doomed = folder
     if folder.suffix != UNFINISHED:
         doomed = folder.with_name(folder.name + UNFINISHED)
-        if doomed.exists():
-            shutil.rmtree(doomed)
+        if os.path.lexists(doomed):
+            remove_tree(doomed)
         folder.rename(doomed)
         sync_folder(folder.parent)
     shutil.rmtree(doomed)
@@ -76,9 +137,18 @@ def remove_tree(folder: Path) -> None:
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Hold the lock of the updater."""
-    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(root / "lock", flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+def _require_regular(status: os.stat_result, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        found = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"found {found}; expected a regular file")
+    if status.st_size > max_bytes:
+        raise OSError(errno.EFBIG, f"found {status.st_size:,} bytes; expected at most {max_bytes:,}")

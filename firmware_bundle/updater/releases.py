@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -21,9 +19,11 @@ import durable
 import state as states
 from bundle import Manifest, UpdateError
 from state import TRIES, Failure, State, Trial
+from text import one_line
 
 SPARE_BYTES = 1 << 20
 _MAX_CONFIG = 1 << 20
+_MAX_REASON = 1000  # characters
 
 
 class Slots:
@@ -58,7 +58,7 @@ class Slots:
         config: the device's own configuration, tried with it. Returns the release's name and a line to print.
         Raises UpdateError; nothing has changed then.
         """
-        with durable.locked(self.root), _opened(file) as opened:
+        with durable.locked(self.root), _open(file) as opened:
             state, board = self.state(), device.read(self.root).board
             found = bundle.open_signed(opened, sorted((self.root / "keys").glob("*.pem")))
             self._check_fits(found.manifest, board, state)
@@ -103,12 +103,12 @@ class Slots:
             return release
 
     def rollback(self, reason: str) -> str | None:
-        """Roll back from the next start on: end a trial, else return to the previous release.
+        """Roll back from the next start on: end a trial, else return to the previous release. reason: any text.
 
         Returns the release that will run; None if there is no previous release and nothing changed.
         """
         with durable.locked(self.root):
-            state = self.state()
+            state, reason = self.state(), one_line(reason, _MAX_REASON)
             if state.trial:
                 back = state.good
                 failed = Failure(state.trial.release, reason)
@@ -129,14 +129,15 @@ class Slots:
         if state.trial:
             state, message = self._count_start(state, state.trial, report)
             self._write(state)
-        chosen = state.chosen
-        if chosen is None or not self._whole(chosen):
+        chosen = next((each for each in (state.chosen, self._running()) if each and self._whole(each)), None)
+        if chosen is None:
             raise UpdateError(f"{self.root}: no release is installed; expected `install BUNDLE` first")
-        if self._running() != chosen:
-            self._exchange_config(self._running(), chosen)
-        configuration.clean_up(self._config, state)
-        if state.trial:
-            configuration.apply_offered(self._config, chosen)
+        try:
+            self._switch_config(state, chosen)
+        except OSError as exc:
+            if state.trial:
+                raise
+            message = f"{message or f'starting {chosen}'}; its configuration: {exc}"
         if self._running() != chosen:
             durable.set_link(self._link, f"releases/{chosen}")
         return chosen, message or f"starting {chosen}"
@@ -146,28 +147,29 @@ class Slots:
         return self._link.readlink().name if self._link.is_symlink() else ""
 
     def _whole(self, release: str) -> bool:
-        named = release and "/" not in release and not release.endswith(durable.UNFINISHED)
-        return bool(named) and (self.root / "releases" / release / bundle.MANIFEST).is_file()
+        named = bundle.RELEASE.fullmatch(release) is not None
+        return named and (self.root / "releases" / release / bundle.MANIFEST).is_file()
 
-    def _manifest(self, release: str) -> Manifest | None:
-        if not self._whole(release):
+    def _schema(self, release: str) -> int | None:
+        """The configuration schema of a release; None if its manifest cannot be read."""
+        path = self.root / "releases" / release / bundle.MANIFEST
+        try:
+            return bundle.parse(durable.read_file(path, bundle.MAX_MANIFEST)).schemas.get("config", 1)
+        except (OSError, UpdateError):
             return None
-        return bundle.parse((self.root / "releases" / release / bundle.MANIFEST).read_bytes())
 
     def _check_fits(self, manifest: Manifest, board: str, state: State) -> None:
         """Raises UpdateError for another board, an older version, or one that cannot be installed over this one."""
         if manifest.board != board:
             raise UpdateError(f"made for the board {manifest.board}; this device is {board}")
-        good = self._manifest(state.good or "")
-        if good is None:
+        if state.good is None:
             return
-        here, new = bundle.version_key(good.version), bundle.version_key(manifest.version)
+        good = state.good.rpartition("-")[0]  # its manifest may be damaged
+        here, new = bundle.version_key(good), bundle.version_key(manifest.version)
         if new < here and not manifest.allow_older:
-            raise UpdateError(
-                f"version {manifest.version} is older than {good.version}; expected the same or a newer one"
-            )
+            raise UpdateError(f"version {manifest.version} is older than {good}; expected the same or a newer one")
         if here < bundle.version_key(manifest.minimum_version):
-            raise UpdateError(f"needs version {manifest.minimum_version} or newer on the device; found {good.version}")
+            raise UpdateError(f"needs version {manifest.minimum_version} or newer on the device; found {good}")
 
     def _make_room(self, manifest: Manifest, state: State) -> None:
         """Remove releases that no start can choose. Raises UpdateError if the new one still does not fit."""
@@ -216,11 +218,16 @@ class Slots:
         failed = Failure(trial.release, reason)
         return replace(state, trial=None, failed=failed), f"{trial.release}: {reason}; rolling back to {state.good}"
 
-    def _exchange_config(self, old: str, new: str) -> None:
-        before, after = self._manifest(old), self._manifest(new)
-        if before is not None and after is not None:
-            here, there = before.schemas.get("config", 1), after.schemas.get("config", 1)
-            configuration.exchange(self._config, here, there)
+    def _switch_config(self, state: State, chosen: str) -> None:
+        """Put the configuration of the chosen release into use. Raises OSError."""
+        running = self._running()
+        if running != chosen:
+            here, there = self._schema(running), self._schema(chosen)
+            if here is not None and there is not None:
+                configuration.exchange(self._config, here, there)
+        configuration.clean_up(self._config, state)
+        if state.trial:
+            configuration.apply_offered(self._config, chosen)
 
     def _write(self, state: State) -> None:
         states.write(self._state_file, state)
@@ -228,20 +235,16 @@ class Slots:
 
 def _read(config: Path) -> bytes:
     try:
-        with config.open("rb") as file:
-            data = file.read(_MAX_CONFIG + 1)
+        data = durable.read_file(config, _MAX_CONFIG)
     except OSError as exc:
         raise UpdateError(f"{config}: cannot be read: {exc.strerror}") from exc
-    if not 0 < len(data) <= _MAX_CONFIG:
-        raise UpdateError(f"{config}: found {len(data):,} bytes; expected a configuration of 1 to {_MAX_CONFIG:,}")
+    if not data:
+        raise UpdateError(f"{config}: found an empty file; expected a configuration")
     return data
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> BinaryIO:
     try:
-        file = path.open("rb")
+        return durable.open_file(path, bundle.MAX_BUNDLE)
     except OSError as exc:
         raise UpdateError(f"cannot be read: {exc.strerror}") from exc
-    with file:
-        yield file

@@ -22,13 +22,18 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import device
+import durable
 import trial as trials
 from bundle import UpdateError
 from releases import Slots
+from text import one_line
+
+_MAX_LINE = 4200  # characters: a path and a description of the problem
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         return _run(arguments, Slots(arguments.root, boot_id))
     except (UpdateError, OSError) as exc:
         where = f"{arguments.bundle}: " if arguments.command == "install" else ""
-        print(f"{where}{exc}", file=sys.stderr)
+        print(one_line(f"{where}{exc}", _MAX_LINE), file=sys.stderr)
         return 2
 
 
@@ -77,8 +82,9 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         print(json.dumps({**asdict(state), "chosen": state.chosen}))
     elif arguments.command == "boot":
         report = trials.read_health(arguments.health) if arguments.health else None
-        if arguments.health:
-            arguments.health.unlink(missing_ok=True)
+        if arguments.health:  # the daemon can write to its folder: whatever is stored there, boot goes on
+            with suppress(OSError):
+                durable.discard(arguments.health)
         print(slots.boot(report[1] if report else "")[1])
     elif arguments.command == "mark-good":
         print(f"{slots.mark_good()} is kept")
@@ -101,7 +107,7 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         return 0 if healthy else 3
     else:
         for path, size in (removed := device.wipe(arguments.root)):
-            print(f"removed {path} ({size:,} bytes)")
+            print(one_line(f"removed {path} ({size:,} bytes)", _MAX_LINE))
         print(f"{len(removed)} files, {sum(size for _, size in removed):,} bytes removed")
     return 0
 

@@ -6,13 +6,18 @@ Not here: the changes of state (releases.py).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import durable
+from bundle import RELEASE
+from text import one_line
 
 TRIES = 3
 _MAX_BYTES = 1 << 16
+_ANY = re.compile(r".*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,17 @@ class State:
 def read(path: Path) -> State:
     """Read a state file. Raises FileNotFoundError, or ValueError if the content is wrong."""
     try:
-        with path.open("rb") as file:
-            fields = json.loads(file.read(_MAX_BYTES))
-        trial, failed = fields["trial"], fields["failed"]
+        fields = json.loads(durable.read_file(path, _MAX_BYTES))
         return State(
-            _name(fields["good"]),
-            _name(fields["previous"]),
-            Trial(**trial) if trial else None,
-            Failure(**failed) if failed else None,
+            _release(fields["good"]), _release(fields["previous"]), _trial(fields["trial"]), _failure(fields["failed"])
         )
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as exc:
+    except RecursionError:
+        raise ValueError(f"{path}: cannot be read: nested too deeply") from None
+    except OSError as exc:
+        raise ValueError(f"{path}: cannot be read: {exc.strerror}") from exc
+    except (ValueError, TypeError, KeyError) as exc:
         raise ValueError(f"{path}: cannot be read: {exc}") from exc
 
 
@@ -70,7 +74,24 @@ def write(path: Path, state: State) -> None:
     durable.replace(path, (json.dumps({"format": 1, **asdict(state)}, indent=1) + "\n").encode())
 
 
-def _name(value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"found {value!r:.40}; expected the name of a release")
-    return value
+def _release(value: object) -> str | None:
+    return None if value is None else _text(value, RELEASE)
+
+
+def _trial(fields: Any) -> Trial | None:
+    if fields is None:
+        return None
+    tries_left, boot_id = fields["tries_left"], fields["boot_id"]
+    if type(tries_left) is not int or not 0 <= tries_left <= TRIES:
+        raise ValueError(f"tries_left: found {tries_left!r:.40}; expected 0 to {TRIES}")
+    return Trial(_text(fields["release"], RELEASE), tries_left, None if boot_id is None else _text(boot_id))
+
+
+def _failure(fields: Any) -> Failure | None:
+    return None if fields is None else Failure(_text(fields["release"]), _text(fields["reason"]))
+
+
+def _text(value: object, pattern: re.Pattern[str] = _ANY) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"found {value!r:.40}; expected {'text' if pattern is _ANY else 'the name of a release'}")
+    return one_line(value, _MAX_BYTES)

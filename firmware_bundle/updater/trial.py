@@ -6,10 +6,12 @@ Not here: what healthy means; the release decides that and writes its health fil
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import durable
+from text import one_line
 
 if TYPE_CHECKING:
     from releases import Slots
@@ -83,12 +85,10 @@ def alive(pid: int) -> bool:
 def read_health(path: Path) -> tuple[str, str] | None:
     """Verdict and reason, or None without a complete report. The content is not trusted: the release writes it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            fields = json.loads(file.read(_MAX_BYTES))
+        fields = json.loads(durable.read_file(path, _MAX_BYTES))
         found, reason = fields["verdict"], fields["reason"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if found not in ("healthy", "failed", "waiting") or not isinstance(reason, str):
         return None
-    return found, "".join(c if c.isprintable() else " " for c in reason[:300])
+    return found, one_line(reason)
