@@ -13,13 +13,12 @@ from collections.abc import Callable
 SESSION_S = 12 * 3600.0
 _MAX_SESSIONS = 32
 _MAX_WRONG = 5  # wrong tokens per address within the window
-_MAX_WRONG_TOTAL = 50  # of all addresses
 _WINDOW_S = 60.0
 _MAX_ADDRESSES = 1024
 
 
 class TooManyAttempts(Exception):
-    """Too many wrong tokens. after_s: seconds until the next token is checked."""
+    """A wrong token after too many others. after_s: seconds until the oldest of them no longer counts."""
 
     def __init__(self, after_s: float) -> None:
         super().__init__(f"too many attempts; try again in {after_s:.0f} s")
@@ -34,30 +33,30 @@ class Access:
         self._now_s = now_s
         self._sessions: dict[str, float] = {}  # session -> expiry
         self._wrong: dict[str, list[float]] = {}  # address -> times of wrong tokens
-        self._wrong_total: list[float] = []  # times, of all addresses
 
     @property
     def open(self) -> bool:
         """Whether no token is needed."""
         return self._token is None
 
-    def check(self, token: str, address: str) -> bool:
-        """Whether a token is correct. Raises TooManyAttempts, even for the correct token, after too many wrong ones."""
+    def check(self, token: bytes, address: str) -> bool:
+        """Whether a token is correct. Raises TooManyAttempts for a wrong token after too many from the same address.
+
+        A correct token is always accepted, so that no one can lock its owner out by sending wrong ones.
+        """
         if self._token is None:
             return True
-        now_s = self._now_s()
-        wrong = self._wrong.setdefault(address, [])
-        for times, limit in ((wrong, _MAX_WRONG), (self._wrong_total, _MAX_WRONG_TOTAL)):
-            times[:] = [at_s for at_s in times if now_s - at_s < _WINDOW_S]
-            if len(times) >= limit:
-                raise TooManyAttempts(math.ceil(_WINDOW_S - (now_s - times[0])))
-        if hmac.compare_digest(token.encode(), self._token):
-            del self._wrong[address]
+        if hmac.compare_digest(token, self._token):
+            self._wrong.pop(address, None)
             return True
-        wrong.append(now_s)
-        self._wrong_total.append(now_s)
+        now_s = self._now_s()
+        wrong = [at_s for at_s in self._wrong.pop(address, ()) if now_s - at_s < _WINDOW_S]
+        self._wrong[address] = wrong  # the address with the latest attempt is the last
         if len(self._wrong) > _MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]
+        if len(wrong) >= _MAX_WRONG:
+            raise TooManyAttempts(math.ceil(_WINDOW_S - (now_s - wrong[0])))
+        wrong.append(now_s)
         return False
 
     def begin_session(self) -> str:

@@ -10,22 +10,23 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
+from http.cookies import CookieError
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from edge_app.config.services import WebConfig
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Labels, event_fields
 from edge_app.rules import Overlay
 from edge_app.web import metrics
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
-from edge_app.web.connection_limiter import ConnectionLimiter
-from edge_app.web.live import LiveView
+from edge_app.web.connection_limiter import ConnectionLimiter, LimitedProtocol
+from edge_app.web.live import LiveView, Picture
+from edge_app.web.request_log import request_log
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -40,7 +41,9 @@ _FILES = {
 }
 _COOKIE = "edge_app_session"
 _MAX_BODY_BYTES = 4096
-_REQUEST_TIMEOUT_S = 5.0
+_REQUEST_TIMEOUT_S = 5.0  # of a handler
+_SEND_TIMEOUT_S = 5.0  # of one picture of the live view
+_BACKLOG = 128
 _START_TIMEOUT_S = 10.0
 _STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
 _WRONG_TOKEN_DELAY_S = 0.5
@@ -132,13 +135,20 @@ class PageServer:
 
     async def _serve(self, started: Future[int]) -> None:
         self._stop = asyncio.Event()
-        runner = self._web.AppRunner(self._application(), access_log=None, handle_signals=False, lingering_time=1.0)
+        runner = self._web.AppRunner(
+            self._application(),
+            access_log=None,
+            handle_signals=False,
+            lingering_time=1.0,
+            auto_decompress=False,  # no request has a reason to be compressed
+            logger=request_log(),
+        )
         await runner.setup()
         assert runner.server is not None
         limiter = ConnectionLimiter(runner.server)
         self._encoding = self._loop.create_task(self._live.encode(self._loop))
         try:
-            server = await self._loop.create_server(limiter, self._settings.host, self._settings.port, backlog=32)
+            server = await self._loop.create_server(limiter, self._settings.host, self._settings.port, backlog=_BACKLOG)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stop.wait()
             server.close()
@@ -182,32 +192,50 @@ class PageServer:
         return response
 
     def _admit(self, request: web.Request) -> None:
-        """Raise HTTPException for a foreign Origin, a foreign Host (only without a token), or a missing token."""
-        host = request.headers.get("Host", "")
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise self._web.HTTPForbidden(text="cross-origin request")
-        if self._access.open and urlsplit(f"//{host}").hostname not in _LOCAL_NAMES:
-            raise self._web.HTTPForbidden(text="unexpected Host header; expected localhost")
-        if request.path in (*self._files, "/healthz", "/api/login"):
-            return
-        if not self._access.open and not self._is_authorized(request):
-            raise self._web.HTTPUnauthorized(text="expected a session, or Authorization: Bearer TOKEN")
+        """Raise HTTPException for malformed headers, a foreign Origin or Host, or a missing token.
 
-    def _is_authorized(self, request: web.Request) -> bool:
-        if self._access.has_session(request.cookies.get(_COOKIE, "")):
-            return True
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._check(token.strip(), request)
-
-    def _check(self, token: str, request: web.Request) -> bool:
+        Without a token, a Host is foreign unless it is this machine's.
+        """
+        connection = _connection(request)
+        connection.start_request()
         try:
-            return self._access.check(token, request.remote or "")
+            host = request.headers.get("Host", "")
+            host_name = urlsplit(f"//{host}").hostname
+            origin = request.headers.get("Origin")
+            foreign = origin is not None and urlsplit(origin).netloc != host
+            session = request.cookies.get(_COOKIE, "")
+        except (ValueError, CookieError) as exc:
+            _LOG.warning("%s: malformed request header (%s)", connection.address, foreign_text(exc))
+            raise self._web.HTTPBadRequest(text="malformed Host, Origin or Cookie header") from exc
+        if foreign:
+            raise self._web.HTTPForbidden(text="cross-origin request")
+        if self._access.open and host_name not in _LOCAL_NAMES:
+            raise self._web.HTTPForbidden(text="unexpected Host header; expected localhost")
+        if self._access.open or request.path in (*self._files, "/healthz", "/api/login"):
+            return
+        if not self._access.has_session(session) and not self._has_token(request):
+            raise self._web.HTTPUnauthorized(text="expected a session, or Authorization: Bearer TOKEN")
+        connection.authorized = True
+
+    def _has_token(self, request: web.Request) -> bool:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self._check(token.encode("utf-8", "surrogateescape"), request)
+
+    def _check(self, token: bytes, request: web.Request) -> bool:
+        address = _connection(request).address
+        try:
+            correct = self._access.check(token.strip(), address)
         except TooManyAttempts as exc:
             raise self._web.HTTPTooManyRequests(text=str(exc), headers={"Retry-After": f"{exc.after_s:.0f}"}) from exc
+        if not correct:
+            _LOG.warning("%s: wrong token", address)
+        return correct
 
     async def _login(self, request: web.Request) -> web.StreamResponse:
-        token = (await request.text()).strip()
+        try:
+            token = await request.read()
+        except self._web.RequestPayloadError as exc:
+            raise self._web.HTTPBadRequest(text="malformed body") from exc
         if not self._check(token, request):
             await asyncio.sleep(_WRONG_TOKEN_DELAY_S)
             raise self._web.HTTPUnauthorized(text="wrong token")
@@ -254,17 +282,19 @@ class PageServer:
         """The live view: per picture a text message (results, overlay), then a binary one (JPEG)."""
         if self._live.viewers >= self._settings.viewers:
             raise self._web.HTTPServiceUnavailable(text=f"the limit of {self._settings.viewers} viewers is reached")
-        socket = self._web.WebSocketResponse(max_msg_size=1024, heartbeat=20.0)
+        connection = _connection(request)
+        socket = self._web.WebSocketResponse(max_msg_size=1024, heartbeat=20.0, compress=False)
         async with self._live.subscribe() as pictures:
-            await socket.prepare(request)
+            try:
+                await socket.prepare(request)
+            except ValueError as exc:  # of aiohttp, for a key that is not base64
+                raise self._web.HTTPBadRequest(text="malformed WebSocket handshake") from exc
+            connection.keep_open()
             closed = self._loop.create_task(_until_closed(socket))
             try:
-                while not closed.done():
-                    with suppress(asyncio.TimeoutError):
-                        picture = await asyncio.wait_for(pictures.get(), 1.0)
-                        await asyncio.wait_for(_send(socket, picture.results, picture.jpeg), _REQUEST_TIMEOUT_S)
-            except (ConnectionError, RuntimeError):  # the viewer disconnected during a send
-                pass
+                await _send_pictures(socket, pictures, closed)
+            except (ConnectionError, RuntimeError, asyncio.TimeoutError):  # the viewer disconnected or is too slow
+                connection.abort()
             finally:
                 closed.cancel()
         return socket
@@ -290,9 +320,29 @@ async def _until_closed(socket: web.WebSocketResponse) -> None:
         pass
 
 
-async def _send(socket: web.WebSocketResponse, results: str, jpeg: bytes) -> None:
-    await socket.send_str(results)
-    await socket.send_bytes(jpeg)
+async def _send_pictures(
+    socket: web.WebSocketResponse, pictures: asyncio.Queue[Picture], closed: asyncio.Task[None]
+) -> None:
+    """Send pictures until the viewer disconnects. Raises asyncio.TimeoutError if it does not read fast enough."""
+    while not closed.done():
+        try:
+            picture = await asyncio.wait_for(pictures.get(), 1.0)
+        except asyncio.TimeoutError:
+            continue
+        await asyncio.wait_for(_send(socket, picture), _SEND_TIMEOUT_S)
+
+
+async def _send(socket: web.WebSocketResponse, picture: Picture) -> None:
+    await socket.send_str(picture.results)
+    await socket.send_bytes(picture.jpeg)
+
+
+def _connection(request: web.Request) -> LimitedProtocol:
+    """The connection of a request. Raises ConnectionResetError if the client has disconnected."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    return cast(LimitedProtocol, transport.get_protocol())
 
 
 def _retry(exc: web.HTTPException) -> dict[str, str]:
