@@ -1,4 +1,4 @@
-"""Annotated pictures and clips.
+"""Annotated images and clips.
 
 annotation.py  draws results into a copy of a frame, and writes annotated frames as a clip
 """

@@ -51,7 +51,7 @@ class _Style:
 
 
 def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> UInt8:
-    """Return a copy of the picture, BGR (H, W, 3) uint8, with the results of each head in its color, and the overlay.
+    """Return a copy of the image, BGR (H, W, 3) uint8, with the results of each head in its color, and the overlay.
 
     labels: class names of each head. overlay: shapes and texts of the rules.
     """
@@ -83,7 +83,7 @@ class ClipWriter:
     def __init__(self, path: Path, labels: Labels) -> None:
         self._path = path
         self._labels = labels
-        self._pending: list[tuple[int, UInt8]] = []  # time and picture of the first frame, until the second one arrives
+        self._pending: list[tuple[int, UInt8]] = []  # time and image of the first frame, until the second one arrives
         self._writer: cv2.VideoWriter | None = None
         if not path.parent.is_dir():
             raise SinkError(f"{path}: the folder {path.parent} does not exist", retry=False)
@@ -117,33 +117,33 @@ class ClipWriter:
         self._pending.clear()
 
 
-def _draw_boxes(image: UInt8, found: Detections, labels: Sequence[str], color: Color, style: _Style) -> None:
+def _draw_boxes(image: UInt8, detections: Detections, labels: Sequence[str], color: Color, style: _Style) -> None:
     """Draw boxes and keypoints. Labels show class, track and score, unless they would cover a neighbor's label."""
-    corners = [(int(x), int(y)) for x, y in found.xyxy[:, :2].round()]
-    names = [label_of(labels, int(class_id)) for class_id in found.class_id]
+    corners = [(int(x), int(y)) for x, y in detections.xyxy[:, :2].round()]
+    names = [label_of(labels, int(class_id)) for class_id in detections.class_id]
     shortest = [_label_box(image, name, corner, style) for name, corner in zip(names, corners)]
-    tracks = [0] * len(found) if found.track_id is None else found.track_id.tolist()
+    tracks = [0] * len(detections) if detections.track_id is None else detections.track_id.tolist()
     for i, (name, corner, track) in enumerate(zip(names, corners, tracks)):
-        x2, y2 = found.xyxy[i, 2:].round().astype(int).tolist()
+        x2, y2 = detections.xyxy[i, 2:].round().astype(int).tolist()
         cv2.rectangle(image, corner, (x2, y2), color, style.line)
         with_track = f"{name} #{track}" if track else name
         others = shortest[:i] + shortest[i + 1 :]
-        candidates = (f"{with_track} {found.score[i]:.2f}", with_track)
+        candidates = (f"{with_track} {detections.score[i]:.2f}", with_track)
         boxes = {text: _label_box(image, text, corner, style) for text in candidates}
         fitting = (text for text, box in boxes.items() if not any(_overlap(box, other) for other in others))
         _draw_label(image, next(fitting, name), corner, color, style)
-    for point in () if found.keypoints is None else found.keypoints.reshape(-1, 3):
+    for point in () if detections.keypoints is None else detections.keypoints.reshape(-1, 3):
         cv2.circle(image, (round(float(point[0])), round(float(point[1]))), style.line + 1, color, -1, cv2.LINE_AA)
 
 
-def _draw_regions(image: UInt8, found: Segmentation, labels: Sequence[str], color: Color, style: _Style) -> None:
+def _draw_regions(image: UInt8, segmentation: Segmentation, labels: Sequence[str], color: Color, style: _Style) -> None:
     """Draw the outline and a transparent fill of each region, and its label below the lower left corner."""
-    polygons = [polygon.round().astype(np.int32) for polygon in found.polygons]
+    polygons = [polygon.round().astype(np.int32) for polygon in segmentation.polygons]
     filled = image.copy()
     for points in polygons:
         cv2.fillPoly(filled, [points], color)
     cv2.addWeighted(filled, _FILL, image, 1 - _FILL, 0, dst=image)
-    for class_id, score, points in zip(found.class_id, found.score, polygons):
+    for class_id, score, points in zip(segmentation.class_id, segmentation.score, polygons):
         cv2.polylines(image, [points], True, color, style.line, cv2.LINE_AA)
         text = f"{label_of(labels, int(class_id))} {score:.2f}"
         _, top, _, bottom = _label_box(image, text, (0, 0), style)
@@ -159,8 +159,12 @@ def _draw_shape(image: UInt8, shape: Overlay, color: Color, style: _Style) -> No
         _draw_label(image, shape.text, (int(points[0, 0]), int(points[0, 1])), color, style)
 
 
-def _class_text(name: str, output: HeadOutput, found: Classification, labels: Sequence[str]) -> str:
-    best = f"{label_of(labels, int(found.class_id[0]))} {found.score[0]:.2f}" if len(found.score) else "nothing"
+def _class_text(name: str, output: HeadOutput, classification: Classification, labels: Sequence[str]) -> str:
+    best = (
+        f"{label_of(labels, int(classification.class_id[0]))} {classification.score[0]:.2f}"
+        if len(classification.score)
+        else "nothing"
+    )
     age = f" ({output.age_ns / 1e9:.1f} s ago)" if output.age_ns else ""
     return f"{name}: {best}{age}"
 
@@ -188,6 +192,6 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool
 
 
 def _draw_captions(image: UInt8, captions: Sequence[tuple[str, Color]], style: _Style) -> None:
-    """Draw texts without a place in the picture, one below the other, in the upper left corner."""
+    """Draw texts without a place in the image, one below the other, in the upper left corner."""
     for position, (text, color) in enumerate(captions):
         _draw_label(image, text, (0, (position + 1) * style.row), color, style)

@@ -1,6 +1,6 @@
-"""The degradation ladder: under load, do less step by step, from full rate down to heartbeats only.
+"""The degradation ladder: under load, do less in steps, from the full frame rate down to heartbeats only.
 
-A rung of the ladder says how much is done. The ladder is descended one rung at a time, and climbed more slowly.
+Each rung is a level of work. The pipeline moves down one rung at a time, and moves up more slowly.
 Not here: readings (sensors.py), leaving out heads (inference/).
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edge_app.config.services import DegradeConfig
 from edge_app.pipeline.sensors import Reading
 
-# A reading allows climbing if it is better than its limit by this much.
+# A reading allows moving up if it is better than its limit by this much.
 _TEMPERATURE_MARGIN_C = 5.0
 _MEMORY_FACTOR = 1.5
 _LATENCY_FACTOR = 0.5
@@ -39,9 +39,9 @@ FULL = Rung("full")
 def rungs(priorities: Mapping[str, int], *, reuses: bool) -> tuple[Rung, ...]:
     """The rungs from top to bottom: half and a quarter of the frames, more reuse, fewer heads, heartbeat only.
 
-    priorities: of each head. The head of the lowest priority is left out first, of equals the later one; one head runs
-    until the heartbeat-only rung. reuses: whether the model reuses results. If not, no rung relaxes reuse: a user who
-    has turned reuse off does not get results of earlier frames.
+    priorities: of each head. The head with the lowest priority (if equal, the later one) is disabled first; one head
+    runs until the heartbeat-only rung. reuses: whether the model reuses results. If not, no rung relaxes reuse: a user
+    who has turned reuse off does not get results of earlier frames.
     """
     names = list(priorities)
     order = sorted(names, key=lambda name: (priorities[name], -names.index(name)))
@@ -54,7 +54,7 @@ def rungs(priorities: Mapping[str, int], *, reuses: bool) -> tuple[Rung, ...]:
 
 
 class FrameSkipper:
-    """Lets pass the frames that a rung allows, and counts the others."""
+    """Passes the frames that a rung allows, and counts the others."""
 
     def __init__(self) -> None:
         self.rung = FULL
@@ -95,7 +95,7 @@ class Ladder:
         self._clear_since_s = _since(self._clear_since_s, clear, now_s)
         if self._holds_for(self._over_since_s, self._settings.step_s, now_s) and self._at < len(self._rungs) - 1:
             if self._climbed_s is not None and now_s - self._climbed_s < 2 * self._climb_s:
-                self._climb_s = min(2 * self._climb_s, _LONGEST_CLIMB_S)  # climbed too early
+                self._climb_s = min(2 * self._climb_s, _LONGEST_CLIMB_S)  # moved up too early
             self._at, self.reason = self._at + 1, over
             self._moved_s, self._climbed_s = now_s, None
             return True
@@ -106,7 +106,7 @@ class Ladder:
         return False
 
     def _holds_for(self, since_s: float | None, for_s: float, now_s: float) -> bool:
-        """Whether a condition has held for `for_s`, and the last change of rung is as long ago."""
+        """Whether a condition has held for `for_s`, and the last change of rung is at least that long ago."""
         return since_s is not None and now_s - max(since_s, self._moved_s) >= for_s
 
 
@@ -116,18 +116,18 @@ def _since(since_s: float | None, holds: bool, now_s: float) -> float | None:
 
 def _over_limit(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> str:
     """The readings that exceed their limit, as text; empty if there are none."""
-    found = []
+    exceeded = []
     if reading.temperature_c is not None and reading.temperature_c > limit.temperature_c:
-        found.append(f"{reading.temperature_c:.0f} °C, limit {limit.temperature_c:g}")
+        exceeded.append(f"{reading.temperature_c:.0f} °C, limit {limit.temperature_c:g}")
     if reading.available_mb is not None and reading.available_mb < limit.available_mb:
-        found.append(f"{reading.available_mb:.0f} MB left, limit {limit.available_mb:g}")
+        exceeded.append(f"{reading.available_mb:.0f} MB left, limit {limit.available_mb:g}")
     if latency_s is not None and latency_s > limit.latency_s:
-        found.append(f"results {latency_s:.1f} s late, limit {limit.latency_s:g}")
-    return "; ".join(found)
+        exceeded.append(f"results {latency_s:.1f} s late, limit {limit.latency_s:g}")
+    return "; ".join(exceeded)
 
 
 def _clear(limit: DegradeConfig, reading: Reading, latency_s: float | None) -> bool:
-    """Whether every reading is far enough from its limit to climb a rung."""
+    """Whether every reading is far enough from its limit to move up a rung."""
     return (
         (reading.temperature_c is None or reading.temperature_c <= limit.temperature_c - _TEMPERATURE_MARGIN_C)
         and (reading.available_mb is None or reading.available_mb >= limit.available_mb * _MEMORY_FACTOR)

@@ -26,7 +26,7 @@ class Faults:
         self._values: dict[str, Mapping[str, JsonValue]] = {}
 
     def update(self, fault: str, value: Mapping[str, JsonValue] | None, now: Moment) -> list[Event]:
-        """Set the state of a fault; None: there is no such fault now. Returns its events if the state has changed.
+        """Set the state of a fault; None: the fault is over. Returns its events if the state has changed.
 
         fault: its kind; a `:` and the name of the affected part may follow, as in `head:panel`.
         """
@@ -73,5 +73,5 @@ class Faults:
 
 
 def camera_lost(capture: CaptureStats) -> bool:
-    """Whether the camera delivers no usable picture: it is lost, or its picture is frozen."""
+    """Whether the camera delivers no usable frames: it is lost or frozen."""
     return capture.state in _LOST

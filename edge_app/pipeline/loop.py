@@ -5,7 +5,7 @@
 
 The stages overlap: while a frame is tracked, evaluated and published, inference runs on the next one and capture
 decodes the one after it. A replay runs all stages on one thread. Frames stay in order.
-A lost camera, a failed backend or head is published as an event; the other parts continue.
+A lost camera, failed backend or failed head is published as an event; the other parts continue.
 Not here: signals, the watchdog, watching the configuration file (daemon/), rebuilding a backend
 (inference/supervisor.py).
 """
@@ -55,7 +55,7 @@ def build(config: Config, *, replay: bool = False) -> Pipeline:
     """
     cv2.setNumThreads(1)  # frames are small; a second OpenCV thread would compete with the engine for its core
     if hasattr(cv2, "ipp"):
-        cv2.ipp.setUseIPP(False)  # after a decoder, IPP resizes a picture 20 % slower than OpenCV's own code
+        cv2.ipp.setUseIPP(False)  # after a decoder, IPP resizes an image 20 % slower than OpenCV's own code
     return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay)
 
 
@@ -116,7 +116,7 @@ class Pipeline:
     def _start_inference(self, timeout_s: float) -> None:
         """Read the next frame and submit it to inference.
 
-        Raises the exception that ended the source, but not if timeout_s is 0.
+        Raises the exception that ended the source, unless timeout_s is 0.
         """
         wait_s = self._inference.wait_s()
         if wait_s > 0:  # after a failure; the camera drops frames meanwhile
@@ -189,7 +189,7 @@ class Pipeline:
         if frame is not None:
             self._finish_frame(frame)
         old = self.config
-        rules = build_rules(config)  # may raise; nothing has changed yet
+        rules = build_rules(config)  # may raise: nothing has changed yet
         model_changed = inference_settings(old) != inference_settings(config)
         with ExitStack() as undo:
             if model_changed:
@@ -231,7 +231,7 @@ class Pipeline:
         self._end = None
 
     def overlay(self) -> Sequence[Overlay]:
-        """What the rules draw onto the frame that `step` returned last."""
+        """The shapes that the rules draw onto the frame that `step` returned last."""
         return self._rules.overlay()
 
     def stats(self) -> Stats:

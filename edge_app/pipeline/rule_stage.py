@@ -14,7 +14,7 @@ from edge_app.rules import Moment, Overlay, Rule
 
 @dataclass(slots=True)
 class ConfiguredRule:
-    """A rule and its switch. key: what the rule was built from; equal keys mean equal rules."""
+    """A rule and whether it is enabled. key: the settings it was built from; equal keys mean equal rules."""
 
     rule: Rule
     enabled: bool
@@ -54,10 +54,10 @@ class RuleStage:
         return {name: running.enabled for name, running in self._rules.items()}
 
     def finish(self, reason: str) -> list[Event]:
-        """End every open event. Its end is the time of the last frame: nothing is known about later times."""
+        """End every open event. Its end is the time of the last frame, since nothing later was observed."""
         return [event for running in self._rules.values() for event in running.rule.finish(reason, self._at)]
 
     def overlay(self) -> Sequence[Overlay]:
-        """What the enabled rules draw onto the last frame."""
+        """The shapes that the enabled rules draw onto the last frame."""
         enabled = ((name, running.rule) for name, running in self._rules.items() if running.enabled)
         return [replace(shape, rule=name) for name, rule in enabled for shape in rule.overlay()]

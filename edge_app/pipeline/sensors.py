@@ -16,7 +16,7 @@ from typing import Protocol
 class Reading:
     """temperature_c: of the hottest zone. available_mb: memory that can still be allocated.
 
-    resident_mb: memory of this process. allowed_mb: the most that this process may use.
+    resident_mb: memory of this process. allowed_mb: its memory limit.
     """
 
     temperature_c: float | None = None
@@ -60,15 +60,15 @@ class BoardSensors:
 
 def _own_cgroup(root: Path) -> Path | None:
     """The folder of this process's control group (version 2), or None if it has no memory controller."""
-    found = re.search(r"^0::(/.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
-    folder = root / "sys/fs/cgroup" / found[1].lstrip("/") if found else None
+    match = re.search(r"^0::(/.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
+    folder = root / "sys/fs/cgroup" / match[1].lstrip("/") if match else None
     return folder if folder is not None and (folder / "memory.max").exists() else None
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace")
-    except OSError:  # includes a thermal zone whose sensor is asleep
+    except OSError:  # such as a thermal zone whose sensor is suspended
         return ""
 
 
@@ -81,8 +81,8 @@ def _number(text: str) -> float | None:
 
 
 def _kilobytes(meminfo: str, name: str) -> float | None:
-    found = re.search(rf"^{name}:\s+(\d+) kB", meminfo, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    match = re.search(rf"^{name}:\s+(\d+) kB", meminfo, re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
 
 
 def _min(a: float | None, b: float) -> float:

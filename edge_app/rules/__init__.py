@@ -21,7 +21,7 @@ Labels = Mapping[str, tuple[str, ...]]  # by head name
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """What a rule knows of its configuration: its name and type, the labels of each head, the tracked head."""
+    """The configuration of a rule: its name and type, the labels of each head, the tracked head."""
 
     name: str
     type: str
@@ -33,17 +33,20 @@ class RuleContext:
         if name not in self.labels:
             raise OptionError(option, f"there is no head '{name}'{nearest(name, self.labels)}")
         if tracked and name != self.tracked:
-            found = f"'{self.tracked}' is" if self.tracked else "no head is"
-            raise OptionError(option, f"'{name}' is not tracked, {found}; expected track: {{head: {name}}}")
+            tracked_text = f"'{self.tracked}' is" if self.tracked else "no head is"
+            raise OptionError(option, f"'{name}' is not tracked, {tracked_text}; expected track: {{head: {name}}}")
         return self.labels[name]
 
-    def classes(self, option: str, head: str, wanted: Iterable[str]) -> frozenset[int]:
-        """The class ids of labels of a head; of all if `wanted` is empty. Raises OptionError if one is unknown."""
+    def classes(self, option: str, head: str, selected: Iterable[str]) -> frozenset[int]:
+        """The class ids of the selected labels of a head; of all its labels if none is selected.
+
+        Raises OptionError if a label is unknown.
+        """
         labels = self.labels[head]
-        for label in wanted:
+        for label in selected:
             if label not in labels:
                 raise OptionError(option, f"the head '{head}' has no class '{label}'{nearest(label, labels)}")
-        return frozenset(i for i, label in enumerate(labels) if not wanted or label in wanted)
+        return frozenset(i for i, label in enumerate(labels) if not selected or label in selected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Moment:
 class Overlay:
     """A shape that a rule draws: a polygon or line with a text. Without points it is a caption.
 
-    points: 0..1 of the picture. closed: a polygon. alert: highlight it. rule: the configured name, set by the rules
+    points: 0..1 of the image. closed: a polygon. alert: highlight it. rule: the configured name, set by the rules
     stage.
     """
 
@@ -85,5 +88,5 @@ class Rule(Protocol):
         ...
 
     def overlay(self) -> Iterable[Overlay]:
-        """What to draw onto the last frame of `step`."""
+        """The shapes to draw onto the frame that `step` evaluated last."""
         ...

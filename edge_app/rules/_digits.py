@@ -22,28 +22,28 @@ _PANEL_MARGIN = 0.06  # of the panel's height: digits may extend over its outlin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FoundDigits:
+class DetectedDigits:
     """Digits in no particular order.
 
-    center, size: (N, 2), image pixels. text, score: of each digit. picture: (2,), width and height.
+    center, size: (N, 2), image pixels. text, score: of each digit. image_size: (2,), width and height.
     """
 
     center: Float64
     size: Float64
     text: tuple[str, ...]
     score: Float64
-    picture: Float64
+    image_size: Float64
 
-    def select(self, rows: NDArray[np.intp]) -> FoundDigits:
+    def select(self, rows: NDArray[np.intp]) -> DetectedDigits:
         text = tuple(self.text[i] for i in rows.tolist())
-        return FoundDigits(self.center[rows], self.size[rows], text, self.score[rows], self.picture)
+        return DetectedDigits(self.center[rows], self.size[rows], text, self.score[rows], self.image_size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Glyphs:
     """Digits in reading order.
 
-    rows: the text of each line. score: (N,). boxes: (N, 4), 0..1 of the picture. whole: whether no digit seems to be
+    rows: the text of each line. score: (N,). boxes: (N, 4), 0..1 of the image. whole: whether no digit seems to be
     hidden or cut off.
     """
 
@@ -79,31 +79,33 @@ class Digits:
         self._labels, self._min_score = labels, min_score
         self._ignore = [polygon_of("ignore", polygon) for polygon in ignore]
 
-    def extract(self, result: Detections, frame: Frame) -> FoundDigits:
+    def extract(self, result: Detections, frame: Frame) -> DetectedDigits:
         """The digits with at least the minimum score, outside the ignore masks."""
-        picture = np.array([frame.width, frame.height], np.float64)
+        image_size = np.array([frame.width, frame.height], np.float64)
         xyxy = result.xyxy.astype(np.float64)
         keep = result.score >= self._min_score
         if self._ignore:
-            keep &= ~inside_any(anchors(xyxy / np.tile(picture, 2), "center"), self._ignore)
+            keep &= ~inside_any(anchors(xyxy / np.tile(image_size, 2), "center"), self._ignore)
         rows = np.flatnonzero(keep)
         text = tuple(self._labels[i] if i < len(self._labels) else "?" for i in result.class_id[rows].tolist())
         xyxy = xyxy[rows]
         center, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
-        return FoundDigits(center, size, text, result.score[rows].astype(np.float64), picture)
+        return DetectedDigits(center, size, text, result.score[rows].astype(np.float64), image_size)
 
 
-def arrange(digits: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: int, place: Float64 | None) -> Glyphs:
+def arrange(
+    digits: DetectedDigits, panels: tuple[Float32, ...] | None, max_rows: int, last_box: Float64 | None
+) -> Glyphs:
     """Arrange digits in reading order.
 
     panels: outlines (K, 2), image pixels; None if no head detects panels. If it does, only digits on a panel count, and
-    digits that extend over its outline are not whole. max_rows: the number of rows to read. place: the box (4,), 0..1,
-    of the last number, or None. The panel there is preferred, then the panel with most digits.
+    digits that extend over its outline are not whole. max_rows: the number of rows to read. last_box: the box (4,),
+    0..1, of the last number, or None. The panel there is preferred, then the panel with the most digits.
     """
     angle, whole = 0.0, True
     if panels is not None:
-        at = None if place is None else (place[:2] + place[2:]) / 2 * digits.picture
-        outline, on_panel = _choose_panel(digits, panels, at)
+        last_center = None if last_box is None else (last_box[:2] + last_box[2:]) / 2 * digits.image_size
+        outline, on_panel = _choose_panel(digits, panels, last_center)
         if outline is None:
             return Glyphs.none()
         digits = digits.select(on_panel)
@@ -116,7 +118,7 @@ def arrange(digits: FoundDigits, panels: tuple[Float32, ...] | None, max_rows: i
     return _in_order(digits, angle, max_rows, whole)
 
 
-def _in_order(digits: FoundDigits, angle: float, max_rows: int, whole: bool) -> Glyphs:
+def _in_order(digits: DetectedDigits, angle: float, max_rows: int, whole: bool) -> Glyphs:
     along, down = _rotated(digits.center, angle).T
     height = _upper_median(digits.size[:, 1])
     order = np.argsort(down, kind="stable")
@@ -129,15 +131,15 @@ def _in_order(digits: FoundDigits, angle: float, max_rows: int, whole: bool) -> 
     similar = bool((ratio < _MAX_HEIGHT_RATIO).all() and (ratio > 1 / _MAX_HEIGHT_RATIO).all())
     whole = whole and similar and all(_evenly_spaced(along[row]) for row in rows)
     center, half = digits.center[selected], digits.size[selected] / 2
-    boxes = np.concatenate([center - half, center + half], axis=1) / np.tile(digits.picture, 2)
+    boxes = np.concatenate([center - half, center + half], axis=1) / np.tile(digits.image_size, 2)
     text = tuple("".join(digits.text[i] for i in row.tolist()) for row in rows)
     return Glyphs(text, digits.score[selected], boxes, whole)
 
 
 def _without_uncertain(row: NDArray[np.intp], score: Float64) -> NDArray[np.intp]:
     """Drop digits with a far lower score than the rest of their row."""
-    kept: NDArray[np.intp] = row[score[row] >= _MIN_SCORE_RATIO * _upper_median(score[row])]
-    return kept
+    certain: NDArray[np.intp] = row[score[row] >= _MIN_SCORE_RATIO * _upper_median(score[row])]
+    return certain
 
 
 def _upper_median(values: Float64) -> float:
@@ -145,23 +147,23 @@ def _upper_median(values: Float64) -> float:
     return float(np.sort(values)[len(values) // 2])
 
 
-def _evenly_spaced(places: Float64) -> bool:
+def _evenly_spaced(positions: Float64) -> bool:
     """Whether no digit is missing inside a row: its widest gap is not much wider than its narrowest."""
-    gaps = np.diff(places)
+    gaps = np.diff(positions)
     return len(gaps) < 2 or bool(gaps.max() < _MAX_GAP_RATIO * gaps.min())
 
 
 def _choose_panel(
-    digits: FoundDigits, panels: tuple[Float32, ...], at: Float64 | None
+    digits: DetectedDigits, panels: tuple[Float32, ...], last_center: Float64 | None
 ) -> tuple[Float64 | None, NDArray[np.intp]]:
-    """The convex hull of the panel around `at`, else of the panel with most digits, and its digits."""
+    """The convex hull of the panel around `last_center`, else of the panel with the most digits, and its digits."""
     best: tuple[Float64 | None, NDArray[np.intp]] = (None, np.empty(0, np.intp))
     for polygon in panels:
         if len(polygon) < 3:
             continue
         hull = np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float64).reshape(-1, 2)
         on_panel = np.flatnonzero(inside_any(digits.center, [hull]))
-        if at is not None and inside_any(at[None], [hull])[0]:
+        if last_center is not None and inside_any(last_center[None], [hull])[0]:
             return hull, on_panel
         if best[0] is None or len(on_panel) > len(best[1]):
             best = hull, on_panel
@@ -178,7 +180,7 @@ def _panel_angle(hull: Float64) -> float:
     return float(np.angle(fourfold) / 4)
 
 
-def _row_angle(digits: FoundDigits) -> float:
+def _row_angle(digits: DetectedDigits) -> float:
     """The angle in radians of the line through the digits; 0 if there are fewer than three, or they form no line."""
     if len(digits.score) < 3:
         return 0.0
@@ -191,7 +193,7 @@ def _row_angle(digits: FoundDigits) -> float:
     return (angle + np.pi / 2) % np.pi - np.pi / 2  # read from left to right
 
 
-def _within(digits: FoundDigits, hull: Float64, angle: float) -> bool:
+def _within(digits: DetectedDigits, hull: Float64, angle: float) -> bool:
     """Whether the box of every digit is inside the panel's outline, with a margin."""
     sides = _rotated(hull, angle)
     low, high = sides.min(axis=0), sides.max(axis=0)

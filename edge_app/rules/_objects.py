@@ -29,7 +29,7 @@ class ObjectFilter:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A selected detection. track_id: 0 without a track. box (x1, y1, x2, y2) and anchor: 0..1 of the picture."""
+    """A selected detection. track_id: 0 without a track. box (x1, y1, x2, y2) and anchor: 0..1 of the image."""
 
     track_id: int
     label: str

@@ -68,17 +68,17 @@ class Votes:
         self._window: deque[_Ballot] = deque(maxlen=needed + _LOW_EXTRA + _SPARE)
         self._layouts: deque[tuple[int, Layout]] = deque(maxlen=_MAX_FRAMES)  # time and layout of the last frames
         self._usual: Layout | None = None
-        self.place: Float64 | None = None  # the box of the last stable number, (4,) 0..1
+        self.last_box: Float64 | None = None  # the box of the last stable number, (4,) 0..1
 
     def clear(self) -> None:
         self._window.clear()
         self._layouts.clear()
-        self._usual = self.place = None
+        self._usual = self.last_box = None
 
     def add(self, glyphs: Glyphs, now: Moment) -> Stable | None:
         """Add a frame. Returns the stable number, if there is one and this frame has as many digits."""
         box = glyphs.bounds()
-        in_place = box is not None and (self.place is None or _overlap(box, self.place) >= _SAME_PLACE)
+        in_place = box is not None and (self.last_box is None or _overlap(box, self.last_box) >= _SAME_PLACE)
         layout = Layout(tuple(len(row) for row in glyphs.rows), glyphs.whole, in_place)
         self._window.append(_Ballot("".join(glyphs.rows), glyphs.score, glyphs.sizes(), layout, now))
         self._remember(layout, now)
@@ -89,7 +89,7 @@ class Votes:
             return None
         if self._usual is None or layout.whole or not self._fits(layout):
             self._usual = Layout(layout.lengths, layout.whole, True)
-        self.place = box
+        self.last_box = box
         return _stable("".join(digit for digit in digits if digit), self._voters(layout, self._needed), box)
 
     def _majority_digit(self, position: int, layout: Layout, low: bool) -> str | None:

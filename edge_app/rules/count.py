@@ -1,4 +1,4 @@
-"""count: the number of objects in the picture or in a polygon; an event while there are enough of them."""
+"""count: the number of objects in the image or in a polygon; an event while there are enough of them."""
 
 from __future__ import annotations
 

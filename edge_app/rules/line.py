@@ -15,7 +15,7 @@ from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
 from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
 
-_MIN_MARGIN_PX = 3.0  # boxes jitter by this much, however small the picture is
+_MIN_MARGIN_PX = 3.0  # boxes jitter by this much, however small the image is
 _FORGET_NS = 10_000_000_000  # longer than any track id survives without a detection
 
 
@@ -28,7 +28,7 @@ class _Path:
     """
 
     at: Float64
-    seen_ns: int
+    detected_ns: int
     side: int = 0
     crossed: bool = False
 
@@ -37,7 +37,7 @@ class Rule:
     """Every crossing is an event without duration: `new` and `end` together, with the counts so far.
 
     line: two points, 0..1. Looking from the first point to the second, `in` is from left to right. margin: how far
-    beyond the line an object must be to have crossed it, relative to the picture's height, and at least 3 pixels: an
+    beyond the line an object must be to have crossed it, relative to the image's height, and at least 3 pixels: an
     object that jitters on the line does not cross it. direction: which crossings are counted and published.
     """
 
@@ -67,7 +67,7 @@ class Rule:
         if objects is None:
             return
         now = Moment.of(frame)
-        scale = np.array([frame.width / frame.height, 1.0])  # to units of the picture's height
+        scale = np.array([frame.width / frame.height, 1.0])  # to units of the image's height
         line = self._line * scale
         margin = max(self._margin, _MIN_MARGIN_PX / frame.height)
         for o in objects:
@@ -76,8 +76,8 @@ class Rule:
                 continue
             self._counts[crossing] += 1
             yield from self._ledger.instant(now, {**o.value(), "direction": crossing, **self._counts})
-        if any(abs(now.ns - path.seen_ns) > _FORGET_NS for path in self._paths.values()):
-            self._paths = {k: path for k, path in self._paths.items() if abs(now.ns - path.seen_ns) <= _FORGET_NS}
+        if any(abs(now.ns - path.detected_ns) > _FORGET_NS for path in self._paths.values()):
+            self._paths = {k: path for k, path in self._paths.items() if abs(now.ns - path.detected_ns) <= _FORGET_NS}
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         self._paths.clear()
@@ -95,7 +95,7 @@ class Rule:
         if (before < 0) != (now < 0):
             share = before / (before - now)
             path.crossed = _between_ends(path.at + share * (at - path.at), line)
-        path.at, path.seen_ns = at, now_ns
+        path.at, path.detected_ns = at, now_ns
         if abs(now) < margin:
             return None
         side, before_side = (1 if now > 0 else -1), path.side

@@ -94,7 +94,7 @@ class Rule:
         digits = self._digits.extract(output.result, frame)
         if self._panel is None:
             return arrange(digits, None, self._rows, None)
-        return arrange(digits, _panels(frame, self._panel), self._rows, self._votes.place)
+        return arrange(digits, _panels(frame, self._panel), self._rows, self._votes.last_box)
 
     def _allowed(self, rows: tuple[str, ...]) -> bool:
         """Whether a monotonic counter may show this number after the current one."""

@@ -1,4 +1,4 @@
-"""scene: camera faults (dark, blurred, covered, …), debounced, from a head that classifies the whole picture."""
+"""scene: camera faults (dark, blurred, covered, …), debounced, from a head that classifies the whole image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_app.rules._ledger import Ledger
 
 
 class Rule:
-    """An event while the picture is in a state other than `ok`; one state at a time.
+    """An event while the image is in a state other than `ok`; one state at a time.
 
     A state begins when it has been the best class, with a score of at least `min_score`, for `after_s` and in at least
     two results, so that a single frame is no fault. It ends after `clear_s` of `ok`.

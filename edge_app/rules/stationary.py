@@ -12,7 +12,7 @@ from edge_app.rules._ledger import Ledger
 from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
 
 Box = tuple[float, float, float, float]
-_MAX_PLACES = 500  # more than fit into a picture
+_MAX_PLACES = 500  # more than fit in an image
 _BOX_UPDATE_RATE = 0.02  # weight of a new box: follows slow changes of light, but not a walking person
 
 

@@ -20,7 +20,7 @@ class _Stay:
     entered: Moment
     last: Moment  # last detected inside
     best: Object
-    seen: bool = True  # inside in this frame
+    is_inside: bool = True  # in this frame
 
 
 class Rule:
@@ -59,7 +59,7 @@ class Rule:
         self._update_stays(objects, now)
         yield from self._end_stays(now)
         for track_id, stay in self._stays.items():
-            if not stay.seen:
+            if not stay.is_inside:
                 continue
             if track_id in self._ledger:
                 yield from self._ledger.update(track_id, now, self._value(stay, len(self._stays)))
@@ -77,7 +77,7 @@ class Rule:
 
     def _update_stays(self, objects: list[Object], now: Moment) -> None:
         for stay in self._stays.values():
-            stay.seen = False
+            stay.is_inside = False
         points = np.array([o.anchor for o in objects]).reshape(-1, 2)
         for o, is_inside in zip(objects, inside(points, self._polygon).tolist()):
             if not is_inside:
@@ -85,14 +85,16 @@ class Rule:
             stay = self._stays.setdefault(o.track_id, _Stay(now, now, o))
             if now.ns < stay.last.ns:  # the clock went back; a stay is never negative
                 stay.entered = now
-            stay.last, stay.seen = now, True
+            stay.last, stay.is_inside = now, True
             if o.score > stay.best.score:
                 stay.best = o
 
     def _end_stays(self, now: Moment) -> Iterator[Event]:
         """End the stays of objects that have been outside or undetected for `grace_s`."""
-        gone = [key for key, stay in self._stays.items() if not stay.seen and now.ns - stay.last.ns >= self._grace_ns]
-        for track_id in gone:
+        ended = [
+            key for key, stay in self._stays.items() if not stay.is_inside and now.ns - stay.last.ns >= self._grace_ns
+        ]
+        for track_id in ended:
             stay = self._stays.pop(track_id)
             if track_id in self._ledger:
                 yield self._ledger.end(track_id, stay.last, "left", self._value(stay, len(self._stays)))

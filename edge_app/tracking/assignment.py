@@ -23,15 +23,15 @@ def assign(gain: Float64 | Float32, least: float) -> tuple[Rows, Rows]:
     best = gain.argmax(axis=1)
     top = gain[np.arange(len(gain)), best]
     rows = np.flatnonzero(top >= least)
-    wanted = best[rows]
-    if np.bincount(wanted, minlength=1).max() <= 1:
-        return rows, wanted
+    best_column = best[rows]
+    if np.bincount(best_column, minlength=1).max() <= 1:
+        return rows, best_column
     costs: list[list[tuple[int, float]]] = [[] for _ in range(len(gain))]
     allowed = np.nonzero(gain >= least)
     for row, column, value in zip(*(part.tolist() for part in (*allowed, gain[allowed]))):
         costs[row].append((column, -value))
     assignment = _Assignment(costs, -top.astype(np.float64))
-    for row, column in zip(rows.tolist(), wanted.tolist()):
+    for row, column in zip(rows.tolist(), best_column.tolist()):
         assignment.insert(row, column)
     pairs = np.array(sorted(assignment.column_of.items()), np.intp)
     return pairs[:, 0], pairs[:, 1]

@@ -60,27 +60,27 @@ class Tracker:
             predicted = _clipped(self.predict(frame.captured_ns), frame.width, frame.height)
             output = replace(output, result=predicted, reused="track")
         else:
-            seen_ns = frame.captured_ns - (0 if output.fresh else output.age_ns)
-            output = replace(output, result=self.update(detections, seen_ns))
+            detected_ns = frame.captured_ns - (0 if output.fresh else output.age_ns)
+            output = replace(output, result=self.update(detections, detected_ns))
         frame.tracked = {self._settings.head: output}
         return frame
 
-    def update(self, detections: Detections, seen_ns: int) -> Detections:
+    def update(self, detections: Detections, detected_ns: int) -> Detections:
         """Associate detections with tracks. Returns them in the same order, with `track_id` set.
 
-        seen_ns: time of the picture that the detections are from. For the same or an earlier time as in the last call
+        detected_ns: time of the image that the detections are from. For the same or an earlier time as in the last call
         the state is unchanged, and the same number of detections gets the same ids.
         """
-        if self._at_ns is not None and seen_ns <= self._at_ns:
+        if self._at_ns is not None and detected_ns <= self._at_ns:
             ids = self._last_ids if len(self._last_ids) == len(detections) else np.zeros(len(detections), np.int64)
             return replace(detections, track_id=ids)
-        self._advance(seen_ns)
+        self._advance(detected_ns)
         ids = np.zeros(len(detections), np.int64)
         rows, columns = self._associate(detections)
-        self._update_matched(rows, columns, detections, seen_ns)
+        self._update_matched(rows, columns, detections, detected_ns)
         ids[columns] = self._tracks.id[rows]
-        self._drop_lost(seen_ns)
-        self._start_tracks(detections, columns, seen_ns)
+        self._drop_lost(detected_ns)
+        self._start_tracks(detections, columns, detected_ns)
         self._last_ids = ids
         return replace(detections, track_id=ids)
 
@@ -92,7 +92,7 @@ class Tracker:
         tracks = self._tracks[np.flatnonzero(self._tracks.id)]
         ahead_s = 0.0 if self._at_ns is None else self._horizon_s(at_ns - self._at_ns)
         center, size = tracks.center + tracks.center_speed * ahead_s, tracks.size
-        unseen = (at_ns - tracks.seen_ns) / max(self._lost_ns, 1)
+        unseen = (at_ns - tracks.detected_ns) / max(self._lost_ns, 1)
         return Detections(
             _corners(center, size),
             np.clip(1 - unseen, 0, 1).astype(np.float32),
@@ -108,11 +108,11 @@ class Tracker:
         """Seconds to extrapolate at constant speed, limited so that a long gap does not move tracks far away."""
         return min(ahead_ns, max(self._lost_ns, 2 * self._interval_ns)) / 1e9
 
-    def _advance(self, seen_ns: int) -> None:
+    def _advance(self, detected_ns: int) -> None:
         if self._at_ns is not None:
-            self._tracks.advance(self._horizon_s(seen_ns - self._at_ns))
-            self._interval_ns = seen_ns - self._at_ns
-        self._at_ns = seen_ns
+            self._tracks.advance(self._horizon_s(detected_ns - self._at_ns))
+            self._interval_ns = detected_ns - self._at_ns
+        self._at_ns = detected_ns
 
     def _associate(self, detections: Detections) -> tuple[Rows, Rows]:
         """Match tracks and detections. Returns pairs as two arrays of row numbers.
@@ -159,7 +159,7 @@ class Tracker:
         gain[rows, columns] = value
         return gain
 
-    def _update_matched(self, rows: Rows, columns: Rows, detections: Detections, seen_ns: int) -> None:
+    def _update_matched(self, rows: Rows, columns: Rows, detections: Detections, detected_ns: int) -> None:
         tracks = self._tracks
         tracks.misses += 1
         if len(rows):
@@ -168,29 +168,29 @@ class Tracker:
             tracks.correct(rows, center, size, factor)
             tracks.misses[rows] = 0
             tracks.hits[rows] += 1
-            tracks.seen_ns[rows] = seen_ns
+            tracks.detected_ns[rows] = detected_ns
             confirmed = rows[(tracks.id[rows] == UNTRACKED) & (tracks.hits[rows] >= self._settings.confirm)]
             if len(confirmed):
                 tracks.id[confirmed] = np.arange(self._last_id + 1, self._last_id + 1 + len(confirmed))
                 self._last_id += len(confirmed)
         tracks.size_speed[tracks.misses > 0] = 0  # or a box that is being occluded would shrink away
 
-    def _drop_lost(self, seen_ns: int) -> None:
+    def _drop_lost(self, detected_ns: int) -> None:
         """Drop tracks that were lost for too long. A single miss never drops a track, however slow the camera."""
         tracks = self._tracks
-        lost = (seen_ns - tracks.seen_ns > self._lost_ns) & (tracks.misses > 1)
+        lost = (detected_ns - tracks.detected_ns > self._lost_ns) & (tracks.misses > 1)
         unconfirmed = (tracks.id == UNTRACKED) & (tracks.misses > 1)
         dropped = lost | unconfirmed
         if dropped.any():
             self._tracks = tracks[np.flatnonzero(~dropped)]
 
-    def _start_tracks(self, detections: Detections, matched: Rows, seen_ns: int) -> None:
+    def _start_tracks(self, detections: Detections, matched: Rows, detected_ns: int) -> None:
         new = detections.score >= self._settings.start
         new[matched] = False
         columns = np.flatnonzero(new)[: max(0, self._settings.max_tracks - len(self._tracks))]
         if len(columns):
             center, size = _measured(detections.xyxy[columns])
-            started = _Tracks.start(center, size, detections.class_id[columns], seen_ns)
+            started = _Tracks.start(center, size, detections.class_id[columns], detected_ns)
             self._tracks = self._tracks.joined(started)
 
 
@@ -208,21 +208,21 @@ class _Tracks:
         self.center_speed, self.size_speed = motion[:, 4:6], motion[:, 6:8]
         self.value, self.speed = motion[:, 0:4].reshape(-1, 2, 2), motion[:, 4:8].reshape(-1, 2, 2)
         self.cov = motion[:, 8:14].reshape(-1, 3, 2)  # (N, value | both | speed, center | size)
-        self.id, self.class_id, self.seen_ns, self.misses, self.hits = record.T
+        self.id, self.class_id, self.detected_ns, self.misses, self.hits = record.T
 
     @classmethod
     def empty(cls) -> _Tracks:
         return cls(np.empty((0, 14)), np.empty((0, 5), np.int64))
 
     @classmethod
-    def start(cls, center: Float64, size: Float64, class_id: NDArray[np.int32], seen_ns: int) -> _Tracks:
+    def start(cls, center: Float64, size: Float64, class_id: NDArray[np.int32], detected_ns: int) -> _Tracks:
         """New tracks: at rest, with a large uncertainty of the speed."""
         n = len(center)
         tracks = cls(np.zeros((n, 14)), np.zeros((n, 5), np.int64))
         tracks.center[:], tracks.size[:] = center, size
         scale = tracks.scale[:, None]
         tracks.cov[:, 0], tracks.cov[:, 2] = (_MEASURED * scale) ** 2, (_START_SPEED * scale) ** 2
-        tracks.class_id[:], tracks.seen_ns[:], tracks.hits[:] = class_id, seen_ns, 1
+        tracks.class_id[:], tracks.detected_ns[:], tracks.hits[:] = class_id, detected_ns, 1
         return tracks
 
     def __len__(self) -> int:
@@ -312,7 +312,7 @@ def _measured(xyxy: Float32) -> tuple[Float64, Float64]:
 
 
 def _clipped(detections: Detections, width: int, height: int) -> Detections:
-    """Clip boxes to the picture, and drop those that are outside."""
+    """Clip boxes to the image, and drop those that are outside."""
     xyxy = np.clip(detections.xyxy, 0, np.array([width, height] * 2, np.float32))
     return replace(detections, xyxy=xyxy)[np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))]
 
