@@ -61,8 +61,8 @@ def _npu(root: Path) -> Iterator[Finding]:
 
 
 def _runtime(root: Path) -> Iterator[Finding]:
-    found = [root / folder / name for name in _LIBRARIES for folder in _FOLDERS if (root / folder / name).exists()]
-    for path in dict.fromkeys(path.resolve() for path in found):
+    libraries = [root / folder / name for name in _LIBRARIES for folder in _FOLDERS if (root / folder / name).exists()]
+    for path in dict.fromkeys(path.resolve() for path in libraries):
         data = path.read_bytes()
         version = _RUNTIME_VERSION.search(data)
         text = f"/{path.relative_to(root.resolve())}: {version[1].decode() if version else 'version unknown'}"
@@ -70,7 +70,7 @@ def _runtime(root: Path) -> Iterator[Finding]:
             yield Finding("npu runtime", "warn", f"{text}; linked against uClibc, which this Python cannot load")
         else:
             yield Finding("npu runtime", "ok", text)
-    if not found:
+    if not libraries:
         yield Finding("npu runtime", "absent", f"no {' or '.join(_LIBRARIES)}")
 
 

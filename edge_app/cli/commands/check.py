@@ -28,10 +28,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from edge_app.cli import check, findings
 
-    found = check.check(load(arguments, arguments.source), arguments.board)
-    passed = all(finding.verdict != "fail" for finding in found)
+    results = check.check(load(arguments, arguments.source), arguments.board)
+    passed = all(finding.verdict != "fail" for finding in results)
     if arguments.json:
-        print(findings.as_json(found, ok=passed, list_key="findings", area_key="what"))
+        print(findings.as_json(results, ok=passed, list_key="findings", area_key="what"))
     else:
-        print(findings.as_table(found))
+        print(findings.as_table(results))
     return 0 if passed else 2

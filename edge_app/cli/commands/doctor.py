@@ -21,10 +21,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from edge_app.cli import doctor, findings
 
-    found = doctor.examine()
+    results = doctor.examine()
     if arguments.json:
-        no_warning = all(finding.verdict != "warn" for finding in found)
-        print(findings.as_json(found, ok=no_warning, list_key="facts", area_key="area"))
+        no_warning = all(finding.verdict != "warn" for finding in results)
+        print(findings.as_json(results, ok=no_warning, list_key="facts", area_key="area"))
     else:
-        print(findings.as_table(found))
+        print(findings.as_table(results))
     return 0
