@@ -1,6 +1,6 @@
 """`python -m tests.fuzz.run --target NAME --seconds N [--json]`: fuzz one target, or all, guided by coverage.
 
-Needs atheris (https://github.com/google/atheris). A child process fuzzes, and is restarted after a crash or a hang until
+Needs atheris (https://github.com/google/atheris). A child process fuzzes; it is restarted after a crash or a hang until
 the time is over. Memory growth is measured afterwards: another child repeats the corpus that was found, because atheris
 itself needs more memory with every input that it keeps. Exit code 1 if anything was found.
 """
@@ -124,7 +124,7 @@ def _record(report: Report, exc: Exception, data: bytes) -> None:
     kind = f"{type(exc).__name__} at {Path(frame.filename).name}:{frame.lineno}"
     if len(report.tracebacks) < _MAX_TRACEBACKS and kind not in {each["kind"] for each in report.tracebacks}:
         text = "".join(traceback.format_exception(exc)[-6:])
-        report.tracebacks.append({"kind": kind, "input": data[:4096].hex(), "text": text[-2000:]})
+        report.tracebacks.append({"kind": kind, "input": data[: 1 << 16].hex(), "text": text[-2000:]})
 
 
 def _write(path: Path, report: Report) -> None:
@@ -170,6 +170,8 @@ def main(arguments: list[str]) -> int:
         if not given.json:
             found = f"{len(report.tracebacks)} tracebacks, {report.hangs} hangs, {report.crashes} crashes"
             print(f"{name:<16} {report.inputs:>9,} inputs  {found}, {report.growth_mb:+.2f} MB", flush=True)
+            for each in report.tracebacks:
+                print(f"  {each['kind']}: {bytes.fromhex(each['input'])!r:.300}", flush=True)
     total = sum(report.inputs for report in reports)
     if given.json:
         print(json.dumps({"inputs": total, "targets": [asdict(report) for report in reports]}, indent=1))

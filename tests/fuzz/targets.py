@@ -152,8 +152,8 @@ def _tiny_model() -> config.Config:
 
 
 @target()
-def picture_size(data: bytes) -> None:
-    size = _limits.picture_size(data)
+def declared_size(data: bytes) -> None:
+    size = _limits.declared_size(data)
     assert size is None or all(isinstance(n, int) for n in size)
 
 

@@ -1,0 +1,241 @@
+"""`python -m tests.system.chaos --seed N --seconds S [--json]`: a daemon under random faults, and a verdict.
+
+A real daemon process on a synthetic camera delivers to a file, to Mosquitto and to an HTTP server, while faults strike
+at random from the seed. For the first 40 % of the time the daemon is killed too. After that the same process must
+survive the rest, and its memory, descriptors and threads are compared between two settled moments. At the end all
+faults are healed, the queue is drained, and chaos_judge.py compares what arrived. Exit code 1 if a promise is broken.
+Needs root for the small disk; without it, the disk is never full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.system import chaos_peers
+from tests.system.chaos_judge import DISK_RETRY_S, judge
+from tests.system.chaos_world import SETTLE_S, WINDOWS, World, now_s, small_disk
+
+KILLING_SHARE, WARM_UP_SHARE, SURVIVING_SHARE = 0.4, 0.2, 0.4
+FAULT_EVERY_S = 1.2
+MAX_GROWTH_MB = 3.0
+BAD_FILES = (b"", b"\0" * 1000, b"[" * 100_000, b"device: &a {id: *a}\n", b"\xff\xfe\x00\x01")
+BAD_LINES = (  # each replaces the line of the same block in a configuration that is otherwise good
+    b"source: {type: rtsp, url: 'rtsp://127.0.0.1:99999/x'}",
+    b"source: {type: rtsp, url: 'rtsp://[::1/x'}",
+    b"source: {type: rtsp, url: 'rtsp://a..b/x'}",
+    b'source: {type: rtsp, url: "rtsp://127.0.0.1:1/\\0"}',
+    b'source: {type: rtsp, url: "rtsp://127.0.0.1:1/\\ud800"}',
+    b"source: {type: video, path: /" + b"a" * 5000 + b"}",
+    b"source: {type: synthetic, width: " + b"9" * 5000 + b"}",
+    b"source: {type: synthetic, mask: [[[0, 0]]]}",
+    b"publish: {results: " + b"9" * 5000 + b"}",
+    b"model: {path: /dev/zero}",
+    b"web: {enabled: true, host: 'a..b', port: 0, token: 'env:HOME'}",
+)
+
+
+class Faults:
+    """Strikes and heals. counts: how often each fault struck; interruptions: how often each sink was cut off."""
+
+    def __init__(self, world: World) -> None:
+        self.counts: Counter[str] = Counter()
+        self.interruptions: Counter[str] = Counter(dict.fromkeys(WINDOWS, 0))
+        self._world = world
+        self._healing: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._next_s = 0.0
+
+    def step(self, *, kill: bool) -> None:
+        now, rng = time.monotonic(), self._world.rng
+        for name, (until_s, heal) in list(self._healing.items()):
+            if now >= until_s:
+                del self._healing[name]
+                heal()
+        if now < self._next_s:
+            return
+        self._next_s = now + rng.expovariate(1 / FAULT_EVERY_S)
+        kinds = ["freeze_broker", "restart_broker", "http", "clock", "hostile_clients", "rubbish", "reload", "backend"]
+        kind = rng.choice(kinds + ["disk"] * self._world.has_disk + ["kill"] * 3 * kill)
+        length_s = rng.uniform(0.3, 5.0)
+        if kind not in self._healing and (heal := getattr(self, f"_{kind}")()):
+            self.counts[kind] += 1
+            self._healing[kind] = time.monotonic() + length_s, heal
+
+    def heal(self) -> None:
+        for _, heal in self._healing.values():
+            heal()
+        self._healing.clear()
+
+    # Each returns what ends it, or None if it cannot strike now.
+
+    def _kill(self) -> Callable[[], None] | None:
+        if not self._world.is_publishing():
+            return None
+        for name in ("rubbish", "backend"):  # a daemon that starts with these ends, rightly
+            if name in self._healing:
+                self._healing.pop(name)[1]()
+        self._world.end(signal.SIGKILL)
+        self._interrupt(*WINDOWS)
+        return self._world.start
+
+    def _freeze_broker(self) -> Callable[[], None] | None:
+        if not self._world.broker.running:
+            return None
+        self._world.broker.freeze()
+        self._interrupt("mqtt")
+        return self._world.broker.thaw
+
+    def _restart_broker(self) -> Callable[[], None] | None:
+        if "freeze_broker" in self._healing:
+            return None
+        self._world.broker.stop()
+        self._interrupt("mqtt")
+        return lambda: self._world.broker.start() and None
+
+    def _http(self) -> Callable[[], None]:
+        self._world.http.mode = mode = self._world.rng.choice(self._world.http.MODES)
+        self.counts[f"http {mode}"] += 1
+        self._interrupt("http")
+        return lambda: setattr(self._world.http, "mode", "ok")
+
+    def _clock(self) -> Callable[[], None]:
+        self._world.clock.write_text(str(self._world.rng.choice([-86_400, -30, 3600, 86_400])), encoding="ascii")
+        return lambda: None
+
+    def _hostile_clients(self) -> Callable[[], None]:
+        return chaos_peers.HostileClients(self._world.page, self._world.rng.choice([4, 64]), self._world.rng).close
+
+    def _rubbish(self) -> Callable[[], None] | None:
+        if not self._world.is_publishing():
+            return None
+        good, bad = self._world.good_config, self._world.rng.choice(BAD_FILES + BAD_LINES)
+        if bad in BAD_LINES:
+            block = bad.partition(b" ")[0]
+            lines = good.splitlines(keepends=True)
+            bad = b"".join(bad + b"\n" if line.startswith(block) else line for line in lines)
+        self._world.reload(bad)
+        return lambda: self._world.reload(self._world.good_config)
+
+    def _reload(self) -> Callable[[], None] | None:
+        """A valid change, which builds all sinks again."""
+        if "rubbish" in self._healing or not self._world.is_publishing():
+            return None
+        good = self._world.good_config
+        old, new = (b"0.05", b"0.06") if b"results: 0.05" in good else (b"0.06", b"0.05")
+        self._world.good_config = good.replace(b"results: " + old, b"results: " + new)
+        self._world.reload(self._world.good_config)
+        self._interrupt(*WINDOWS)
+        return lambda: None
+
+    def _backend(self) -> Callable[[], None] | None:
+        if not self._world.is_publishing():
+            return None
+        self._world.write(self._world.mischief, b"fail")
+        return lambda: self._world.write(self._world.mischief, b"good")
+
+    def _disk(self) -> Callable[[], None]:
+        """Fill it."""
+        began, filler = now_s(), self._world.folder / "state/filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        self._world.history.disk_full.append((began, float("inf")))
+
+        def heal() -> None:
+            filler.unlink(missing_ok=True)
+            self._world.history.disk_full[-1] = began, now_s() + DISK_RETRY_S
+
+        return heal
+
+    def _interrupt(self, *names: str) -> None:
+        self.interruptions.update(names)
+
+
+def run(world: World, seconds: float) -> dict:
+    """Let faults strike for a time, heal, and judge."""
+    faults = Faults(world)
+    measured, settled, page_s = [], [], []
+
+    def strike(share: float, *, kill: bool = False) -> None:
+        end = time.monotonic() + seconds * share
+        while time.monotonic() < end:
+            faults.step(kill=kill)
+            world.check_alive()
+            time.sleep(0.05)
+        faults.heal()
+
+    strike(KILLING_SHARE, kill=True)
+    lives = len(world.history.starts)
+    for share in (WARM_UP_SHARE, SURVIVING_SHARE):
+        strike(share)
+        settled.append(world.settle())
+        measured.append(world.sizes())
+        page_s.append(chaos_peers.page_answers_in_s(world.page))
+    same = len(world.history.starts) == lives
+    world.end(signal.SIGTERM)
+    world.start()  # delivers what waits for a long backoff
+    settled.append(world.settle())
+    world.end(signal.SIGTERM)
+    time.sleep(1.0)  # the subscriber's last messages
+    world.record()
+    faults.interruptions.update(list(WINDOWS))  # the restart
+    found = judge(world.sinks, world.history, faults.interruptions, world.unreported_gap())
+    growth = {name: round(measured[1][name] - measured[0][name], 2) for name in measured[0]}
+    return {
+        **found,
+        "faults": dict(faults.counts),
+        "died": world.died,
+        "settled": settled,
+        "page_s": page_s,
+        "measured": measured,
+        "growth": growth if same else None,
+    }
+
+
+def broken_promises(found: dict) -> list[str]:
+    """The promises that this run did not show to hold; empty if it showed all of them."""
+    broken = [f"the daemon ended: {why}" for why in found["died"]]
+    broken += [f"{id_} has two contents" for id_ in found["two_contents"][:5]]
+    for name, sink in found["sinks"].items():
+        if sink["lost"]:
+            broken.append(f"{name}: {len(sink['lost'])} accepted messages lost, such as {sink['lost'][0]}")
+        if sink["out_of_order"]:
+            broken.append(f"{name}: {sink['out_of_order']} messages out of order")
+        if sink["repeats"] > WINDOWS[name] * sink["interruptions"]:
+            broken.append(f"{name}: {sink['repeats']} repeats in {sink['interruptions']} interruptions")
+    if not all(found["settled"]):
+        broken.append(f"did not settle within {SETTLE_S} s: {found['settled']}")
+    broken += [f"the page did not answer: {found['page_s']}"] * (None in found["page_s"])
+    growth = found["growth"] or {"resident_mb": 0, "files": 0, "threads": 0}
+    if growth["resident_mb"] > MAX_GROWTH_MB or growth["files"] > 0 or growth["threads"] > 0:
+        broken.append(f"grew: {growth}")
+    return broken
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tests.system.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as text, small_disk(Path(text) / "state") as has_disk:
+        world = World(Path(text), random.Random(given.seed), has_disk)
+        with world.running():
+            found = run(world, given.seconds)
+    broken = broken_promises(found)
+    found |= {"seed": given.seed, "seconds": given.seconds, "broken": broken}
+    print(json.dumps(found, indent=1 if not given.json else None))
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

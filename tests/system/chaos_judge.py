@@ -1,0 +1,105 @@
+"""Judge a chaos run: was every accepted message delivered to every sink, once each but for bounded repeats, in order?
+
+A message is accepted once it is on disk: `ACCEPTED_AFTER_S` after it was made, unless the disk was full or the process
+was killed before. The recorder, a `jsonl` sink on a healthy disk that acknowledges at once, shows what was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+ACCEPTED_AFTER_S = {"event": 0.1, "result": 1.0, "status": 1.0}
+TOLERANCE_S = 1.0  # for a busy machine
+DISK_RETRY_S = 12.0  # the outbox tries a failed disk again after at most 10 s
+
+
+@dataclass
+class Arrivals:
+    """What one sink has received. order: ids, repeats included. contents: of each id, hashes."""
+
+    order: list[str] = field(default_factory=list)
+    contents: dict[str, set[str]] = field(default_factory=dict)
+    gaps: list[dict] = field(default_factory=list)
+    made: dict[str, tuple[str, float]] = field(default_factory=dict)  # id -> kind, monotonic s
+
+    def add(self, payload: bytes) -> None:
+        if not payload.startswith(b"{"):
+            return  # the retained `online` and `offline`
+        message = json.loads(payload)
+        id_ = message["id"]
+        self.order.append(id_)
+        text = json.dumps(message, sort_keys=True).encode()
+        self.contents.setdefault(id_, set()).add(hashlib.sha256(text).hexdigest())
+        self.made[id_] = message["kind"], message["monotonic_ns"] / 1e9
+        if gap := message.get("status", {}).get("gap"):
+            self.gaps.append(gap)
+
+
+@dataclass
+class History:
+    """Times of CLOCK_BOOTTIME, s. starts, kills: of the daemon. disk_full: until the outbox has tried it again."""
+
+    starts: list[float] = field(default_factory=list)
+    kills: list[float] = field(default_factory=list)
+    disk_full: list[tuple[float, float]] = field(default_factory=list)
+
+    def life(self, at_s: float) -> int:
+        """Which run of the daemon made a message. If the disk is full at a start, numbering begins at random."""
+        return sum(start <= at_s for start in self.starts)
+
+    def accepted(self, made: dict[str, tuple[str, float]]) -> set[str]:
+        return {id_ for id_, (kind, at_s) in made.items() if self._is_accepted(kind, at_s)}
+
+    def _is_accepted(self, kind: str, at_s: float) -> bool:
+        kill_s = min((kill for kill in self.kills if kill > at_s), default=None)
+        if kill_s is None:
+            return True
+        due_s = at_s + ACCEPTED_AFTER_S[kind] + TOLERANCE_S
+        disk_free_s = max((end for begin, end in self.disk_full if begin < due_s and end > at_s), default=due_s)
+        return max(due_s, disk_free_s) < kill_s
+
+
+def number(id_: str) -> int:
+    return int(id_.rpartition("-")[2])
+
+
+def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str, int], unreported: dict) -> dict:
+    """Compare what arrived. interruptions: how often each sink was cut off. unreported: the gap that is still on disk.
+
+    Returns figures; `two_contents`, and of each sink `lost` and `out_of_order`, must be empty or 0.
+    """
+    made = {id_: about for arrivals in sinks.values() for id_, about in arrivals.made.items()}
+    accepted = history.accepted(made)
+    gaps = [gap for arrivals in sinks.values() for gap in arrivals.gaps] + ([unreported] if unreported else [])
+    ranges = {(number(g["first"]), number(g["last"])) for g in gaps if g["first"] and g["last"]}
+    unknown = any(gap["unknown"] for gap in gaps)
+    contents: dict[str, set[str]] = {}
+    for arrivals in sinks.values():
+        for id_, found in arrivals.contents.items():
+            contents.setdefault(id_, set()).update(found)
+    found = {}
+    for name, arrivals in sinks.items():
+        missing = accepted - set(arrivals.order)
+        unnamed = {id_ for id_ in missing if not any(a <= number(id_) <= b for a, b in ranges)}
+        firsts = [(history.life(made[id_][1]), number(id_)) for id_ in dict.fromkeys(arrivals.order)]
+        repeated = Counter(arrivals.order)
+        found[name] = {
+            "arrived": len(repeated),
+            "repeats": len(arrivals.order) - len(repeated),
+            "interruptions": interruptions[name],
+            "in_gaps": len(missing) - len(unnamed),
+            "lost": sorted(unnamed, key=number),
+            "out_of_order": sum(later < earlier for earlier, later in itertools.pairwise(firsts)),
+        }
+    return {
+        "accepted": len(accepted),
+        "not_accepted": len(made) - len(accepted),
+        "gap_records": len({json.dumps(gap, sort_keys=True) for gap in gaps}),
+        "unknown_losses": unknown,
+        "two_contents": [id_ for id_, hashes in contents.items() if len(hashes) > 1],
+        "sinks": found,
+    }

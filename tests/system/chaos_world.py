@@ -1,0 +1,185 @@
+"""The daemon of a chaos run and its peers, in a temporary folder. Not here: what happens to them (chaos.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.conftest import PROJECT
+from tests.system import chaos_peers
+from tests.system.chaos_judge import Arrivals, History
+from tests.system.test_daemon_soak import tiny_model
+
+SETTLE_S = 120.0  # a sink's backoff after a long fault
+WINDOWS = {"jsonl": 500, "mqtt": 100, "http": 20}  # messages in flight
+CONFIG = """
+device: {id: cam, state_dir: STATE}
+source: {type: synthetic, width: 64, height: 48, fps: 20, live: true, noise: 1}
+model: {path: MODEL, backend: mischief, deadline_s: 2}
+heads: {scene: {}}
+rules: [{name: camera, type: scene, head: scene, ok: good, after_s: 0, clear_s: 0, min_score: 0}]
+publish: {results: 0.05, status_every_s: 1}
+outbox: {max_mb: 1, max_memory_mb: 0.1}
+web: {enabled: true, port: PAGE}
+sinks:
+  - {type: jsonl, path: OUT, max_mb: null}
+  - {type: mqtt, host: 127.0.0.1, port: MQTT, ack_timeout_s: 2}
+  - {type: http, url: "http://127.0.0.1:HTTP/", timeout_s: 2, batch: 20}
+"""
+
+
+def now_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass
+class World:
+    """The daemon and its peers, in a temporary folder."""
+
+    folder: Path
+    rng: random.Random
+    has_disk: bool
+    page: int = field(default_factory=chaos_peers.free_port)
+    history: History = field(default_factory=History)
+    sinks: dict[str, Arrivals] = field(default_factory=lambda: {name: Arrivals() for name in WINDOWS})
+    process: subprocess.Popen[bytes] | None = None
+    died: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.http = chaos_peers.HttpServer(self.sinks["http"].add)
+        self.broker = chaos_peers.Broker(self.folder, persistent=True)
+        self.config, self.mischief, self.clock = (self.folder / name for name in ("config.yaml", "mischief", "clock"))
+        self.clock.write_text("0", encoding="ascii")
+        self.mischief.write_text("good", encoding="ascii")
+        tiny_model(self.folder / "model")
+        names = {"STATE": self.folder / "state", "MODEL": self.folder / "model", "OUT": self.recorded}
+        text = CONFIG
+        for name, value in (names | {"MQTT": self.broker.port, "HTTP": self.http.port, "PAGE": self.page}).items():
+            text = text.replace(name, str(value))
+        self.good_config = text.encode()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the daemon and its peers."""
+        self.broker.start()
+        subscriber = chaos_peers.Subscriber(self.broker.port, self.sinks["mqtt"].add)
+        self.start()
+        try:
+            yield
+        finally:
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait()
+            subscriber.close()
+            self.broker.thaw()
+            self.broker.stop()
+            self.http.close()
+
+    @property
+    def recorded(self) -> Path:
+        return self.folder / "out.jsonl"
+
+    def start(self) -> None:
+        self.write(self.config, self.good_config)
+        command = [sys.executable, "-m", "tests.system.chaos_daemon", str(self.config), str(self.clock)]
+        environ = {**os.environ, "MISCHIEF": str(self.mischief), "PYTHONPATH": str(PROJECT)}
+        self.history.starts.append(now_s())
+        with (self.folder / "stderr").open("ab") as errors:
+            self.process = subprocess.Popen(command, cwd=PROJECT, env=environ, stderr=errors)
+
+    def check_alive(self) -> None:
+        """Restart a daemon that ended by itself, and count that."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            tail = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace")[-3000:]
+            self.died.append(f"exit code {code}: {tail}")
+            self.history.kills.append(now_s())
+            self.start()
+
+    def end(self, number: int) -> None:
+        assert self.process is not None
+        if number == signal.SIGKILL:
+            self.history.kills.append(now_s())
+        self.process.send_signal(number)
+        self.process.wait(20)
+        self.process = None
+
+    @staticmethod
+    def write(path: Path, data: bytes) -> None:
+        fresh = path.with_suffix(".fresh")
+        fresh.write_bytes(data)
+        fresh.replace(path)
+
+    def reload(self, data: bytes) -> None:
+        self.write(self.config, data)
+        if self.process is not None and self.recorded.exists():
+            self.process.send_signal(signal.SIGHUP)
+
+    def is_publishing(self) -> bool:
+        """Whether the daemon has published something since its start."""
+        with contextlib.suppress(OSError):
+            started = time.time() - (now_s() - self.history.starts[-1])
+            return self.process is not None and self.recorded.stat().st_mtime > started
+        return False
+
+    def record(self) -> None:
+        self.sinks["jsonl"].__init__()
+        for line in self.recorded.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                self.sinks["jsonl"].add(line)
+
+    def settle(self, timeout_s: float = SETTLE_S) -> bool:
+        """Wait until every sink has what is older than 3 s. Returns whether that happened in time."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            time.sleep(0.5)
+            self.check_alive()
+            if not self.is_publishing():
+                continue
+            self.record()
+            recent = now_s() - 3
+            old = {id_ for id_, (_, at_s) in self.sinks["jsonl"].made.items() if at_s < recent}
+            tail = set(list(dict.fromkeys(self.sinks["jsonl"].order))[-200:]) & old
+            if tail and all(tail <= set(arrivals.order[-5000:]) for arrivals in self.sinks.values()):
+                return True
+        return False
+
+    def sizes(self) -> dict[str, float]:
+        """Resident MB, descriptors and threads of the daemon; the least of several samples."""
+        assert self.process is not None
+        proc = Path(f"/proc/{self.process.pid}")
+        samples = []
+        for _ in range(40):
+            pages = int((proc / "statm").read_text(encoding="ascii").split()[1])
+            counts = len(os.listdir(proc / "fd")), len(os.listdir(proc / "task"))
+            samples.append((pages * os.sysconf("SC_PAGE_SIZE") / 1e6, *counts))
+            time.sleep(0.05)
+        return dict(zip(("resident_mb", "files", "threads"), map(min, zip(*samples))))
+
+    def unreported_gap(self) -> dict:
+        """The gap that waits on disk for its turn: one is published at most once a minute."""
+        with contextlib.closing(sqlite3.connect(self.folder / "state/outbox.db")) as db:
+            row = db.execute("SELECT tally FROM gap").fetchone()
+        return json.loads(row[0]) if row and row[0] else {}
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """Mount 3 MB at `folder`, if this is root. Yields whether that worked."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "edge-app-test", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
