@@ -216,7 +216,7 @@ class Pipeline:
         self._publisher.close(_RELOAD_DRAIN_S)  # before the new one opens: both would write the same outbox
         try:
             self._publisher = build_publisher(config, self._clock, replay=self._replay)
-        except EdgeError:
+        except Exception:  # whatever was raised, the old one must run on
             self._publisher = build_publisher(self.config, self._clock, replay=self._replay)
             raise
 
@@ -225,7 +225,7 @@ class Pipeline:
         try:
             self._capture = build_source(config, self._clock, replay=self._replay)
             self._inference.refresh()
-        except EdgeError:
+        except Exception:  # whatever was raised, the old one must run on
             self._capture = build_source(self.config, self._clock, replay=self._replay)
             raise
         self._end = None
