@@ -125,8 +125,10 @@ class _Walkers:
         move = np.stack([np.cos(self._heading), 0.5 * np.sin(self._heading)], axis=1)
         self._feet += move * speed[:, None] * dt
         x1, _, x2, y2 = self.xyxy.T
-        gone = (x2 < 0) | (x1 > self._crowd.width) | (y2 < 0.25 * self._crowd.height) | (y2 > 1.15 * self._crowd.height)
-        for i in np.flatnonzero(gone):
+        left_scene = (
+            (x2 < 0) | (x1 > self._crowd.width) | (y2 < 0.25 * self._crowd.height) | (y2 > 1.15 * self._crowd.height)
+        )
+        for i in np.flatnonzero(left_scene):
             self._enter(int(i))
 
     def _enter(self, i: int) -> None:
@@ -165,8 +167,8 @@ def subsampled(frames: Sequence[CrowdFrame], every: int) -> list[CrowdFrame]:
 
 def with_lost_frames(frames: Sequence[CrowdFrame], share: float, seed: int) -> list[CrowdFrame]:
     """Drop a share of the frames at random; the others keep their time stamps."""
-    kept = np.random.default_rng(seed).random(len(frames)) >= share
-    return [frame for frame, keep in zip(frames, kept) if keep]
+    is_kept = np.random.default_rng(seed).random(len(frames)) >= share
+    return [frame for frame, keep in zip(frames, is_kept) if keep]
 
 
 def overlaps(truth: Float32, boxes: Float32) -> Float64:

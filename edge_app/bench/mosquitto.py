@@ -24,10 +24,10 @@ class Mosquitto:
 
     def __init__(self, folder: Path, *, persistent: bool = False) -> None:
         """persistent: accepted messages survive `stop`. Raises ConfigError if Mosquitto is not installed."""
-        found = program()
-        if found is None:
+        executable = program()
+        if executable is None:
             raise ConfigError("found no mosquitto; expected it installed: apt-get install mosquitto")
-        self._program = found
+        self._program = executable
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]

@@ -63,9 +63,9 @@ def frame(sequence: int, clock: SystemClock, detections: int = 1) -> Frame:
     """A frame with detections of the head `digits`; its pixels are not used."""
     boxes = np.linspace(10, 200, detections * 4, dtype=np.float32).reshape(detections, 4)
     boxes[:, 2:] += 300 + sequence % 7
-    found = Detections(boxes, np.full(detections, 0.9, np.float32), np.arange(detections, dtype=np.int32) % 10)
+    result = Detections(boxes, np.full(detections, 0.9, np.float32), np.arange(detections, dtype=np.int32) % 10)
     pixels = np.zeros((480, 640, 3), np.uint8)
-    return Frame("camera", sequence, clock.monotonic_ns(), clock.utc_ns(), pixels, heads={"digits": HeadOutput(found)})
+    return Frame("camera", sequence, clock.monotonic_ns(), clock.utc_ns(), pixels, heads={"digits": HeadOutput(result)})
 
 
 def result(encoder: Encoder, seq: int, clock: SystemClock) -> Message:

@@ -221,9 +221,10 @@ def _decode_fastestdet(outputs: Outputs, image: UInt8) -> Any:
     w = width / (1 + np.exp(-cells[3]))
     h = height / (1 + np.exp(-cells[4]))
     boxes = np.stack((cx - w / 2, cy - h / 2, w, h), axis=1)
-    kept = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), SCORE, NMS_IOU)
+    selected_rows = cv2.dnn.NMSBoxes(boxes.tolist(), score.tolist(), SCORE, NMS_IOU)
     return [
-        {"label": int(label[i]), "score": float(score[i]), "box": boxes[i].tolist()} for i in np.array(kept).flatten()
+        {"label": int(label[i]), "score": float(score[i]), "box": boxes[i].tolist()}
+        for i in np.array(selected_rows).flatten()
     ]
 
 

@@ -154,18 +154,18 @@ def read_boxes(path: Path, head: str | None) -> list[CrowdFrame]:
             message = json.loads(line)
             if message["kind"] != "result":
                 continue
-            found = message["heads"][head or next(iter(message["heads"]))]["detections"]
-            frames.append(_frame(message, found, labels))
+            detections = message["heads"][head or next(iter(message["heads"]))]["detections"]
+            frames.append(_frame(message, detections, labels))
         except (ValueError, KeyError, StopIteration) as exc:
             raise ConfigError(f"{path}:{number}: expected a result with detections of head '{head or 'any'}'") from exc
     return frames
 
 
-def _frame(message: dict[str, Any], found: list[dict[str, Any]], labels: dict[str, int]) -> CrowdFrame:
+def _frame(message: dict[str, Any], boxes: list[dict[str, Any]], labels: dict[str, int]) -> CrowdFrame:
     size = np.array(message["resolution"] * 2, np.float32)
-    xyxy = np.array([d["box"] for d in found], np.float32).reshape(-1, 4) * size
-    class_id = np.array([labels.setdefault(d["label"], len(labels)) for d in found], np.int32)
-    detections = Detections(xyxy, np.array([d["score"] for d in found], np.float32), class_id)
+    xyxy = np.array([d["box"] for d in boxes], np.float32).reshape(-1, 4) * size
+    class_id = np.array([labels.setdefault(d["label"], len(labels)) for d in boxes], np.int32)
+    detections = Detections(xyxy, np.array([d["score"] for d in boxes], np.float32), class_id)
     return CrowdFrame(message["monotonic_ns"], np.empty(0, np.int64), np.empty((0, 4), np.float32), detections)
 
 
@@ -207,8 +207,8 @@ def _peer(frames: Sequence[CrowdFrame], *, timed: bool) -> Callable[[CrowdFrame]
     )
 
     def step(frame: CrowdFrame) -> tuple[Detections, float]:
-        found = frame.detections
-        boxes = supervision.Detections(xyxy=found.xyxy, confidence=found.score, class_id=found.class_id)
+        detections = frame.detections
+        boxes = supervision.Detections(xyxy=detections.xyxy, confidence=detections.score, class_id=detections.class_id)
         begin = time.perf_counter()
         out = tracker.update(boxes, timestamp=frame.captured_ns / 1e9 if timed else None)
         spent_s = time.perf_counter() - begin

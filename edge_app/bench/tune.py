@@ -132,10 +132,10 @@ def tune(config: Config, path: str, max_frames: int, *, force: bool = False) -> 
     with tempfile.TemporaryDirectory(prefix="edge_app_tune_") as folder:
         watched, noise = _run_candidates(config, reader, clip, costs, Path(folder))
     full = score_method(watched.reference, watched.results["off"], watched.results["off"])
-    trials = tuple(_trial(each, watched, full) for each in CANDIDATES)
+    trials = tuple(_trial(candidate, watched, full) for candidate in CANDIDATES)
     ceiling, moving_ceiling = full.agreement.overall, full.agreement.moving
     best = choose(trials, ceiling, moving_ceiling)
-    kept = not force and stored.frames > len(watched.stamps_ns)
+    keeps_stored = not force and stored.frames > len(watched.stamps_ns)
     report = Report(
         clip=clip.name,
         model=config.manifest.name,
@@ -147,11 +147,11 @@ def tune(config: Config, path: str, max_frames: int, *, force: bool = False) -> 
         chosen="off" if best is None else best.candidate.name,
         file=str(file),
         picture=str(file.with_suffix(".png")) if figures.available() else None,
-        kept_frames=stored.frames if kept else None,
+        kept_frames=stored.frames if keeps_stored else None,
     )
     if costs is not None:
         cost_file.save(cost_file.path(config.device.state_dir, machine, config.manifest), costs)
-    if not kept:
+    if not keeps_stored:
         chosen = ReuseProfile(verdict="off") if best is None else best.candidate.profile()
         evidence = _evidence(watched, ceiling, moving_ceiling, best)
         profile.save(file, replace(chosen, noise=noise, evidence=evidence))
@@ -166,10 +166,10 @@ def choose(trials: Sequence[Trial], ceiling: float, moving_ceiling: float) -> Tr
     If none is faster than full inference, the gate is chosen if it costs little on this clip, since it will gain when
     there is less motion.
     """
-    good = [each for each in trials if each.acceptable(ceiling, moving_ceiling)]
-    fast = [each for each in good if each.speedup >= _MIN_SPEEDUP]
-    gates = [each for each in good if each.candidate.mode == "gate" and each.speedup >= _MIN_GATE_SPEEDUP]
-    return max(fast or gates, key=lambda each: each.speedup, default=None)
+    good = [trial for trial in trials if trial.acceptable(ceiling, moving_ceiling)]
+    fast = [trial for trial in good if trial.speedup >= _MIN_SPEEDUP]
+    gates = [trial for trial in good if trial.candidate.mode == "gate" and trial.speedup >= _MIN_GATE_SPEEDUP]
+    return max(fast or gates, key=lambda trial: trial.speedup, default=None)
 
 
 def as_json(report: Report) -> str:
@@ -184,13 +184,13 @@ def as_table(report: Report) -> str:
         f"{'':16}{'faster':>8}{'F1':>9}{'moving':>9}{'dwell':>7}",
         f"{'full inference':16}{1:7.2f}x{report.ceiling:9.4f}{report.moving_ceiling:9.4f}{0:7.0f}",
     ]
-    for each in report.trials:
-        verdict = "" if each.acceptable(report.ceiling, report.moving_ceiling) else "   loses too much"
-        if each.candidate.name == report.chosen:
+    for trial in report.trials:
+        verdict = "" if trial.acceptable(report.ceiling, report.moving_ceiling) else "   loses too much"
+        if trial.candidate.name == report.chosen:
             verdict = "   chosen"
         lines.append(
-            f"{each.candidate.name:16}{each.speedup:7.2f}x{each.agreement:9.4f}{each.moving_agreement:9.4f}"
-            f"{each.dwell_p99:7.0f}{verdict}"
+            f"{trial.candidate.name:16}{trial.speedup:7.2f}x{trial.agreement:9.4f}{trial.moving_agreement:9.4f}"
+            f"{trial.dwell_p99:7.0f}{verdict}"
         )
     if report.chosen == "off":
         lines.append("off: reuse does not pay for this model on this camera")
@@ -212,15 +212,15 @@ def draw(report: Report, path: Path) -> None:
     figure = figures.new_figure(640, 400)
     axes = figure.subplots()
     axes.axhline(1, color=_CHOSEN_COLOR, linewidth=1, label="allowed loss")
-    for number, each in enumerate(report.trials):
-        chosen = each.candidate.name == report.chosen
-        marker = "o" if each.acceptable(report.ceiling, report.moving_ceiling) else "x"
+    for number, trial in enumerate(report.trials):
+        chosen = trial.candidate.name == report.chosen
+        marker = "o" if trial.acceptable(report.ceiling, report.moving_ceiling) else "x"
         color = _CHOSEN_COLOR if chosen else "#7f7f7f"
-        point = each.speedup, min(each.lost(report.ceiling, report.moving_ceiling), _PLOT_LOSS)
+        point = trial.speedup, min(trial.lost(report.ceiling, report.moving_ceiling), _PLOT_LOSS)
         axes.plot(*point, marker, color=color)
         offset = (0, -13 if number % 2 else 7)
-        axes.annotate(each.candidate.name, point, offset, textcoords="offset points", ha="center", fontsize=7)
-    axes.set_xlim(0, max(1.5, *(each.speedup for each in report.trials)) * 1.1)
+        axes.annotate(trial.candidate.name, point, offset, textcoords="offset points", ha="center", fontsize=7)
+    axes.set_xlim(0, max(1.5, *(trial.speedup for trial in report.trials)) * 1.1)
     axes.set_ylim(-0.3, _PLOT_LOSS + 0.2)
     axes.legend(loc="upper left", fontsize=8)
     title = f"{report.model} on {report.clip}: {report.chosen}"

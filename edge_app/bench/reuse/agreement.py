@@ -71,14 +71,16 @@ class Agreement:
         return float(np.percentile(self.frames, 1)) if len(self.frames) else 1.0
 
 
-def score(reference: Reference, found: Sequence[Objects], ages_ns: Sequence[int] | None = None) -> Agreement:
+def score(reference: Reference, detected: Sequence[Objects], ages_ns: Sequence[int] | None = None) -> Agreement:
     """Compare the objects of every frame with the reference. ages_ns: of the results, by frame; None: all 0."""
-    matches = [_match(true, detected) for true, detected in zip(reference.objects, found)]
-    frames = list(zip(reference.objects, found, matches))
+    matches = [_match(true, objects) for true, objects in zip(reference.objects, detected)]
+    frames = list(zip(reference.objects, detected, matches))
     counts = np.array(
-        [paired_counts(each, true.confident, detected.confident) for true, detected, each in frames]
+        [paired_counts(matched, true.confident, objects.confident) for true, objects, matched in frames]
     ).reshape(-1, 2)
-    moving = [_moving_counts(reference, i, detected, each) for i, (detected, each) in enumerate(zip(found, matches))]
+    moving = [
+        _moving_counts(reference, i, objects, matched) for i, (objects, matched) in enumerate(zip(detected, matches))
+    ]
     ages_s = np.zeros(len(frames)) if ages_ns is None else np.array(ages_ns) / 1e9
     bins = np.searchsorted(_AGES_S, ages_s + 1e-6, side="right") - 1
     return Agreement(
@@ -86,7 +88,7 @@ def score(reference: Reference, found: Sequence[Objects], ages_ns: Sequence[int]
         moving=f1(moving),
         mean_iou=mean_matched_iou(matches),
         frames=frame_f1(counts),
-        delays=np.array([_delay(path, reference.objects, found) for path in reference.new], np.int64),
+        delays=np.array([_delay(path, reference.objects, detected) for path in reference.new], np.int64),
         by_age={f"{_AGES_S[b]:g}": f1(counts[bins == b]) for b in sorted(set(bins.tolist()))},
     )
 
@@ -97,11 +99,11 @@ def dwell_p99(method: Agreement, without: Agreement) -> float:
     return float(np.percentile(later, 99, method="higher")) if len(later) else 0.0
 
 
-def _match(true: Objects, found: Objects) -> Matches:
-    return match_optimal(class_iou(true.xyxy, true.class_id, found.xyxy, found.class_id), LEAST_IOU)
+def _match(true: Objects, detected: Objects) -> Matches:
+    return match_optimal(class_iou(true.xyxy, true.class_id, detected.xyxy, detected.class_id), LEAST_IOU)
 
 
-def _moving_counts(reference: Reference, frame: int, found: Objects, pair: Matches) -> Counts:
+def _moving_counts(reference: Reference, frame: int, detected: Objects, matched: Matches) -> Counts:
     """Like `paired_counts`, of moving objects alone.
 
     An unmatched box counts too if it is close to the path of a moving object, and closer than to an object that does
@@ -109,24 +111,24 @@ def _moving_counts(reference: Reference, frame: int, found: Objects, pair: Match
     """
     true, moving = reference.objects[frame], reference.moving[frame]
     confident_moving = true.confident & moving
-    matched_moving = int((found.confident[pair.columns] & moving[pair.rows]).sum())
-    agreeing = int(confident_moving[pair.rows].sum()) + matched_moving
-    unmatched = found.confident.copy()
-    unmatched[pair.columns] = False
+    matched_moving = int((detected.confident[matched.columns] & moving[matched.rows]).sum())
+    agreeing = int(confident_moving[matched.rows].sum()) + matched_moving
+    unmatched = detected.confident.copy()
+    unmatched[matched.columns] = False
     stale = 0
     if unmatched.any():
         near = range(max(0, frame - _NEAR_FRAMES), min(len(reference.objects), frame + _NEAR_FRAMES + 1))
         path = np.concatenate([reference.objects[i].xyxy[reference.moving[i]] for i in near])
-        on_path = iou(path, found.xyxy[unmatched]).max(axis=0, initial=0)
-        on_still = iou(true.xyxy[~moving], found.xyxy[unmatched]).max(axis=0, initial=0)
-        stale = int(((on_path >= _NEAR_IOU) & (on_path > on_still)).sum())
+        on_path = iou(path, detected.xyxy[unmatched]).max(axis=0, initial=0)
+        on_static = iou(true.xyxy[~moving], detected.xyxy[unmatched]).max(axis=0, initial=0)
+        stale = int(((on_path >= _NEAR_IOU) & (on_path > on_static)).sum())
     return Counts(agreeing, int(confident_moving.sum()) + matched_moving + stale)
 
 
-def _delay(path: Trajectory, reference: Sequence[Objects], found: Sequence[Objects]) -> int:
+def _delay(path: Trajectory, reference: Sequence[Objects], detections: Sequence[Objects]) -> int:
     """Frames from the object's first until it is detected; the length of its trajectory if it never is."""
     for frame, row in zip(path.frames, path.rows):
-        true, detected = reference[frame], found[frame]
+        true, detected = reference[frame], detections[frame]
         same_class = detected.class_id == true.class_id[row]
         if same_class.any() and iou(true.xyxy[row : row + 1], detected.xyxy[same_class]).max() >= LEAST_IOU:
             return frame - path.frames[0]

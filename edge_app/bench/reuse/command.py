@@ -116,8 +116,8 @@ def _score_against_truth(path: Path | None, manifest: Manifest, measured: ClipRe
     reference = build_reference(frames[: len(measured.stamps_ns)], measured.stamps_ns)
     scores = {}
     for name, results in measured.results.items():
-        objects = [each[np.isin(head_of(each), list(heads))] for each in results.objects]
-        scores["full inference" if name == "off" else name] = score(reference, objects).overall
+        selected = [frame_objects[np.isin(head_of(frame_objects), list(heads))] for frame_objects in results.objects]
+        scores["full inference" if name == "off" else name] = score(reference, selected).overall
     return scores
 
 

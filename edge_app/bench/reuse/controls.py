@@ -143,8 +143,8 @@ def _run_in_turns(
         setup.progress()
     earlier_ns = measured.results["off"].cost_ns[::_FULL_EVERY]
     speed = float(np.median(earlier_ns) / np.median(full_ns))
-    for each in results.values():
-        each.cost_ns = [round(cost * speed) for cost in each.cost_ns]
+    for method_results in results.values():
+        method_results.cost_ns = [round(cost * speed) for cost in method_results.cost_ns]
     return results
 
 
@@ -165,8 +165,10 @@ def _model_of_cost(setup: ControlSetup, clip: Clip, share: float, stack: ExitSta
         area = min(1.0, 1.02 * size[0] * size[1] / full.width / full.height * share / price)
     if not tried:
         return None
-    enough = [each for each in tried.values() if each[0] >= _ENOUGH * share] or [max(tried.values(), key=_first)]
-    return min(enough, key=_first)[1]
+    candidates = [candidate for candidate in tried.values() if candidate[0] >= _ENOUGH * share] or [
+        max(tried.values(), key=_first)
+    ]
+    return min(candidates, key=_first)[1]
 
 
 def _first(tried: tuple[float, InferenceRun]) -> float:

@@ -37,20 +37,20 @@ class Motion:
         changed = (np.abs(now - self._average) > _MIN_DIFFERENCE).astype(np.uint8)
         cv2.accumulateWeighted(now, self._average, _LEARNING_RATE)
         count, _, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(changed, np.ones((3, 3), np.uint8)))
-        found = sorted((tuple(int(v) for v in row) for row in stats[1:count]), key=lambda row: -row[4])
+        components = sorted((tuple(int(v) for v in row) for row in stats[1:count]), key=lambda row: -row[4])
         return [
             (x * _SHRINK, y * _SHRINK, (x + w) * _SHRINK, (y + h) * _SHRINK)
-            for x, y, w, h, area in found
+            for x, y, w, h, area in components
             if area >= _MIN_AREA
         ]
 
 
-def windows(boxes: Sequence[Box], window: tuple[int, int], picture: tuple[int, int]) -> list[Box]:
-    """Windows of one size (width, height) inside the picture (width, height), around the centers of the boxes.
+def windows(boxes: Sequence[Box], window: tuple[int, int], image_size: tuple[int, int]) -> list[Box]:
+    """Windows of one size around the centers of the boxes, inside the image. window, image_size: width and height.
 
     Greedy, in the order of the boxes: the first box that no window contains yet gets a window.
     """
-    (w, h), (width, height) = window, picture
+    (w, h), (width, height) = window, image_size
     placed: list[Box] = []
     for x1, y1, x2, y2 in boxes:
         if any(a <= x1 and b <= y1 and x2 <= c and y2 <= d for a, b, c, d in placed):

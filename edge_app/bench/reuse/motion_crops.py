@@ -81,9 +81,9 @@ class MotionCrops:
         for window in sorted(windows, key=self._mean_computed_at):
             if not self._allowance.affords(model.price):
                 break
-            found, cost_ns = _infer_window(model, frame, window)
+            detected, cost_ns = _infer_window(model, frame, window)
             begin = self._full.stopwatch()
-            self._objects = merge_window(self._objects, found, window, (frame.width, frame.height))
+            self._objects = merge_window(self._objects, detected, window, (frame.width, frame.height))
             self._computed_at[_cells(window)] = self._number
             cost_ns += self._full.stopwatch() - begin
             self._allowance.spend(cost_ns / self._full_ns)
@@ -100,37 +100,37 @@ class MotionCrops:
         scores = []
         for model in self._models:
             parts = [_infer_window(model, frame, (x, y, x + w, y + h))[0] for x, y in corners]
-            found = Objects.joined(parts)
-            overlap = iou(self._objects.xyxy, found.xyxy) * (self._objects.class_id[:, None] == found.class_id)
+            detected = Objects.joined(parts)
+            overlap = iou(self._objects.xyxy, detected.xyxy) * (self._objects.class_id[:, None] == detected.class_id)
             scores.append(int((overlap.max(axis=1, initial=0) >= _SAME_IOU).sum()) - model.price / 2)
         return self._models[int(np.argmax(scores))]
 
 
-def merge_window(before: Objects, found: Objects, window: motion.Box, picture: tuple[int, int]) -> Objects:
-    """The objects after a window was computed. before, found: in pixels of the picture (width, height).
+def merge_window(before: Objects, detected: Objects, window: motion.Box, image_size: tuple[int, int]) -> Objects:
+    """The objects after a window was computed. before, detected: in pixels of the image. image_size: width and height.
 
     Objects found in the window replace those that were there, except boxes that cross the window's edge.
     """
-    found = found[~_cut(found.xyxy, window, picture)]
+    detected = detected[~_cut(detected.xyxy, window, image_size)]
     center = (before.xyxy[:, :2] + before.xyxy[:, 2:]) / 2
     inside = ((center >= window[:2]) & (center < window[2:])).all(axis=1)
-    overlap = iou(before.xyxy, found.xyxy) * (before.class_id[:, None] == found.class_id)
-    found_again = overlap.max(axis=1, initial=0) >= _SAME_IOU
-    stays = ~found_again & (~inside | _cut(before.xyxy, window, picture))
-    return Objects.joined([before[stays], found])
+    overlap = iou(before.xyxy, detected.xyxy) * (before.class_id[:, None] == detected.class_id)
+    redetected = overlap.max(axis=1, initial=0) >= _SAME_IOU
+    stays = ~redetected & (~inside | _cut(before.xyxy, window, image_size))
+    return Objects.joined([before[stays], detected])
 
 
 def _infer_window(model: WindowModel, frame: Frame, window: motion.Box) -> tuple[Objects, int]:
     x1, y1, x2, y2 = window
-    found, cost_ns, _ = model.run.infer(with_image(frame, frame.image[y1:y2, x1:x2]))
-    return replace(found, xyxy=found.xyxy + np.array([x1, y1, x1, y1], np.float32)), cost_ns
+    detected, cost_ns, _ = model.run.infer(with_image(frame, frame.image[y1:y2, x1:x2]))
+    return replace(detected, xyxy=detected.xyxy + np.array([x1, y1, x1, y1], np.float32)), cost_ns
 
 
-def _cut(xyxy: Float32, window: motion.Box, picture: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) touch or cross an edge of the window that is not an edge of the picture."""
+def _cut(xyxy: Float32, window: motion.Box, image_size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) touch or cross an edge of the window that is not an edge of the image."""
     x1, y1, x2, y2 = window
     low = np.array([x1 if x1 > 0 else -np.inf, y1 if y1 > 0 else -np.inf], np.float32) + _EDGE_PX
-    high = np.array([x2 if x2 < picture[0] else np.inf, y2 if y2 < picture[1] else np.inf], np.float32) - _EDGE_PX
+    high = np.array([x2 if x2 < image_size[0] else np.inf, y2 if y2 < image_size[1] else np.inf], np.float32) - _EDGE_PX
     return np.asarray(((xyxy[:, :2] < low) | (xyxy[:, 2:] > high)).any(axis=1), np.bool_)
 
 

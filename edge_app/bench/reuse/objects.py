@@ -75,11 +75,11 @@ class ObjectReader:
         parts = []
         for number, name in enumerate(self.heads):
             output = frame.outputs.get(name)
-            found = None if output is None else _boxes(output.result, frame.width, frame.height)
-            if found is not None:
-                confident = found.score >= np.float32(self.threshold(name))
-                classes = found.class_id.astype(np.int64) + class_of(number, 0)
-                parts.append(Objects(found.xyxy, classes, found.score, confident))
+            boxes = None if output is None else _boxes(output.result, frame.width, frame.height)
+            if boxes is not None:
+                confident = boxes.score >= np.float32(self.threshold(name))
+                classes = boxes.class_id.astype(np.int64) + class_of(number, 0)
+                parts.append(Objects(boxes.xyxy, classes, boxes.score, confident))
         return Objects.joined(parts)
 
 

@@ -81,7 +81,7 @@ def extract_scene(clip: Clip) -> Scene:
     if len(frames) < 3:
         raise ClipError(f"{clip.name}: found {len(frames)} frame(s); expected a clip of at least 3 to cut a scene from")
     background: UInt8 = np.median(np.stack(frames), axis=0).astype(np.uint8)
-    candidates = [each for image in frames for each in _find_objects(image, background)]
+    candidates = [candidate for image in frames for candidate in _find_objects(image, background)]
     if not candidates:
         raise ClipError(
             f"{clip.name}: found no moving object to cut out; expected a fixed camera and an object that moves"

@@ -48,7 +48,7 @@ def _head_objects(number: int, labels: Sequence[str], truth: Any, size: tuple[in
     if isinstance(truth, str):
         boxes = [(truth, [0.0, 0.0, 1.0, 1.0])]
     elif truth and isinstance(truth[0], dict):
-        boxes = [(each["label"], each["box"]) for each in truth]
+        boxes = [(item["label"], item["box"]) for item in truth]
     elif truth:
         corners = np.array(truth, np.float32)
         boxes = [(labels[0], [*corners.min(axis=0), *corners.max(axis=0)])]
