@@ -67,7 +67,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """Classes of the whole picture: class_id (N,) int32 and score (N,) float32, best first."""
+    """Classes of the whole image: class_id (N,) int32 and score (N,) float32, best first."""
 
     class_id: NDArray[np.int32]
     score: Float32
@@ -95,7 +95,7 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """A feature vector of the whole picture: vector (D,) float32, of unit length."""
+    """A feature vector of the whole image: vector (D,) float32, of unit length."""
 
     vector: Float32
 
@@ -127,7 +127,7 @@ class HeadOutput:
     """The result of one head for a frame.
 
     age_ns: age of the oldest part of the result, relative to this frame; 0 if all of it was computed for this frame.
-    reused: "" if nothing was reused; `features` if parts of the feature maps were, where the picture had not changed;
+    reused: "" if nothing was reused; `features` if parts of the feature maps were, where the image had not changed;
     `result` if all of the result was, because nothing had changed; `held` if the last result is repeated, because the
     head was not due or there was no time; `track` if that result's boxes were moved to their tracks' predictions.
     """
@@ -164,7 +164,7 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One picture, and a slot for the output of each later stage. Each slot is filled once, by its stage.
+    """One image, and a slot for the output of each later stage. Each slot is filled once, by its stage.
 
     source: the configured name of the camera. sequence: counts from 0; gaps are dropped frames.
     captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronized.

@@ -160,7 +160,7 @@ class Session:
 
 
 def _looks_like_image(header: _rknn_file.Header) -> bool:
-    """Whether the graph has one input and it is a picture: (N, C, H, W) with 1, 3 or 4 channels."""
+    """Whether the graph has one input and it is an image: (N, C, H, W) with 1, 3 or 4 channels."""
     shapes = [shape for _, shape in header.inputs]
     return len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][1] in (1, 3, 4)
 

@@ -6,7 +6,7 @@ reader.py       one reader thread and its source
 frame_queue.py  frames that were captured and not read yet
 connection.py   state, backoff and statistics of the connection
 clips.py        the capture stage of a replay, on the caller's thread
-frozen.py       detects a picture that no longer changes
+frozen.py       detects an image that no longer changes
 """
 
 from edge_app.capture.connection import CaptureStats, State

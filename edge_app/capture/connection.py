@@ -25,7 +25,7 @@ State = Literal["waiting", "running", "lost", "frozen", "ended", "closed"]
 class CaptureStats:
     """Counters since the start. Times are the clock's monotonic_ns, as in `Frame.captured_ns`.
 
-    state: `waiting` for the first frame, `running`, `lost` (reconnecting), `frozen` (frames arrive but the picture
+    state: `waiting` for the first frame, `running`, `lost` (reconnecting), `frozen` (frames arrive but the image
     does not change), `ended` or `closed`. since_ns: time of the last state change.
     frames: read by the pipeline. dropped: replaced by a later frame before they were read.
     failures: times that the source could not be opened or was lost. reconnects: times that it then delivered frames
@@ -70,7 +70,7 @@ class Connection:
             self.since_ns = self._clock.monotonic_ns()
 
     def record_frame(self, *, frozen: bool) -> None:
-        """A frame has arrived. frozen: its picture has not changed for too long."""
+        """A frame has arrived. frozen: its image has not changed for too long."""
         if self._lost:
             self._lost = False
             self._reconnected_s = time.monotonic()

@@ -1,6 +1,6 @@
-"""Detect a camera picture that no longer changes, byte for byte: a real sensor always has noise.
+"""Detect a camera image that no longer changes, byte for byte: a real sensor always has noise.
 
-An unchanged picture alone proves nothing: it may be a test pattern, or an encoder that repeats static areas. Therefore
+An unchanged image alone proves nothing: it may be a test pattern, or an encoder that repeats static areas. Therefore
 the source is reconnected at growing intervals, and no frame is dropped. Not here: motion (reuse/).
 """
 
@@ -15,7 +15,7 @@ _LONGEST_S = 3600.0
 
 
 class FrozenDetector:
-    """Measures how long the picture has not changed. Its state is kept across reconnects."""
+    """Measures how long the image has not changed. Its state is kept across reconnects."""
 
     def __init__(self) -> None:
         self._rows: UInt8 | None = None

@@ -1,7 +1,7 @@
 """The capture stage: a thread that reads the source ahead of the pipeline and reconnects a lost camera.
 
 Frames of a clip are decoded ahead into a small bounded queue: none is dropped, and they stay in order. A live source
-keeps only its latest frame. If a live source fails, goes silent, or delivers stale frames or a frozen picture, it is
+keeps only its latest frame. If a live source fails, goes silent, or delivers stale frames or a frozen image, it is
 closed and built again, with backoff. If it hangs, its thread is abandoned and another one takes over.
 Not here: the sources themselves (sources/), events about a lost camera (pipeline/faults.py).
 """
@@ -209,7 +209,7 @@ class Capture:
                     self._connection.record_frame(frozen=frozen)
                     self._changed.notify_all()
             if frozen and self._frozen_detector.reconnect_due(live.frozen_after_s):
-                raise SourceError(f"{name}: the picture has not changed for {unchanged_s:.1f} s")
+                raise SourceError(f"{name}: the image has not changed for {unchanged_s:.1f} s")
 
     def _start_reader(self, source: Source | None) -> None:
         self._reader = Reader(source)

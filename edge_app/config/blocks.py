@@ -28,9 +28,9 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourceCommon:
-    """The options that all sources have. The picture is rotated, flipped, cropped and masked, in this order.
+    """The options that all sources have. The image is rotated, flipped, cropped and masked, in this order.
 
-    rotate: degrees clockwise. crop: x1, y1, x2, y2; mask: polygons that are painted black. Both are 0..1 of the picture
+    rotate: degrees clockwise. crop: x1, y1, x2, y2; mask: polygons that are painted black. Both are 0..1 of the image
     after the steps before. connect: whether to exit (`required`) or wait (`retry`) if there is no camera at start.
     """
 
@@ -84,8 +84,8 @@ class HeadCommon:
     """The options that all heads have: when a head runs.
 
     every_s: the shortest interval; between runs, its last result is repeated with its age. on_change: with `reuse`, do
-    not run while the picture is unchanged. max_age_s: the greatest age of data in its result; null: as in `reuse`.
-    ignore: polygons, 0..1 of the picture; detections with their center in one are dropped.
+    not run while the image is unchanged. max_age_s: the greatest age of data in its result; null: as in `reuse`.
+    ignore: polygons, 0..1 of the image; detections with their center in one are dropped.
     priority: under high load, heads of lower priority are disabled first.
     """
 

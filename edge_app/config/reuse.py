@@ -19,12 +19,12 @@ Mode = Literal["off", "gate", "auto"]
 class ReuseConfig:
     """How much of the inference on a frame may be replaced by earlier results.
 
-    mode: `off`: compute every frame. `gate`: repeat results while the picture is unchanged. `auto`: also recompute only
+    mode: `off`: compute every frame. `gate`: repeat results while the image is unchanged. `auto`: also recompute only
     the changed regions of feature maps, if that is faster.
     max_age_s: the greatest age of data in a result; longer under high load (pipeline/degradation.py).
     tolerance: change of a pixel, in gray levels, that does not count; null: estimated from the camera's noise; 0: none,
     so that results equal those of full inference. feature_share: how far a change is propagated through the layers, as
-    a share of the receptive field; null: as tuned; 1: all of it. ignore: polygons, 0..1 of the picture, in which
+    a share of the receptive field; null: as tuned; 1: all of it. ignore: polygons, 0..1 of the image, in which
     changes do not count. budget_ms: average inference time per frame; the tracker answers frames that exceed it.
     """
 

@@ -39,7 +39,7 @@ class DegradeConfig:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotsConfig:
-    """JPEG pictures of the frames in which events began, in a ring buffer under state_dir.
+    """JPEG images of the frames in which events began, in a ring buffer under state_dir.
 
     what: the whole frame, or the box of the event if it has one. width: maximum, pixels.
     """

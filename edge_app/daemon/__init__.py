@@ -7,7 +7,7 @@ systemd.py        notifications to the service manager: ready, watchdog, reload
 status_socket.py  the Unix socket of `edge-app status`
 health_file.py    health report for the updater
 views.py          opens and reopens the web page and the snapshots
-snapshots.py      JPEG pictures of events
+snapshots.py      JPEG images of events
 logs.py           log output: journal, JSON or text
 heap.py           settings of the C library's heap
 """

@@ -1,8 +1,8 @@
-"""Geometry of boxes, polygons and pictures.
+"""Geometry of boxes, polygons and images.
 
 boxes.py        letterboxing and its inverse, IoU, NMS
 polygons.py     validation of polygons and lines, point-in-polygon test
-orientation.py  rotate, flip, crop and mask a picture
+orientation.py  rotate, flip, crop and mask an image
 """
 
 from edge_app.geometry.boxes import Resize, Transform, fit, iou, nms

@@ -1,4 +1,4 @@
-"""Rotate, flip, crop and mask a captured picture, in BGR or NV12, before any other stage gets it.
+"""Rotate, flip, crop and mask a captured image, in BGR or NV12, before any other stage gets it.
 
 NV12 stays NV12. Rounding: a crop grows outwards to even pixels, in both formats, so that coordinates do not depend on
 the camera's pixel format. A mask covers every pixel that it touches or encloses, and at most two pixels beyond each
@@ -39,9 +39,9 @@ class _Patch:
 
 
 class Geometry:
-    """Rotates (degrees clockwise), flips, crops and masks pictures, in this order.
+    """Rotates (degrees clockwise), flips, crops and masks images, in this order.
 
-    crop: x1, y1, x2, y2. mask: polygons, painted black. Both in 0..1 of the picture as the preceding step leaves it.
+    crop: x1, y1, x2, y2. mask: polygons, painted black. Both in 0..1 of the image as the preceding step leaves it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Geometry:
         self.identity = not (transpose or self._flip_code is not None or crop or self._mask)
 
     def apply(self, pixels: UInt8, format: PixelFormat) -> UInt8:  # noqa: A002  (the field's own word)
-        """Return the picture rotated, flipped, cropped and masked, C-contiguous, in the same pixel format.
+        """Return the image rotated, flipped, cropped and masked, C-contiguous, in the same pixel format.
 
         pixels: uint8, `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). If only masks are configured, they are painted into
         `pixels` itself, which is then returned.

@@ -15,7 +15,7 @@ _SHIFT = 0.25  # greatest movement of a corner when the fitted lines are interse
 
 
 def quadrilateral(outline: Float32) -> Float32:
-    """The corners (4, 2) of an outline (K, 2), K >= 3: clockwise in the picture, starting nearest the top left.
+    """The corners (4, 2) of an outline (K, 2), K >= 3: clockwise in the image, starting nearest the top left.
 
     Removes sides of the convex hull, always the one that adds the least area, by extending its neighbors until they
     meet; this restores rounded or covered corners. Then fits a line to the outline along each of the four sides and
@@ -54,7 +54,7 @@ def _four_sides(hull: Float32) -> Float32:
 
 
 def _clockwise(corners: Float32) -> Float32:
-    """Order corners clockwise in the picture, starting nearest the top left."""
+    """Order corners clockwise in the image, starting nearest the top left."""
     x, y = corners.T
     if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) < 0:  # y points down: positive is clockwise
         corners = corners[::-1]

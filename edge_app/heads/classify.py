@@ -1,4 +1,4 @@
-"""Classification of the whole picture: one vector of class logits or probabilities.
+"""Classification of the whole image: one vector of class logits or probabilities.
 
 Source: the common format of torchvision, timm and PaddleClas exports, (1, C) or (1, C, 1, 1).
 """
@@ -54,7 +54,7 @@ class Head:
         self._output = _output(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Classification:  # noqa: ARG002  (part of the protocol)
-        """Rank the classes of one picture. NaN values are left out."""
+        """Rank the classes of one image. NaN values are left out."""
         name = self._output = self._output or _output(self._spec, specs_of(outputs))
         values = float32(outputs[name]).reshape(-1)
         valid = ~np.isnan(values)

@@ -54,7 +54,7 @@ class Head:
         self._layout = _layout(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode class logits and edge distances of one picture."""
+        """Decode class logits and edge distances of one image."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
         logits = float32(outputs[layout.scores])[0].reshape(layout.classes, -1)  # (C, cells)
         cells = self._selection.candidates(logits.max(axis=0), self._threshold)

@@ -1,4 +1,4 @@
-"""A feature vector of the whole picture, to be compared with others by dot product.
+"""A feature vector of the whole image, to be compared with others by dot product.
 
 Source: the common format of re-identification and face recognition exports, (1, D) or (1, D, 1, 1).
 """

@@ -44,7 +44,7 @@ class Head:
         self._layout = _layout(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode the grid of one picture."""
+        """Decode the grid of one image."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
         values = [outputs[name][0].reshape(outputs[name].shape[1], -1) for name in layout.outputs]  # (channels, cells)
         cells = (values[0][0] >= self._min_objectness).nonzero()[0]

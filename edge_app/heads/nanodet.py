@@ -55,7 +55,7 @@ class Head:
         self._layout = self._read(spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode all strides of one picture."""
+        """Decode all strides of one image."""
         layout = self._layout = self._layout or self._read(specs_of(outputs))
         scores = [outputs[name][0][:, : layout.classes] for name in layout.scores]  # (cells, C) a level
         firsts = accumulate([0, *(len(level) for level in scores)])

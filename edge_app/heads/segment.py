@@ -44,7 +44,7 @@ class Head:
     """Turns class maps into polygons.
 
     threshold: probability at the edge of a mask (C = 1). score: minimum mean probability inside a region. min_area:
-    minimum size of a region, as a fraction of the picture. max_regions: only the largest are reported. simplify:
+    minimum size of a region, as a fraction of the image. max_regions: only the largest are reported. simplify:
     greatest distance between polygon and outline, input pixels. shape: `quad` fits four corners. background: class 0 of
     C > 1 is not reported. activation: `auto` treats values as probabilities if all are in 0..1, otherwise as logits.
     """
@@ -76,10 +76,10 @@ class Head:
         self._layout = _layout(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Segmentation:
-        """Outline the regions of one picture, the largest first."""
+        """Outline the regions of one image, the largest first."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
         maps = np.nan_to_num(float32(outputs[layout.output])[0], nan=-_MAX_LOGIT, posinf=_MAX_LOGIT, neginf=-_MAX_LOGIT)
-        picture = transform.image_width * transform.image_height
+        image_area = transform.image_width * transform.image_height
         cells = np.prod(transform.fitted) / np.prod(layout.step)
         min_cells = _PREFILTER * self._min_area * float(cells)
         regions: list[tuple[float, int, float, Float32]] = []  # area, class, score, polygon
@@ -87,7 +87,7 @@ class Head:
             for outline, score in _outlines(margin, probability, layout.enlargement, min_cells, self._max_regions):
                 polygon = self._polygon(outline * layout.step, transform)
                 area = cv2.contourArea(polygon) if len(polygon) >= 3 else 0.0
-                if score >= self._score and area > 0 and area >= self._min_area * picture:
+                if score >= self._score and area > 0 and area >= self._min_area * image_area:
                     regions.append((area, class_id, score, polygon))
         regions.sort(key=lambda region: -region[0])
         regions = regions[: self._max_regions]

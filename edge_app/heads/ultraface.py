@@ -51,7 +51,7 @@ class Head:
         self._names = _names(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode the faces of one picture."""
+        """Decode the faces of one image."""
         scores_name, boxes_name = self._names = self._names or _names(self._spec, specs_of(outputs))
         if self._priors is not None:
             return self._from_deltas(outputs[scores_name][0], outputs[boxes_name][0], transform)

@@ -75,7 +75,7 @@ class Head:
         self._layout = self._read(spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode all grids of one picture."""
+        """Decode all grids of one image."""
         layout = self._layout = self._layout or self._read(specs_of(outputs))
         form = layout.form
         candidates = self._scores(form, outputs)

@@ -43,7 +43,7 @@ class Head:
         self._layout = _layout(spec, spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode all strides of one picture. keypoints: (N, 5, 3); a landmark has the score of its face."""
+        """Decode all strides of one image. keypoints: (N, 5, 3); a landmark has the score of its face."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
         first, second = (_concatenated(outputs, names) for names in layout.scores)  # (cells,) each
         product = np.clip(first, 0, 1) * np.clip(second, 0, 1)

@@ -1,7 +1,7 @@
 """Second-stage heads: each runs on crops of the detections of another head in the same frame.
 
 With reuse, the result for an object is reused while its crop does not change (reuse/crop_cache.py).
-Not here: heads that run on the whole picture (stage.py).
+Not here: heads that run on the whole image (stage.py).
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class SecondStage:
             tensor, transform = self._preprocess.prepare(crop[0])
             cached = None
             if self._cache is not None:
-                cached = self._cache.find(box, self._preprocess.picture, frame.captured_ns)
+                cached = self._cache.find(box, self._preprocess.resized, frame.captured_ns)
             if cached is None:
                 result = self._run(tensor, transform)
                 if self._cache is not None:
-                    self._cache.add(box, self._preprocess.picture, result, frame.captured_ns)
+                    self._cache.add(box, self._preprocess.resized, result, frame.captured_ns)
             else:
                 result, computed_ns = cached
                 since_ns = min(since_ns, computed_ns)
@@ -115,7 +115,7 @@ class SecondStage:
 
 
 def shifted(result: Result, x: int, y: int) -> Result:
-    """Move the coordinates of a result from a crop to the picture. x, y: top left corner of the crop, image pixels."""
+    """Move the coordinates of a result from a crop to the image. x, y: top left corner of the crop, image pixels."""
     by = np.array([x, y], np.float32)
     if isinstance(result, Detections):
         keypoints = result.keypoints

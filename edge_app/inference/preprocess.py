@@ -22,7 +22,7 @@ class Preprocess:
     """Writes frames into one tensor, of the shape and dtype of the manifest's `input`.
 
     Resizing is bilinear (cv2.INTER_LINEAR), as in the training of the public detectors.
-    NV12 is resized plane by plane before its color conversion, which then runs on the small picture.
+    NV12 is resized plane by plane before its color conversion, which then runs on the small image.
     """
 
     def __init__(self, spec: Input) -> None:
@@ -40,10 +40,10 @@ class Preprocess:
             self._set_up_planes()
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
-        self._inside, self._even = self._canvas, False  # the picture inside the canvas; whether its sides are even
+        self._inside, self._even = self._canvas, False  # the image inside the canvas; whether its sides are even
 
     @property
-    def picture(self) -> UInt8:
+    def resized(self) -> UInt8:
         """The last frame as resized for the model: (height, width, 3) uint8, in the model's color order."""
         return self._canvas
 

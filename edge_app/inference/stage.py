@@ -160,7 +160,7 @@ class Inference:
         else:
             new = [branch.spec.name for branch in due if branch.last is None]
             names = [branch.spec.name for branch in due]
-            decision = self._reuse.decide(self._preprocess.picture, tensor, now_ns, names, new)
+            decision = self._reuse.decide(self._preprocess.resized, tensor, now_ns, names, new)
             run, since_ns = [branch for branch in due if branch.spec.name in decision.run], decision.since_ns
             outputs_of = decision.outputs_of
             due = [branch for branch in due if branch.spec.name not in decision.held]
@@ -185,10 +185,10 @@ class Inference:
         samples = []
         for number, image in enumerate(calibration_images(self._manifest.input.width, self._manifest.input.height)):
             tensor, _ = self._preprocess.prepare(Frame("measured", number, 0, 0, image))
-            samples.append((self._preprocess.picture.copy(), tensor.copy()))
-        (picture, tensor), (other_picture, other_tensor) = samples
+            samples.append((self._preprocess.resized.copy(), tensor.copy()))
+        (image, tensor), (other_image, other_tensor) = samples
         clock = time.thread_time if self._on_cpu else time.perf_counter
-        return self._reuse.measure_costs(CalibrationPair((picture, other_picture), (tensor, other_tensor)), clock)
+        return self._reuse.measure_costs(CalibrationPair((image, other_image), (tensor, other_tensor)), clock)
 
     def use_costs(self, costs: Costs) -> None:
         """Plan reuse with these costs from now on. No effect without reuse."""

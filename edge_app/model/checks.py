@@ -46,7 +46,7 @@ def _targets(file: File, root: yaml.MappingNode, problems: Problems) -> None:
 
 
 def shapes(file: File, root: yaml.MappingNode, problems: Problems) -> None:
-    """The fixed shapes of every segment and head start with the whole picture; the others are parts of it."""
+    """The fixed shapes of every segment and head start with the whole image; the others are parts of it."""
     for target, fixed in file.shapes.items():
         where, node = f"shapes.{target}", entries(entries(root)["shapes"])[target]
         if file.backbone is None or not all(target in graph for graph in file.backbone.graphs[:1]):
@@ -65,7 +65,7 @@ def _sizes(shapes: tuple[FixedShape, ...], where: str, file: File, node: yaml.No
     """Check the shapes of one segment or head."""
     width, height = file.input.width, file.input.height
     sizes = [(shape.width, shape.height) for shape in shapes]
-    whole = f"the whole picture, {width}x{height}"
+    whole = f"the whole image, {width}x{height}"
     if sizes[:1] != [(width, height)]:
         first = f"{sizes[0][0]}x{sizes[0][1]}" if sizes else "none"
         problems.add(node, f"{where}: begins with {first}; expected {whole}")

@@ -110,7 +110,7 @@ def plan(
     """Plan the memory of the model and the process on a board.
 
     frame_size: width and height of captured frames (NV12). process: its bytes, see `measure_process`. extra: items that
-    other packages state, such as the feature cache. parts: reuse computes parts of pictures with the model's fixed
+    other packages state, such as the feature cache. parts: reuse computes parts of images with the model's fixed
     shapes for this board, and loads the whole graphs of the other heads a second time.
     """
     npu = "cma" if board.cma else "ram"

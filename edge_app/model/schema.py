@@ -17,7 +17,7 @@ class Input:
     """The input of the first graph.
 
     dtype: `float32` means that the host passes (pixel - mean) / std; `uint8` that it passes pixels, and the graph (or
-    the NPU, as configured at conversion) applies mean and std. pad: the gray level around a letterboxed picture.
+    the NPU, as configured at conversion) applies mean and std. pad: the gray level around a letterboxed image.
     """
 
     width: Positive
@@ -57,8 +57,8 @@ class Backbone:
 
     graphs: the segments in order, files by target; each takes the image or feature maps of earlier segments. A target
     may have no file for later segments if its earlier files contain them: an engine that cannot compute a part of a
-    picture needs only one graph. extents: receptive fields by tensor name, of every map that a graph returns; a map
-    that depends on the whole picture has none.
+    image needs only one graph. extents: receptive fields by tensor name, of every map that a graph returns; a map
+    that depends on the whole image has none.
     """
 
     graphs: tuple[dict[str, str], ...]
@@ -68,7 +68,7 @@ class Backbone:
 
 @dataclass(frozen=True, slots=True)
 class FixedShape:
-    """A graph for one size of the picture, or of the part of it that the graph's maps cover. In input pixels."""
+    """A graph for one size of the image, or of the part of it that the graph's maps cover. In input pixels."""
 
     width: Positive
     height: Positive
@@ -77,10 +77,10 @@ class FixedShape:
 
 @dataclass(frozen=True, slots=True)
 class FixedShapes:
-    """Graphs of fixed sizes, with which an engine without dynamic shapes computes parts of a picture.
+    """Graphs of fixed sizes, with which an engine without dynamic shapes computes parts of an image.
 
     backbone: the shapes of each segment, in order. heads: by name, only heads that can run on a part of their inputs.
-    The whole picture is always the first shape. All shapes of one segment or head share the scales of one quantized
+    The whole image is always the first shape. All shapes of one segment or head share the scales of one quantized
     graph.
     """
 

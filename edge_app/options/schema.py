@@ -38,7 +38,7 @@ class Range:
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[int, Range(1)]
 Seconds = Annotated[float, Range(0)]
-Point = tuple[Fraction, Fraction]  # x and y, 0..1 of the picture
+Point = tuple[Fraction, Fraction]  # x and y, 0..1 of the image
 
 REQUIRED = inspect.Parameter.empty
 

@@ -19,7 +19,7 @@ class LiveLimits:
     hang_after_s: longest duration of one `read`, including opening the device.
     silent_after_s: longest time without a new frame.
     stale_after_s: greatest age of a frame when `read` returns it.
-    frozen_after_s: longest time that the picture may stay the same, byte for byte; 0 disables the check.
+    frozen_after_s: longest time that the image may stay the same, byte for byte; 0 disables the check.
     """
 
     hang_after_s: float

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+_MAX_BOXES = 200_000  # a second of fragmented MP4 has two; a damaged file may have one every 8 bytes
 _MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -53,7 +54,9 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
     else:
         return
     start = 0
-    while start + 8 <= size:
+    for _ in range(_MAX_BOXES):
+        if start + 8 > size:
+            return
         file.seek(start)
         name, length = reader(file.read(16))
         if length <= 0:  # unknown length: the box extends to the end of the file

@@ -18,7 +18,7 @@ _MAPS = Path("/proc/self/maps")
 
 
 def limit_allocations() -> int | None:
-    """Limit each allocation to the largest picture that this machine decodes. Applies to the whole process.
+    """Limit each allocation to the largest image that this machine decodes. Applies to the whole process.
 
     Returns the limit in bytes; None if no libavutil is loaded, or it is linked into OpenCV.
     """

@@ -1,4 +1,4 @@
-"""Limit the size of a picture before it is decoded: a file of 48 kB may declare 400 million pixels.
+"""Limit the size of an image before it is decoded: a file of 48 kB may declare 400 million pixels.
 
 Reads the headers of the formats that `images` accepts. Not a source: nothing is decoded here.
 """
@@ -10,28 +10,28 @@ import struct
 
 _MAX_PIXELS = 64_000_000
 _BYTES_PER_PIXEL = 3  # BGR
-_SHARE = 3  # a picture takes at most a third of the memory
+_SHARE = 3  # an image takes at most a third of the memory
 _CORE_HEADER = 12  # bytes of the oldest BMP header, whose sizes have 16 bits
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN = (0xD9, 0xDA)  # end of image, start of scan: no header follows
 
 
 def max_pixels(memory_bytes: int | None = None) -> int:
-    """The pixels that a picture may have: 64 million, fewer if memory is small. memory_bytes: None for this machine."""
+    """The pixels that an image may have: 64 million, fewer if memory is small. memory_bytes: None for this machine."""
     if memory_bytes is None:
         memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(_MAX_PIXELS, memory_bytes // (_SHARE * _BYTES_PER_PIXEL))
 
 
 def too_large(width: int, height: int) -> str:
-    """What is wrong with the size of a picture, for an error message; "" if it may be decoded here."""
+    """What is wrong with the size of an image, for an error message; "" if it may be decoded here."""
     limit = max_pixels()
     if width * height <= limit:
         return ""
     return f"has {width} x {height} pixels; expected at most {limit / 1e6:.1f} million on this machine"
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
+def declared_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that the header of a BMP, JPEG, PNG or WebP declares; None if it is none of these."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":

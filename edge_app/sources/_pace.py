@@ -15,7 +15,7 @@ Pace = Literal["realtime", "fast"]
 
 
 class Pacer:
-    """Turns pictures with presentation times into frames, numbered from 0 and stamped relative to the first picture.
+    """Turns images with presentation times into frames, numbered from 0 and stamped relative to the first image.
 
     `realtime` holds each frame back until it is due; `fast` returns it at once.
     """
@@ -34,7 +34,7 @@ class Pacer:
         return self._pending is not None
 
     def hold(self, pixels: UInt8, offset_ns: int, format: PixelFormat = "bgr") -> None:  # noqa: A002
-        """Hold the next picture. offset_ns: its presentation time relative to the first picture."""
+        """Hold the next image. offset_ns: its presentation time relative to the first image."""
         if self._start is None:
             self._start = self._clock.monotonic_ns(), self._clock.utc_ns()
         captured_ns, utc_ns = self._start[0] + offset_ns, self._start[1] + offset_ns

@@ -1,7 +1,7 @@
-"""A folder of pictures, sorted by name.
+"""A folder of images, sorted by name.
 
-Pictures may differ in size. Subfolders and other files are ignored. The size that a header declares is checked before
-the picture is decoded.
+Images may differ in size. Subfolders and other files are ignored. The size that a header declares is checked before
+the image is decoded.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from edge_app.errors import ClipError, EndOfClip
 from edge_app.frame import Frame, UInt8
 from edge_app.options import Range
 from edge_app.options.files import read_regular
-from edge_app.sources._limits import max_pixels, picture_size, too_large
+from edge_app.sources._limits import declared_size, max_pixels, too_large
 from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-# Decoders return a half gray picture for a truncated file, so the end marker of the format is checked.
+# Decoders return a half gray image for a truncated file, so the end marker of the format is checked.
 _ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89PNG": (b"IEND", "PNG")}
 _TRAILER = 4096  # bytes that some cameras append after the end marker
 _BYTES_PER_PIXEL = 4  # at most, of a file
@@ -44,7 +44,7 @@ class Source:
         loop: bool = False,
     ) -> None:
         silence()
-        self._paths = _pictures(path)
+        self._paths = _image_files(path)
         self._period_ns = 1e9 / fps
         self._loop = loop
         self._pacer = Pacer(clock, "images", pace)
@@ -62,8 +62,8 @@ class Source:
         """No resources to release."""
 
 
-def _pictures(folder: Path) -> list[Path]:
-    expected = f"expected a folder of pictures ({' '.join(suffix[1:] for suffix in _SUFFIXES)})"
+def _image_files(folder: Path) -> list[Path]:
+    expected = f"expected a folder of images ({' '.join(suffix[1:] for suffix in _SUFFIXES)})"
     if not folder.is_dir():
         raise ClipError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; {expected}")
     try:
@@ -71,31 +71,31 @@ def _pictures(folder: Path) -> list[Path]:
     except OSError as exc:
         raise ClipError(f"{folder}: cannot be read: {exc.strerror}; {expected}") from exc
     if not paths:
-        raise ClipError(f"{folder}: contains no picture; {expected}")
+        raise ClipError(f"{folder}: contains no image; {expected}")
     return paths
 
 
 def _decode(path: Path) -> UInt8:
-    """Decode a picture to BGR (H, W, 3). Raises ClipError if the file is empty, truncated, too large or no picture."""
+    """Decode an image to BGR (H, W, 3). Raises ClipError if the file is empty, truncated, too large or not an image."""
     try:
         data = read_regular(path, max_pixels() * _BYTES_PER_PIXEL)
     except OSError as exc:
-        raise ClipError(f"{path}: cannot be read: {exc.strerror}; expected a picture") from exc
+        raise ClipError(f"{path}: cannot be read: {exc.strerror}; expected an image") from exc
     if not data:
-        raise ClipError(f"{path}: is empty (0 bytes); expected a picture")
+        raise ClipError(f"{path}: is empty (0 bytes); expected an image")
     for start, (end, name) in _ENDS.items():
         if data.startswith(start) and end not in data[-_TRAILER:]:
             found = f"is truncated: a {name} of {len(data)} bytes without its end marker"
-            raise ClipError(f"{path}: {found}; expected a complete picture")
-    size = picture_size(data)
+            raise ClipError(f"{path}: {found}; expected a complete image")
+    size = declared_size(data)
     if size is None:
-        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected a picture (BMP, JPEG, PNG or WebP)")
+        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected an image (BMP, JPEG, PNG or WebP)")
     if problem := too_large(*size):
         raise ClipError(f"{path}: {problem}")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:  # more pixels than OpenCV allows
-        raise ClipError(f"{path}: cannot be decoded: {exc.err}; expected a picture") from exc
+        raise ClipError(f"{path}: cannot be decoded: {exc.err}; expected an image") from exc
     if pixels is None:
-        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected a picture (BMP, JPEG, PNG or WebP)")
+        raise ClipError(f"{path}: cannot be decoded, {len(data)} bytes; expected an image (BMP, JPEG, PNG or WebP)")
     return pixels.astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""Generated pictures: a square moves over a textured background, with sensor noise. Deterministic for a given seed.
+"""Generated images: a square moves over a textured background, with sensor noise. Deterministic for a given seed.
 
 Tests use it as a camera: with `live`, and with options that make it freeze, fail or hang at a given frame.
 """
@@ -22,7 +22,7 @@ from edge_app.sources._pace import Pace, Pacer
 
 _MARGIN = 48  # gray levels between the background and 0 or 255, so that adding noise needs no clipping
 _SPARE = 64  # extra rows and columns of the noise texture, which is shifted at random by up to this
-_STRIP = 96  # rows that get noise at a time: noise for a whole picture would take a megabyte
+_STRIP = 96  # rows that get noise at a time: noise for a whole image would take a megabyte
 _SPEED = 4  # pixels per frame
 _SQUARE_BGR = (60, 80, 190)
 
@@ -30,7 +30,7 @@ _SQUARE_BGR = (60, 80, 190)
 class Source:
     """`synthetic`. width, height: rounded down to even. noise: sigma in gray levels. frames: count; null is endless.
 
-    live: frames that are not read in time are dropped, as with a camera. freeze_at: the picture repeats from that frame
+    live: frames that are not read in time are dropped, as with a camera. freeze_at: the image repeats from that frame
     on. fail_at: that read raises SourceError. hang_at: that read never returns.
     hang_after_s, silent_after_s, frozen_after_s: see `LiveLimits`.
     """
@@ -67,8 +67,8 @@ class Source:
     def read(self, timeout_s: float) -> Frame | None:
         if not self._pacer.pending:
             self._fail_if_configured()
-            picture = self._index if self._freeze_at is None else min(self._index, self._freeze_at)
-            self._pacer.hold(self._painter.paint(picture), round(self._index * self._period_ns), self._format)
+            image_index = self._index if self._freeze_at is None else min(self._index, self._freeze_at)
+            self._pacer.hold(self._painter.paint(image_index), round(self._index * self._period_ns), self._format)
             self._index += 1
         return self._pacer.pop_due(timeout_s)
 
@@ -86,7 +86,7 @@ class Source:
 
 
 class _Painter:
-    """Paints pictures by number; each picture depends only on its number and the seed."""
+    """Paints images by number; each image depends only on its number and the seed."""
 
     def __init__(self, width: int, height: int, format: PixelFormat, seed: int, noise: float) -> None:  # noqa: A002
         self._seed = seed
@@ -110,7 +110,7 @@ class _Painter:
         self._grain: UInt8 = grain.view(np.uint8).reshape(size)  # added modulo 256, so negative noise subtracts
 
     def paint(self, index: int) -> UInt8:
-        """Paint picture `index` into a new array: bgr (H, W, 3) or nv12 (H * 3 / 2, W)."""
+        """Paint image `index` into a new array: bgr (H, W, 3) or nv12 (H * 3 / 2, W)."""
         pixels: UInt8 = self._background.copy()
         x = _bounce(index * _SPEED, self._width - self._side)
         y = _bounce(index * _SPEED // 2, self._height - self._side)

@@ -102,15 +102,15 @@ class Source:
 
     def _frame(self, buffer: CapturedBuffer) -> Frame | None:
         """The frame, or None if its data is damaged. Permanent damage is detected by `silent_after_s`."""
-        picture = None if buffer.damaged else _pixels(buffer.data, self._negotiated)
-        if picture is None:
+        decoded = None if buffer.damaged else _pixels(buffer.data, self._negotiated)
+        if decoded is None:
             return None
         if self._first_sequence is None:
             self._first_sequence = buffer.sequence
         self._sequence = max(self._sequence + 1, buffer.sequence - self._first_sequence)
         age_ns = 0 if buffer.stamp_ns is None else max(0, time.monotonic_ns() - buffer.stamp_ns)
         captured_ns, utc_ns = self._clock.monotonic_ns() - age_ns, self._clock.utc_ns() - age_ns
-        pixels, format_ = picture
+        pixels, format_ = decoded
         return Frame("v4l2", self._sequence, captured_ns, utc_ns, pixels, format_)
 
     def _reason(self, exc: OSError) -> str:

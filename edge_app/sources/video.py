@@ -22,7 +22,7 @@ from edge_app.sources._pace import Pace, Pacer
 
 _MAX_FPS = 1000.0  # a higher value is a time base, not a frame rate
 _DEFAULT_FPS = 25.0  # for files that have neither a frame rate nor presentation times
-# One decoder thread. Frame threads keep several decoded pictures each. They cost 0.3 ms more CPU time per frame of
+# One decoder thread. Frame threads keep several decoded images each. They cost 0.3 ms more CPU time per frame of
 # vtest.avi and 0.5 ms per frame of the sample clip, whose replay became 9 % faster. Needs OpenCV 4.7.
 _OPEN = [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
 

@@ -1,4 +1,4 @@
-"""FrozenDetector: when a picture counts as frozen, and when to reconnect."""
+"""FrozenDetector: when an image counts as frozen, and when to reconnect."""
 
 import numpy as np
 

@@ -214,7 +214,7 @@ def test_a_frozen_picture_leads_to_a_reconnect():
         stats = running.stats()
     assert states.index("frozen") > states.index("running")
     assert "lost" not in states
-    assert stats.last_error.startswith("camera: the picture has not changed for 0.1")
+    assert stats.last_error.startswith("camera: the image has not changed for 0.1")
 
 
 def test_a_picture_that_changes_after_the_reconnect_is_running():

@@ -1,4 +1,4 @@
-"""orientation: BGR against numpy's rotations, NV12 against the same picture in BGR, and what masks cover."""
+"""orientation: BGR against numpy's rotations, NV12 against the same image in BGR, and what masks cover."""
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ def bgr(nv12):
 
 
 def masked_bgr(polygons, height, width, format_):
-    """A random picture without black pixels before and after masking: two arrays (height, width, 3), BGR."""
+    """A random image without black pixels before and after masking: two arrays (height, width, 3), BGR."""
     pixels = picture(height, width) if format_ == "bgr" else nv12_picture(height, width)
     masked = Geometry(mask=polygons).apply(pixels.copy(), format_)
     return (pixels, masked) if format_ == "bgr" else (bgr(pixels), bgr(masked))

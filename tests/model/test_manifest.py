@@ -78,18 +78,18 @@ def test_reads_the_fixed_shapes_of_a_target(tmp_path: Path):
     ("text", "expected"),
     [
         (with_shapes("[]"), "6: shapes.rv1106.backbone: found none; expected the shapes of every segment"),
-        (with_shapes("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole picture, 64x48"),
+        (with_shapes("[[]]"), "6: shapes.rv1106.backbone[0]: begins with none; expected the whole image, 64x48"),
         (
             with_shapes(f"[[{PART}, {WHOLE}]]"),
-            "6: shapes.rv1106.backbone[0]: begins with 32x48; expected the whole picture, 64x48",
+            "6: shapes.rv1106.backbone[0]: begins with 32x48; expected the whole image, 64x48",
         ),
         (
             with_shapes(f"[[{WHOLE}, {PART}, {PART}]]"),
-            "6: shapes.rv1106.backbone[0][2]: found 32x48; expected a part of the whole picture, 64x48, each once",
+            "6: shapes.rv1106.backbone[0][2]: found 32x48; expected a part of the whole image, 64x48, each once",
         ),
         (
             with_shapes(f"[[{WHOLE}]]", f"a: [{WHOLE}, {PART.replace('32', '80')}]"),
-            "6: shapes.rv1106.heads.a[1]: found 80x48; expected a part of the whole picture, 64x48, each once",
+            "6: shapes.rv1106.heads.a[1]: found 80x48; expected a part of the whole image, 64x48, each once",
         ),
         (
             with_shapes(f"[[{WHOLE}]]", f"b: [{WHOLE}]"),

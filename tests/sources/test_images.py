@@ -1,4 +1,4 @@
-"""images: a folder of pictures as a source, and its errors."""
+"""images: a folder of images as a source, and its errors."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ def folder(tmp_path):
         good, data = cv2.imencode(name[1:].lower(), image)
         assert good
         (tmp_path / name).write_bytes(data.tobytes())
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "e.png").mkdir()
     return tmp_path
 
@@ -61,10 +61,10 @@ def test_a_broken_picture_is_an_error_with_its_path(folder, capfd):
         error_of_picture(folder, data) for data in (b"", b"hello", whole[: len(whole) // 2], jpeg[: len(jpeg) // 2])
     ]
     assert [message.split(": ", 1)[1] for message in found] == [
-        "is empty (0 bytes); expected a picture",
-        "cannot be decoded, 5 bytes; expected a picture (BMP, JPEG, PNG or WebP)",
-        f"is truncated: a PNG of {len(whole) // 2} bytes without its end marker; expected a complete picture",
-        f"is truncated: a JPEG of {len(jpeg) // 2} bytes without its end marker; expected a complete picture",
+        "is empty (0 bytes); expected an image",
+        "cannot be decoded, 5 bytes; expected an image (BMP, JPEG, PNG or WebP)",
+        f"is truncated: a PNG of {len(whole) // 2} bytes without its end marker; expected a complete image",
+        f"is truncated: a JPEG of {len(jpeg) // 2} bytes without its end marker; expected a complete image",
     ]
     assert all(message.startswith(str(folder / "b2.png")) for message in found)
     assert capfd.readouterr().err == ""
@@ -73,6 +73,6 @@ def test_a_broken_picture_is_an_error_with_its_path(folder, capfd):
 def test_the_constructor_rejects_an_unusable_folder(tmp_path):
     (tmp_path / "file").touch()
     none, file = tmp_path / "none", tmp_path / "file"
-    for path, found in ((none, "no such folder"), (file, "is a file"), (tmp_path, "contains no picture")):
-        with pytest.raises(ClipError, match=f"{path}: {found}.*expected a folder of pictures"):
+    for path, found in ((none, "no such folder"), (file, "is a file"), (tmp_path, "contains no image")):
+        with pytest.raises(ClipError, match=f"{path}: {found}.*expected a folder of images"):
             Source(ClipClock(), path=path)

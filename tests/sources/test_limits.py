@@ -1,4 +1,4 @@
-"""_limits: the size of a picture from its header, and the largest that is decoded."""
+"""_limits: the size of an image from its header, and the largest that is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_app.clock import ClipClock
 from edge_app.errors import ClipError
-from edge_app.sources._limits import max_pixels, picture_size
+from edge_app.sources._limits import declared_size, max_pixels
 from edge_app.sources.images import Source
 from edge_app.sources.video import Source as VideoSource
 from tests.conftest import resident_bytes
@@ -29,18 +29,18 @@ def test_reads_the_size_that_opencv_decodes(suffix, size):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     for parameters in ([], [cv2.IMWRITE_WEBP_QUALITY, 101]) if suffix == ".webp" else ([],):
         data = cv2.imencode(suffix, picture, parameters)[1].tobytes()
-        assert picture_size(data) == size
+        assert declared_size(data) == size
 
 
 def test_reads_the_canvas_of_an_extended_webp():
     header = b"VP8X" + struct.pack("<IB3x", 10, 0) + (639).to_bytes(3, "little") + (479).to_bytes(3, "little")
-    assert picture_size(b"RIFF" + struct.pack("<I", 100) + b"WEBP" + header) == (640, 480)
+    assert declared_size(b"RIFF" + struct.pack("<I", 100) + b"WEBP" + header) == (640, 480)
 
 
 def test_reads_the_size_after_metadata_of_a_jpeg():
     data = cv2.imencode(".jpg", np.zeros((20, 37, 3), np.uint8))[1].tobytes()
     exif = b"\xff\xe1" + struct.pack(">H", 5002) + b"\xff\xc0" * 2500
-    assert picture_size(data[:2] + exif + b"\xff\xff" + data[3:]) == (37, 20)
+    assert declared_size(data[:2] + exif + b"\xff\xff" + data[3:]) == (37, 20)
 
 
 @given(
@@ -50,14 +50,14 @@ def test_reads_the_size_after_metadata_of_a_jpeg():
     ),
 )
 def test_arbitrary_bytes_never_raise(tail, start):
-    size = picture_size(start + tail)
+    size = declared_size(start + tail)
     assert size is None or len(size) == 2
 
 
 def test_every_prefix_of_a_picture_has_its_size_or_none():
     for suffix in (".bmp", ".jpg", ".png", ".webp"):
         data = cv2.imencode(suffix, np.zeros((20, 37, 3), np.uint8))[1].tobytes()
-        assert {picture_size(data[:n]) for n in range(len(data))} <= {None, (37, 20)}
+        assert {declared_size(data[:n]) for n in range(len(data))} <= {None, (37, 20)}
 
 
 def test_the_limit_depends_on_the_memory():
@@ -102,7 +102,7 @@ def test_a_small_file_with_many_pixels_is_rejected_without_decoding(tmp_path):
 def test_a_format_that_is_not_listed_is_rejected(tmp_path):
     """OpenCV decodes by content, whatever the name. A header that cannot be checked is not decoded."""
     (tmp_path / "a.png").write_bytes(cv2.imencode(".tiff", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
-    with pytest.raises(ClipError, match=r"expected a picture \(BMP, JPEG, PNG or WebP\)"):
+    with pytest.raises(ClipError, match=r"expected an image \(BMP, JPEG, PNG or WebP\)"):
         Source(ClipClock(), path=tmp_path, pace="fast").read(1.0)
 
 

@@ -1,4 +1,4 @@
-"""synthetic: deterministic pictures, and the options that imitate a faulty camera."""
+"""synthetic: deterministic images, and the options that imitate a faulty camera."""
 
 import numpy as np
 import pytest

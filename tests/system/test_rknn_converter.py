@@ -131,7 +131,7 @@ def test_a_part_equals_the_whole_only_with_the_scales_of_the_whole(converter, tm
     assert len(np.unique(whole.outputs[0])) > 50
     sizes = ((128, 128), whole), [(64, 64), (96, 48)], maps
     assert npu_shapes.convert_shapes(segment, *sizes, partial(convert, whole.ranges)).boxes >= 8
-    with pytest.raises(ModelError, match="differs from the whole picture"):
+    with pytest.raises(ModelError, match="differs from the whole image"):
         npu_shapes.convert_shapes(segment, *sizes, partial(convert, {}))
     with pytest.raises(ModelError, match=r"tensor '.*' has no range; expected the ranges of the whole graph"):
         convert({"other": ([0.0], [1.0])}, "named", segment.net, maps, maps)
