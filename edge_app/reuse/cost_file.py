@@ -65,7 +65,9 @@ def load(file: Path) -> Costs | None:
     if not file.exists():
         return None
     problems = Problems(file)
-    read = read_dataclass(load_yaml(file, problems), StoredCosts, "", problems)
+    root = load_yaml(file, problems)
+    problems.raise_if_any()
+    read = read_dataclass(root, StoredCosts, "", problems)
     problems.raise_if_any()
     if read is WRONG:
         return None
