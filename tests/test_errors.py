@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.errors import foreign_text
+from edge_app.errors import foreign_exception, foreign_text, mask_urls
 
 
 @given(st.text(alphabet=st.characters(), max_size=500))
@@ -31,3 +34,39 @@ def test_foreign_text_is_printable_bounded_and_can_be_encoded(text: str):
 )
 def test_foreign_text(value: object, text: str):
     assert foreign_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("rtsp://bob:p@ss@cam/live: gone", "rtsp://…@cam/live: gone"),
+        ("rtsp://bob:p/w@cam/live", "rtsp://…@cam/live"),
+        ("rtsp://bob:p#?w@cam", "rtsp://…@cam"),
+        ("(rtsp://cam/live?user=bob&password=x)", "(rtsp://cam/live?…)"),
+        ("rtsp://cam/user=bob_password=x.sdp", "rtsp://cam/user=…"),
+        ("rtsp://cam/0/bob:x/main", "rtsp://cam/0/…/main"),
+        ("http://cam/a#x, http://cam:80/b.", "http://cam/a#…, http://cam:80/b."),
+        ("rtsp://[::1]:554/x", "rtsp://[::1]:554/x"),
+        ("no address", "no address"),
+    ],
+)
+def test_mask_urls(text: str, masked: str):
+    assert mask_urls(text) == masked
+    assert mask_urls(masked) == masked
+    assert foreign_text(text) == masked
+
+
+def test_masking_a_long_text_takes_linear_time():
+    began_s = time.monotonic()
+    for text in ("a" * 500_000, "://" * 200_000, "://" + "?" * 500_000, "://" + ".:" * 250_000 + "x"):
+        mask_urls(text)
+    assert time.monotonic() - began_s < 5.0
+
+
+def test_an_exception_is_shown_by_class_and_place_without_its_message():
+    try:
+        int("hunter2")
+    except ValueError as exc:
+        shown = foreign_exception(exc)
+    assert re.fullmatch(r"ValueError \(test_errors\.py:\d+\)", shown)
+    assert foreign_exception(KeyError("hunter2")) == "KeyError"
