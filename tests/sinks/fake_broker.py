@@ -7,11 +7,12 @@ import threading
 class FakeBroker:
     """code: of its CONNACK; None: never responds. acks: how many PUBLISH packets it still acknowledges.
 
+    max_bytes: of a packet; it closes the connection on a larger one.
     connects: CONNECT packets, as bytes. published: (topic, payload).
     """
 
-    def __init__(self, code=0, acks=0):
-        self.code, self.acks = code, acks
+    def __init__(self, code=0, acks=0, max_bytes=1 << 20):
+        self.code, self.acks, self.max_bytes = code, acks, max_bytes
         self.connects, self.published = [], []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -43,6 +44,9 @@ class FakeBroker:
                     shift += 7
                     if byte < 128:
                         break
+                if size > self.max_bytes:
+                    peer.shutdown(socket.SHUT_RDWR)
+                    return
                 self._handle(peer, head[0] >> 4, stream.read(size))
         except (OSError, ValueError):
             pass
