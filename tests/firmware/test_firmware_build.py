@@ -188,7 +188,7 @@ def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
     environment = os.environ | {
         "PYTHON": sys.executable, "EDGE_APP_PYTHON": sys.executable, "XDG_CONFIG_HOME": str(tmp_path / "home"),
     }  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, umask=0)
     assert done.returncode == 0, done.stderr
     assert "development key" in done.stdout
     root = tmp_path / "root/userdata/edge-app"
@@ -196,7 +196,8 @@ def test_deploy_local_installs_into_a_root_directory(tmp_path, keys):
     release, _ = slots.Slots(root, "boot-1").boot()
     assert bundle.damage(root / "releases" / release) is None
     assert (root / "updater/slots.py").is_file()
-    assert (root / "credentials").stat().st_mode & 0o777 == 0o700
+    modes = {name: (root / name).stat().st_mode & 0o777 for name in ("credentials", "data", "config", "device.json")}
+    assert modes == {"credentials": 0o700, "data": 0o700, "config": 0o755, "device.json": 0o644}
     text = (tmp_path / "root/etc/init.d/S99edge-app").read_text()
     assert "ROOT=${EDGE_APP_ROOT:-/userdata/edge-app}" in text
     again = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)

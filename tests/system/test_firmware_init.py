@@ -31,9 +31,16 @@ printf '{"verdict": "healthy", "reason": "", "writes": 1}' >"$EDGE_APP_HEALTH"
 sleep 100
 """
 STUBBORN = "trap '' TERM\n" + HEALTHY
-SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)][
-    :1
-]  # the shell of such boards, else the most similar one
+WRITES = """
+mkdir "$EDGE_APP_ROOT/data/snapshots"
+echo x >"$EDGE_APP_ROOT/data/outbox.db"
+"""
+HOSTILE = {  # what a release leaves instead of its health file
+    "FIFO": 'mkfifo "$EDGE_APP_HEALTH"',
+    "folder": 'mkdir -p "$EDGE_APP_HEALTH/a/b"',
+    "link": 'ln -s /dev/zero "$EDGE_APP_HEALTH"',
+}
+SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)]  # of such boards; the most similar one
 
 
 class Board:
@@ -57,9 +64,9 @@ class Board:
         path = self.camera.write(build.pack(files, {"version": version, "board": "amd64"}, self.camera.keys["ours"]))
         return self.camera.slots.install(path)[0]
 
-    def start(self):
+    def start(self, umask=-1):
         self.process = subprocess.Popen(
-            [*self.script, "supervise"], env=self.environment, stdout=self.log, stderr=subprocess.STDOUT
+            [*self.script, "supervise"], env=self.environment, stdout=self.log, stderr=subprocess.STDOUT, umask=umask
         )
 
     def stop(self):
@@ -92,7 +99,7 @@ class Board:
             time.sleep(0.1)
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=SHELLS[:1])
 def board(request, tmp_path):
     board = Board(tmp_path, request.param)
     yield board
@@ -147,3 +154,49 @@ def test_start_status_restart_and_stop(board):
         board.command("stop")
     assert not board.alive()
     assert "stopped" in board.command("status")
+
+
+@pytest.mark.parametrize("board", SHELLS, indirect=True)
+def test_only_the_owner_can_read_data_and_run_files_whatever_the_umask(board):
+    board.install("1.0", WRITES + HEALTHY)
+    root, run = board.camera.root, board.run
+    (root / "data").mkdir()
+    (root / "data").chmod(0o777)  # as an older setup.sh left it
+    board.start(umask=0)
+    board.wait(board.alive)
+    modes = {
+        path: path.stat().st_mode & 0o777 for path in (root / "data", *(root / "data").iterdir(), run, *run.iterdir())
+    }
+    private = {root / "data", root / "data/snapshots", run}
+    assert modes == {path: 0o700 if path in private else 0o600 for path in modes}
+    assert len(modes) == 6
+    assert (root / "state.json").stat().st_mode & 0o777 == 0o644  # the daemon reads it
+
+
+@pytest.mark.parametrize("wrong", HOSTILE)
+def test_a_release_that_blocks_its_health_file_is_rolled_back(board, wrong):
+    old = board.install("1.0", HEALTHY)
+    board.start()
+    board.wait(lambda: board.camera.slots.state().good == old)
+    board.process.terminate()
+    assert board.process.wait(15) == 0
+    new = board.install("2.0", f'rm -f "$EDGE_APP_HEALTH"; {HOSTILE[wrong]}; exec sleep 100\n')
+    board.start()
+    board.wait(lambda: (failed := board.camera.slots.state().failed) is not None and failed.release == new, 90)
+    board.wait(board.alive)
+    assert board.camera.slots.state().good == old
+
+
+@pytest.mark.parametrize("wrong", HOSTILE)
+def test_a_hostile_pid_file_keeps_nothing_from_starting(board, wrong):
+    board.install("1.0", HEALTHY)
+    board.run.mkdir()
+    pid_file = board.run / "supervisor.pid"
+    subprocess.run(["sh", "-c", HOSTILE[wrong]], env=os.environ | {"EDGE_APP_HEALTH": str(pid_file)}, check=True)
+    assert "stopped" in board.command("status")
+    board.start()
+    board.wait(board.alive)
+    assert f"supervisor {board.process.pid}" in board.command("status")
+    for text in ("", "0", "1", "-1", "x", "9" * 99_999):
+        pid_file.write_text(text)
+        assert "stopped" in board.command("status")
