@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_app.config import Config
+from edge_app.errors import EdgeError, foreign_text
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline.loop import Pipeline
 
@@ -23,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 MIN_FRAMES = 10
 _WRITE_EVERY_S = 2.0
+_MAX_REASON = 1000  # characters
 _MAX_BYTES = 1 << 16  # of the updater's state file
 Verdict = Literal["waiting", "healthy", "failed"]
 
@@ -48,7 +50,8 @@ class HealthFile:
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if error is not None and self._verdict == "waiting":
-            self._reason = f"{type(error).__name__}: {error}"
+            text = f": {foreign_text(str(error), _MAX_REASON)}" if isinstance(error, EdgeError) else ""
+            self._reason = f"{type(error).__name__}{text}"
             self._write()
 
     def check_model(self, config: Config) -> None:
@@ -115,5 +118,5 @@ def release_status(state_file: Path | None) -> Mapping[str, JsonValue]:
         running = trial["release"] if trial else state["good"]
         return {"release": {"running": running, "on_trial": bool(trial), "failed": state["failed"]}}
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        _LOG.warning("release file: %s: %s", state_file, exc)
+        _LOG.warning("release file: %s: %s", state_file, foreign_text(exc))
         return {}

@@ -1,7 +1,7 @@
 """Log output: journald's native protocol, JSON lines or plain text, with a rate limit.
 
-A line of code may log 5 times a minute; further messages are counted and dropped. Passwords in URLs are masked in all
-messages.
+A line of code may log 5 times a minute; further messages are counted and dropped. In all messages, secrets in URLs are
+masked and control characters replaced.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import socket
 import struct
 import time
@@ -18,6 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, TextIO
 
+from edge_app.errors import mask_urls
+
 LogFormat = Literal["auto", "journal", "json", "text"]
 
 _JOURNAL = Path("/run/systemd/journal/socket")
@@ -25,7 +26,6 @@ _BURST = 5
 _WINDOW_S = 60.0
 _MAX_SITES = 512  # lines of code that the rate limit tracks
 _MAX_BYTES = 48 * 1024  # of one entry: a datagram must fit into the socket's buffer
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
@@ -61,13 +61,16 @@ class RateLimit(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """`WARNING edge_app.capture: camera: no frame for 10.0 s; trying again`, followed by the traceback, if any."""
+    """`WARNING edge_app.capture: camera: no frame for 10.0 s; trying again`, followed by the traceback, if any.
+
+    Further lines of a message are indented, so that no text in it can pass for another message.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        return _PASSWORD.sub("…", super().format(record))
+        return _safe(super().format(record)).replace("\n", "\n  ")
 
 
 class JsonFormatter(logging.Formatter):
@@ -78,11 +81,11 @@ class JsonFormatter(logging.Formatter):
             "utc": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _safe(record.getMessage()),
         }
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return _PASSWORD.sub("…", json.dumps(entry, ensure_ascii=False))
+            entry["traceback"] = _safe(self.formatException(record.exc_info))
+        return json.dumps(entry, ensure_ascii=False)
 
 
 class JournalHandler(logging.Handler):
@@ -98,7 +101,7 @@ class JournalHandler(logging.Handler):
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         fields = {
-            "MESSAGE": _PASSWORD.sub("…", message),
+            "MESSAGE": _safe(message),
             "PRIORITY": str(_PRIORITY.get(record.levelno, 6)),
             "SYSLOG_IDENTIFIER": "edge-app",
             "LOGGER": record.name,
@@ -113,6 +116,11 @@ class JournalHandler(logging.Handler):
     def close(self) -> None:
         self._socket.close()
         super().close()
+
+
+def _safe(text: str) -> str:
+    """Text without secrets in URLs, surrogates and control characters other than line ends."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in mask_urls(text[:_MAX_BYTES]))
 
 
 def _field(name: str, text: str) -> bytes:

@@ -25,10 +25,11 @@ from edge_app.daemon.signals import Signals
 from edge_app.daemon.status_socket import StatusSocket
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
-from edge_app.errors import EdgeError, EndOfClip, foreign_exception
+from edge_app.errors import EdgeError, EndOfClip, foreign_exception, foreign_text
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import degradation as ladder
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
+from edge_app.state_dir import make_private, private_umask
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ _DRAIN_S = 1.5  # for delivery at shutdown, which takes at most 3 s in total
 _EXTEND_START_S = 30.0  # extension of the service manager's start timeout while there is no frame
 _MIN_UPTIME_S = 30.0  # a restart for memory earlier than this would only repeat itself
 _MEMORY_SHARE = 0.75  # of the memory that this process may use: the default limit
+_MAX_STATUS_TEXT = 1000  # characters
 _LATENCY_WEIGHT = 0.1  # of a frame in the moving average
 
 Outcome = Literal["stopped", "restart"]
@@ -55,15 +57,18 @@ def run(
     """Run the pipeline until its clip ends, `max_frames` are processed, or SIGTERM or SIGINT arrives.
 
     load: reads the configuration, at startup and at every reload. health_file: report for the updater. release_file:
-    the updater's state. Returns `restart` if the memory limit is exceeded, so that a new process takes over.
+    the updater's state. Files that the process creates, such as state_dir and health_file, are private to its user,
+    whatever the umask. Returns `restart` if the memory limit is exceeded, so that a new process takes over.
     Raises EdgeError if the daemon cannot start or continue.
     """
     heap.share_one_arena()
     with Signals().handled() as signals, ExitStack() as stack:
+        stack.enter_context(private_umask())
         notifier = Notifier(environ)
         stack.callback(notifier.close)
         health = stack.enter_context(HealthFile(health_file))
         config = load()
+        make_private(config.device.state_dir)
         health.check_model(config)
         daemon = Daemon(load, pipeline.build(config), notifier, sensors or BoardSensors())
         stack.callback(daemon.close)
@@ -147,6 +152,7 @@ class Daemon:
         old = self.running.config
         try:
             config = self._load()
+            make_private(config.device.state_dir)
             self.running.apply(config)
         except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
             self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
@@ -162,7 +168,7 @@ class Daemon:
     def status(self) -> dict[str, JsonValue]:
         """The state that `edge-app status` and the page show. May be called from any thread."""
         reading = self._reading
-        return {
+        state: dict[str, JsonValue] = {
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_s, 1),
@@ -177,6 +183,7 @@ class Daemon:
             "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
             **self.running.status(),
         }
+        return {name: _printable(value) for name, value in state.items()}
 
     def close(self) -> None:
         """End all events, deliver what can be delivered in time, release everything. Safe to call twice."""
@@ -259,6 +266,15 @@ class Daemon:
         priorities = {name: head.common.priority for name, head in config.heads.items()}
         way = ladder.rungs(priorities, reuses=self.running.reuses) if config.degrade.enabled else (ladder.FULL,)
         return ladder.Ladder(way, config.degrade)
+
+
+def _printable(value: JsonValue) -> JsonValue:
+    """A value whose texts have no control characters and no passwords in URLs."""
+    if isinstance(value, str):
+        return foreign_text(value, _MAX_STATUS_TEXT)
+    if isinstance(value, Mapping):
+        return {foreign_text(name): _printable(each) for name, each in value.items()}
+    return [_printable(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _rounded(value: float | None) -> float | None:

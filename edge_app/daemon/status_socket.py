@@ -1,6 +1,6 @@
 """The Unix socket of `edge-app status`: a client connects and reads one JSON object.
 
-The socket is in state_dir, and the daemon's user and group can connect. The daemon reads nothing from clients.
+The socket is in state_dir; only the daemon's user and root can connect. The daemon reads nothing from clients.
 Not here: the content of the status (loop.py).
 """
 
@@ -21,7 +21,7 @@ from edge_app.frame import JsonValue
 
 _LOG = logging.getLogger(__name__)
 FILE = "control.sock"
-_MODE = 0o660
+_MODE = 0o600
 _TIMEOUT_S = 2.0  # for a client that does not read
 _LONGEST_PATH = 107  # bytes, of sun_path
 
@@ -73,7 +73,7 @@ def request_status(state_dir: Path) -> dict[str, Any]:
             connection.connect(_short(path))
             data = b"".join(iter(lambda: connection.recv(65536), b""))
         except PermissionError as exc:
-            raise ConfigError(f"{path}: permission denied; expected the daemon's user or group") from exc
+            raise ConfigError(f"{path}: permission denied; expected the daemon's user, or root") from exc
         except OSError as exc:
             raise ConfigError(
                 f"{path}: no daemon answers ({exc.strerror or exc}); expected a running edge-app"

@@ -11,6 +11,10 @@ import socket
 import time
 from collections.abc import Mapping
 
+from edge_app.errors import foreign_text
+
+_MAX_STATUS = 1000  # characters
+
 
 class Notifier:
     """Sends notifications, and never blocks.
@@ -54,7 +58,7 @@ class Notifier:
         self._socket = None
 
     def _changed(self, status: str) -> str:
-        status = " ".join(status.split())
+        status = " ".join(foreign_text(status, _MAX_STATUS).split())
         if status == self._status:
             return ""
         self._status = status

@@ -88,3 +88,20 @@ def test_masks_passwords_in_urls(form: logs.LogFormat):
     logging.getLogger("x").error("cannot open %s", "rtsp://user:hunter2@cam/1")
     assert "hunter2" not in stream.getvalue()
     assert "@cam/1" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_replaces_control_characters_and_surrogates(form: logs.LogFormat):
+    stream = io.StringIO()
+    logs.configure(form, stream, {})
+    logging.getLogger("x").error("from a peer: %s", "\x1b[31m\x9b\udcff\0\rend")
+    (line,) = stream.getvalue().splitlines()
+    assert line.isprintable()
+    assert "?[31m????end" in line
+
+
+def test_a_text_message_cannot_imitate_another_one():
+    stream = io.StringIO()
+    logs.configure("text", stream, {})
+    logging.getLogger("x").error("from a peer: %s", "a\nERROR edge_app: camera stolen")
+    assert stream.getvalue() == "ERROR x: from a peer: a\n  ERROR edge_app: camera stolen\n"

@@ -184,11 +184,11 @@ def test_a_camera_failure_is_an_event_and_does_not_end_the_process(written):
         assert running.process.poll() is None
 
 
-def test_the_status_socket_is_open_to_user_and_group_only(written):
+def test_only_the_user_can_open_the_status_socket(written):
     with Running(written) as running:
         running.wait_for("READY=1")
         path = written.parent / "state" / status_socket.FILE
-        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
         state = status_socket.request_status(written.parent / "state")
         assert state["pid"] == running.process.pid
         assert state["faults"] == {}

@@ -14,7 +14,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "status",
         help="show the state of the running daemon",
         description="Show the state of the daemon that runs with this configuration: frames, stage times, faults,"
-        " queues, memory, temperature. Needs the daemon's user or group.",
+        " queues, memory, temperature. Only the daemon's user and root may ask.",
     )
     parser.add_argument(
         "-c",

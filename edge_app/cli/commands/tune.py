@@ -32,9 +32,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _tune(arguments: argparse.Namespace) -> int:
     from edge_app.bench import tune
+    from edge_app.state_dir import make_private, private_umask
 
     config = load(arguments, arguments.clip)
-    report = tune.tune(config, arguments.clip, arguments.max_frames, force=arguments.force)
+    with private_umask():
+        make_private(config.device.state_dir)
+        report = tune.tune(config, arguments.clip, arguments.max_frames, force=arguments.force)
     print(tune.as_json(report) if arguments.json else tune.as_table(report))
     if arguments.json and report.kept_frames is not None:
         print(tune.outcome(report), file=sys.stderr)
