@@ -45,12 +45,13 @@ RTSP = Protocol(b"RTSP/1.0 200 OK\r\n", b"Public: OPTIONS, DESCRIBE, SETUP, PLAY
 
 @dataclass
 class Connection:
-    """One accepted connection. sent: bytes so far. Its methods raise OSError once the client or the peer has closed."""
+    """One accepted connection. sent: bytes so far. request: the last one. Methods raise OSError once it is closed."""
 
     socket: socket.socket
     protocol: Protocol
     stopped: threading.Event
     sent: int = 0
+    request: bytes = b""
     deadline_s: float = field(default_factory=lambda: time.monotonic() + MAX_S)
 
     def send(self, data: bytes) -> None:
@@ -67,6 +68,7 @@ class Connection:
             if not part or len(data) > 1 << 20:
                 raise ConnectionAbortedError
             data += part
+        self.request = data
         return data
 
     def wait(self, seconds: float) -> None:

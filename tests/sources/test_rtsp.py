@@ -11,6 +11,8 @@ from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, OptionError, SourceError
 from edge_app.options import Secret
 from edge_app.sources.rtsp import Source, _LagEstimator, _resolved
+from tests.hostile_peers import RTSP, HostilePeer
+from tests.sources import network, rtsp_peer
 
 
 def test_only_variables_in_the_login_part_are_escaped(monkeypatch):
@@ -108,6 +110,49 @@ def test_opening_times_out_if_the_server_does_not_answer(capfd):
             source.read(1.0)
         assert time.monotonic() - started_s < 3.0
     assert capfd.readouterr().err == ""
+
+
+def stops(c):
+    c.hold()
+
+
+def trickles(c):
+    while True:
+        c.send(b"$")
+        c.wait(0.2)
+
+
+def sends_other_channels(c):
+    while True:
+        c.send(b"$\x09\xff\xff" + bytes(65535))
+
+
+def sends_replies(c):
+    while True:
+        c.send(RTSP.status_line + b"CSeq: 1\r\nContent-Length: 2000000000\r\n\r\n" + bytes(65536))
+
+
+def sends_noise(c):
+    while True:
+        c.send(bytes(range(256)) * 256)
+
+
+@pytest.mark.parametrize("attack", [stops, trickles, sends_other_channels, sends_replies, sends_noise])
+def test_a_camera_that_turns_hostile_while_it_plays_is_lost_in_time(attack):
+    def play_then_attack(c):
+        rtsp_peer.play(c, 1.0)
+        attack(c)
+
+    with HostilePeer(play_then_attack, RTSP) as peer:
+        source = Source(SystemClock(), url=f"rtsp://127.0.0.1:{peer.port}/x", open_timeout_s=5.0, read_timeout_s=0.5)
+        assert source.read(1.0).pixels.shape == (32, 32, 3)
+        before_bytes = network.reset_peak()
+        started_s = time.monotonic()
+        with pytest.raises(SourceError, match=r"no frame for|the stream ended"):
+            network.read_until_lost(source)
+        source.close()
+    assert time.monotonic() - started_s < 4.0
+    assert network.peak_bytes() - before_bytes < 64 << 20
 
 
 SECOND = 10**9
