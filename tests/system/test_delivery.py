@@ -242,7 +242,7 @@ def test_a_full_disk_that_gets_free_space_again(small_disk, caplog):
     numbers = [status["n"] for status in got if "n" in status]
     (gap,) = [status["gap"] for status in got if "gap" in status]
     assert numbers == sorted(numbers)
-    assert len(numbers) + gap["lost"]["status"] == 3100, "what is not there was told of"
+    assert len(numbers) + gap["lost"]["status"] == 3100, "every lost message is reported"
     assert gap["reasons"] == ["memory full"]
     box.close()
     assert "the disk can be used again" in caplog.text
