@@ -130,7 +130,7 @@ class Faults:
         if "rubbish" in self._healing or not self._world.is_publishing():
             return None
         good = self._world.good_config
-        old, new = (b"0.05", b"0.06") if b"results: 0.05" in good else (b"0.06", b"0.05")
+        old, new = (b"all", b"0.01") if b"results: all" in good else (b"0.01", b"all")
         self._world.good_config = good.replace(b"results: " + old, b"results: " + new)
         self._world.reload(self._world.good_config)
         self._interrupt(*WINDOWS)
@@ -208,6 +208,8 @@ def broken_promises(found: dict) -> list[str]:
     for name, sink in found["sinks"].items():
         if sink["lost"]:
             broken.append(f"{name}: {len(sink['lost'])} accepted messages lost, such as {sink['lost'][0]}")
+        if sink["beyond_gaps"]:
+            broken.append(f"{name}: {sink['beyond_gaps']} messages lost more than the gap records count")
         if sink["out_of_order"]:
             broken.append(f"{name}: {sink['out_of_order']} messages out of order")
         if sink["repeats"] > WINDOWS[name] * sink["interruptions"]:

@@ -7,10 +7,11 @@ was killed before. The recorder, a `jsonl` sink on a healthy disk that acknowled
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+
+from edge_app.outbox.sequence import BLOCK
 
 ACCEPTED_AFTER_S = {"event": 0.1, "result": 1.0, "status": 1.0}
 TOLERANCE_S = 1.0  # for a busy machine
@@ -47,10 +48,6 @@ class History:
     kills: list[float] = field(default_factory=list)
     disk_full: list[tuple[float, float]] = field(default_factory=list)
 
-    def life(self, at_s: float) -> int:
-        """Which run of the daemon made a message. If the disk is full at a start, numbering begins at random."""
-        return sum(start <= at_s for start in self.starts)
-
     def accepted(self, made: dict[str, tuple[str, float]]) -> set[str]:
         return {id_ for id_, (kind, at_s) in made.items() if self._is_accepted(kind, at_s)}
 
@@ -67,16 +64,31 @@ def number(id_: str) -> int:
     return int(id_.rpartition("-")[2])
 
 
+def out_of_order(numbers: list[int]) -> int:
+    """How many numbers come too late. Numbers rise in a block; which block follows is random if the disk was full."""
+    late, last, finished = 0, None, set()
+    for each in numbers:
+        if last is not None and each // BLOCK == last // BLOCK:
+            late += each < last
+        elif each // BLOCK in finished:
+            late += 1
+        if last is not None and each // BLOCK != last // BLOCK:
+            finished.add(last // BLOCK)
+        last = each
+    return late
+
+
 def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str, int], unreported: dict) -> dict:
     """Compare what arrived. interruptions: how often each sink was cut off. unreported: the gap that is still on disk.
 
-    Returns figures; `two_contents`, and of each sink `lost` and `out_of_order`, must be empty or 0.
+    Returns figures; `two_contents`, and of each sink `lost`, `beyond_gaps` and `out_of_order`, must be empty or 0.
     """
     made = {id_: about for arrivals in sinks.values() for id_, about in arrivals.made.items()}
     accepted = history.accepted(made)
     gaps = [gap for arrivals in sinks.values() for gap in arrivals.gaps] + ([unreported] if unreported else [])
     ranges = {(number(g["first"]), number(g["last"])) for g in gaps if g["first"] and g["last"]}
     unknown = any(gap["unknown"] for gap in gaps)
+    named = {json.dumps(gap, sort_keys=True): sum(gap["lost"].values()) for gap in gaps}
     contents: dict[str, set[str]] = {}
     for arrivals in sinks.values():
         for id_, found in arrivals.contents.items():
@@ -85,20 +97,22 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
     for name, arrivals in sinks.items():
         missing = accepted - set(arrivals.order)
         unnamed = {id_ for id_ in missing if not any(a <= number(id_) <= b for a, b in ranges)}
-        firsts = [(history.life(made[id_][1]), number(id_)) for id_ in dict.fromkeys(arrivals.order)]
         repeated = Counter(arrivals.order)
         found[name] = {
             "arrived": len(repeated),
             "repeats": len(arrivals.order) - len(repeated),
             "interruptions": interruptions[name],
             "in_gaps": len(missing) - len(unnamed),
+            "beyond_gaps": 0 if unknown else max(0, len(missing) - len(unnamed) - sum(named.values())),
             "lost": sorted(unnamed, key=number),
-            "out_of_order": sum(later < earlier for earlier, later in itertools.pairwise(firsts)),
+            "out_of_order": out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)]),
         }
     return {
         "accepted": len(accepted),
         "not_accepted": len(made) - len(accepted),
-        "gap_records": len({json.dumps(gap, sort_keys=True) for gap in gaps}),
+        "gap_records": len(named),
+        "named_in_gaps": sum(named.values()),
+        "gap_reasons": sorted({reason for gap in gaps for reason in gap["reasons"]}),
         "unknown_losses": unknown,
         "two_contents": [id_ for id_, hashes in contents.items() if len(hashes) > 1],
         "sinks": found,

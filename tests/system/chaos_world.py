@@ -24,12 +24,12 @@ SETTLE_S = 120.0  # a sink's backoff after a long fault
 WINDOWS = {"jsonl": 500, "mqtt": 100, "http": 20}  # messages in flight
 CONFIG = """
 device: {id: cam, state_dir: STATE}
-source: {type: synthetic, width: 64, height: 48, fps: 20, live: true, noise: 1}
+source: {type: synthetic, width: 64, height: 48, fps: 50, live: true, noise: 1}
 model: {path: MODEL, backend: mischief, deadline_s: 2}
 heads: {scene: {}}
 rules: [{name: camera, type: scene, head: scene, ok: good, after_s: 0, clear_s: 0, min_score: 0}]
-publish: {results: 0.05, status_every_s: 1}
-outbox: {max_mb: 1, max_memory_mb: 0.1}
+publish: {results: all, status_every_s: 1}
+outbox: {max_mb: 1, max_memory_mb: 0.05}
 web: {enabled: true, port: PAGE}
 sinks:
   - {type: jsonl, path: OUT, max_mb: null}

@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from edge_app.bench import mosquitto
+from edge_app.outbox.sequence import BLOCK
 from tests.conftest import PROJECT
-from tests.system.chaos_judge import Arrivals, History, judge
+from tests.system.chaos_judge import Arrivals, History, judge, out_of_order
 from tests.system.chaos_world import World, small_disk
 
 needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosquitto here: apt-get install mosquitto")
@@ -64,9 +65,21 @@ def test_the_judge_finds_a_lost_message():
 
 
 def test_the_judge_accepts_a_loss_that_a_gap_record_names():
-    gap = {"first": "cam-1", "last": "cam-1", "unknown": False, "lost": {"result": 1}}
+    gap = {"first": "cam-1", "last": "cam-1", "unknown": False, "lost": {"result": 1}, "reasons": ["x"]}
     found = judged([message(1, 1)], [message(2, 2, "status", status={"gap": gap})])
     assert (found["sinks"]["b"]["lost"], found["sinks"]["b"]["in_gaps"]) == ([], 1)
+
+
+def test_the_judge_counts_losses_beyond_the_gap_records():
+    gap = {"first": "cam-1", "last": "cam-2", "unknown": False, "lost": {"result": 1}, "reasons": ["x"]}
+    found = judged([message(1, 1), message(2, 1)], [message(3, 2, "status", status={"gap": gap})])
+    assert (found["sinks"]["b"]["in_gaps"], found["sinks"]["b"]["beyond_gaps"]) == (2, 1)
+
+
+def test_numbers_may_jump_to_another_block_but_not_back():
+    assert out_of_order([BLOCK, BLOCK + 1, 1, 2]) == 0
+    assert out_of_order([BLOCK, 1, BLOCK + 1]) == 1
+    assert out_of_order([1, 3, 2]) == 1
 
 
 def test_the_judge_excuses_what_was_made_just_before_a_kill():
