@@ -76,7 +76,7 @@ def wipe(root: Path) -> list[tuple[Path, int]]:
 def _empty(folder: Path) -> list[tuple[Path, int]]:
     """Remove the contents of a folder without following links in it. Returns the removed files.
 
-    The daemon made the tree, so it can be of any depth, and may change meanwhile. Each folder is renamed into `folder`
+    The daemon made the tree: it can have any depth, and may change during this call. Each folder is moved to the top
     before it is emptied, which bounds the recursion, the open descriptors and the length of paths.
     """
     if not folder.is_dir():

@@ -23,10 +23,10 @@ _KINDS = {
 
 
 def open_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> BinaryIO:
-    """Open a file for reading without ever blocking.
+    """Open a regular file for reading; never blocks.
 
-    follow_links: only for folders that nobody but root can write to. Raises OSError for anything but a regular file of
-    at most `max_bytes`; `strerror` says what was found.
+    Raises OSError for any other type of file, and for more than `max_bytes`; `strerror` says what was found.
+    follow_links: only for folders that root alone can write to.
     """
     _require_regular(path.stat() if follow_links else path.lstat(), max_bytes)  # opening a device may act on it
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -40,15 +40,15 @@ def open_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> Bina
 
 
 def read_file(path: Path, max_bytes: int, *, follow_links: bool = False) -> bytes:
-    """The content of a file, under the conditions of `open_file`. Raises OSError."""
+    """Read a whole file. Conditions and errors are those of `open_file`."""
     with open_file(path, max_bytes, follow_links=follow_links) as file:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
 def discard(path: Path) -> None:
-    """Free a name, whatever is stored there: a folder with contents gets a hidden name. Follows no links.
+    """Remove a file, link or empty folder; rename a folder with contents to a hidden name. Follows no links.
 
-    Takes constant time and memory, however large a tree another user made. Raises OSError.
+    Takes constant time and memory: another user may have made a tree of any size. Raises OSError.
     """
     try:
         path.unlink(missing_ok=True)
@@ -60,12 +60,10 @@ def discard(path: Path) -> None:
 
 
 def rename_over(path: Path, target: Path) -> None:
-    """Rename a file or link; it replaces whatever has the name already. Durable after `sync_folder`."""
+    """Rename a file or link; it replaces a folder too. Durable after `sync_folder`."""
     try:
         path.rename(target)
-    except OSError as exc:
-        if exc.errno not in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
-            raise
+    except IsADirectoryError:
         discard(target)
         path.rename(target)
 
@@ -119,7 +117,7 @@ def make_folders(folder: Path) -> None:
 def remove_tree(folder: Path) -> None:
     """Rename a folder to an ignored name, then remove it: a power cut leaves no partial folder under the real name.
 
-    Anything else than a folder is removed as well.
+    Also removes a file or link.
     """
     if folder.is_symlink() or not folder.is_dir():
         discard(folder)

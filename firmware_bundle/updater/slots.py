@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace, slots: Slots) -> int:
         print(json.dumps({**asdict(state), "chosen": state.chosen}))
     elif arguments.command == "boot":
         report = trials.read_health(arguments.health) if arguments.health else None
-        if arguments.health:  # the daemon can write to its folder: whatever is stored there, boot goes on
+        if arguments.health:  # in a folder of the daemon: no file there may prevent a start
             with suppress(OSError):
                 durable.discard(arguments.health)
         print(slots.boot(report[1] if report else "")[1])

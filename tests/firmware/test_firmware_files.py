@@ -1,4 +1,4 @@
-"""Whatever lies at a path that the updater reads or replaces, nothing hangs: input is rejected, and a start goes on."""
+"""Every path that the updater reads or writes, with every type of file: input is rejected, and a start never fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from tests.firmware.device import Camera
 
 LIMIT_S = 20
 SPARE_MEMORY = 256 << 20
-HEALTHY = '{"verdict": "healthy", "reason": ""}'
 
 
 def make_socket(path):
@@ -77,7 +76,7 @@ wrong_things = pytest.mark.parametrize("wrong", WRONG)
 
 
 def put(wrong: str, path: Path) -> None:
-    """Replace a file by something else."""
+    """Replace a file by one of the wrong type or size."""
     path.unlink(missing_ok=True)
     path.parent.mkdir(exist_ok=True)
     WRONG[wrong](path)
@@ -107,7 +106,7 @@ def updated(prepared, tmp_path):
 
 @pytest.fixture(autouse=True)
 def bounded():
-    """Fail a test that hangs or reads a huge file into memory. The updater sets the umask: restore it."""
+    """Limit time and memory, so that a test fails if it blocks or reads a huge file. Restores the umask."""
 
     def stop(*_):
         raise AssertionError(f"not done within {LIMIT_S} s")
@@ -125,7 +124,7 @@ def bounded():
 
 
 def contents(folder):
-    """The kind and the content of everything below a folder, without opening what is not a small file."""
+    """The type of each file below a folder, and the content of small regular ones."""
     found = {}
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files) if name != "lock"):
@@ -135,12 +134,12 @@ def contents(folder):
     return found
 
 
-class TestRejected:
-    """What root gives to a command, and what it needs to judge that: exit 2, one line, no change."""
+class TestInput:
+    """Files that are given to a command, and those that it needs to verify them."""
 
     @wrong_things
     @pytest.mark.parametrize("read", READ)
-    def test_by_one_line_without_a_change(self, updated, capsys, monkeypatch, read, wrong):
+    def test_is_rejected_with_one_line_and_no_change(self, updated, capsys, monkeypatch, read, wrong):
         monkeypatch.chdir(updated.root.parent)
         name, command = READ[read]
         put(wrong, Path(name))
@@ -150,7 +149,7 @@ class TestRejected:
         assert capsys.readouterr().err.count("\n") == 1
         assert contents(Path()) == before
 
-    def test_a_link_to_a_bundle(self, camera):
+    def test_rejects_a_link_to_a_bundle(self, camera):
         link = camera.root.parent / "link"
         link.symlink_to(camera.bundle("1.0"))
         with pytest.raises(UpdateError, match="found a link; expected a regular file"):
@@ -159,14 +158,14 @@ class TestRejected:
     @pytest.mark.parametrize("text", ["[" * 99_999, "[]", "7", '{"board": 1, "wipe": []}', "\0", '{"board": "amd64"}',
                                       '{"board": "amd64", "wipe": "/home"}', '{"board": "amd64", "wipe": ["home"]}',
                                       '{"board": "amd64", "wipe": [["/home"]]}'])  # fmt: skip
-    def test_a_device_file_with_other_content(self, camera, text):
+    def test_rejects_a_device_file_with_invalid_content(self, camera, text):
         (camera.root / "device.json").write_text(text)
         with pytest.raises(UpdateError, match=r"as setup\.sh writes it"):
             device.read(camera.root)
 
 
 class TestBoot:
-    """A start of a camera: whatever its files are, a complete release starts, and a rollback is carried out."""
+    """A complete release starts, and a pending rollback is carried out."""
 
     def boot(self, camera, *arguments):
         assert slots.main(["--root", str(camera.root), "boot", *map(str, arguments)]) == 0
@@ -176,27 +175,27 @@ class TestBoot:
 
     @wrong_things
     @pytest.mark.parametrize("name", CONFIG)
-    def test_of_a_trial_despite_a_configuration_file(self, updated, name, wrong):
+    def test_starts_a_trial_despite_a_wrong_configuration_file(self, updated, name, wrong):
         put(wrong, updated.root / "config" / name.replace("NEW", updated.new))
         running = self.boot(updated)
         assert running == updated.new or (wrong == "huge" and running == updated.old)
 
     @wrong_things
     @pytest.mark.parametrize("name", CONFIG)
-    def test_of_a_rollback_despite_a_configuration_file(self, updated, name, wrong):
+    def test_rolls_back_despite_a_wrong_configuration_file(self, updated, name, wrong):
         self.boot(updated)
         updated.slots.rollback("no frames")
         put(wrong, updated.root / "config" / name.replace("NEW", updated.new))
         assert self.boot(updated) == updated.old
 
     @wrong_things
-    def test_despite_something_else_than_the_configuration_folder(self, updated, wrong):
+    def test_starts_without_a_configuration_folder(self, updated, wrong):
         shutil.rmtree(updated.root / "config")
         put(wrong, updated.root / "config")
         assert self.boot(updated) in (updated.old, updated.new)
 
     @wrong_things
-    def test_despite_the_state_file(self, updated, wrong):
+    def test_starts_and_repairs_a_wrong_state_file(self, updated, wrong):
         put(wrong, updated.root / "state.json")
         root = ["--root", str(updated.root)]
         assert self.boot(updated) == updated.old
@@ -205,14 +204,14 @@ class TestBoot:
         assert self.boot(updated) == updated.new
 
     @wrong_things
-    def test_of_a_rollback_despite_the_manifest_of_the_failed_release(self, updated, wrong):
+    def test_rolls_back_despite_a_wrong_manifest_of_the_failed_release(self, updated, wrong):
         self.boot(updated)
         updated.slots.rollback("no frames")
         put(wrong, updated.root / "releases" / updated.new / bundle.MANIFEST)
         assert self.boot(updated) == updated.old
 
     @wrong_things
-    def test_of_a_repair_despite_the_manifest_of_the_good_release(self, updated, wrong):
+    def test_replaces_a_good_release_with_a_wrong_manifest(self, updated, wrong):
         put(wrong, updated.root / "releases" / updated.old / bundle.MANIFEST)
         with pytest.raises(UpdateError, match=r"is older than 1\.0"):
             updated.slots.install(updated.bundle("0.9"))
@@ -221,7 +220,7 @@ class TestBoot:
 
     @pytest.mark.parametrize("wrong", WRONG)
     @pytest.mark.parametrize("name", ["NAME.tmp", "stray"])
-    def test_after_an_install_despite_something_among_the_releases(self, updated, name, wrong):
+    def test_installs_despite_wrong_files_among_the_releases(self, updated, name, wrong):
         durable.remove_tree(updated.root / "releases" / updated.new)
         put(wrong, updated.root / "releases" / name.replace("NAME", updated.new))
         updated.slots.install(updated.root.parent / "the.bundle")
@@ -229,7 +228,7 @@ class TestBoot:
 
 
 class TestHealthFile:
-    """The daemon owns the folder of the health file: the updater, which is root, trusts nothing in it."""
+    """The daemon can write to the folder of the health file, and the updater is root."""
 
     boot = TestBoot.boot
 
@@ -238,7 +237,6 @@ class TestHealthFile:
         health = updated.root.parent / "run/health.json"
         for expected in (updated.new, updated.new, updated.new, updated.old):
             put(wrong, health)
-            updated.boot_id = slots.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             assert self.boot(updated, "--health", health) == expected
             assert not os.path.lexists(health)
         assert "none of them healthy" in updated.slots.state().failed.reason
@@ -262,7 +260,7 @@ class TestHealthFile:
             assert list(run.iterdir()) == []
         assert (outside / "a/file").read_text() == "x"
 
-    def test_may_lie_in_something_else_than_a_folder(self, updated):
+    def test_starts_if_the_parent_is_not_a_folder(self, updated):
         run = updated.root.parent / "run"
         for make in WRONG.values():
             durable.discard(run)
@@ -270,7 +268,7 @@ class TestHealthFile:
             self.boot(updated, "--health", run / "health.json")
 
     @pytest.mark.parametrize("depth", [3, 1050])
-    def test_as_a_folder_of_any_depth_takes_one_step(self, updated, depth):
+    def test_a_folder_of_any_depth_is_renamed(self, updated, depth):
         run = updated.root.parent / "run"
         run.mkdir()
         make_deep(run, "health.json", depth)
@@ -280,7 +278,7 @@ class TestHealthFile:
 
 
 def make_deep(folder, name, depth):
-    """Folders in folders, the innermost with a file. Deeper than a path can be written."""
+    """Nested folders with a file in the innermost: more than the recursion limit and the limit of descriptors."""
     fd = os.open(folder, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir(name, dir_fd=fd)
@@ -292,36 +290,36 @@ def make_deep(folder, name, depth):
 
 
 def remove_deep(folder):
-    """pytest cannot remove such a folder itself."""
+    """Remove such folders: the cleanup of pytest cannot."""
     device._empty(folder)
 
 
 class TestDurable:
-    """A name that the updater writes is free whatever is stored there."""
+    """Writing replaces any type of file."""
 
     @wrong_things
-    def test_a_file_replaces_anything(self, tmp_path, wrong):
+    def test_replace_overwrites_any_type(self, tmp_path, wrong):
         for name in ("state.json", "state.json.tmp"):
             put(wrong, tmp_path / name)
             durable.replace(tmp_path / "state.json", b"new")
             assert durable.read_file(tmp_path / "state.json", 100) == b"new"
 
     @wrong_things
-    def test_a_link_replaces_anything(self, tmp_path, wrong):
+    def test_set_link_overwrites_any_type(self, tmp_path, wrong):
         for name in ("current", "current.tmp"):
             put(wrong, tmp_path / name)
             durable.set_link(tmp_path / "current", "releases/x")
             assert str((tmp_path / "current").readlink()) == "releases/x"
 
     @wrong_things
-    def test_anything_is_removed_as_a_tree(self, tmp_path, wrong):
+    def test_remove_tree_removes_any_type(self, tmp_path, wrong):
         for name in ("x", "x.tmp"):
             put(wrong, tmp_path / name)
             put(wrong, tmp_path / "x.tmp" if name == "x" else tmp_path / "y")
             durable.remove_tree(tmp_path / name)
             assert not os.path.lexists(tmp_path / name)
 
-    def test_a_file_is_read_up_to_its_limit(self, tmp_path):
+    def test_read_file_enforces_the_limit(self, tmp_path):
         (tmp_path / "file").write_bytes(bytes(100))
         assert durable.read_file(tmp_path / "file", 100) == bytes(100)
         with pytest.raises(OSError, match="found 100 bytes; expected at most 99"):
@@ -329,22 +327,22 @@ class TestDurable:
 
 
 class TestWipe:
-    """The daemon made the data that wipe removes."""
+    """The data to remove was made by the daemon."""
 
-    def test_of_a_deep_tree(self, camera, capsys):
+    def test_removes_a_deep_tree(self, camera, capsys):
         make_deep(camera.data, "d", 1050)
         assert slots.main(["--root", str(camera.root), "wipe"]) == 0
         assert list(camera.data.iterdir()) == []
         assert "1 files, 0 bytes removed" in capsys.readouterr().out
 
     @wrong_things
-    def test_of_anything_but_files(self, camera, wrong):
+    def test_removes_any_type(self, camera, wrong):
         put(wrong, camera.data / "odd")
         put(wrong, camera.data / "folder/odd")
         assert slots.main(["--root", str(camera.root), "wipe"]) == 0
         assert list(camera.data.iterdir()) == []
 
-    def test_prints_one_line_a_file_whatever_its_name(self, camera, capsys):
+    def test_prints_one_line_per_file_for_any_name(self, camera, capsys):
         names = [b"line\nbreak", b"\x1b[2J", b"\xff\xfe", "ü".encode()]
         for name in names:
             Path(os.fsdecode(os.fsencode(camera.data) + b"/" + name)).touch()
@@ -355,7 +353,7 @@ class TestWipe:
 
 
 def test_every_file_is_opened_by_one_function():
-    """Nothing else in the updater reads a file, so that a later one is covered too."""
+    """No module but durable.py opens files, so that the tests above cover later readers too."""
     opens = re.compile(r"\b(read_bytes|read_text|os\.open|os\.fdopen)\(|(?<!durable)\.open\(|(?<![\w.])open\(")
     for path in Path(slots.__file__).parent.glob("*.py"):
         lines = path.read_text().splitlines() if path.name != "durable.py" else []

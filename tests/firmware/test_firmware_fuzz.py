@@ -1,4 +1,4 @@
-"""Any bytes at the parsers of the updater: an UpdateError or a result, within bounds of time and memory."""
+"""Property tests of the updater's parsers: any input gives a valid result or the documented error."""
 
 from __future__ import annotations
 

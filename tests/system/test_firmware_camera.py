@@ -1,7 +1,7 @@
 """From this checkout to a camera: a fresh Debian 12 with its own Python packages and the wheels of the bundle.
 
-A good release is deployed over ssh and read through a broker outside; four bad ones are deployed after it, and each
-time the good one runs again within a minute and says why, upstream too.
+A good release is deployed over ssh, and its messages are read from a broker outside. Then bad releases are deployed:
+after each the good one runs again within a minute, and the reason is published.
 """
 
 from __future__ import annotations
@@ -256,6 +256,15 @@ def hangs(checkout):
     path.write_text("import time\ntime.sleep(3600)\n")
 
 
+def blocks_its_health_file(checkout):
+    """The daemon puts a folder with contents at the path of its health file."""
+    with (checkout / "edge_app/daemon/health_file.py").open("a") as file:
+        file.write(
+            "\n\ndef _write(self):\n    (self._path / 'full').mkdir(parents=True, exist_ok=True)\n"
+            "\n\nHealthFile._write = _write\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("spoil", "version", "reason"),
     [
@@ -263,6 +272,7 @@ def hangs(checkout):
         (crashes, "2.2", "a bug of this release"),
         (sees_nothing, "2.3", "0 frames of 10"),
         (hangs, "2.4", "reported nothing"),
+        (blocks_its_health_file, "2.5", "reported nothing"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -309,7 +319,7 @@ def test_status_rollback_and_wipe_from_the_laptop(good, workshop):
     assert good in workshop.call(checkout, "--status").stdout
     refused = workshop.call(checkout, "--rollback")
     assert refused.returncode == 2
-    assert "no release to go back to" in refused.stderr
+    assert "there is no previous release" in refused.stderr
     workshop.machine.run("systemctl stop edge-app")
     told = workshop.machine.run("python3 /opt/edge-app/updater/slots.py wipe")
     assert "outbox.db" in told
