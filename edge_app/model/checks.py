@@ -13,8 +13,19 @@ import yaml
 from edge_app import registry
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Result
-from edge_app.model.schema import File, FixedShape
+from edge_app.model.schema import File, FixedShape, Input
 from edge_app.options.document import Problems, entries, nearest
+
+_MAX_INPUT_PIXELS = 16_000_000
+
+
+def image_input(spec: Input, where: str, node: yaml.Node, problems: Problems) -> None:
+    """A picture that any machine can hold, and a scale that does not divide by zero."""
+    if spec.width * spec.height > _MAX_INPUT_PIXELS:
+        expected = f"at most {_MAX_INPUT_PIXELS / 1e6:.0f} million pixels"
+        problems.add(node, f"{where}: found {spec.width}x{spec.height}; expected {expected}")
+    if 0 in spec.std:
+        problems.add(node, f"{where}.std: found 0; expected other numbers")
 
 
 def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:

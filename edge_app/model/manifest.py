@@ -21,6 +21,7 @@ from edge_app.model.schema import Backbone, CropInput, File, FixedShapes, HeadMa
 from edge_app.options import WRONG, read_dataclass, read_options
 from edge_app.options.document import Problems, entries, load_yaml
 from edge_app.options.files import MAX_TEXT, read_regular
+from edge_app.options.scalars import checked_text
 
 FORMAT = 1
 FILE = "model.yaml"
@@ -136,6 +137,7 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     if file is WRONG:
         return None
     checks.files(file, root, problems)
+    checks.image_input(file.input, "input", node["input"], problems)
     heads = {
         name: _head(name, head, entries(node["heads"])[name], file.input, problems) for name, head in file.heads.items()
     }
@@ -178,6 +180,8 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     if isinstance(labels, str):
         labels = _label_file(labels, node, where, problems)
     size = spec if head.crops is None else head.crops.input
+    if head.crops is not None:
+        checks.image_input(size, f"{where}.crops.input", node, problems)
     inputs = head.inputs
     return ManifestHead(
         name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells
@@ -190,9 +194,13 @@ def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> t
         if not checks.inside_folder(name):
             raise FileNotFoundError(2, "it is outside the model's folder")
         data = read_regular(folder / (f"{name}.txt" if name in LABEL_SETS else name), MAX_TEXT, inside=folder)
-        return tuple(line.strip() for line in data.decode().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as exc:
-        found = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
+        return tuple(checked_text(line.strip()) for line in data.decode().splitlines() if line.strip())
+    except (OSError, ValueError) as exc:
+        found = exc.strerror if isinstance(exc, OSError) else _not_labels(exc)
         expected = f"a list, a text file in the folder, or {' or '.join(LABEL_SETS)}"
         problems.add(node, f"{where}.labels: '{name}': {found}; expected {expected}")
         return ()
+
+
+def _not_labels(exc: ValueError) -> str:
+    return "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else str(exc).partition(";")[0]

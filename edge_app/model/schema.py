@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from edge_app.geometry.boxes import Resize
 from edge_app.options import Positive, Range
 
+Side = Annotated[int, Range(1, 8192)]
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -20,8 +22,8 @@ class Input:
     the NPU, as configured at conversion) applies mean and std. pad: the gray level around a letterboxed image.
     """
 
-    width: Positive
-    height: Positive
+    width: Side
+    height: Side
     color: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: Literal["float32", "uint8"] = "float32"

@@ -15,6 +15,7 @@ import yaml
 
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.files import read_regular
+from edge_app.options.scalars import checked_text
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -78,7 +79,7 @@ def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
     if not isinstance(root, yaml.MappingNode):
         problems.add(root, f"found {describe(root) if root else 'an empty file'}; expected 'option: value' lines")
         return None
-    return root if _names_are_unique(root, problems) else None
+    return root if _names_are_valid(root, problems) else None
 
 
 def _is_plain(data: bytes, problems: Problems) -> bool:
@@ -99,9 +100,10 @@ def _is_plain(data: bytes, problems: Problems) -> bool:
     return True
 
 
-def _names_are_unique(node: yaml.Node, problems: Problems) -> bool:
+def _names_are_valid(node: yaml.Node, problems: Problems) -> bool:
+    """Whether every name is text on one line, and given once."""
     if isinstance(node, yaml.SequenceNode):
-        return sum(not _names_are_unique(child, problems) for child in node.value) == 0
+        return sum(not _names_are_valid(child, problems) for child in node.value) == 0
     if not isinstance(node, yaml.MappingNode):
         return True
     good = True
@@ -111,11 +113,16 @@ def _names_are_unique(node: yaml.Node, problems: Problems) -> bool:
             problems.add(key, f"found {describe(key)} as a name; expected a word")
             good = False
             continue
+        try:
+            checked_text(key.value)
+        except ValueError as exc:
+            problems.add(key, f"a name: {exc}")
+            good = False
         if key.value in seen:
             problems.add(key, f"'{key.value}' is given twice; first on line {seen[key.value]}")
             good = False
         seen.setdefault(key.value, key.start_mark.line + 1)
-        good = _names_are_unique(value, problems) and good
+        good = _names_are_valid(value, problems) and good
     return good
 
 

@@ -43,7 +43,7 @@ def checked_text(text: str) -> str:
     """The text of an option. Raises ValueError, whose message omits it, if it is long or not printable on one line."""
     if len(text) > _MAX_TEXT:
         raise ValueError(f"found a text of {len(text)} characters; expected at most {_MAX_TEXT}")
-    for character in text:
+    for character in () if text.isprintable() else text:
         if unicodedata.category(character) in _NOT_TEXT:
             raise ValueError(f"found the control character U+{ord(character):04X}; expected text on one line")
     return text

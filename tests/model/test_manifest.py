@@ -177,7 +177,15 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
         ),
         (
             INPUT.replace("64", "0") + "heads: {a: {" + HEAD + "}}",
-            "3: input.width: found '0'; expected a whole number at least 1",
+            "3: input.width: found '0'; expected a whole number 1 to 8192",
+        ),
+        (
+            INPUT.replace("64", "4096").replace("48", "4096") + "heads: {a: {" + HEAD + "}}",
+            "3: input: found 4096x4096; expected at most 16 million pixels",
+        ),
+        (
+            INPUT.replace("48", "48, std: [1, 0, 1]") + "heads: {a: {" + HEAD + "}}",
+            "3: input.std: found 0; expected other numbers",
         ),
     ],
 )
