@@ -1,7 +1,11 @@
 """Frame sources, one file for each type. This module is the contract; capture/thread.py and capture/clips.py drive it.
 
 A source is a class `Source(clock, *, options…)` whose keyword arguments are the schema of its config block. The
-constructor validates the options and opens nothing heavier than that needs.
+constructor validates the options, and does not connect or open a device: `edge-app check` constructs every source.
+
+A network source annotates the option for its address, `url: Annotated[str, Url("rtsp")]`, bounds all waiting by options
+that end in `timeout_s`, and shows addresses with `errors.mask_urls`. Its tests are tests/sources/test_hostile_peers.py
+and test_secrets.py, which find it by the annotation.
 """
 
 from __future__ import annotations

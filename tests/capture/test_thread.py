@@ -1,6 +1,7 @@
 """Capture with real sources: the synthetic camera fails, freezes and hangs on demand."""
 
 import random
+import re
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge_app.capture.thread import Capture
 from edge_app.clock import ClipClock, SystemClock
 from edge_app.errors import ClipError, ConfigError, EndOfClip, SourceError
 from edge_app.sources.synthetic import Source as Synthetic
+from tests import plugins
 
 SMALL = {"width": 64, "height": 48}
 NO_BACKOFF = Backoff(0.001, 0.002)
@@ -281,3 +283,34 @@ def test_close_abandons_a_hung_reader():
         assert running.read(TIMEOUT_S) is not None
         time.sleep(0.05)
     assert running.stats().abandoned == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("read", r"camera: KeyError \(raises\.py:\d+\)"),
+        ("build", r"camera: source: sources 'raises' \(.*\): the constructor raised KeyError \(raises\.py:\d+\)"),
+    ],
+)
+def test_a_live_source_is_reconnected_after_an_exception_of_a_library(tmp_path, monkeypatch, caplog, place, expected):
+    (tmp_path / "fault").write_text("")
+    monkeypatch.setenv("MISCHIEF", str(tmp_path / "fault"))
+    plugins.install()
+    with capture("raises", word="hunter2") as running:
+        read_until(running, lambda stats: stats.frames > 0)
+        if place == "build":  # only a source that is lost is built again
+            (tmp_path / "fault").write_text("read")
+            read_until(running, lambda stats: stats.failures > 0)
+        (tmp_path / "fault").write_text(place)
+        read_until(running, lambda stats: re.match(expected, stats.last_error or ""))
+        (tmp_path / "fault").write_text("")
+        read_until(running, lambda stats: stats.reconnects > 0 and stats.state == "running")
+    assert "hunter2" not in caplog.text
+
+
+def test_an_error_of_the_constructor_names_the_place_in_the_configuration():
+    options = {"url": "rtsp://127.0.0.1:0/"}
+    source = config.SourceConfig(config.SourceCommon("rtsp"), config.PluginConfig("rtsp", options, "config.yaml:7"))
+    with pytest.raises(ConfigError) as caught:
+        Capture(source, SystemClock()).start()
+    assert str(caught.value) == "config.yaml:7: source.url: found the port 0; expected 1 to 65535"

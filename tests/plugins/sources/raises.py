@@ -1,0 +1,32 @@
+"""The synthetic camera. It raises a KeyError in the call named by the file $MISCHIEF: read, close or build.
+
+word: the message of the exception; no output may show it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edge_app.clock import Clock
+from edge_app.frame import Frame
+from edge_app.sources import synthetic
+
+
+class Source(synthetic.Source):
+    def __init__(self, clock: Clock, *, word: str = "") -> None:
+        super().__init__(clock, width=64, height=48, live=True, fps=100)
+        self._word = word
+        self._raise_if("build")
+
+    def read(self, timeout_s: float) -> Frame | None:
+        self._raise_if("read")
+        return super().read(timeout_s)
+
+    def close(self) -> None:
+        self._raise_if("close")
+        super().close()
+
+    def _raise_if(self, place: str) -> None:
+        if Path(os.environ["MISCHIEF"]).read_text(encoding="ascii") == place:
+            raise KeyError(self._word)
