@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,10 +149,19 @@ def decode(payload: bytes) -> Message:
         body = json.loads(payload)
         moment = datetime.strptime(body["utc"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
         utc_ns = round(moment.timestamp() * 1000) * 1_000_000
-        synced = body["clock_synced"]
-        return Message(body["id"], body["seq"], body["kind"], body["monotonic_ns"], utc_ns, synced, payload)
-    except (KeyError, TypeError) as exc:
-        raise ValueError(f"not a message of {SCHEMA_ID}: {exc}") from exc
+        message = Message(
+            body["id"], body["seq"], body["kind"], body["monotonic_ns"], utc_ns, body["clock_synced"], payload
+        )
+    except (KeyError, TypeError, RecursionError, OverflowError) as exc:
+        raise ValueError(f"not a message of {SCHEMA_ID}: {type(exc).__name__}") from exc
+    if not (
+        isinstance(message.id, str)
+        and type(message.seq) is type(message.monotonic_ns) is int
+        and isinstance(message.clock_synced, bool)
+        and message.kind in get_args(Kind)
+    ):
+        raise ValueError(f"not a message of {SCHEMA_ID}: a field has another type")
+    return message
 
 
 def rfc3339(utc_ns: int) -> str:

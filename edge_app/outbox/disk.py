@@ -80,7 +80,7 @@ class Disk:
         return self._store
 
     def _rename_damaged(self, why: sqlite3.Error) -> None:
-        """Rename the damaged file with SQLite's files beside it. Only the last damaged one is kept."""
+        """Rename the damaged file with SQLite's companion files. Only the last damaged one is kept."""
         if self._store is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._store.close()

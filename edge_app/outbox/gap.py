@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 from edge_app.messages import Kind, Message, decode
 from edge_app.outbox.pending import KINDS
@@ -64,8 +65,22 @@ class Gap:
 
     @classmethod
     def from_json(cls, record: GapRecord) -> Gap:
-        """The inverse of `as_json`."""
-        return cls(**record) if record else cls()  # type: ignore[arg-type]  # checked by the file's own integrity check
+        """The inverse of `as_json`. Raises ValueError if the record is not one of these."""
+        if not record:
+            return cls()
+        lost, reasons, unknown = record.get("lost"), record.get("reasons"), record.get("unknown")
+        ids = record.get("first"), record.get("last")
+        if not (
+            isinstance(lost, dict)
+            and lost.keys() == set(KINDS)
+            and isinstance(reasons, list)
+            and isinstance(unknown, bool)
+            and all(type(count) is int and count >= 0 for count in lost.values())
+            and all(isinstance(reason, str) for reason in reasons)
+            and all(id_ is None or isinstance(id_, str) for id_ in ids)
+        ):
+            raise ValueError("not a gap record")
+        return cls(cast(dict[str, int], lost), unknown, cast(list[str], reasons), *cast(tuple[str | None, ...], ids))
 
 
 class LossLog:
@@ -117,7 +132,10 @@ class LossLog:
 
     def load(self, record: GapRecord, *, file_missing: bool) -> None:
         """Add the unreported losses that the file has. file_missing: an earlier run had a file that is gone."""
-        self._gap.merge(Gap.from_json(record))
+        try:
+            self._gap.merge(Gap.from_json(record))
+        except ValueError:
+            self.add_unknown("gap record damaged on disk", 0)
         if file_missing and not self._gap:
             self._gap.add_unknown("outbox file missing")
 

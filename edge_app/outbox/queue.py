@@ -31,7 +31,7 @@ _EVENT_COMMIT_NS = 50_000_000
 _DELETE_NS = 1_000_000_000
 _DELETE_RECORDS = 2000
 _BATCH_BYTES = 1 << 20
-_OPENING_S = 0.5  # checking a large file takes longer on a small board; the pipeline starts meanwhile
+_OPENING_S = 0.5  # checking a large file takes longer on a small board; the pipeline starts in the meantime
 _CLOSING_S = 10.0
 
 
@@ -171,7 +171,7 @@ class Outbox:
             )
 
     def stop_waiting(self) -> None:
-        """From now on `next_batch` returns at once."""
+        """Make all calls of `next_batch`, current and later ones, return at once."""
         with self._lock:
             self._never_wait = True
             self._state.changed.notify_all()

@@ -12,7 +12,11 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_app.options.files import read_regular
+
 BLOCK = 1 << 20  # 2**31 of them stay below 2**53, above which JSON readers lose precision
+_MAX_NUMBER = 1 << 53
+_MAX_BYTES = 64
 
 
 class SequenceNumbers:
@@ -62,10 +66,10 @@ class SequenceNumbers:
 def _read(path: Path) -> int | None:
     """The reservation in a file, or None if there is none or its checksum does not match."""
     try:
-        number, checksum = path.read_bytes().split()
+        number, checksum = read_regular(path, _MAX_BYTES).split()
+        return int(number) if checksum == _checksum(number) and 0 <= int(number) < _MAX_NUMBER else None
     except (OSError, ValueError):
         return None
-    return int(number) if checksum == _checksum(number) else None
 
 
 def _write(path: Path, limit: int) -> None:

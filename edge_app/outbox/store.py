@@ -154,7 +154,7 @@ class Store:
         return self._rows("position > ? AND position <= ? ORDER BY position", (after, through), limit, max_bytes)
 
     def last_position(self) -> int:
-        """The highest position that was ever stored, as far as the file shows; 0 if none."""
+        """The highest position that was stored according to the file; 0 if none."""
         return max(
             self._number("SELECT max(position) FROM messages"), self._number("SELECT max(position) FROM cursors")
         )
@@ -164,7 +164,7 @@ class Store:
         return self._number("SELECT min(position) FROM messages") or None
 
     def cursors(self) -> dict[str, int]:
-        return dict(self._db.execute("SELECT sink, position FROM cursors"))
+        return dict(self._db.execute("SELECT sink, position FROM cursors WHERE typeof(position) = 'integer'"))
 
     def keep_cursors(self, sinks: Iterable[str]) -> None:
         """Delete the cursors of sinks that are no longer configured."""
@@ -183,9 +183,12 @@ class Store:
         """Losses that have not been reported; empty if none."""
         record = self._value("SELECT tally FROM gap")
         try:
-            return dict(json.loads(str(record))) if record else {}
-        except ValueError as exc:
+            gap = json.loads(str(record)) if record else {}
+        except (ValueError, RecursionError) as exc:
             raise sqlite3.DatabaseError("the gap is not readable") from exc
+        if not isinstance(gap, dict):
+            raise sqlite3.DatabaseError("the gap is not a JSON object")
+        return gap
 
     def clear(self) -> int:
         """Delete all messages. Returns how many."""
@@ -223,8 +226,11 @@ class Store:
         return rows
 
     def _number(self, query: str, *values: object) -> int:
-        """An integer; 0 for NULL."""
-        return int(str(self._value(query, *values) or 0))
+        """An integer; 0 for NULL. Raises sqlite3.DatabaseError for any other value."""
+        value = self._value(query, *values)
+        if not isinstance(value, (int, type(None))):
+            raise sqlite3.DatabaseError("found a value that is not an integer")
+        return value or 0
 
     def _value(self, query: str, *values: object) -> object:
         row = self._db.execute(query, values).fetchone()

@@ -59,11 +59,12 @@ def messages(folder: Path, *, refused: bool = False) -> Iterator[str]:
     with closing(_open(folder)) as db:
         try:
             if refused:
-                for sink, reason, payload in db.execute("SELECT sink, reason, payload FROM refused ORDER BY number"):
-                    text = json.dumps({"sink": sink, "reason": reason}, ensure_ascii=False)
+                query = "SELECT sink, reason, CAST(payload AS BLOB) FROM refused ORDER BY number"
+                for sink, reason, payload in db.execute(query):
+                    text = json.dumps({"sink": str(sink), "reason": str(reason)}, ensure_ascii=False)
                     yield f'{text[:-1]}, "message": {payload.decode()}}}'
             else:
-                for (payload,) in db.execute("SELECT payload FROM messages ORDER BY position"):
+                for (payload,) in db.execute("SELECT CAST(payload AS BLOB) FROM messages ORDER BY position"):
                     yield payload.decode()
         except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise _unreadable(folder, exc) from exc

@@ -1,6 +1,6 @@
 """One sink's delivery thread: reads from the outbox, sends, and retries, independently of other sinks.
 
-Not here: how a destination is reached (sinks/), where messages are stored meanwhile (outbox/).
+Not here: how a destination is reached (sinks/), where messages are stored until then (outbox/).
 """
 
 from __future__ import annotations

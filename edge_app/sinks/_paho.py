@@ -35,7 +35,7 @@ class LimitedSocket:
         if size > _MAX_PACKET_BYTES:
             self.excess = f"a packet of {size} bytes; expected at most {_MAX_PACKET_BYTES}"
         elif self._bytes_left <= 0:
-            self.excess = f"too much; expected at most {_BYTES_PER_S:g} bytes a second besides acknowledgments"
+            self.excess = f"too much; expected at most {_BYTES_PER_S:g} bytes per second in addition to acknowledgments"
         if self.excess:
             raise ConnectionError
         data = self._connection.recv(size)

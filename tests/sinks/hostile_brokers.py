@@ -108,6 +108,13 @@ def resets_after_connack(c: Connection) -> None:
     resets(c)
 
 
+def handshake_by_the_byte(c: Connection) -> None:
+    """The start of a TLS record of 16 kB."""
+    for byte in b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"\x03" * 1000:
+        c.send(bytes([byte]))
+        c.wait(0.03)
+
+
 MQTT_ATTACKS = (
     connack_only,
     connack_by_the_byte,

@@ -41,6 +41,17 @@ def is_network(type_: str) -> bool:
     return url_option(type_) is not None or {"host", "port"} <= options(type_).keys()
 
 
+def schemes(type_: str) -> tuple[str, ...]:
+    """The schemes of its URL."""
+    url = url_option(type_)
+    return () if url is None else next(m for m in marks(options(type_)[url]) if isinstance(m, Url)).schemes
+
+
+def has_tls(type_: str) -> bool:
+    """Whether it has an option `tls`, or a scheme and the same with an s: http, https."""
+    return is_network(type_) and ("tls" in options(type_) or any(f"{s}s" in schemes(type_) for s in schemes(type_)))
+
+
 def is_serial(type_: str) -> bool:
     return not is_network(type_) and "port" in options(type_) and str in marks(options(type_)["port"])
 
@@ -50,8 +61,13 @@ def secrets(type_: str) -> list[str]:
     return [name for name, option in options(type_).items() if Secret in marks(option)]
 
 
-def given(type_: str, folder: Path, *, port: int = 9, line: str = "/dev/null", **more: object) -> dict[str, object]:
-    """Options with which a sink can be built. port: of a TCP peer. line: the path of a serial line."""
+def given(
+    type_: str, folder: Path, *, port: int = 9, line: str = "/dev/null", tls: bool = False, **more: object
+) -> dict[str, object]:
+    """Options with which a sink can be built. port: of a TCP peer. line: the path of a serial line.
+
+    tls: use the last scheme of the URL, or set the option `tls`.
+    """
     known, chosen = options(type_), dict[str, object]()
     for name, option in known.items():
         if name.endswith("timeout_s"):
@@ -61,10 +77,10 @@ def given(type_: str, folder: Path, *, port: int = 9, line: str = "/dev/null", *
             chosen[name] = folder / f"{type_}.out"
     url = url_option(type_)
     if url is not None:
-        (scheme, *_) = next(m for m in marks(known[url]) if isinstance(m, Url)).schemes
-        chosen[url] = f"{scheme}://127.0.0.1:{port}/"
+        plain, secure = schemes(type_)[0], schemes(type_)[-1]
+        chosen[url] = f"{secure if tls else plain}://127.0.0.1:{port}/"
     elif is_network(type_):
-        chosen.update(host="127.0.0.1", port=port)
+        chosen.update({"host": "127.0.0.1", "port": port, **({"tls": True} if tls else {})})
     elif is_serial(type_):
         chosen["port"] = line
     missing = [n for n, o in known.items() if o.default is REQUIRED and n not in chosen]

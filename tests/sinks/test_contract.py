@@ -20,14 +20,16 @@ from edge_app.errors import ConfigError, SinkError
 from tests.hostile_peers import (
     body_by_the_byte,
     endless_continue,
+    endless_garbage,
     endless_header_line,
     endless_headers,
     header_by_the_byte,
     never_answers,
+    resets,
     sends_garbage,
 )
-from tests.sinks.hostile_brokers import ALL_ATTACKS, EagerPeer
-from tests.sinks.loopback import SINKS, given, is_network, is_serial
+from tests.sinks.hostile_brokers import ALL_ATTACKS, EagerPeer, handshake_by_the_byte
+from tests.sinks.loopback import SINKS, given, has_tls, is_network, is_serial
 
 MAX_CALL_S = 5.0
 MAX_BYTES = 4 << 20
@@ -88,6 +90,19 @@ def test_a_hostile_peer_costs_bounded_time_and_memory(type_, attack, context, me
     if attack in NEVER_DELIVERED:
         assert first.retry
         assert last.retry
+
+
+@pytest.mark.parametrize(
+    "attack", [never_answers, sends_garbage, endless_garbage, header_by_the_byte, handshake_by_the_byte, resets]
+)
+@pytest.mark.parametrize("type_", [t for t in SINKS if has_tls(t)])
+def test_a_hostile_tls_peer_costs_bounded_time_and_memory(type_, attack, context, message, tmp_path):
+    with EagerPeer(attack) as peer:
+        sink = registry.build("sinks", type_, context, **given(type_, tmp_path, port=peer.port, tls=True))
+        with bounded():
+            first, _, last = exercise(sink, message)
+    assert first.retry
+    assert last.retry
 
 
 @contextmanager
