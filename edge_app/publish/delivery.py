@@ -67,7 +67,10 @@ class Delivery:
         try:
             self._loop()
         finally:
-            self._sink.close()
+            try:
+                self._sink.close()
+            except Exception as exc:  # noqa: BLE001  logged: nothing is left to do with this sink
+                _LOG.error("sink '%s': cannot be closed: %s", self.name, foreign_text(exc))
 
     def _loop(self) -> None:
         batch: list[Item] = []

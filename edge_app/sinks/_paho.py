@@ -19,7 +19,7 @@ _ACKNOWLEDGMENT_BYTES = 4
 
 
 class LimitedSocket:
-    """A connected socket. excess: what the broker sent too much of, once a limit is exceeded."""
+    """A connected socket. excess: the limit that the broker exceeded, if any."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

@@ -32,6 +32,7 @@ _MAX_RESPONSE_BYTES = 64 * 1024  # header, interim responses and body together
 _RETRY_STATUS = (401, 403, 404, 405, 407, 408, 429)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token of RFC 9110
 _MAX_DATE = 64
+_MIN_SECRET = 8  # characters; a shorter value of a header is no secret
 
 
 class Sink:
@@ -62,7 +63,9 @@ class Sink:
         self._timeout_s = timeout_s
         self._token = token
         self._sent_token = self._read_token()  # raises ConfigError now; read for each request: it may be replaced
-        self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-app/{__version__}", **(headers or {})}
+        own = headers or {}
+        self._private = [value for value in own.values() if len(value) >= _MIN_SECRET]
+        self._headers = {"Content-Type": "application/json", "User-Agent": f"edge-app/{__version__}", **own}
         for name, value in self._headers.items():
             if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
                 raise ConfigError(f"headers.{foreign_text(name, 40)}: expected ASCII on one line")
@@ -153,8 +156,10 @@ class Sink:
         raise SinkError(f"{reason} to {location}; expected the final address", retry=True)
 
     def _foreign_text(self, text: str) -> str:
-        """Text of the server for a message. A server may repeat the token."""
-        return foreign_text(text.replace(self._sent_token, "…") if self._sent_token else text)
+        """Text of the server for a message, without the token and our own headers, which a server may repeat."""
+        for secret in (self._sent_token, *self._private):
+            text = text.replace(secret, "…") if secret else text
+        return foreign_text(text)
 
 
 class _Connection(http.client.HTTPConnection):

@@ -161,7 +161,7 @@ class Sink:
                 while self._waiting and time.monotonic() < end:
                     self._poll(0.1)
                 self._client.disconnect()
-            except SinkError:
+            except (SinkError, OSError, ValueError):
                 pass  # the last will does the same
         self._drop()
 
@@ -247,7 +247,7 @@ class Sink:
             raise self._connection_lost(None if connection is None else connection.excess)
 
     def _connection_lost(self, excess: str | None) -> SinkError:
-        """The error for a connection that is closed. excess: what the broker sent too much of."""
+        """The error for a closed connection. excess: the limit that the broker exceeded."""
         refusal = self._refusal
         self._drop()
         if excess is not None:

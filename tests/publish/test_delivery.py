@@ -137,6 +137,20 @@ def test_a_reason_has_no_control_characters(open_box, factory, deliver, caplog):
         assert len(text) < 400
 
 
+def test_an_error_while_closing_a_sink_is_logged(open_box, deliver, caplog):
+    class Stuck(Flaky):
+        def close(self):
+            raise ValueError("hunter2")
+
+    box = open_box()
+    delivery = deliver(box, "a", Stuck())
+    delivery.stop()
+    box.stop_waiting()
+    delivery.join(5)
+    assert "sink 'a': cannot be closed: ValueError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_a_bug_in_a_sink_is_logged_once_without_the_text_of_its_exception(open_box, factory, deliver, caplog):
     box = open_box()
     sink = Flaky([ValueError("invalid header 'Bearer hunter2'")] * 3)

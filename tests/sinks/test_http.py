@@ -184,6 +184,59 @@ def test_the_token_is_read_for_each_request(context, server, message, tmp_path, 
     sink.close()
 
 
+def test_a_header_is_not_shown_if_the_server_repeats_it(context, server, message):
+    sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", headers={"X-Api-Key": "hunter2-hunter2"})
+
+    def repeat(handler):
+        handler.send_response(403, f"no {handler.headers['X-Api-Key']}")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.answers = [repeat]
+    with pytest.raises(SinkError, match="403 no …") as error:
+        sink.send([message(1)])
+    assert "hunter2" not in str(error.value)
+    sink.close()
+
+
+def test_nothing_is_lost_while_a_token_is_renewed(context, server, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("expired")
+    clock, delivered = context.clock, []
+    encoder = Encoder("cam-1", clock.boot_id, {})
+
+    def answer_post(handler):
+        if handler.headers["Authorization"] == "Bearer renewed":
+            delivered.extend(message["status"]["n"] for message in json.loads(server.requests[-1][2]))
+            handler.send_response(204)
+        else:
+            handler.send_response(random.Random(len(server.requests)).choice([401, 403]))
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    server.answers = [answer_post] * 1000
+    sink = Sink(context, url=f"http://127.0.0.1:{server.port}/", token=Secret("file", str(token)), batch=20)
+    box = Outbox(tmp_path / "state", ["http"], Limits(), clock, lambda seq, gap: pytest.fail("lost something"))
+    delivery = Delivery("http", sink, box, clock, backoff=Backoff(0.01, 0.02), rng=random.Random(1))
+    delivery.start()
+    for n in range(316):
+        box.put(lambda seq, n=n: encoder.status(seq, Stamp(n, n, True), {"n": n}))
+        if n == 200:
+            while delivery.failed < 3:
+                time.sleep(0.01)
+            assert "40" in delivery.last_error
+            token.write_text("renewed\n")
+    end = time.monotonic() + 10
+    while box.stats().queued["http"] and time.monotonic() < end:
+        time.sleep(0.01)
+    delivery.stop()
+    box.stop_waiting()
+    delivery.join(5)
+    box.close()
+    assert delivered == list(range(316))
+    assert delivery.refused == 0
+
+
 def test_retries_and_refused_messages_through_the_outbox(server, context, tmp_path):
     """The server responds 503, 429 with Retry-After, hangs, then refuses one message with 400."""
     clock = context.clock
