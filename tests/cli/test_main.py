@@ -122,13 +122,14 @@ def test_check_constructs_sinks_without_touching_files(tmp_path: Path):
     model, clip = PROJECT / "models/digits", PROJECT / CLIP
     (tmp_path / "config.yaml").write_text(
         f"source: {{type: video, path: {clip}}}\nmodel: {{path: {model}}}\n"
-        "sinks:\n  - {type: jsonl, path: results.jsonl, append: false}\n  - {type: http, url: 'ftp://example.org'}\n",
+        "sinks:\n  - {type: jsonl, path: results.jsonl, append: false}\n"
+        "  - {type: http, url: 'http://example.org', token: env:NO}\n",
         encoding="utf-8",
     )
     (tmp_path / "results.jsonl").write_text("{}\n")
     done = edge_app("check", "-c", tmp_path / "config.yaml")
     assert done.returncode == 2
-    assert "config.yaml:5: sink 'http': url: expected http://" in done.stdout
+    assert "config.yaml:5: sink 'http': env:NO: the environment has no such" in done.stdout
     assert (tmp_path / "results.jsonl").read_text() == "{}\n"
 
 
@@ -226,7 +227,7 @@ def test_a_folder_without_a_configuration(tmp_path: Path):
     assert_one_line(edge_app("check", cwd=tmp_path), 2, "config.yaml: found none in this folder", "--config FILE")
 
 
-def test_a_closed_pipe_is_no_error(tmp_path: Path):
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path):
     """`edge-app replay … | head -1`."""
     script = f"{sys.executable} -m edge_app.cli replay {CLIP} | head -1"
     done = subprocess.run(script, shell=True, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
