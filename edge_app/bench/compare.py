@@ -1,4 +1,4 @@
-"""bench compare: run one benchmark with two builds of edge-app in turns, and state how the figures changed.
+"""bench compare: run one benchmark with two builds of edge-app alternately, and report how the figures changed.
 
 Each pair is one run of the old and one of the new build; the order changes from pair to pair, so that a drift of the
 machine's speed cancels. The change is the median of the paired ratios. The spread is that of old against old: half of
@@ -54,7 +54,7 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FigureChange:
     """One figure. old, new: medians; ratio: median of new / old; spread: 1 / factor and factor of old / old."""
 
     old: float
@@ -71,7 +71,7 @@ class Report:
     new: str
     arguments: list[str]
     pairs: int
-    changes: dict[str, Change]
+    changes: dict[str, FigureChange]
     omitted: list[str]
 
 
@@ -100,7 +100,7 @@ def bench(plan: Plan) -> Report:
     )
 
 
-def summarize(old: Sequence[dict[str, float]], new: Sequence[dict[str, float]]) -> dict[str, Change]:
+def summarize(old: Sequence[dict[str, float]], new: Sequence[dict[str, float]]) -> dict[str, FigureChange]:
     """Compare the figures that are above 0 in every run. old, new: the figures of each run, in order."""
     keys = [key for key in old[0] if all(run.get(key, 0) > 0 for run in (*old, *new))]
     return {key: _change([run[key] for run in old], [run[key] for run in new]) for key in keys}
@@ -170,8 +170,8 @@ def _figures(keys: Sequence[str], report: Any) -> Iterator[tuple[str, float]]:
                 yield prefix + key, float(entry[key])
 
 
-def _change(old: Sequence[float], new: Sequence[float]) -> Change:
+def _change(old: Sequence[float], new: Sequence[float]) -> FigureChange:
     ratio = median(n / o for o, n in zip(old, new))
     factor = median(max(earlier / later, later / earlier) for earlier, later in pairwise(old))
     spread = round(1 / factor, 4), round(factor, 4)
-    return Change(round(median(old), 4), round(median(new), 4), round(ratio, 4), spread)
+    return FigureChange(round(median(old), 4), round(median(new), 4), round(ratio, 4), spread)

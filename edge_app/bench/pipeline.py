@@ -111,7 +111,7 @@ def as_table(report: Report) -> str:
             f"{report.clip}, {report.model}: {report.frames} frames, {report.threads} onnxruntime thread(s), "
             f"{report.cores} core(s)",
             *tables.align(rows),
-            "CPU overhead: CPU time besides decoding and running the model.",
+            "CPU overhead: CPU time excluding decoding and running the model.",
             f"Estimate for one 1.2 GHz Cortex-A7: {report.overhead_a7_ms:.0f} ms per frame "
             f"(factor {report.a7_factor:.0f}, not measured).",
         )

@@ -15,7 +15,7 @@ def plot(report: Report, path: Path) -> None:
     figure = figures.new_figure(640, 320)
     for axes, title, unit, values in zip(
         figure.subplots(1, 2),
-        ("Throughput", "CPU time besides decoding and inference"),
+        ("Throughput", "CPU time excluding decoding and inference"),
         ("frames per second", "milliseconds per frame"),
         ((report.fps, report.baseline_fps), (report.overhead_ms, report.baseline_overhead_ms)),
     ):

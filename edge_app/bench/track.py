@@ -240,7 +240,7 @@ def _mean(scores: Iterable[Score]) -> Score:
 
 
 def _times_ms(people: int) -> dict[str, float]:
-    """Median milliseconds per frame of each tracker with `people` in view. The trackers run in turns."""
+    """Median milliseconds per frame of each tracker with `people` in view. The trackers alternate."""
     side = 1 if people <= 20 else 2
     frames = Crowd(people=people, width=1280 * side, height=720 * side, seconds=8).simulate(1)
     times_s: dict[str, list[float]] = {name: [] for name in NAMES}

@@ -1,8 +1,8 @@
 """edge-app tune: find reuse settings for a model on a camera, and store them with their evidence.
 
-It measures costs, and on a clip the camera's noise and the speed and agreement of every candidate, in turns with full
-inference. It chooses the fastest candidate whose agreement is close to that of full inference. If there is none, the
-verdict is `gate`, or `off`: reuse does not pay for this model on this camera.
+It measures the costs of this machine and the noise of the camera, and runs every candidate on a clip, alternating with
+full inference. It chooses the fastest candidate that agrees closely enough with full inference. If there is none, the
+verdict is `gate`, or `off`: reuse does not pay off for this model on this camera.
 Not here: running and scoring clips (bench/reuse).
 """
 
@@ -31,7 +31,7 @@ from edge_app.reuse.profile import ReuseProfile
 
 # The allowed loss is half of the limit for any clip, since settings tuned on one clip are used on others.
 _MAX_LOSS, _MAX_MOVING_LOSS, _MAX_DWELL = 0.0025, 0.005, 2
-_MIN_SPEEDUP = 1.03  # below, reuse is not worth a difference in results
+_MIN_SPEEDUP = 1.03  # below, the gain does not justify a difference in results
 _MIN_GATE_SPEEDUP = 0.95  # of the gate, on a clip in which something always moves
 _MIN_FRAMES = 30
 _PLOT_LOSS = 2.2  # upper end of the plot's axis

@@ -33,11 +33,11 @@ from edge_app.reuse.loader import FREE
 TIMEOUT_S = 60.0
 _MIN_MEMORY, _MAX_MEMORY = 1 << 30, 4 << 30  # bytes that the model may take beyond those of the libraries
 _START = "import sys; sys.path[:] = {path!r}; from edge_app.cli.model_check import main; main()"
-_STARTED = "started"  # in place of a verdict: the check of an area begins
+_STARTED = "started"  # instead of a verdict: the check of an area has started
 
 
 def run(config: Config, timeout_s: float = TIMEOUT_S) -> list[Finding]:
-    """Load the model, replay its golden vectors and check reuse. The end of the child by other means is a finding."""
+    """Load the model, replay its golden vectors and check reuse. Any other end of the child is a finding."""
     command = [sys.executable, "-c", _START.format(path=sys.path)]
     job = pickle.dumps((config, timeout_s))
     try:

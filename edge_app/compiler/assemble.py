@@ -15,7 +15,7 @@ from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.net import Net, join
 from edge_app.compiler.output_cells import CellDependency, cell_dependencies
-from edge_app.compiler.session import Array, Session
+from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.split import Feature
 from edge_app.errors import ModelError
 from edge_app.frame import UInt8
@@ -100,8 +100,8 @@ class Runner:
     """Runs an assembly's ONNX files as the device does: the backbone once, then every head."""
 
     def __init__(self, segments: Sequence[bytes], heads: dict[str, bytes]) -> None:
-        self._segments = [Session(data) for data in segments]
-        self._heads = {name: Session(data) for name, data in heads.items()}
+        self._segments = [HostSession(data) for data in segments]
+        self._heads = {name: HostSession(data) for name, data in heads.items()}
 
     def run(self, pixels: UInt8) -> dict[str, dict[str, Array]]:
         """Outputs by head and name for one image (H, W, 3) BGR."""
@@ -118,7 +118,7 @@ def prove_equal(models: Sequence[InputModel], runner: Runner, images: Calibratio
     """Return the largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
     worst = 0.0
     tails = [model.cut.tail if model.cut else None for model in models]
-    rebuilt = [Session(tail.serialize()) if tail else None for tail in tails]
+    rebuilt = [HostSession(tail.serialize()) if tail else None for tail in tails]
     for row in rows:
         image = images.pixels[row]
         results = runner.run(image)

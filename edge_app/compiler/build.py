@@ -17,7 +17,7 @@ from edge_app.compiler.compilation import CALIBRATION, HELD_OUT, Compilation, Pl
 from edge_app.compiler.folder_writer import FolderWriter
 from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.report import HeadReport, Report
-from edge_app.compiler.session import Session, times_ms
+from edge_app.compiler.session import HostSession, times_ms
 from edge_app.errors import ConfigError
 from edge_app.model.schema import Input
 
@@ -91,7 +91,7 @@ def _runner(assembly: Assembly) -> Runner:
 
 
 def _times(models: Sequence[InputModel], assembly: Assembly, images: CalibrationImages) -> dict[str, float]:
-    runner, fused = _runner(assembly), Session(assembly.whole_on_pixels().serialize())
+    runner, fused = _runner(assembly), HostSession(assembly.whole_on_pixels().serialize())
     prepared = [model.prepared(images.pixels[0]) for model in models]
     calls: Mapping[str, Callable[[], object]] = {
         "as published": lambda: [o.infer(tensor) for o, tensor in zip(models, prepared)],

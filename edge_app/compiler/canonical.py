@@ -1,4 +1,4 @@
-"""Bring a graph into canonical form, whatever framework wrote it: folded, without dead nodes or fixed image sizes.
+"""Bring a graph from any framework into canonical form: folded, without dead nodes or fixed image sizes.
 
 Not here: reading and opsets (net.py), channel shuffles (data_movement.py), the input layer (frontend.py).
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_app.compiler import data_movement
 from edge_app.compiler.net import Net, Node, Shape, from_model
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 
 
@@ -166,7 +166,7 @@ def set_input_size(net: Net, width: int, height: int) -> Net:
     net.inputs = [replace(value, shape=(1, value.shape[1], height, width))]
     net.declared = {}
     try:
-        Session(net.serialize()).run(np.zeros((1, value.shape[1] or 3, height, width), np.float32))
+        HostSession(net.serialize()).run(np.zeros((1, value.shape[1] or 3, height, width), np.float32))
     except ModelError as exc:
         raise ModelError(f"{net.name}: cannot take {width}x{height} images: {exc}") from exc
     return net

@@ -21,7 +21,7 @@ class Plan:
 
     targets: `onnx`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips and
     folders; if there are any, INT8 graphs are also written. converter: the environment of the RKNN converter. shapes:
-    (width, height) of the parts of an image that an NPU can compute by themselves.
+    (width, height) of the parts of an image that an NPU can compute separately.
     """
 
     models: tuple[Path, ...]

@@ -1,7 +1,7 @@
 """Rewrite chains of nodes that only move data, so that they contain no image size.
 
 Exporters write channel shuffles and splits as Reshape - Transpose - Reshape - Gather with fixed map sizes. To find out
-which channel such a chain moves where, it is evaluated on a tensor of element numbers, whatever nodes it consists of.
+where such a chain moves each channel, it is evaluated on a tensor of element numbers, regardless of its node types.
 """
 
 from __future__ import annotations

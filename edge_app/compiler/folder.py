@@ -1,4 +1,4 @@
-"""Replace a model folder atomically: write a temporary folder beside it, rename it when it is complete.
+"""Replace a model folder atomically: write a temporary folder next to it, and rename that when it is complete.
 
 Not here: the files in it (folder_writer.py).
 """

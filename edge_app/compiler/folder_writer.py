@@ -19,7 +19,7 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.npu_shapes import SegmentShapes
 from edge_app.compiler.output_cells import with_free_size
 from edge_app.compiler.report import Int8Report, Report
-from edge_app.compiler.session import Session, times_ms
+from edge_app.compiler.session import HostSession, times_ms
 from edge_app.model.manifest import GOLDEN as GOLDEN_FILE
 from edge_app.model.schema import FixedShape, FixedShapes, Memory
 
@@ -85,7 +85,7 @@ class FolderWriter:
         for part, net in self._parts(one_pass=False).items():
             self._write(part, "int8", "int8.onnx", data if part == "fused" else _quantized_part(net, choice.ranges))
         self._golden["int8:"] = outputs[:GOLDEN]
-        session = Session(data)
+        session = HostSession(data)
         self._report.int8 = Int8Report(
             self._comparison.agreement(outputs), choice.method, choice.scores,
             quantize.cosines(plain, whole, [self._images.pixels[i] for i in self._rows[:2]]),
@@ -140,7 +140,7 @@ class FolderWriter:
 
     def _run(self, data: bytes) -> list[Outputs]:
         """Outputs of a whole graph for the held-out rows."""
-        session = Session(data)
+        session = HostSession(data)
         return [group_by_head(self._whole.outputs, session.run(self._images.pixels[row][None])) for row in self._rows]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from edge_app.compiler import canonical, families, frontend, net, tails
 from edge_app.compiler.families import Color, Family, Preprocessing, Triple
 from edge_app.compiler.net import Net
-from edge_app.compiler.session import Array, Session
+from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.tails import Cut
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
@@ -58,7 +58,7 @@ class InputModel:
     graphs: tuple[bytes, ...]
     shape: tuple[int, int, int, int]
     dtype: str
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[HostSession] = field(default_factory=list)
 
     def run(self, pixels: UInt8) -> list[Array]:
         """The outputs of the published files for one image (H, W, 3) BGR."""
@@ -75,7 +75,7 @@ class InputModel:
     def infer(self, tensor: Array) -> list[Array]:
         """Run the published files on a prepared image."""
         if not self.sessions:
-            self.sessions.extend(Session(graph) for graph in self.graphs)
+            self.sessions.extend(HostSession(graph) for graph in self.graphs)
         tensors = {self.sessions[0].inputs[0]: tensor}
         outputs: list[Array] = []
         for session in self.sessions:
@@ -130,7 +130,7 @@ def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
     for name, head in manifest.heads.items():
         if head.crops is not None:
             raise ConfigError(
-                f"{folder}: heads.{name} takes crops, which are a separate input; compile its ONNX file by itself"
+                f"{folder}: heads.{name} takes crops, which are a separate input; compile its ONNX file separately"
             )
         head_graphs = [manifest.graph(head.graph, "onnx")] if head.graph else []
         files = [*backbone_files, *((graph.path, graph.read()) for graph in head_graphs)]

@@ -25,7 +25,7 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.npu_shapes import SegmentShapes
 from edge_app.compiler.report import NpuReport, ShapesReport
 from edge_app.compiler.rknn import ConversionJob, ConvertedGraph, Ranges
-from edge_app.compiler.session import Array, Session
+from edge_app.compiler.session import Array, HostSession
 from edge_app.errors import ConfigError, ModelError
 from edge_app.reuse.fixed_shapes import Size
 
@@ -170,7 +170,7 @@ def _float_features(net: Net, assembly: Assembly, tensors: dict[str, Array]) -> 
     """The float32 features of the calibration images, (N, C, H, W) by name."""
     names = [value.name for value in net.inputs]
     graph = frontend.with_pixels(net, assembly.mean, assembly.std) if names == [IMAGE] else net
-    session = Session(graph.serialize())
+    session = HostSession(graph.serialize())
     count = len(tensors[names[0]])
     rows = [session.feed({name: tensors[name][i : i + 1] for name in session.inputs}) for i in range(count)]
     return {name: np.concatenate([row[k] for row in rows]) for k, name in enumerate(net.outputs)}

@@ -19,7 +19,7 @@ from onnx import shape_inference
 from edge_app.compiler import ranges
 from edge_app.compiler.net import Net, from_model
 from edge_app.compiler.ranges import Histogram, Ranges
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 from edge_app.evaluation import cosine
 from edge_app.frame import UInt8
@@ -123,7 +123,7 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
     first, second = net.copy(), int8.copy()
     first.outputs, second.outputs = list(pairs), list(dict.fromkeys(pairs.values()))
     second.declared = {**int8.declared, **{int8_name: values[name] for name, int8_name in pairs.items()}}
-    a, b = Session(first.serialize(), optimize=False), Session(serialized(second), optimize=False)
+    a, b = HostSession(first.serialize(), optimize=False), HostSession(serialized(second), optimize=False)
     lowest = dict.fromkeys(pairs, 1.0)
     for image in pixels:
         reference = dict(zip(first.outputs, a.run(image[None])))

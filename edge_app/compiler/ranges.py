@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.compiler.net import Net
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.frame import UInt8
 
 METHODS = ("minmax", "percentile 99.999", "percentile 99.99", "kl")
@@ -23,7 +23,7 @@ _CANDIDATES = np.linspace(0.2, 1.0, 33)
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class TensorRange:
     """The range of a tensor that int8 represents. means: of each channel, for maps (N, C, H, W) only."""
 
     low: float
@@ -31,12 +31,12 @@ class Range:
     means: NDArray[np.float64] | None = None
 
 
-Ranges = dict[str, Range]
+Ranges = dict[str, TensorRange]
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Values of one tensor: `counts` in equal bins between low and high; means as in Range."""
+    """Values of one tensor: `counts` in equal bins between low and high; means as in TensorRange."""
 
     low: float
     high: float
@@ -102,7 +102,7 @@ def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
     ]
     watched = net.copy()
     watched.outputs = names
-    session = Session(watched.serialize(), optimize=False)
+    session = HostSession(watched.serialize(), optimize=False)
     images = list(pixels)
     low, high = _extremes(session, images)
     counts = np.zeros((len(names), _BINS), np.int64)
@@ -120,7 +120,7 @@ def measure(net: Net, pixels: Iterable[UInt8]) -> dict[str, Histogram]:
     return {name: Histogram(float(low[i]), float(high[i]), counts[i], sums[i]) for i, name in enumerate(names)}
 
 
-def _extremes(session: Session, images: list[UInt8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _extremes(session: HostSession, images: list[UInt8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The least and greatest value of every output over the images."""
     low, high = np.full(len(session.outputs), np.inf), np.full(len(session.outputs), -np.inf)
     for image in images:
@@ -135,5 +135,5 @@ def from_histograms(histograms: dict[str, Histogram], method: str) -> Ranges:
     by_tensor = {}
     for name, histogram in histograms.items():
         low, high = histogram.range(method)
-        by_tensor[name] = Range(min(low, 0.0), max(high, 0.0), histogram.means)
+        by_tensor[name] = TensorRange(min(low, 0.0), max(high, 0.0), histogram.means)
     return by_tensor

@@ -14,7 +14,7 @@ from edge_app.errors import ModelError
 Array = NDArray[Any]
 
 
-class Session:
+class HostSession:
     """A graph in onnxruntime. Raises ModelError if it cannot be loaded."""
 
     def __init__(self, graph: bytes, *, optimize: bool = True) -> None:

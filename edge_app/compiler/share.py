@@ -1,7 +1,7 @@
 """Find the backbone that several models have in common, from the graphs alone.
 
 The hash of a tensor covers everything that it depends on: operations, attributes, weights and the image. Tensors with
-equal hashes have equal values, whatever their names. Not here: splitting one model (split.py).
+equal hashes have equal values, even if their names differ. Not here: splitting one model (split.py).
 """
 
 from __future__ import annotations

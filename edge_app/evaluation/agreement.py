@@ -60,7 +60,7 @@ def paired_counts(matches: Matches, confident_rows: NDArray[np.bool_], confident
 def hysteresis_counts(
     reference: Detections, predicted: Detections, score: float, lower_score: float, least_iou: float
 ) -> Counts:
-    """Count one frame, matching each side's confident boxes by themselves, highest IoU first.
+    """Count one frame, matching the confident boxes of each side separately, highest IoU first.
 
     score: the least score of a confident box; lower_score: the least score of its match.
     """

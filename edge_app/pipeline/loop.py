@@ -119,7 +119,7 @@ class Pipeline:
         Raises the exception that ended the source, unless timeout_s is 0.
         """
         wait_s = self._inference.wait_s()
-        if wait_s > 0:  # after a failure; the camera drops frames meanwhile
+        if wait_s > 0:  # after a failure; the camera drops frames during the wait
             time.sleep(min(wait_s, timeout_s))
             return
         if self._end is None:
@@ -155,7 +155,7 @@ class Pipeline:
             return  # true for nearly every frame
         capture = self._capture.stats()
         lost = camera_lost(capture)
-        if lost and not self._camera_lost:  # end open events; whatever appears after the reconnect is new
+        if lost and not self._camera_lost:  # end open events; objects that appear after the reconnect are new
             self._publish_events(self._rules.finish("source_lost"))
         if self._camera_lost and not lost:
             self._inference.refresh()
@@ -216,7 +216,7 @@ class Pipeline:
         self._publisher.close(_RELOAD_DRAIN_S)  # before the new one opens: both would write the same outbox
         try:
             self._publisher = build_publisher(config, self._clock, replay=self._replay)
-        except Exception:  # whatever was raised, the old one must run on
+        except Exception:  # after any error, the old one must keep running
             self._publisher = build_publisher(self.config, self._clock, replay=self._replay)
             raise
 
@@ -225,7 +225,7 @@ class Pipeline:
         try:
             self._capture = build_source(config, self._clock, replay=self._replay)
             self._inference.refresh()
-        except Exception:  # whatever was raised, the old one must run on
+        except Exception:  # after any error, the old one must keep running
             self._capture = build_source(self.config, self._clock, replay=self._replay)
             raise
         self._end = None

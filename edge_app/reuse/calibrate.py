@@ -77,7 +77,7 @@ def measure_costs(
 
 
 def _plan(detector: ChangeDetector, features: FeatureCache) -> None:
-    """The work of a partial frame besides its segments."""
+    """The work of a partial frame outside its segments."""
     columns, rows = detector.grid
     blocks = np.zeros((rows, columns), np.uint8)
     for x, y in _spots(columns, rows):

@@ -89,7 +89,7 @@ class ChangeDetector:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of a pixel of the reduced image that is no change, gray levels."""
+        """The largest difference of a pixel of the reduced image that does not count as a change, gray levels."""
         if self._tolerance is not None:
             return self.tolerance_factor * self._tolerance
         least = self.tolerance_factor * _MIN_TOLERANCE

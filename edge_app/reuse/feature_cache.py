@@ -100,7 +100,7 @@ class FeatureCache:
         return {name: self._maps[name] for name in segment.inputs}
 
     def predict_ms(self, boxes: Sequence[Box]) -> float:
-        """The cost of an update, by the cost model, if every change is propagated as far as it can reach."""
+        """The cost of an update, by the cost model, if every change is propagated over the full receptive field."""
         dirty: Dirty = {self._image: list(boxes)}
         total = 0.0
         for segment in self.segments:

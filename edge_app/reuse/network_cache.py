@@ -81,7 +81,7 @@ class NetworkCache:
         self.outputs_of, self.filled = None, False
 
     def release_outputs(self) -> None:
-        """Free the outputs of a dense run, which no head needs any more. They still count as available.
+        """Free the outputs of a dense run, which no head needs any longer. They still count as available.
 
         Kept until the next frame, they would make the engine use other, colder memory, at 1 to 3 % of a dense frame.
         """

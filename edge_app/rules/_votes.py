@@ -76,7 +76,7 @@ class Votes:
         self._usual = self.last_box = None
 
     def add(self, glyphs: Glyphs, now: Moment) -> Stable | None:
-        """Add a frame. Returns the stable number, if there is one and this frame has as many digits."""
+        """Add a frame. Returns the stable number, if there is one and this frame has the same number of digits."""
         box = glyphs.bounds()
         in_place = box is not None and (self.last_box is None or _overlap(box, self.last_box) >= _SAME_PLACE)
         layout = Layout(tuple(len(row) for row in glyphs.rows), glyphs.whole, in_place)

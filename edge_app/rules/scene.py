@@ -16,7 +16,7 @@ class Rule:
     """An event while the image is in a state other than `ok`; one state at a time.
 
     A state begins when it has been the best class, with a score of at least `min_score`, for `after_s` and in at least
-    two results, so that a single frame is no fault. It ends after `clear_s` of `ok`.
+    two results, so that a single frame is not a fault. It ends after `clear_s` of `ok`.
     """
 
     def __init__(

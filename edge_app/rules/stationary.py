@@ -1,4 +1,4 @@
-"""stationary: objects that stay in one place; one event each, even if the track id changes meanwhile."""
+"""stationary: objects that stay in one place; one event each, even if its track id changes."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Figure:
 
 
 def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
-    """The `heads` that `edge-app replay` publishes for every frame of a clip or folder of pictures."""
+    """The `heads` that `edge-app replay` publishes for every frame of a clip or folder of images."""
     with tempfile.TemporaryDirectory() as folder:
         config, results = Path(folder) / "config.yaml", Path(folder) / "results.jsonl"
         settings = {
@@ -80,7 +80,7 @@ def replay(clip: Path, model: Path) -> list[dict[str, Any]]:
 
 
 def overlaps(found: list[dict[str, Any]], true: list[dict[str, Any]]) -> NDArray[np.float64]:
-    """IoU of every detection with every true box, whatever their labels. Returns (detections, true boxes)."""
+    """IoU of every detection with every true box, regardless of their labels. Returns (detections, true boxes)."""
     return iou(_boxes(found), _boxes(true))
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_app.compiler import canonical, net
 from edge_app.compiler.net import Net
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 from tests.compiler.graphs import Graph
 
@@ -19,7 +19,9 @@ def compiled(g: Graph, outputs: dict[str, str], shape=(1, 3, 16, 24), **options)
     model = g.model(outputs, shape=shape, **options)
     result = canonical.canonicalize(net.from_model(model, "test"))
     image = np.random.default_rng(7).normal(size=shape).astype(np.float32)
-    for expected, found in zip(Session(model.SerializeToString()).run(image), Session(result.serialize()).run(image)):
+    for expected, found in zip(
+        HostSession(model.SerializeToString()).run(image), HostSession(result.serialize()).run(image)
+    ):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     return result
 
@@ -30,7 +32,7 @@ def ops(result: Net) -> list[str]:
 
 def works_at_any_size(result: Net) -> bool:
     wide = canonical.set_input_size(result, 40, 32)
-    Session(wide.serialize()).run(np.zeros((1, 3, 32, 40), np.float32))
+    HostSession(wide.serialize()).run(np.zeros((1, 3, 32, 40), np.float32))
     return True
 
 

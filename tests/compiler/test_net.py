@@ -8,7 +8,7 @@ import pytest
 
 from edge_app.compiler import net
 from edge_app.compiler.net import Net, Node, Value
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 from tests.compiler.graphs import Graph, classifier
 
@@ -16,7 +16,7 @@ from tests.compiler.graphs import Graph, classifier
 def test_a_graph_is_equal_after_reading_and_writing(tmp_path):
     path = classifier(tmp_path / "a.onnx")
     x = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    before, after = Session(path.read_bytes()).run(x), Session(net.read(path).serialize()).run(x)
+    before, after = HostSession(path.read_bytes()).run(x), HostSession(net.read(path).serialize()).run(x)
     np.testing.assert_array_equal(before[0], after[0])
 
 
@@ -67,7 +67,7 @@ def test_converts_old_opsets_to_13(tmp_path, opset):
     assert [value.name for value in read.inputs] == ["image"]
     image = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
     feeds = {"image": image} | ({} if opset > 8 else g.weights)
-    for expected, found in zip(Session(path.read_bytes()).feed(feeds), Session(read.serialize()).run(image)):
+    for expected, found in zip(HostSession(path.read_bytes()).feed(feeds), HostSession(read.serialize()).run(image)):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_join_renames_tensors_with_equal_names():
         {"w": np.array([5], np.float32)},
     )
     whole = net.join("c", first, second)
-    assert Session(whole.serialize()).run(np.array([3], np.float32))[0].tolist() == [11.0]
+    assert HostSession(whole.serialize()).run(np.array([3], np.float32))[0].tolist() == [11.0]
 
 
 def test_names_an_inconsistent_graph():

@@ -8,7 +8,7 @@ import pytest
 from edge_app.compiler import assemble, frontend, input_models, npu_shapes
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.compiler.rknn import ConvertedGraph
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ConfigError, ModelError
 from edge_app.model.schema import Memory
 from tests.compiler.graphs import segmenter
@@ -37,7 +37,7 @@ class Converter:
         assert all(len(array) == 1 and array.shape[1:] == feeds[key].shape[1:] for key, array in calibration.items())
         self.input_shapes[name] = {value.name: value.shape for value in net.inputs}
         image = [value.name for value in net.inputs] == [frontend.IMAGE]
-        session = Session(
+        session = HostSession(
             (frontend.with_pixels(net, self.assembly.mean, self.assembly.std) if image else net).serialize()
         )
         count = len(next(iter(feeds.values())))
@@ -74,10 +74,10 @@ def test_a_part_that_differs_from_the_whole_is_an_error(assembly):
 
 
 @pytest.mark.parametrize("size", [(40, 64), (128, 128), (64, 144)])
-def test_rejects_a_size_that_does_not_fit_the_picture(assembly, size):
+def test_rejects_a_size_that_does_not_fit_the_image(assembly, size):
     with pytest.raises(ConfigError, match=f"--npu-shapes: found {size[0]}x{size[1]} for 128x128; expected sides that"):
         npu_shapes.check([size], WHOLE, assembly)
 
 
-def test_a_side_may_be_that_of_the_picture(assembly):
+def test_a_side_may_be_that_of_the_image(assembly):
     npu_shapes.check([(128, 32), (16, 128), (64, 64)], WHOLE, assembly)

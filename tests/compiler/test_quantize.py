@@ -8,7 +8,7 @@ import pytest
 from edge_app.compiler import assemble, input_models, quantize, ranges
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.compiler.ranges import Histogram
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from edge_app.evaluation import cosine
 from tests.compiler.graphs import segmenter
 
@@ -29,7 +29,7 @@ def test_every_method_stays_close_to_float(measured, method):
     int8 = quantize.quantized(plain, ranges.from_histograms(histograms, method))
     assert quantize.float_convolutions(int8) == []
     expected, found = (
-        Session(data).run(PICTURES[0][None])[0] for data in (plain.serialize(), quantize.serialized(int8))
+        HostSession(data).run(PICTURES[0][None])[0] for data in (plain.serialize(), quantize.serialized(int8))
     )
     assert cosine(expected, found) > 0.97
 
@@ -48,9 +48,9 @@ def test_backbone_and_head_as_parts_equal_the_whole(measured):
     int8 = [
         quantize.quantized(p, {n: found[k] for n, k in each.items() if k in found}) for p, each in zip(parts, names)
     ]
-    feature = Session(quantize.serialized(int8[0])).run(PICTURES[0][None])
-    apart = Session(quantize.serialized(int8[1])).run(feature[0])[0]
-    together = Session(quantize.serialized(quantize.quantized(plain, found))).run(PICTURES[0][None])[0]
+    feature = HostSession(quantize.serialized(int8[0])).run(PICTURES[0][None])
+    apart = HostSession(quantize.serialized(int8[1])).run(feature[0])[0]
+    together = HostSession(quantize.serialized(quantize.quantized(plain, found))).run(PICTURES[0][None])[0]
     np.testing.assert_allclose(apart, together, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ import pytest
 from edge_app.compiler import canonical, net
 from edge_app.compiler.net import Net
 from edge_app.compiler.receptive_field import receptive_fields
-from edge_app.compiler.session import Session
+from edge_app.compiler.session import HostSession
 from tests.compiler.graphs import Graph, trunk
 
 SIZE = 64
@@ -59,7 +59,7 @@ def canonical_graph(build) -> Net:
 def test_a_cell_depends_only_on_pixels_of_its_field(build):
     graph = canonical_graph(build)
     bounds = receptive_fields(graph, graph.shapes())["y"]
-    session = Session(graph.serialize())
+    session = HostSession(graph.serialize())
     rng = np.random.default_rng(3)
     image = rng.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32)
     before = session.run(image)[0]
@@ -81,7 +81,7 @@ def test_the_stated_field_is_not_wider_than_twice_the_true_one():
     assert bounds.high - bounds.low <= 2 * (1 + 2 + 2 * 2 * 2 + 2 * 4 + 2 * 8 + 8)
 
 
-def test_a_tensor_that_depends_on_the_whole_picture_has_no_field():
+def test_a_tensor_that_depends_on_the_whole_image_has_no_field():
     g = Graph()
     x = g.conv("image", 3, 4)
     y = g.node("Mul", x, g.node("Sigmoid", g.node("GlobalAveragePool", x)))

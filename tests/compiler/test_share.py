@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from edge_app.compiler import assemble, input_models
 from edge_app.compiler.input_models import ModelOptions
-from edge_app.compiler.session import Session, times_ms
+from edge_app.compiler.session import HostSession, times_ms
 from edge_app.errors import ModelError
 from tests.compiler.graphs import Graph, classifier, segmenter
 
@@ -107,13 +107,13 @@ def test_a_twin_of_fastestdet_shares_its_backbone_and_saves_time(data, tmp_path)
     segments, heads = assembly.on_pixels()
     runner = assemble.Runner([n.serialize() for n in segments], {k: v.serialize() for k, v in heads.items()})
     picture = np.random.default_rng(0).integers(0, 256, (352, 352, 3), dtype=np.uint8)
-    tail = Session(models[0].cut.tail.serialize())
+    tail = HostSession(models[0].cut.tail.serialize())
     results = runner.run(picture)
     joined = tail.feed(dict(zip(tail.inputs, results["fastestdet"].values())))[0]
     for model, found in zip(models, (joined, results["twin"]["twin"])):
         expected = model.run(picture)[0]
         assert np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected))) <= 1e-4
-    fused = Session(assembly.whole_on_pixels().serialize())
+    fused = HostSession(assembly.whole_on_pixels().serialize())
     tensors = [model.prepared(picture) for model in models]
     times = times_ms(
         {

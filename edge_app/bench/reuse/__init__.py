@@ -4,7 +4,7 @@ command.py        the plan, and a report for each clip
 clips.py          clips as streams of frames, and reproducible noise
 scene.py          the background of a clip, and a moving object cut out of it
 stress.py         generated clips: idle, sparse, and cases that are hard for reuse
-runs.py           every frame through several methods in turns, and the reference
+runs.py           every frame through several methods, alternating, and the reference
 objects.py        outputs of all heads as boxes that can be compared
 trajectories.py   objects of the reference over time: which move, which are new
 agreement.py      F1 with hysteresis, of all and of moving objects, detection delay, F1 by age

@@ -86,7 +86,7 @@ def _skip_and_track(clip: ClipResults, share: float, stopwatch: Stopwatch) -> tu
 
 @dataclass(frozen=True, slots=True)
 class ControlSetup:
-    """What the controls that run models of their own need.
+    """The inputs of the controls that run a model.
 
     off: full inference. folder: for resized models. progress: called after each frame.
     """
@@ -102,7 +102,7 @@ class ControlSetup:
 def run_model_controls(
     setup: ControlSetup, clip: Clip, measured: ClipResults, share: float
 ) -> dict[str, MethodResults]:
-    """Run lower resolution and motion-gated crops, in turns on every frame. share: of the cost of full inference.
+    """Run lower resolution and motion-gated crops, alternating on every frame. share: of the cost of full inference.
 
     A control that does not work with the model is left out. Full inference runs every _FULL_EVERY frames; costs are
     scaled by its time, since the machine's load may differ from that while reuse was measured.
@@ -176,7 +176,7 @@ def _first(tried: tuple[float, InferenceRun]) -> float:
 
 
 def _price(setup: ControlSetup, clip: Clip, run: InferenceRun) -> tuple[float, float]:
-    """The cost of a frame as a share of full inference, and that of full inference in ns: medians of runs in turns."""
+    """The cost of a frame as a share of full inference, and of full inference in ns: medians of alternating runs."""
     frame = next(clip.frames())
     pairs = [(run.infer(frame).cost_ns, setup.off.infer(frame).cost_ns) for _ in range(_PRICE_RUNS)]
     part, full = np.median(pairs[1:], axis=0)  # engines allocate memory in the first run

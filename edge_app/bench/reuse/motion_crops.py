@@ -74,7 +74,7 @@ class MotionCrops:
         return cost_ns
 
     def _infer_windows(self, frame: Frame, boxes: Sequence[motion.Box]) -> int:
-        """Run the model on windows around motion, those computed longest ago first, as far as the allowance goes."""
+        """Run the model on windows around motion, those computed longest ago first, until the allowance is spent."""
         model = self._model or self._models[0]
         windows = motion.windows(boxes, _window_size(frame), (frame.width, frame.height))
         spent_ns = 0

@@ -1,4 +1,4 @@
-"""Run every frame of a clip through several methods, in turns, and a noised copy of it through full inference.
+"""Run every frame of a clip through several methods, alternating, and a noised copy of it through full inference.
 
 The methods alternate frame by frame in one run, so that a change of the machine's load affects all of them alike. The
 noised copy gives the reference. Not here: evaluating the results (agreement.py, report.py).

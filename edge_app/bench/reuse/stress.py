@@ -31,7 +31,7 @@ def idle(_: Scene) -> Painter:
 
 
 def sparse(scene: Scene) -> Painter:
-    """One object that moves to and fro at 20 pixels per frame, always in view."""
+    """One object that moves back and forth at 20 pixels per frame, always in view."""
     return _walk(scene, 20)
 
 
@@ -91,7 +91,7 @@ def _on_clip(name: str, base: Clip, paint: Painter, frames: int, sigma: float) -
 
 
 def _walk(scene: Scene, step: int, strength: float = 1.0) -> Painter:
-    """The object moves to and fro at its original height, mirrored on the way back. step: pixels per frame."""
+    """The object moves back and forth at its original height, mirrored on the way back. step: pixels per frame."""
     object_, mirrored = scene.object, scene.object.mirrored()
     distance = scene.background.shape[1] - object_.size[0]
 

@@ -69,7 +69,7 @@ def new_objects(
 ) -> list[Trajectory]:
     """The trajectories of objects that appear after the first frame. masks: from `moving_masks`.
 
-    An object that is detected only now and then, or again in its old place, is not new.
+    An object that is detected intermittently, or again in its old place, is not new.
     """
     return [
         path

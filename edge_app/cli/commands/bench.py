@@ -120,7 +120,7 @@ def _add_compare(benches: Commands[argparse.ArgumentParser]) -> None:
     parser = benches.add_parser(
         "compare",
         help="two builds of edge-app, before and after a change",
-        description="Run one benchmark with two builds in turns, and state the median of the paired ratios.",
+        description="Run one benchmark with two builds alternately, and report the median of the paired ratios.",
         usage="edge-app bench compare OLD_PYTHON [--new PYTHON] [--pairs N] [--json] -- BENCHMARK …",
     )
     parser.add_argument("old", type=Path, metavar="OLD_PYTHON", help="the interpreter that has the old build")
