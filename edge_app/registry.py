@@ -151,7 +151,7 @@ def installed() -> Mapping[Kind, Mapping[str, tuple[EntryPoint, ...]]]:
 
 
 def _is_any_installed() -> bool:
-    """Whether a package has an entry point of ours. Importing importlib.metadata to see would take 20 ms and 2 MB."""
+    """Whether a package has an entry point in these groups. Avoids importing importlib.metadata: 20 ms, 2 MB."""
     folders = [Path(each or ".") for each in sys.path]
     files = (file for folder in folders for file in folder.glob("*.*-info/entry_points.txt"))
     is_archive = any(folder.is_file() for folder in folders)  # may have packages that only importlib.metadata finds

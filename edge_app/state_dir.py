@@ -1,4 +1,4 @@
-"""Keep state_dir private, whatever the umask: folders have mode 0700, files 0600. Not here: what it contains."""
+"""Keep state_dir private, regardless of the umask: folders have mode 0700, files 0600. Not here: what it contains."""
 
 from __future__ import annotations
 

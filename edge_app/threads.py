@@ -73,7 +73,7 @@ class Worker(Generic[In, Out]):
         self._items.put(item)
 
     def result(self, timeout_s: float | None = None) -> Out:
-        """Wait for the submitted item. Raises TimeoutError if it takes longer, or whatever the stage raised."""
+        """Wait for the submitted item. Raises TimeoutError if it takes longer, or the exception of the stage."""
         try:
             value, error = self._results.get(timeout=timeout_s)
         except Empty:
@@ -119,7 +119,7 @@ class Inline(Generic[In, Out]):
         self._item = item
 
     def result(self, timeout_s: float | None = None) -> Out:  # noqa: ARG002  the stage cannot be interrupted
-        """Run the stage on the submitted item. Raises whatever it raises."""
+        """Run the stage on the submitted item. Raises the exception of the stage."""
         assert self._item is not None
         item, self._item = self._item, None
         return self._stage(item)

@@ -10,7 +10,7 @@ from edge_app.frame import Frame
 class FrameQueue:
     """Frames that were captured and not read yet. Not thread-safe: Capture guards it with its lock.
 
-    capacity: frames of a clip that are decoded ahead. A live source holds one frame whatever the capacity.
+    capacity: frames of a clip that are decoded ahead. A live source holds one frame, regardless of the capacity.
     """
 
     def __init__(self, capacity: int) -> None:

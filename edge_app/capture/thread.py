@@ -157,7 +157,7 @@ class Capture:
             raise
         except SourceError as exc:
             self._reconnect_later(reader, exc)
-        except Exception as exc:  # a live source must survive what a library raises, or a password file that is away
+        except Exception as exc:  # a live source must survive exceptions of libraries and a missing password file
             if not self._live:
                 raise
             found = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)

@@ -15,7 +15,7 @@ class FileWatch:
     def changed(self) -> bool:
         """Whether the file has changed since the last report and was the same in two consecutive calls.
 
-        A file that is still being written is thus not reported. A missing file is not a change.
+        So a file that is still being written is not reported. A missing file is not a change.
         """
         previous, self._last = self._last, _identity(self._path)
         if self._last == self._reported or self._last is None or self._last != previous:

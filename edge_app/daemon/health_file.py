@@ -97,7 +97,7 @@ class HealthFile:
         if self._path is None:
             return
         self._next_write_s = time.monotonic() + _WRITE_EVERY_S
-        self._writes += 1  # so that the content always changes, whatever the clock does
+        self._writes += 1  # so that the content always changes, even if the clock does not
         report = {"verdict": self._verdict, "reason": self._reason, "writes": self._writes}
         temporary = self._path.with_name(self._path.name + ".tmp")
         try:

@@ -13,7 +13,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def share_one_arena() -> None:
-    """Make all threads that start from now on share one arena. Call it when the process starts."""
+    """Make all threads share one arena. Call it when the process starts, before other threads."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)

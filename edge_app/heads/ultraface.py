@@ -89,7 +89,7 @@ def priors(input_size: tuple[int, int]) -> Float32:
     for stride, sizes in _PRIORS:
         columns, rows = -(-width // stride), -(-height // stride)
         y, x, side = np.meshgrid(np.arange(rows), np.arange(columns), sizes, indexing="ij")
-        # if the input size is no multiple of the stride, the grid is scaled to the input
+        # if the input size is not a multiple of the stride, the grid is scaled to the input
         levels.append(np.stack([(x + 0.5) / columns, (y + 0.5) / rows, side / width, side / height], -1).reshape(-1, 4))
     return np.clip(np.concatenate(levels), 0, 1).astype(np.float32)
 

@@ -34,7 +34,7 @@ _ANCHORS_4 = (
     (436, 615, 739, 380, 925, 792),
 )
 _MIN_PROBABILITY = -0.5  # never below this, even dequantized; the logits of the background always are
-_MAX_RAW_OFFSET = 32  # cells; raw box centers are closer to their cell than this, apart from outliers
+_MAX_RAW_OFFSET = 32  # cells; raw box centers are closer to their cell than this, except outliers
 
 
 class Head:

@@ -92,7 +92,7 @@ class SecondStage:
         self._run(np.zeros(spec.shape, spec.dtype), fit(size, size, "stretch"))
 
     def relax(self, wanted: bool) -> None:
-        """Reuse results for longer than configured, or as long as configured. For any thread."""
+        """Reuse results for longer than configured, or restore the configured time. Any thread may call it."""
         if self._cache is not None:
             self._cache.relax(wanted)
 

@@ -127,7 +127,7 @@ class Inference:
             }
             self._reuse = self._open_reuse(_for_heads(reuse, first), backend, state_dir)
             self._failures = dict.fromkeys(heads, 0)  # in a row
-            self._failed: dict[str, str] = {}  # why a head was switched off
+            self._failed: dict[str, str] = {}  # the error of each disabled head
             self._stack = self._stack.pop_all()
 
     def infer(self, frame: Frame) -> Frame:
@@ -191,7 +191,7 @@ class Inference:
         return self._reuse.measure_costs(CalibrationPair((image, other_image), (tensor, other_tensor)), clock)
 
     def use_costs(self, costs: Costs) -> None:
-        """Plan reuse with these costs from now on. No effect without reuse."""
+        """Replace the costs that reuse plans with. No effect without reuse."""
         if self._reuse is not None:
             self._reuse.use_costs(costs)
 

@@ -102,7 +102,7 @@ class InferenceSupervisor:
     def result(self, timeout_s: float) -> Frame | None:
         """The frame in flight; None if it is not finished yet, or was lost because the backend failed.
 
-        Raises BackendError if too many threads hang; without a deadline, whatever inference raised.
+        Raises BackendError if too many threads hang; without a deadline, the exception of inference.
         """
         if self._deadline_s is None:
             return self._worker.result()

@@ -1,6 +1,6 @@
 """The model folder.
 
-manifest.py  reads model.yaml and the files beside it
+manifest.py  reads model.yaml and the files in its folder
 schema.py    the blocks of model.yaml
 checks.py    cross-checks between the parts of model.yaml
 memory.py    the memory that a model needs on a board

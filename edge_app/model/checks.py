@@ -20,7 +20,7 @@ _MAX_INPUT_PIXELS = 16_000_000
 
 
 def image_input(spec: Input, where: str, node: yaml.Node, problems: Problems) -> None:
-    """A picture that any machine can hold, and a scale that does not divide by zero."""
+    """The image fits in the memory of any machine, and no `std` is zero."""
     if spec.width * spec.height > _MAX_INPUT_PIXELS:
         expected = f"at most {_MAX_INPUT_PIXELS / 1e6:.0f} million pixels"
         problems.add(node, f"{where}: found {spec.width}x{spec.height}; expected {expected}")

@@ -20,7 +20,7 @@ _NOT_TEXT = ("Cc", "Cs", "Zl", "Zp")  # control characters, surrogates, line and
 
 
 def read_int(text: str) -> int | None:
-    """A whole number; None if the text is none. Raises ValueError if it has more than 15 digits."""
+    """A whole number; None if the text is not one. Raises ValueError if it has more than 15 digits."""
     if not _INT.fullmatch(text):
         return None
     if len(text.lstrip("+-")) > _MAX_DIGITS:
@@ -29,7 +29,7 @@ def read_int(text: str) -> int | None:
 
 
 def read_float(text: str) -> float | None:
-    """A number; None if the text is none. Raises ValueError if it is beyond ±1e9."""
+    """A number; None if the text is not one. Raises ValueError if it is beyond ±1e9."""
     has_digit = any(character.isdigit() for character in text)
     if not has_digit or not _FLOAT.fullmatch(text):
         return None

@@ -23,7 +23,7 @@ from edge_app.sources._opencv import silence
 from edge_app.sources._pace import Pace, Pacer
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
-# Decoders return a half gray image for a truncated file, so the end marker of the format is checked.
+# Decoders return a half-gray image for a truncated file, so the end marker of the format is checked.
 _ENDS = {b"\xff\xd8": (b"\xff\xd9", "JPEG"), b"\x89PNG": (b"IEND", "PNG")}
 _TRAILER = 4096  # bytes that some cameras append after the end marker
 _BYTES_PER_PIXEL = 4  # at most, of a file

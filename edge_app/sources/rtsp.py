@@ -68,7 +68,7 @@ class Source:
     ) -> None:
         silence()
         if credentials is not None and (username is not None or password is not None):
-            raise OptionError("credentials", "found it beside username or password; expected one of the two")
+            raise OptionError("credentials", "found it together with username or password; expected one of the two")
         resolved = _resolved(url)
         if credentials is not None:
             self._url = _with_login(resolved, *_read_credentials(credentials))

@@ -23,9 +23,9 @@ _NEW_ITERATIONS = 8  # of the event loop: enough to answer a request that arrive
 class ConnectionLimiter:
     """A protocol factory for asyncio. build: creates aiohttp's protocol. open: the accepted connections.
 
-    At the limit, a new connection replaces the oldest one of the address that has the most; one just accepted only if
-    all are, and then the newest, so that in a flood the others are answered. Connections with a correct token are not
-    replaced, and live views do not count.
+    At the limit, a new connection replaces the oldest connection of the address that has the most. Connections that
+    were just accepted are spared; if all of them were, the newest is replaced, so that in a flood the others get a
+    response. Connections with a correct token are not replaced, and live views do not count.
     """
 
     def __init__(self, build: Callable[[], asyncio.Protocol]) -> None:

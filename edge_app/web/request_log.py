@@ -1,6 +1,7 @@
 """The logger that aiohttp gets: a malformed request is one line, not a traceback.
 
-A request is input of a stranger, and its errors quote it. Not here: the rate limit of lines (daemon/logs.py).
+Requests are untrusted input, and the error messages of aiohttp quote them. Not here: the rate limit of lines
+(daemon/logs.py).
 """
 
 from __future__ import annotations

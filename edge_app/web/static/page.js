@@ -7,7 +7,7 @@ const TRAIL = 30; // length of a drawn track, in positions
 const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]; // Okabe and Ito
 const $ = (id) => document.getElementById(id);
 
-const hidden = new Set(); // heads and rules switched off in this view: "head NAME", "rule NAME"
+const hidden = new Set(); // heads and rules hidden in this view: "head NAME", "rule NAME"
 const trails = new Map(); // track id -> latest positions, 0..1
 const history = []; // data of the plots, one point per poll
 const drawn = []; // corners of the user's shape, 0..1
