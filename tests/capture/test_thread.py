@@ -204,7 +204,7 @@ def test_a_camera_that_hangs_from_the_start_raises_if_required():
         read_until(running, lambda stats: False)
 
 
-def test_a_frozen_picture_leads_to_a_reconnect():
+def test_a_frozen_image_leads_to_a_reconnect():
     states = []
     with capture(live=True, fps=100, freeze_at=3, frozen_after_s=0.1) as running:
 
@@ -219,12 +219,12 @@ def test_a_frozen_picture_leads_to_a_reconnect():
     assert stats.last_error.startswith("camera: the image has not changed for 0.1")
 
 
-def test_a_picture_that_changes_after_the_reconnect_is_running():
+def test_an_image_that_changes_after_the_reconnect_is_running():
     with capture(live=True, fps=100, freeze_at=30, frozen_after_s=0.1) as running:
         read_until(running, lambda stats: stats.reconnects >= 1 and stats.state == "running")
 
 
-def test_a_frozen_picture_is_ignored_by_default():
+def test_a_frozen_image_is_ignored_by_default():
     with capture(live=True, fps=500, freeze_at=0) as running:
         read_until(running, lambda stats: stats.frames + stats.dropped >= 100)
         assert running.stats().failures == 0

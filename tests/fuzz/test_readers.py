@@ -201,7 +201,7 @@ def assert_one_line(error: pytest.ExceptionInfo[EdgeError], path: Path) -> None:
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.__name__)
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_no_file_is_one_line(tmp_path: Path, reader: str, wrong: Callable[[Path], None]):
+def test_a_path_that_is_not_a_file_is_one_line(tmp_path: Path, reader: str, wrong: Callable[[Path], None]):
     if reader in READS_NONE_IF_ABSENT and wrong is loop:
         pytest.skip("a link to nothing is no file")
     path = tmp_path / "folder" / "file"

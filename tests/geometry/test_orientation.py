@@ -94,7 +94,7 @@ def test_a_crop_is_not_shifted_by_floating_point_rounding():
 
 @settings(max_examples=60, deadline=None)
 @given(ROTATIONS, FLIPS, crops(), st.integers(4, 20), st.integers(4, 20))
-def test_nv12_matches_the_same_picture_in_bgr(rotate, flip, crop, half_height, half_width):
+def test_nv12_matches_the_same_image_in_bgr(rotate, flip, crop, half_height, half_width):
     pixels = nv12_picture(half_height * 2, half_width * 2)
     geometry = Geometry(rotate, flip, crop)
     np.testing.assert_array_equal(bgr(geometry.apply(pixels, "nv12")), geometry.apply(bgr(pixels), "bgr"))
@@ -143,7 +143,7 @@ def test_a_mask_changes_nothing_far_from_it(angles, format_):
                 np.testing.assert_array_equal(masked[y, x], before[y, x])
 
 
-def test_a_notch_that_opens_to_the_edge_of_the_picture_stays_visible():
+def test_a_notch_that_opens_to_the_edge_of_the_image_stays_visible():
     notched = [(0.2, 0), (1, 0), (1, 0.3), (0.5, 0.3), (0.5, 0.7), (1, 0.7), (1, 1), (0.2, 1)]
     before, masked = masked_bgr([notched], 40, 40, "bgr")
     assert not masked[inside(notched, 40, 40)].any()
@@ -160,7 +160,7 @@ def test_two_masks_cover_both_corners_and_reach_the_edge(format_):
     assert masked[16, 16].any()
 
 
-def test_a_mask_is_in_coordinates_of_the_rotated_picture():
+def test_a_mask_is_in_coordinates_of_the_rotated_image():
     pixels = picture(20, 40)
     masked = Geometry(rotate=90, mask=[[(0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)]]).apply(pixels, "bgr")
     assert masked.shape == (40, 20, 3)
@@ -168,7 +168,7 @@ def test_a_mask_is_in_coordinates_of_the_rotated_picture():
     assert masked[23:, :].all()
 
 
-def test_masks_are_rebuilt_if_the_picture_changes_its_size():
+def test_masks_are_rebuilt_if_the_image_changes_its_size():
     geometry = Geometry(mask=[[(0, 0), (1, 0), (1, 0.5), (0, 0.5)]])
     for height, width in ((20, 40), (60, 30), (20, 40)):
         masked = geometry.apply(picture(height, width), "bgr")

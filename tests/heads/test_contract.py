@@ -28,7 +28,7 @@ def assert_valid(result, transform):
 
 
 @detector
-def test_no_object_is_no_detection(make):
+def test_no_object_gives_no_detection(make):
     case = make(np.random.default_rng(0), "none")
     result = case.head().decode(case.outputs, fit((500, 375), case.input_size, LETTERBOX))
     assert len(result) == 0

@@ -57,7 +57,7 @@ def test_three_strides_in_one_output_use_cell_centers():
     np.testing.assert_allclose(case.head().decode(case.outputs, transform).xyxy, separate.xyxy, atol=1e-3)
 
 
-def test_grids_round_up_if_the_size_is_no_multiple_of_the_stride():
+def test_grids_round_up_if_the_size_is_not_a_multiple_of_the_stride():
     """416 / 64 is 6.5: the published NanoDet-Plus has 3598 cells."""
     outputs = {"output": np.zeros((1, 3598, 112), np.float32)}
     outputs["output"][0, -1, 5] = 0.9  # the last cell: column 6, row 6 of stride 64

@@ -111,7 +111,7 @@ def test_the_background_option_controls_class_0():
     assert decode(maps, background=False).class_id.tolist() == [0, 1]
 
 
-def test_no_region_is_no_polygon():
+def test_no_region_gives_no_polygon():
     result = decode([np.full_like(X, -5)])
     assert (len(result.class_id), len(result.score), result.polygons) == (0, 0, ())
 

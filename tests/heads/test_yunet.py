@@ -38,6 +38,6 @@ def test_decoding_matches_plain_loops(resize):
         np.testing.assert_array_equal(result.keypoints[:, :, 2], np.repeat(result.score[:, None], 5, axis=1))
 
 
-def test_no_face_is_no_detection():
+def test_no_face_gives_no_detection():
     case = exports.yunet(np.random.default_rng(0), "none")
     assert len(case.head().decode(case.outputs, fit((500, 375), exports.INPUT, "stretch"))) == 0

@@ -117,7 +117,7 @@ def test_it_can_be_disabled(folder):
         assert "color" not in inference.infer(painted()).heads
 
 
-def test_shifted_moves_coordinates_to_the_picture():
+def test_shifted_moves_coordinates_to_the_image():
     boxes = Detections(np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
     np.testing.assert_array_equal(shifted(boxes, 10, 20).xyxy, [[11, 22, 13, 24]])
     corners = np.array([[0, 0], [1, 0], [1, 1]], np.float32)

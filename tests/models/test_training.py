@@ -123,7 +123,7 @@ def test_rejects_a_sheet_of_another_size(recipe: Any, tmp_path: Path) -> None:
         recipe("glyphs").load(path)
 
 
-def test_letterboxing_moves_the_ground_truth_with_the_picture(recipe: Any) -> None:
+def test_letterboxing_moves_the_ground_truth_with_the_image(recipe: Any) -> None:
     scenes = recipe("scenes")
     panel = np.zeros((4, 6), np.uint8)
     panel[1, 2] = 1

@@ -36,7 +36,7 @@ def detector_of(scene, rng, sigma=2.0, **options):
 
 
 @pytest.mark.parametrize("sigma", [0, 2, 6, 12])
-def test_noise_is_no_change(scene, rng, sigma):
+def test_noise_is_not_a_change(scene, rng, sigma):
     detector = detector_of(scene, rng, sigma)
     assert {detector.detect(noisy(scene, rng, sigma)).kind for _ in range(100)} == {"none"}
 

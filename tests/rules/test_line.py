@@ -68,7 +68,7 @@ def test_jitter_while_crossing_counts_once(offsets):
     assert sum(e.type == "new" for e in run(line(), walk(steady))) == 1
 
 
-def test_passing_the_end_of_the_line_is_no_crossing():
+def test_passing_the_end_of_the_line_is_not_a_crossing():
     assert run(line(), walk(steps((0.4, 0.5), (0.4, 0.05), (0.6, 0.05), (0.6, 0.5)))) == []
 
 

@@ -59,13 +59,13 @@ def test_a_misread_digit_is_outvoted():
     assert numbers(run(rule, film(*texts))) == ["4071"]
 
 
-def test_hidden_digits_are_no_new_number():
+def test_hidden_digits_are_not_a_new_number():
     rule = meter()
     texts = ["4071"] * 10 + ["40 1"] * 20 + ["4  1"] * 10 + ["40"] * 10 + [" 071"] * 10 + ["4071"] * 10
     assert numbers(run(rule, film(*texts))) == ["4071"]
 
 
-def test_the_same_number_after_darkness_is_no_new_event():
+def test_the_same_number_after_darkness_is_not_a_new_event():
     rule = meter()
     events = run(rule, film(*["4071"] * 10, *[""] * 100, *["4071"] * 10))
     assert [e.type for e in events] == ["new"]
@@ -154,7 +154,7 @@ def cut_off(result, place, shares):
 
 
 @pytest.mark.parametrize("shares", [np.linspace(0, 0.5, 8), np.linspace(0.05, 0.25, 4), [0.35] * 20])
-def test_a_digit_that_is_being_hidden_is_no_new_number(shares):
+def test_a_digit_that_is_being_hidden_is_not_a_new_number(shares):
     """The box of a digit that is being hidden shrinks, or is lower than its row: its label does not count."""
     rule = meter()
     there = cut_off(digits("4072"), 3, shares)
@@ -196,14 +196,14 @@ def test_a_number_below_the_confidence_is_not_published():
     assert numbers(run(meter(confidence=0.4), film(*["4071"] * 20, score=0.45))) == ["4071"]
 
 
-def test_a_low_scoring_detection_in_the_row_is_no_digit():
+def test_a_low_scoring_detection_in_the_row_is_not_a_digit():
     rule = meter()
     stained = both(digits("4071"), digits("    1", score=0.41))
     events = run(rule, [frame(k / 10, digits=stained, panel=panel(5)) for k in range(20)])
     assert numbers(events) == ["4071"]
 
 
-def test_results_that_are_carried_over_are_no_votes():
+def test_results_that_are_carried_over_are_not_votes():
     rule = meter()
     run(rule, film("4071"))
     carried = [frame(k / 10, age_s=k / 10, digits=digits("4071"), panel=panel()) for k in range(1, 30)]

@@ -34,7 +34,7 @@ def test_each_fault_is_one_event():
     check_events(events)
 
 
-def test_a_single_result_is_no_fault_even_if_the_head_is_slow():
+def test_a_single_result_is_not_a_fault_even_if_the_head_is_slow():
     rule = camera(after_s=0.5)
     assert run(rule, film(("ok", 5), ("covered", 1), ("ok", 5), interval_s=5.0)) == []
 

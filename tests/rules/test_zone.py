@@ -34,7 +34,7 @@ def test_an_object_that_walks_through_is_one_event_from_entering_to_leaving():
     check_events(events)
 
 
-def test_a_stay_shorter_than_dwell_s_is_no_event():
+def test_a_stay_shorter_than_dwell_s_is_not_an_event():
     rule = zone(dwell_s=3.0)
     assert run(rule, [walk(7, k / 10, k / 100) for k in range(100)]) == []
     assert finish(rule) == []

@@ -30,7 +30,7 @@ def read_all(source):
         return frames
 
 
-def test_pictures_are_sorted_by_name_and_stamped_by_the_rate(folder):
+def test_images_are_sorted_by_name_and_stamped_by_the_rate(folder):
     frames = read_all(Source(ClipClock(7), path=folder, fps=2, pace="fast"))
     assert [f.height for f in frames] == [12, 10, 14, 16]  # a b c d
     assert [round(float(f.image.mean()), -1) for f in frames] == [60, 20, 100, 140]
@@ -54,7 +54,7 @@ def error_of_picture(folder, content):
     return str(caught.value)
 
 
-def test_a_broken_picture_is_an_error_with_its_path(folder, capfd):
+def test_a_broken_image_is_an_error_with_its_path(folder, capfd):
     whole = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))[1].tobytes()
     jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))[1].tobytes()
     found = [

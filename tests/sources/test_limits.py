@@ -54,7 +54,7 @@ def test_arbitrary_bytes_never_raise(tail, start):
     assert size is None or len(size) == 2
 
 
-def test_every_prefix_of_a_picture_has_its_size_or_none():
+def test_every_prefix_of_an_image_has_its_size_or_none():
     for suffix in (".bmp", ".jpg", ".png", ".webp"):
         data = cv2.imencode(suffix, np.zeros((20, 37, 3), np.uint8))[1].tobytes()
         assert {declared_size(data[:n]) for n in range(len(data))} <= {None, (37, 20)}

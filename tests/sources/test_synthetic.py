@@ -20,7 +20,7 @@ def test_the_same_seed_gives_the_same_bytes(format_):
         assert (a.sequence, a.captured_ns, a.utc_ns) == (b.sequence, b.captured_ns, b.utc_ns)
 
 
-def test_another_seed_gives_a_different_picture():
+def test_another_seed_gives_a_different_image():
     assert (frames(1, seed=1)[0].pixels != frames(1, seed=2)[0].pixels).any()
 
 

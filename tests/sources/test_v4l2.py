@@ -110,7 +110,7 @@ def test_yuyv_becomes_bgr(driver, tmp_path):
     np.testing.assert_array_equal(frames[2], cv2.cvtColor(yuyv, cv2.COLOR_YUV2BGR_YUYV))
 
 
-def test_mjpeg_becomes_bgr_and_damaged_pictures_are_dropped(driver, tmp_path):
+def test_mjpeg_becomes_bgr_and_damaged_images_are_dropped(driver, tmp_path):
     image = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 12, 3), np.uint8), (96, 48))
     cv2.imwrite(str(tmp_path / "frame.jpg"), image)
     printed, frames = read_six(driver, tmp_path, "mjpg", jpeg=tmp_path / "frame.jpg")

@@ -94,7 +94,7 @@ def test_converts_a_segmenter_with_separate_features(converter, tmp_path, capsys
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
 
 
-def test_compiled_parts_equal_the_whole_picture(converter, tmp_path, capsys):
+def test_compiled_parts_equal_the_whole_image(converter, tmp_path, capsys):
     path = segmenter(tmp_path / "a.onnx", size=128)
     clip = str(PROJECT / "models" / "digits" / "sample.mp4")
     arguments = ["--calibrate", clip, "--target", "rv1106", "--rknn", str(converter), "--cut", "4,8", "--json"]

@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_uptime():
     assert resident_bytes() - before < 1_000_000
 
 
-def test_predicted_boxes_are_clipped_to_the_picture():
+def test_predicted_boxes_are_clipped_to_the_image():
     tracker, pixels = Tracker(TRACK), np.zeros((200, 400, 3), np.uint8)
     seen = []
     for k in range(12):  # moves left by 100 px a second; detected in the first second only

@@ -86,7 +86,7 @@ def feed(page: PageServer, until: threading.Event) -> None:
         page.submit(frame(number), lambda: [Overlay(((0.1, 0.1), (0.9, 0.9)), "door: 2", rule="door")])
 
 
-def test_sends_each_picture_with_its_results(page):
+def test_sends_each_image_with_its_results(page):
     import cv2
 
     done = threading.Event()
