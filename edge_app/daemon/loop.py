@@ -22,10 +22,10 @@ from edge_app.daemon import heap
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, release_status
 from edge_app.daemon.signals import Signals
-from edge_app.daemon.status_socket import StatusSocket
+from edge_app.daemon.status_socket import StatusSocket, printable
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
-from edge_app.errors import EdgeError, EndOfClip, foreign_exception, foreign_text
+from edge_app.errors import EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import degradation as ladder
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
@@ -39,7 +39,6 @@ _DRAIN_S = 1.5  # for delivery at shutdown, which takes at most 3 s in total
 _EXTEND_START_S = 30.0  # extension of the service manager's start timeout while there is no frame
 _MIN_UPTIME_S = 30.0  # a restart for memory earlier than this would only repeat itself
 _MEMORY_SHARE = 0.75  # of the memory that this process may use: the default limit
-_MAX_STATUS_TEXT = 1000  # characters
 _LATENCY_WEIGHT = 0.1  # of a frame in the moving average
 
 Outcome = Literal["stopped", "restart"]
@@ -183,7 +182,7 @@ class Daemon:
             "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
             **self.running.status(),
         }
-        return {name: _printable(value) for name, value in state.items()}
+        return {name: printable(value) for name, value in state.items()}
 
     def close(self) -> None:
         """End all events, deliver what can be delivered in time, release everything. Safe to call twice."""
@@ -266,15 +265,6 @@ class Daemon:
         priorities = {name: head.common.priority for name, head in config.heads.items()}
         way = ladder.rungs(priorities, reuses=self.running.reuses) if config.degrade.enabled else (ladder.FULL,)
         return ladder.Ladder(way, config.degrade)
-
-
-def _printable(value: JsonValue) -> JsonValue:
-    """A value whose texts have no control characters and no passwords in URLs."""
-    if isinstance(value, str):
-        return foreign_text(value, _MAX_STATUS_TEXT)
-    if isinstance(value, Mapping):
-        return {foreign_text(name): _printable(each) for name, each in value.items()}
-    return [_printable(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _rounded(value: float | None) -> float | None:

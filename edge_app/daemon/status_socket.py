@@ -11,18 +11,21 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.frame import JsonValue
 
 _LOG = logging.getLogger(__name__)
 FILE = "control.sock"
 _MODE = 0o600
 _TIMEOUT_S = 2.0  # for a client that does not read
+_MAX_BYTES = 1 << 20  # of a status
+_MAX_TEXT = 1000  # characters, of a text in it
 _LONGEST_PATH = 107  # bytes, of sun_path
 
 
@@ -65,21 +68,48 @@ class StatusSocket:
 
 
 def request_status(state_dir: Path) -> dict[str, Any]:
-    """Get the status of the daemon that runs with this state_dir. Raises ConfigError if none answers."""
+    """Get the status of the daemon that runs with this state_dir, as `printable` makes it.
+
+    Raises ConfigError if none answers, or if the answer is not a status: root does not trust the daemon's user.
+    """
     path = state_dir / FILE
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S * 2)
         try:
             connection.connect(_short(path))
-            data = b"".join(iter(lambda: connection.recv(65536), b""))
+            data = _receive(connection, time.monotonic() + _TIMEOUT_S * 2)
         except PermissionError as exc:
             raise ConfigError(f"{path}: permission denied; expected the daemon's user, or root") from exc
         except OSError as exc:
             raise ConfigError(
                 f"{path}: no daemon answers ({exc.strerror or exc}); expected a running edge-app"
             ) from exc
-    answer: dict[str, Any] = json.loads(data)
+    try:
+        answer = printable(json.loads(data))
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict) or not answer:
+        raise ConfigError(f"{path}: found an answer that is not a status; expected a running edge-app of this version")
     return answer
+
+
+def _receive(connection: socket.socket, deadline_s: float) -> bytes:
+    """Receive everything until the peer closes. Raises OSError after the deadline, or if it is too much."""
+    data = b""
+    while received := connection.recv(65536):
+        data += received
+        if len(data) > _MAX_BYTES or time.monotonic() > deadline_s:
+            raise OSError("the answer does not end")
+    return data
+
+
+def printable(value: JsonValue) -> JsonValue:
+    """A value whose texts have no control characters and no secrets in URLs, and are of bounded length."""
+    if isinstance(value, str):
+        return foreign_text(value, _MAX_TEXT)
+    if isinstance(value, Mapping):
+        return {foreign_text(name): printable(each) for name, each in value.items()}
+    return [printable(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def as_table(status: Mapping[str, Any]) -> str:
