@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 from collections.abc import Sequence
 
 from edge_app import __version__
 from edge_app.cli.arguments import HOST_ONLY
 from edge_app.cli.commands import bench, check, compile, doctor, outbox, replay, run, schema, status, tune  # noqa: A004
-from edge_app.errors import EdgeError
+from edge_app.errors import ConfigError, EdgeError
 
+_MIN_ADDRESS_SPACE_MB = 1024  # loading OpenCV and onnxruntime with less ends in a segmentation fault
 _COMMANDS = (run, replay, check, outbox, status, doctor, compile, tune, bench, schema)
 
 
@@ -22,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. An EdgeError is printed as one line on stderr, without a traceback."""
     arguments = _parser().parse_args(argv)
     try:
+        _check_address_space()
         code: int = arguments.command(arguments)
     except EdgeError as exc:
         print(exc, file=sys.stderr)
@@ -37,6 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _check_address_space() -> None:
+    """Raises ConfigError if `ulimit -v` leaves too little for the libraries. 32-bit systems need less, and pass."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if sys.maxsize > 2**32 and limit != resource.RLIM_INFINITY and limit < _MIN_ADDRESS_SPACE_MB << 20:
+        raise ConfigError(
+            f"address space: found a limit of {limit >> 20} MB (ulimit -v, LimitAS=); "
+            f"expected none or {_MIN_ADDRESS_SPACE_MB} MB; limit the memory with MemoryMax="
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
