@@ -52,7 +52,7 @@ class LiveView:
         return len(self._viewers)
 
     def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
-        """Take every processed frame; store a reference if there are viewers and the next picture is due."""
+        """Take every processed frame; store a reference if there are viewers and the next image is due."""
         if not self._viewers or self._loop is None or self._submitted is None:
             return
         now_s = time.monotonic()
@@ -74,13 +74,13 @@ class LiveView:
                     continue
                 picture = await loop.run_in_executor(pool, self._encode_picture, *latest)
                 for queue in self._viewers:
-                    if queue.full():  # a slow viewer misses pictures; the others do not wait for it
+                    if queue.full():  # a slow viewer misses images; the others do not wait for it
                         queue.get_nowait()
                     queue.put_nowait(picture)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[asyncio.Queue[Picture]]:
-        """Register a viewer. Yields a queue of length one: the latest picture."""
+        """Register a viewer. Yields a queue of length one: the latest image."""
         queue: asyncio.Queue[Picture] = asyncio.Queue(1)
         self._viewers.add(queue)
         try:

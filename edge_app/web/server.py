@@ -279,7 +279,7 @@ class PageServer:
         return self._web.Response(body=jpeg, content_type="image/jpeg")
 
     async def _live_view(self, request: web.Request) -> web.StreamResponse:
-        """The live view: per picture a text message (results, overlay), then a binary one (JPEG)."""
+        """The live view: for each image a text message (results, overlay), then a binary one (JPEG)."""
         if self._live.viewers >= self._settings.viewers:
             raise self._web.HTTPServiceUnavailable(text=f"the limit of {self._settings.viewers} viewers is reached")
         connection = _connection(request)
@@ -323,7 +323,7 @@ async def _until_closed(socket: web.WebSocketResponse) -> None:
 async def _send_pictures(
     socket: web.WebSocketResponse, pictures: asyncio.Queue[Picture], closed: asyncio.Task[None]
 ) -> None:
-    """Send pictures until the viewer disconnects. Raises asyncio.TimeoutError if it does not read fast enough."""
+    """Send images until the viewer disconnects. Raises asyncio.TimeoutError if it does not read fast enough."""
     while not closed.done():
         try:
             picture = await asyncio.wait_for(pictures.get(), 1.0)

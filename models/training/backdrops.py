@@ -1,7 +1,7 @@
 """Walls, clutter, hands and light, generated from noise: everything in a scene except digits.
 
 No photographs are used, and training scenes contain nothing of the sample clip's scene (clip.py).
-Pictures are float32 RGB, 0..255.
+Images are float32 RGB, 0..255.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _courses(rng: Rng, picture: Picture, brick: bool) -> None:
 
 
 def clutter(rng: Rng, picture: Picture, pieces: int) -> None:
-    """Draw boxes, pipes, cables, discs and edges onto a picture, with shading and shadows."""
+    """Draw boxes, pipes, cables, discs and edges onto an image, with shading and shadows."""
     height, width = picture.shape[:2]
     for _ in range(pieces):
         kind = rng.integers(5)
@@ -137,7 +137,7 @@ def _disc(rng: Rng, picture: Picture) -> None:
 def decoys(rng: Rng, picture: Picture, pieces: int, scale: float) -> None:
     """Draw objects that resemble digits: dials with scales, bent cables, brackets, screws.
 
-    scale: picture pixels per pixel of the network's input.
+    scale: image pixels per pixel of the network's input.
     """
     for _ in range(pieces):
         center = rng.uniform(0, 1, 2) * picture.shape[1::-1]

@@ -1,6 +1,6 @@
 """The effects of light and camera on a scene: shadow, darkness, blur, a covered lens, noise and compression.
 
-scenes.py decides which of them a picture gets. Pictures are float32 RGB, 0..255, until `expose` returns uint8.
+scenes.py decides which of them an image gets. Images are float32 RGB, 0..255, until `expose` returns uint8.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ DARK_P95, LIT_P95 = (
 )  # 95th percentile of luma: dark below the first, ok above the second, not trained between
 SHARP_SIGMA, BLURRED_SIGMA = 1.25, 2.6  # the same for Gaussian blur, pixels at 320 x 320
 SHARP_SMEAR, BLURRED_SMEAR = 4.0, 9.0  # and for motion blur
-COVERED_SHARE = 0.88  # of the picture; from here on a near hand or cloth counts as a covered camera
+COVERED_SHARE = 0.88  # of the image; above this, a near hand or cloth counts as a covered camera
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
     """Camera quality: greatest noise (gray levels) and blur (pixels at 320 x 320), and the probability of JPEG."""
 
-    scale: float = 1.0  # picture pixels per pixel of the network's 320 x 320 input
+    scale: float = 1.0  # image pixels per pixel of the network's 320 x 320 input
     noise: float = 6.0
     blur: float = 1.1
     compressed: float = 0.4
@@ -36,7 +36,7 @@ class Camera:
     def see(self, rng: Rng, picture: Picture, kind: int, doubtful: bool) -> tuple[Picture, int]:
         """Apply light and lens effects according to `kind`.
 
-        doubtful: let some dark and blurred pictures be between ok and bad; their kind is then UNSURE.
+        doubtful: let some dark and blurred images be between ok and bad; their kind is then UNSURE.
         """
         unsure = doubtful and rng.random() < 0.05
         if kind == COVERED:

@@ -1,6 +1,6 @@
-"""Draw digits with known ground truth: ink on a picture, boxes around ink, and its visible share.
+"""Draw digits with known ground truth: ink on an image, boxes around ink, and its visible share.
 
-Coordinates are pixels of the picture, (0, 0) the upper left corner of the upper left pixel.
+Coordinates are pixels of the image, (0, 0) the upper left corner of the upper left pixel.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOT_JUDGED = 0.4  # the visible share given to digits that are ignored in traini
 
 @dataclass(slots=True)
 class Canvas:
-    """A picture and the ink on it: a label and points (K, 2) float32 per digit, in picture coordinates."""
+    """An image and the ink on it: a label and points (K, 2) float32 per digit, in image coordinates."""
 
     picture: Picture
     ink: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)

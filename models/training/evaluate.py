@@ -1,6 +1,6 @@
 """Measure the digits model and print a table: `python models/training/evaluate.py --digits PATH [--json]`.
 
-The sample clip, and composed pictures of the held-out digits, go through `edge-app replay`, so the figures are those of
+The sample clip, and composed images of the held-out digits, go through `edge-app replay`, so the figures are those of
 the published messages. Only the times are those of the graphs themselves. Needs edge_app, but not torch.
 """
 
@@ -96,14 +96,14 @@ def _boxes(first_frames: list[dict[str, Any]]) -> NDArray[np.float64]:
 
 
 def held_out_scenes(held: glyphs.Glyphs, folder: Path, seed: int) -> list[list[dict[str, Any]]]:
-    """Write pictures that together show every held-out crop once. Returns the ground truth of each picture."""
+    """Write images that together show every held-out crop once. Returns the ground truth of each image."""
     rng = np.random.default_rng(seed)
     composer = scenes.Composer(held, rng, CLIP_LIKE)
     truths = []
     order = rng.permutation(len(held.labels))
     for number, start in enumerate(range(0, len(order), ROW)):
         wanted = [int(i) for i in order[start : start + ROW]]
-        while True:  # repeat until all of them are in the picture, completely visible and with enough contrast
+        while True:  # repeat until all of them are in the image, completely visible and with enough contrast
             scene = composer.compose(HEIGHT, WIDTH, wanted)
             whole = len(scene.labels) == len(wanted) and scene.visible.min() > 0.99
             if whole and min(contrast(scene.image, box) for box in scene.boxes) >= CONTRAST:
@@ -130,7 +130,7 @@ def crops(model: Path, digits: Path | None) -> list[Figure]:
     again = [right for right, _ in others]
     return [
         Figure("held-out crops read correctly", right / total, 0.98, note=note),
-        Figure("the same crops in other pictures", statistics.fmean(again) / total, note=f"{again} of {total}"),
+        Figure("the same crops in other images", statistics.fmean(again) / total, note=f"{again} of {total}"),
     ]
 
 

@@ -38,7 +38,7 @@ class Glyphs:
 def load(path: Path | None) -> tuple[Glyphs, Glyphs]:
     """The training glyphs, and the held-out ones: the last tenth of every row of `path` (OpenCV's digits.png).
 
-    Without a file, scikit-learn's 8x8 digits are used, with a warning. Raises ValueError if the picture is not
+    Without a file, scikit-learn's 8x8 digits are used, with a warning. Raises ValueError if the image is not
     2000 x 1000.
     """
     if path is None:
@@ -47,7 +47,7 @@ def load(path: Path | None) -> tuple[Glyphs, Glyphs]:
     sheet = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     expected = (ROWS * SIDE, COLUMNS * SIDE)
     if sheet is None or sheet.shape != expected:
-        found = "no picture" if sheet is None else f"{sheet.shape[1]}x{sheet.shape[0]}"
+        found = "no image" if sheet is None else f"{sheet.shape[1]}x{sheet.shape[0]}"
         raise ValueError(f"{path}: found {found}, expected {expected[1]}x{expected[0]} (OpenCV's digits.png)")
     crops = sheet.reshape(ROWS, SIDE, COLUMNS, SIDE).swapaxes(1, 2)  # (50, 100, 20, 20)
     labels = np.repeat(np.arange(10), ROWS // 10)[:, None].repeat(COLUMNS, 1)

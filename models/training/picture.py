@@ -1,4 +1,4 @@
-"""Draw the picture of the README: a frame of the sample clip at twice its size, with the results drawn in.
+"""Draw the image of the README: a frame of the sample clip at twice its size, with the results drawn in.
 
 `python models/training/picture.py` writes models/digits/sample.png, with the configuration models/digits/sample.yaml.
 """
@@ -21,7 +21,7 @@ SCALE = 2
 
 
 def main() -> None:
-    """Replay the clip up to the frame, and write the picture."""
+    """Replay the clip up to the frame, and write the image."""
     settings = config.load(DIGITS / "sample.yaml")
     with pipeline.build(settings.replaced(sinks=()), replay=True) as running:
         frame = None

@@ -1,6 +1,6 @@
 """The pump room of the sample clip: wall, pipes, a gauge, a meter's housing. Training scenes contain none of it.
 
-Pictures are float32 RGB, 0..255, drawn at twice the clip's size for clean edges.
+Images are float32 RGB, 0..255, drawn at twice the clip's size for clean edges.
 """
 
 from __future__ import annotations

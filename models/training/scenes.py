@@ -1,7 +1,7 @@
 """Compose scenes with ground truth: digits on plates and loose, with the light, blur and noise of a camera.
 
 Not here: backgrounds (backdrops.py), ink (glyphs.py), training targets (train.py).
-Coordinates are pixels of the composed picture, (0, 0) the upper left corner of the upper left pixel.
+Coordinates are pixels of the composed image, (0, 0) the upper left corner of the upper left pixel.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ CONTENTS = (
     (320, 213),
     (240, 320),
     (300, 240),
-)  # sizes of letterboxed pictures, (w, h)
+)  # sizes of letterboxed images, (w, h)
 
 
 @dataclass(frozen=True, slots=True)
