@@ -240,6 +240,8 @@ class Sink:
                 client.loop_misc()
                 if getattr(client, "_in_messages", None):  # paho stores these without a limit
                     connection.excess = "a message with QoS 2; expected at most 1"
+            except OSError as exc:  # paho 1.6 does not handle every one
+                raise self._connection_lost(connection.excess) from exc
             except Exception as exc:  # paho raises any exception on a malformed packet
                 self._drop()
                 raise SinkError(f"{self._where()}: not an MQTT packet ({type(exc).__name__})", retry=True) from exc
