@@ -1,6 +1,6 @@
 """On a 32-bit ARM Debian under qemu, with Debian's own Python packages: an RV1106 release replays a clip.
 
-The NPU is the tests' fake librknnmrt, built for armhf. What that does not prove stands in tests/backends/README.md.
+The NPU is the tests' fake librknnmrt, built for armhf. tests/backends/README.md lists what that does not prove.
 """
 
 from __future__ import annotations
@@ -121,10 +121,9 @@ def _options():
 
 
 def anonymous_bytes(process):
-    """Peak anonymous memory, sampled until the process exits, and its output.
+    """Sample a process until it exits. Returns peak anonymous memory of the program, of both, and the output.
 
-    First that of the emulated program, which is what a board needs; then with the emulator's own, which holds
-    translated code, more the more code has run.
+    A board needs the program's memory only; the emulator's grows with the code that has run.
     """
     own = whole = 0
     while process.poll() is None:

@@ -38,12 +38,12 @@ WRITES = """
 mkdir "$EDGE_APP_ROOT/data/snapshots"
 echo x >"$EDGE_APP_ROOT/data/outbox.db"
 """
-HOSTILE = {  # what a release leaves instead of its health file
+HOSTILE = {  # commands that make a wrong file at the path of the health file
     "FIFO": 'mkfifo "$EDGE_APP_HEALTH"',
     "folder": 'mkdir -p "$EDGE_APP_HEALTH/a/b"',
     "link": 'ln -s /dev/zero "$EDGE_APP_HEALTH"',
 }
-SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)]  # of such boards; the most similar one
+SHELLS = [name for name in ("busybox", "dash") if shutil.which(name)]  # the shell of such boards, and a similar one
 
 
 class Board:

@@ -1,7 +1,7 @@
-"""An update that is killed or loses power at any moment: the camera runs the complete old or new release.
+"""After a kill or a power cut at any point of an update, the camera runs the complete old or new release.
 
-Each is done to `install` of a second release and to the `boot` that starts it, and judged by the next `boot`. To show
-that a lost sync would be noticed, the power cuts are repeated with the syncs taken out, and must fail.
+Both are applied to `install` of a second release and to the `boot` that starts it; the next `boot` decides. The power
+cuts are repeated without the syncs, and must fail then: this shows that the test detects a missing sync.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SLOTS = Path(slots.__file__)
 
 
 class Update:
-    """A camera that runs 1.0 and gets 2.0; its folder can be reset to that moment."""
+    """A camera that runs 1.0 and is updated to 2.0; its folder can be reset to the state before the update."""
 
     def __init__(self, folder, keys):
         self.camera = Camera(folder, keys)
         self.camera.run("0.9")  # removed to make room
         self.old = self.camera.run("1.0")
-        self.checked = {}  # by the files a cut left: its problem
+        self.checked = {}  # the problem, by the hash of the files that a cut left
         self.config = folder / "config.yaml"  # deployed with 2.0
         self.config.write_text("for 2.0")
         (self.camera.root / "config").mkdir()
@@ -51,14 +51,14 @@ class Update:
         return [sys.executable, "-B", SLOTS, "--root", self.camera.root, name, *more]
 
     def prepare(self, name):
-        """Set the camera back; for `boot` with the new release installed already."""
+        """Reset the camera; for `boot`, also install the new release."""
         shutil.rmtree(self.camera.root)
         shutil.copytree(self.before, self.camera.root, symlinks=True)
         if name == "boot":
             self.camera.slots.install(self.bundle, self.config)
 
     def problem(self, root):
-        """What is wrong with what the next start would run; None where it is whole, and an update can be done again."""
+        """What is wrong with the release that the next start runs; None if it is complete and an update succeeds."""
         updater = slots.Slots(root, "boot-1")
         try:
             release, _ = updater.boot()
@@ -78,7 +78,7 @@ class Update:
             return str(exc)
 
     def wrong_config(self, root, release):
-        """What differs between the configuration and the release that it belongs to; None where they fit."""
+        """How the configuration differs from the one of the release; None if they match."""
         expected = {self.old: "for 1.0", self.new: "for 2.0"}
         found = (root / "config/config.yaml").read_text()
         return None if found == expected[release] else f"{release} runs with the configuration {found!r}"
@@ -125,7 +125,7 @@ def recording(request, update):
 
 
 def cuts(update, recording, tmp, without_syncs=False):
-    """Cut before and after every sync, and at 200 random moments. Yields a problem, or None."""
+    """Cut before and after every sync, and at 200 random points. Yields mode, call and problem (or None) of each."""
     before, calls, _ = recording
     rng = random.Random(8)
     disk = Disk(update.camera.root, before)
@@ -165,7 +165,7 @@ def test_the_same_recording_without_syncs_fails(update, recording, tmp_path):
 
 
 def test_the_recording_is_complete(update, recording, tmp_path):
-    """Replaying all writes gives the files that the run left."""
+    """Replaying all recorded calls produces the files of the run."""
     before, calls, after = recording
     disk = Disk(update.camera.root, before)
     for call in calls:
