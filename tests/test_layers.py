@@ -51,7 +51,7 @@ MAY_IMPORT = {
     " inference outbox publish pipeline drawing daemon",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
-    "compiler": "errors frame geometry registry backends heads model reuse inference evaluation",
+    "compiler": "errors frame geometry options registry backends heads model reuse inference evaluation",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
     " rules model config tracking reuse inference outbox publish pipeline evaluation",
     "__main__": "cli",

@@ -12,6 +12,7 @@ from edge_app.compiler.families import Triple
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.errors import ConfigError
 from edge_app.model.manifest import LABEL_SETS
+from edge_app.options.files import MAX_TEXT, read_regular
 
 _CUTS = (4, 8, 16)
 _STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # estimates for the progress bar; an NPU has its steps once a shape
@@ -105,7 +106,7 @@ def _labels(text: str | None) -> tuple[str, ...] | str:
     if text in LABEL_SETS:
         return text
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(Path(text), MAX_TEXT).decode().splitlines()
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"--labels {text}: cannot be read as text; expected a file with one label per line") from exc
     labels = tuple(line.strip() for line in lines if line.strip())

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_app.backends import MAX_GRAPH
 from edge_app.compiler import canonical, families, frontend, net, tails
 from edge_app.compiler.families import Color, Family, Preprocessing, Triple
 from edge_app.compiler.net import Net
@@ -22,6 +23,7 @@ from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
 from edge_app.geometry.boxes import Resize
 from edge_app.model import manifest as manifests
+from edge_app.options.files import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     cut = tails.cut(whole, family.name)
-    graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else path.read_bytes()
+    graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else read_regular(path, MAX_GRAPH)
     return InputModel(
         _head_name(path.stem), cut.net if cut else whole, cut, family, preprocessing, preprocessing, labels,
         cut.options if cut else {}, tuple(assumed),

@@ -15,7 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
 
+from edge_app.backends import MAX_GRAPH
 from edge_app.errors import ModelError
+from edge_app.options.files import read_regular
 
 OLDEST, NEWEST = 13, 19  # per-channel QDQ needs 13; the NPU converter reads up to 19
 IR_VERSION = 8  # readable by every onnxruntime since 1.10
@@ -189,7 +191,7 @@ class Net:
 def read(path: Path) -> Net:
     """Read an ONNX file of opset 7 to 19. Raises ModelError for other or truncated files, and for external data."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_GRAPH)
     except OSError as exc:
         raise ModelError(f"{path}: cannot be read: {exc.strerror}; expected an ONNX file") from exc
     model = onnx.ModelProto()

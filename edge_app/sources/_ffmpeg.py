@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_app.sources._limits import max_pixels
 
 _MIN_BYTES = 8 << 20
-_BYTES_PER_PIXEL = 2  # YUV 4:2:0 has 1.5; decoders add margins
+_BYTES_PER_PIXEL = 4  # the BGR image has 3, and each row is padded
 _MAPS = Path("/proc/self/maps")
 
 

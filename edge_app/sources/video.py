@@ -16,6 +16,7 @@ from edge_app.clock import Clock
 from edge_app.errors import ClipError, EndOfClip
 from edge_app.frame import Frame
 from edge_app.sources._container import missing_bytes, why_unreadable
+from edge_app.sources._ffmpeg import limit_allocations
 from edge_app.sources._limits import too_large
 from edge_app.sources._opencv import frame_size, silence
 from edge_app.sources._pace import Pace, Pacer
@@ -55,6 +56,7 @@ class Source:
             self._capture = None
 
     def _open(self) -> cv2.VideoCapture:
+        limit_allocations()
         capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG, _OPEN)
         if not capture.isOpened():
             raise ClipError(f"{self._path}: {why_unreadable(self._path)}; expected a video")
