@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
 import traceback
+from pathlib import Path
 
 import pytest
 
-from edge_app import registry
+from edge_app import pipeline, registry
 from edge_app.backoff import Backoff
 from edge_app.capture.thread import Capture
 from edge_app.clock import SystemClock
 from edge_app.config import PluginConfig, SourceCommon, SourceConfig
 from edge_app.config import load as load_config
 from edge_app.config.plugins import from_url
+from edge_app.daemon import Daemon
+from edge_app.daemon.systemd import Notifier
 from edge_app.errors import EdgeError
 from edge_app.options import Secret
+from edge_app.pipeline.sensors import BoardSensors
 from tests.conftest import PROJECT
 from tests.hostile_peers import HostilePeer, closes_at_once, control_characters, never_answers
 from tests.sources import network
@@ -116,6 +121,39 @@ def test_a_secret_in_an_option_appears_in_no_output(type_, option, content, tmp_
             found += error_text(exc)
     assert found
     assert CANARY not in found + caplog.text
+
+
+@pytest.mark.parametrize("type_", network.TYPES)
+def test_no_secret_is_published_or_stored(type_, config_file, tmp_path, caplog):
+    ((name, url),) = network.url_options(type_).items()
+    (tmp_path / "secret").write_text(CANARY)
+    secrets = "".join(f", {option}: 'file:secret'" for option in network.secret_options(type_))
+    with HostilePeer(closes_at_once, network.protocol(type_)) as peer:
+        address = f"{url.schemes[0]}://user:{CANARY}@127.0.0.1:{peer.port}/password={CANARY}?x={CANARY}"
+        path = config_file(
+            f"source: {{type: {type_}, {name}: '{address}'{secrets}, connect: retry}}\ndevice: {{state_dir: state}}\n"
+            "model: {path: PROJECT/models/digits}\nheads: {scene: {}}\npublish: {status_every_s: 0.1}\n"
+            "sinks: [{type: jsonl, path: out.jsonl}]\n"
+        )
+        loaded = load_config(path)
+        subject = Daemon(lambda: loaded, pipeline.build(loaded), Notifier({}), BoardSensors())
+        end_s = time.monotonic() + 10.0
+        while time.monotonic() < end_s and (subject.running.stats().capture.failures < 2 or not published(tmp_path)):
+            subject.step()
+        status = subject.status()
+        subject.close()
+    path.unlink()
+    assert published(tmp_path)
+    stored = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and file.name != "secret"]
+    outputs = [json.dumps(status), repr(loaded), repr(subject), caplog.text]
+    assert not [output for output in outputs if CANARY in output]
+    assert not [content for content in stored if CANARY.encode() in content]
+
+
+def published(folder: Path) -> str:
+    """The messages of the sink that report the camera."""
+    file = folder / "out.jsonl"
+    return "".join(line for line in file.read_text().splitlines() if "camera" in line) if file.exists() else ""
 
 
 @pytest.mark.parametrize("type_", network.TYPES)
