@@ -132,6 +132,7 @@ class Faults:
         good = self._world.good_config
         old, new = (b"all", b"0.01") if b"results: all" in good else (b"0.01", b"all")
         self._world.good_config = good.replace(b"results: " + old, b"results: " + new)
+        self._world.history.rebuilds.append(now_s())
         self._world.reload(self._world.good_config)
         self._interrupt(*WINDOWS)
         return lambda: None
@@ -193,6 +194,8 @@ def run(world: World, seconds: float) -> dict:
     return {
         **found,
         "faults": dict(faults.counts),
+        "log": world.warnings(),
+        "times": world.history.since_first_start(),
         "died": world.died,
         "settled": settled,
         "page_s": page_s,

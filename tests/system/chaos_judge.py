@@ -24,7 +24,7 @@ class Arrivals:
 
     order: list[str] = field(default_factory=list)
     contents: dict[str, set[str]] = field(default_factory=dict)
-    gaps: list[dict] = field(default_factory=list)
+    gaps: dict[str, dict] = field(default_factory=dict)  # by id
     made: dict[str, tuple[str, float]] = field(default_factory=dict)  # id -> kind, monotonic s
 
     def add(self, payload: bytes) -> None:
@@ -37,16 +37,28 @@ class Arrivals:
         self.contents.setdefault(id_, set()).add(hashlib.sha256(text).hexdigest())
         self.made[id_] = message["kind"], message["monotonic_ns"] / 1e9
         if gap := message.get("status", {}).get("gap"):
-            self.gaps.append(gap)
+            self.gaps[id_] = gap
 
 
 @dataclass
 class History:
-    """Times of CLOCK_BOOTTIME, s. starts, kills: of the daemon. disk_full: until the outbox has tried it again."""
+    """Times of CLOCK_BOOTTIME, s. starts, kills: of the daemon. rebuilds: of its sinks and outbox, by a reload.
+
+    disk_full: from the first byte until the outbox has tried the disk again.
+    """
 
     starts: list[float] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
+    rebuilds: list[float] = field(default_factory=list)
     disk_full: list[tuple[float, float]] = field(default_factory=list)
+
+    def since_first_start(self) -> dict[str, object]:
+        """All times, for a report."""
+        zero = self.starts[0]
+        shown: dict[str, object] = {
+            name: [round(at - zero, 2) for at in getattr(self, name)] for name in ("starts", "kills", "rebuilds")
+        }
+        return shown | {"disk_full": [[round(a - zero, 2), round(b - zero, 2)] for a, b in self.disk_full]}
 
     def accepted(self, made: dict[str, tuple[str, float]]) -> set[str]:
         return {id_ for id_, (kind, at_s) in made.items() if self._is_accepted(kind, at_s)}
@@ -85,10 +97,12 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
     """
     made = {id_: about for arrivals in sinks.values() for id_, about in arrivals.made.items()}
     accepted = history.accepted(made)
-    gaps = [gap for arrivals in sinks.values() for gap in arrivals.gaps] + ([unreported] if unreported else [])
+    records = {id_: gap for arrivals in sinks.values() for id_, gap in arrivals.gaps.items()}
+    gaps = [*records.values(), *([unreported] if unreported else [])]
     ranges = {(number(g["first"]), number(g["last"])) for g in gaps if g["first"] and g["last"]}
     unknown = any(gap["unknown"] for gap in gaps)
-    named = {json.dumps(gap, sort_keys=True): sum(gap["lost"].values()) for gap in gaps}
+    named = sum(sum(gap["lost"].values()) for gap in gaps)
+    reasons = {reason for gap in gaps for reason in gap["reasons"]}
     contents: dict[str, set[str]] = {}
     for arrivals in sinks.values():
         for id_, found in arrivals.contents.items():
@@ -96,6 +110,8 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
     found = {}
     for name, arrivals in sinks.items():
         missing = accepted - set(arrivals.order)
+        if any(f"refused by sink '{name}'" in reason for reason in reasons):
+            missing -= set(records)  # a gap record that a sink refuses is not reported again: it would refuse that too
         unnamed = {id_ for id_ in missing if not any(a <= number(id_) <= b for a, b in ranges)}
         repeated = Counter(arrivals.order)
         found[name] = {
@@ -103,16 +119,17 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
             "repeats": len(arrivals.order) - len(repeated),
             "interruptions": interruptions[name],
             "in_gaps": len(missing) - len(unnamed),
-            "beyond_gaps": 0 if unknown else max(0, len(missing) - len(unnamed) - sum(named.values())),
+            "beyond_gaps": 0 if unknown else max(0, len(missing) - len(unnamed) - named),
             "lost": sorted(unnamed, key=number),
+            "lost_at": sorted({round(made[id_][1] - history.starts[0], 1) for id_ in unnamed}),
             "out_of_order": out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)]),
         }
     return {
         "accepted": len(accepted),
         "not_accepted": len(made) - len(accepted),
-        "gap_records": len(named),
-        "named_in_gaps": sum(named.values()),
-        "gap_reasons": sorted({reason for gap in gaps for reason in gap["reasons"]}),
+        "gap_records": len(gaps),
+        "named_in_gaps": named,
+        "gap_reasons": sorted(reasons),
         "unknown_losses": unknown,
         "two_contents": [id_ for id_, hashes in contents.items() if len(hashes) > 1],
         "sinks": found,

@@ -72,7 +72,7 @@ class HttpServer:
     A batch arrives if the mode is `ok` or `slow`.
     """
 
-    MODES = ("slow", "hang", "reset", "500", "503", "401", "403", "404", "429")
+    MODES = ("slow", "hang", "reset", "500", "503", "401", "403", "404", "422", "429")
 
     def __init__(self, arrive: Arrive) -> None:
         self.mode = "ok"

@@ -165,6 +165,11 @@ class World:
             time.sleep(0.05)
         return dict(zip(("resident_mb", "files", "threads"), map(min, zip(*samples))))
 
+    def warnings(self) -> list[str]:
+        """The lines of the log that report losses."""
+        text = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace")
+        return [line for line in text.splitlines() if "lost:" in line or "Traceback" in line or "damaged" in line]
+
     def unreported_gap(self) -> dict:
         """The gap that waits on disk for its turn: one is published at most once a minute."""
         with contextlib.closing(sqlite3.connect(self.folder / "state/outbox.db")) as db:

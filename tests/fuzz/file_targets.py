@@ -1,0 +1,188 @@
+"""Targets that read files: of users, of a model, of our own, of the updater."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import sqlite3
+import zipfile
+from pathlib import Path
+
+from edge_app import config
+from edge_app.backends import _rknn_file
+from edge_app.config import OutboxConfig
+from edge_app.errors import ConfigError, EdgeError, ModelError
+from edge_app.inference import golden
+from edge_app.messages import decode
+from edge_app.model import manifest
+from edge_app.outbox import view
+from edge_app.outbox.sequence import SequenceNumbers
+from edge_app.outbox.store import Store
+from edge_app.reuse import cost_file
+from edge_app.sources import _container, _limits
+from tests.firmware import device as _updater_path  # noqa: F401  makes the updater's modules importable
+from tests.fuzz.registry import folder, target, write
+
+import bundle  # isort: skip
+import device  # isort: skip
+import state  # isort: skip
+import trial  # isort: skip
+
+PROJECT = Path(__file__).parents[2]
+_MIB = 1 << 20
+
+
+# Files that a user writes.
+
+
+@target(EdgeError)
+def config_file(data: bytes) -> None:
+    config.load(write("config", data.replace(b"PROJECT", str(PROJECT).encode()), "config.yaml"))
+
+
+@target(ModelError)
+def model_manifest(data: bytes) -> None:
+    write("manifest", data, manifest.FILE)
+    manifest.load(folder("manifest"))
+
+
+@target(ConfigError)
+def stored_costs(data: bytes) -> None:
+    cost_file.load(write("costs", data))
+
+
+# Files of a model, and pictures and clips.
+
+
+@target(ModelError)
+def rknn_header(data: bytes) -> None:
+    _rknn_file.parse(data, Path("model.rknn"))
+
+
+@target(EdgeError)
+def golden_file(data: bytes) -> None:
+    _replay(data)
+
+
+@target(EdgeError)
+def golden_array(data: bytes) -> None:
+    """The input is one array of an archive that is otherwise valid."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("image.npy", data)
+        file.writestr("scene/scores.npy", _NO_SCORES)
+    _replay(archive.getvalue())
+
+
+_NO_SCORES = b"\x93NUMPY\x01\x00v\x00" + (
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }".ljust(117) + b"\n" + bytes(8)
+)
+
+
+def _replay(data: bytes) -> None:
+    loaded = _tiny_model()
+    (loaded.manifest.folder / manifest.GOLDEN).write_bytes(data)
+    list(golden.replay(loaded))
+
+
+@functools.cache
+def _tiny_model() -> config.Config:
+    from tests.system.test_daemon_soak import tiny_model  # needs onnx
+
+    root = folder("golden")
+    tiny_model(root / "model")
+    text = f"source: {{type: synthetic}}\nmodel: {{path: {root}/model, backend: onnx}}\nheads: {{scene: {{}}}}\n"
+    return config.load(write("golden", f"{text}sinks: [{{type: memory}}]\n".encode()))
+
+
+@target()
+def declared_size(data: bytes) -> None:
+    size = _limits.declared_size(data)
+    assert size is None or all(isinstance(n, int) for n in size)
+
+
+@target()
+def video_container(data: bytes) -> None:
+    path = write("video", data)
+    assert _container.missing_bytes(path) >= 0
+    assert _container.why_unreadable(path)
+
+
+# Our own files, damaged.
+
+
+@target(ValueError)
+def stored_message(data: bytes) -> None:
+    decode(data)
+
+
+@target(sqlite3.Error)
+def outbox_file(data: bytes) -> None:
+    for path in folder("outbox").glob("outbox.db*"):
+        path.unlink()
+    path = write("outbox", data, "outbox.db")
+    store = Store(path, round(OutboxConfig().max_mb * 1e6))
+    try:
+        store.cursors(), store.first_position(), store.last_position(), store.gap(), store.refused()
+        for row in store.read(0, 1 << 40, 500, _MIB):
+            stored_message(row.payload or b"")
+    finally:
+        store.close()
+
+
+@target(ConfigError)
+def outbox_view(data: bytes) -> None:
+    for path in folder("view").glob("outbox.db*"):
+        path.unlink()
+    write("view", data, "outbox.db")
+    view.stats(folder("view"))
+    for refused in (False, True):
+        list(view.messages(folder("view"), refused=refused))
+
+
+@target()
+def sequence_file(data: bytes) -> None:
+    numbers = SequenceNumbers(write("sequence", data, "sequence"))
+    first = numbers.next_number()
+    assert 0 <= first < numbers.next_number() < 1 << 53
+
+
+# What the updater reads.
+
+
+@target(bundle.UpdateError)
+def bundle_header(data: bytes) -> None:
+    bundle.open_signed(io.BytesIO(data), [])
+
+
+@target(bundle.UpdateError)
+def bundle_manifest(data: bytes) -> None:
+    bundle.parse(data)
+
+
+@target(bundle.UpdateError)
+def bundle_payload(data: bytes) -> None:
+    """The payload of a bundle with one file of 64 bytes."""
+    entry = bundle.Entry("start", 64, hashlib.sha256(bytes(64)).hexdigest(), True)
+    digest = hashlib.sha256(data).hexdigest()
+    listed = bundle.Manifest("1.0", "amd64", "1.0", False, {}, len(data), digest, (entry,))
+    bundle.verify_payload(bundle.Bundle(io.BytesIO(data), listed, b"", 0))
+
+
+@target(ValueError)
+def updater_state(data: bytes) -> None:
+    found = state.read(write("state", data))
+    assert found.chosen is None or isinstance(found.chosen, str)
+
+
+@target()
+def updater_health(data: bytes) -> None:
+    found = trial.read_health(write("health", data))
+    assert found is None or found[0] in ("healthy", "failed", "waiting")
+
+
+@target(bundle.UpdateError)
+def updater_device(data: bytes) -> None:
+    write("device", data, "device.json")
+    device.read(folder("device"))

@@ -1,0 +1,135 @@
+"""Targets that read what a peer sends: on the network, the serial line, the status socket, to the page."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import socket
+import time
+from typing import ClassVar
+
+from edge_app.clock import SystemClock
+from edge_app.config.services import WebConfig
+from edge_app.daemon import status_socket
+from edge_app.errors import ConfigError, SinkError, foreign_text
+from edge_app.messages import Encoder, Stamp
+from edge_app.options.secret import Secret
+from edge_app.sinks import SinkContext, _frames
+from edge_app.sinks.http import Sink as HttpSink
+from edge_app.sinks.mqtt import Sink as MqttSink
+from edge_app.web.server import PageServer
+from tests.fuzz import peers
+from tests.fuzz.registry import folder, target, write
+from tests.web.conftest import TOKEN, page_data
+
+
+@target(_frames.BrokenFrame)
+def serial_frame(data: bytes) -> None:
+    """Also: every frame that is accepted is encoded to the same bytes."""
+    for piece in _frames.Splitter(4096).feed(data + b"\0"):
+        frame = _frames.unpack(piece)
+        assert _frames.unpack(_frames.pack(frame).strip(b"\0")) == frame
+
+
+@functools.cache
+def _peer() -> peers.Answering:
+    return peers.on_loopback()
+
+
+_CONTEXT = SinkContext("cam-1", "fuzz", SystemClock())
+_MESSAGE = Encoder("cam-1", "boot", {}).status(1, Stamp(1, 1_700_000_000_000_000_000, True), {"up": 1})
+
+
+@target(SinkError)
+def http_answer(data: bytes) -> None:
+    _peer().reply = data
+    sink = HttpSink(_CONTEXT, url=f"http://127.0.0.1:{_peer().port}/", timeout_s=1.0)
+    try:
+        sink.send([_MESSAGE])
+    finally:
+        sink.close()
+
+
+@target(SinkError)
+def mqtt_packets(data: bytes) -> None:
+    """The input is all that the broker sends."""
+    _talk(data)
+
+
+@target(SinkError)
+def mqtt_message(data: bytes) -> None:
+    """The input is the payload of a message on Home Assistant's topic."""
+    body = len(b"homeassistant/status").to_bytes(2, "big") + b"homeassistant/status" + data
+    _talk(b"\x20\x02\0\0" + b"\x30" + _remaining_length(len(body)) + body)
+
+
+def _talk(data: bytes) -> None:
+    _peer().reply = data
+    sink = MqttSink(_CONTEXT, host="127.0.0.1", port=_peer().port, ack_timeout_s=0.5, home_assistant=True)
+    end = time.monotonic() + 0.5
+    try:
+        while time.monotonic() < end:
+            sink.idle()  # raises SinkError once the peer has closed
+    finally:
+        sink.close()
+
+
+def _remaining_length(number: int) -> bytes:
+    out = bytearray()
+    while True:
+        number, digit = divmod(number, 128)
+        out.append(digit | (128 if number else 0))
+        if not number:
+            return bytes(out)
+
+
+@target(ConfigError)
+def status_answer(data: bytes) -> None:
+    _status_peer().reply = data
+    status_socket.as_table(status_socket.request_status(folder("status")))
+
+
+@functools.cache
+def _status_peer() -> peers.Answering:
+    return peers.on_path(str(folder("status") / status_socket.FILE))
+
+
+@target()
+def page_request(data: bytes) -> None:
+    """All that a client sends to the page. No answer is a 500, and nothing is logged with a traceback."""
+    with socket.create_connection(("127.0.0.1", _page().port), 1.0) as client, contextlib.suppress(OSError):
+        client.settimeout(0.2)
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(65536)
+        assert b" 500 " not in answer.partition(b"\r\n")[0]
+    if _TRACEBACKS.records:
+        raise AssertionError("a traceback in the log") from _TRACEBACKS.records.pop()
+
+
+class _Tracebacks(logging.Handler):
+    """Collects the exceptions that are logged."""
+
+    records: ClassVar[list[BaseException]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.records.append(record.exc_info[1])
+
+
+_TRACEBACKS = _Tracebacks()
+
+
+@functools.cache
+def _page() -> PageServer:
+    logging.getLogger().addHandler(_TRACEBACKS)
+    token = Secret("file", str(write("page", TOKEN.encode(), "token")))
+    return PageServer(WebConfig(enabled=True, port=0, token=token), page_data())
+
+
+@target()
+def foreign_message(data: bytes) -> None:
+    text = foreign_text(data.decode("utf-8", "surrogateescape"))
+    assert text.isprintable()
+    assert len(text) <= 201
