@@ -58,7 +58,7 @@ def clean_up(folder: Path, state: State) -> None:
 
 
 def exchange(folder: Path, here: int, there: int) -> None:
-    """Switch from schema `here` to schema `there`: save the present file and restore the older one.
+    """Switch from schema `here` to schema `there`: save the current file and restore the older one.
 
     A newer release reads or migrates an older configuration itself.
     """

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -135,8 +135,11 @@ def remove_tree(folder: Path) -> None:
 @contextmanager
 def locked(root: Path) -> Iterator[None]:
     """Hold the lock of the updater."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(root / "lock", flags, 0o600)
+    lock, flags = root / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(lock.lstat().st_mode):
+            discard(lock)
+    fd = os.open(lock, flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

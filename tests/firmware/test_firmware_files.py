@@ -204,6 +204,11 @@ class TestBoot:
         assert self.boot(updated) == updated.new
 
     @wrong_things
+    def test_starts_a_trial_despite_a_wrong_lock(self, updated, wrong):
+        put(wrong, updated.root / "lock")
+        assert self.boot(updated) == updated.new
+
+    @wrong_things
     def test_rolls_back_despite_a_wrong_manifest_of_the_failed_release(self, updated, wrong):
         self.boot(updated)
         updated.slots.rollback("no frames")
