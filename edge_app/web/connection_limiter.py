@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
+from edge_app.errors import foreign_text
+
+_LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 64
 _MAX_PER_ADDRESS = 48
 _REQUEST_TIMEOUT_S = 5.0  # from the accept until a handler runs
 _RESPONSE_TIMEOUT_S = 15.0  # from then until the connection is closed
 _MAX_REQUEST_BYTES = 16 * 1024  # received before a handler runs
 _NEW_ITERATIONS = 8  # of the event loop: enough to answer a request that arrives with its connection
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class ConnectionLimiter:
@@ -116,7 +121,12 @@ class LimitedProtocol(asyncio.Protocol):
             if self._received > _MAX_REQUEST_BYTES:
                 self._transport.abort()
                 return
-        self._handler.data_received(data)
+        try:
+            self._handler.data_received(data)
+        except ValueError as exc:  # aiohttp 3.8: a URL that it cannot parse
+            _LOG.warning("%s: malformed request (%s)", self.address, foreign_text(exc))
+            self._transport.write(_BAD_REQUEST)
+            self._transport.close()
 
     def eof_received(self) -> bool | None:
         return self._handler.eof_received() if self._transport is not None else None
