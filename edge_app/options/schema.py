@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.secret import EXPECTED, Secret
 from edge_app.options.url import Url
 
@@ -60,9 +60,10 @@ def options_of(schema: Callable[..., Any]) -> tuple[Option, ...]:
     target = schema if dataclasses.is_dataclass(schema) else getattr(schema, "__init__")  # noqa: B009  (for mypy)
     try:
         hints = get_type_hints(target, include_extras=True)
-    except (NameError, TypeError, AttributeError, SyntaxError) as exc:
+    except Exception as exc:  # evaluating the annotations of a plug-in may raise anything
         raise ConfigError(
-            f"found an annotation that cannot be resolved: {exc}; expected names that are imported at run time"
+            f"found an annotation that cannot be resolved: {foreign_text(str(exc))}; "
+            "expected names that are imported at run time"
         ) from exc
     if dataclasses.is_dataclass(schema):
         options = [Option(f.name, hints[f.name], _default_of(f)) for f in dataclasses.fields(schema) if f.init]

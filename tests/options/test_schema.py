@@ -63,6 +63,12 @@ def test_rejects_an_option_without_annotation():
         options_of(Schema)
 
 
+@pytest.mark.parametrize("annotation", ["Unknown", "1 / 0", "int[", "os.nothing", "'\\ud800'.encode()"])
+def test_rejects_an_annotation_that_cannot_be_resolved(annotation):
+    with pytest.raises(ConfigError, match="found an annotation that cannot be resolved"):
+        options_of(with_option(annotation))
+
+
 @pytest.mark.parametrize(
     ("annotation", "words"),
     [

@@ -112,6 +112,21 @@ def test_opening_times_out_if_the_server_does_not_answer(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_endless_redirects_end_at_the_timeout():
+    def redirect(c):
+        port = c.socket.getsockname()[1]
+        c.send(b"RTSP/1.0 302 Moved\r\nCSeq: 1\r\nLocation: rtsp://127.0.0.1:%d/x\r\n\r\n" % port)
+
+    with HostilePeer(redirect, RTSP) as peer:
+        source = Source(SystemClock(), url=f"rtsp://bob:c4nary@127.0.0.1:{peer.port}/x", open_timeout_s=0.5)
+        started_s = time.monotonic()
+        with pytest.raises(SourceError, match="cannot be opened") as caught:
+            source.read(1.0)
+        assert time.monotonic() - started_s < 3.0
+    assert peer.connections > 1
+    assert "c4nary" not in str(caught.value)
+
+
 def stops(c):
     c.hold()
 
