@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.backends import Graph
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, foreign_text
 
 FULL, MINI = 6, 0x1004
 _FORMATS = {FULL: "RK356x / RK3588", MINI: "RV1103 / RV1106"}
 _BODY = 64
+_MAX_HEADER = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ def read(graph: Graph, target: str, format_: int) -> tuple[bytes, Header]:
         raise ModelError(f"{graph.path}: compiled for {found}; {expected}")
     if target not in header.platforms:
         found = ", ".join(header.platforms)
-        raise ModelError(f"{graph.path}: compiled for {found}; expected {target}: compile with --target {target}")
+        raise ModelError(
+            f"{graph.path}: compiled for {foreign_text(found)}; expected {target}: compile with --target {target}"
+        )
     return data, header
 
 
@@ -59,12 +62,15 @@ def parse(data: bytes, path: Path) -> Header:
         (format_,) = struct.unpack_from("<Q", data, 8)
         (body,) = struct.unpack_from("<Q", data, 16)
         (length,) = struct.unpack_from("<Q", data, _BODY + body)
+        if length > _MAX_HEADER:
+            raise ValueError("the header is too large")
         text = data[_BODY + body + 8 : _BODY + body + 8 + length]
         if len(text) != length:
             raise ValueError("the file is truncated")
         return _header(format_, json.loads(text.rstrip(b"\0")))
-    except (struct.error, ValueError, KeyError, TypeError, IndexError) as exc:
-        raise ModelError(f"{path}: found {len(data)} bytes, damaged: {exc}; expected a complete .rknn file") from exc
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+        found = f"found {len(data)} bytes, damaged: {foreign_text(str(exc))}"
+        raise ModelError(f"{path}: {found}; expected a complete .rknn file") from exc
 
 
 def version_notes(path: Path, converter: str, runtime: str) -> list[str]:
