@@ -19,10 +19,10 @@ def device_id(configured: str, *, replay: bool = False, root: Path = Path("/")) 
         return configured
     if replay:
         return "replay"
-    found = _soc_serial(root) or _mac_address(root)
-    if found is None:
+    identity = _soc_serial(root) or _mac_address(root)
+    if identity is None:
         raise ConfigError("device.id: auto found no SoC serial number and no network card; expected an explicit id")
-    return found
+    return identity
 
 
 def _soc_serial(root: Path) -> str | None:

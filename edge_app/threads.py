@@ -34,7 +34,7 @@ class AbandonedThreads:
     def add(self, thread: MayBeAlive) -> None:
         """Record a thread, and forget those that have ended since the last call."""
         self.total += 1
-        self._alive = [each for each in (*self._alive, thread) if each.is_alive()]
+        self._alive = [abandoned for abandoned in (*self._alive, thread) if abandoned.is_alive()]
 
     @property
     def count(self) -> int:

@@ -88,8 +88,8 @@ class Session:
             self._inputs = [self._input(i, stack) for i in range(counts.n_input)]
             self._outputs = [self._output(i, keep, stack) for i in range(counts.n_output)]
             self._stack = stack.pop_all()
-        self.inputs = tuple(each.spec for each in self._inputs)
-        self.outputs = tuple(each.spec for each in self._outputs)
+        self.inputs = tuple(tensor.spec for tensor in self._inputs)
+        self.outputs = tuple(tensor.spec for tensor in self._outputs)
         self._results: dict[str, Tensor] = {o.spec.name: o if o.kept else o.out for o in self._outputs}
         for found, expected in ((self.inputs, header.inputs), (self.outputs, header.outputs)):
             if [spec.name for spec in found] != [name for name, _ in expected]:
@@ -109,12 +109,12 @@ class Session:
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if not self._open:
             raise BackendError(f"{self._path}: the session is closed")
-        for each in self._inputs:
-            if each.spec.name not in feeds:
+        for tensor in self._inputs:
+            if tensor.spec.name not in feeds:
                 raise BackendError(
-                    f"{self._path}: input '{each.spec.name}' is missing; found {', '.join(feeds) or 'none'}"
+                    f"{self._path}: input '{tensor.spec.name}' is missing; found {', '.join(feeds) or 'none'}"
                 )
-            each.feed(feeds[each.spec.name])
+            tensor.feed(feeds[tensor.spec.name])
         self._library.run(self._context)
         for output in self._outputs:
             if not output.kept:

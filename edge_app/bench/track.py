@@ -246,7 +246,7 @@ def _times_ms(people: int) -> dict[str, float]:
     times_s: dict[str, list[float]] = {name: [] for name in NAMES}
     for name in NAMES * 3:
         times_s[name] += _track(name, frames)[1]
-    return {name: round(median(each) * 1e3, 4) for name, each in times_s.items()}
+    return {name: round(median(seconds) * 1e3, 4) for name, seconds in times_s.items()}
 
 
 def _count(name: str, frames: Sequence[CrowdFrame]) -> Count:

@@ -85,8 +85,8 @@ class Snapshots:
         """Add the files of an earlier run to the ring, oldest first; delete unfinished ones."""
         for path in self._folder.glob("*.new"):
             path.unlink()
-        found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob("*.jpg")]
-        for _, path in sorted(found):
+        files = [(path.stat().st_mtime_ns, path) for path in self._folder.glob("*.jpg")]
+        for _, path in sorted(files):
             self._add(path, path.stat().st_size)
 
     def _encode(self, frame: Frame, event: Event) -> bytes:

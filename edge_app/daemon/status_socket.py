@@ -108,8 +108,8 @@ def printable(value: JsonValue) -> JsonValue:
     if isinstance(value, str):
         return foreign_text(value, _MAX_TEXT)
     if isinstance(value, Mapping):
-        return {foreign_text(name): printable(each) for name, each in value.items()}
-    return [printable(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {foreign_text(name): printable(item) for name, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def as_table(status: Mapping[str, Any]) -> str:

@@ -83,7 +83,7 @@ def _compare_outputs(file: GoldenFile, found: list[dict[str, dict[str, Array]]],
     """found: of every input, the outputs by head and name. Raises ValueError if the file has no such vectors."""
     errors, cosines = [], []
     for head, output in ((head, output) for head, outputs in found[0].items() for output in outputs):
-        values = [each[head][output] for each in found]
+        values = [by_head[head][output] for by_head in found]
         name, own = f"{head}/{output}", f"{target}:{head}/{output}"
         dtypes = sorted({"float32", values[0].dtype.name})
         shape = (len(found), *values[0].shape[1:])

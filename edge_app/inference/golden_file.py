@@ -98,7 +98,7 @@ def _read_header(file: IO[bytes], name: str) -> tuple[np.dtype[Any], tuple[int, 
     header = _HEADER.fullmatch(file.read(min(length, _MAX_HEADER)))
     if header is None:
         raise ValueError(f"'{name}' has an unsupported header; expected an array of numbers")
-    shape = tuple(int(each) for each in re.findall(rb"\d+", header[3]))
+    shape = tuple(int(digits) for digits in re.findall(rb"\d+", header[3]))
     try:
         dtype = np.dtype(header[1].decode())
     except TypeError:

@@ -81,7 +81,7 @@ class Network:
         for name in heads:
             spec = self._manifest.heads[name]
             session = self._heads[name] = self._load_head(spec, features, stack)
-            outputs[name] = session.outputs if session else tuple(features[each] for each in spec.inputs)
+            outputs[name] = session.outputs if session else tuple(features[feature] for feature in spec.inputs)
         return outputs
 
     def _load_fused(self, file: str) -> Session:
@@ -92,8 +92,8 @@ class Network:
 
     def _outputs_of_fused(self, head: str) -> tuple[TensorSpec, ...]:
         assert self._fused is not None
-        parts = ((each.name.partition("/"), each) for each in self._fused.outputs)
-        return tuple(replace(each, name=name) for (owner, _, name), each in parts if owner == head)
+        parts = ((output.name.partition("/"), output) for output in self._fused.outputs)
+        return tuple(replace(output, name=name) for (owner, _, name), output in parts if owner == head)
 
     def _load_backbone(self, stack: ExitStack) -> list[Session]:
         backbone = self._manifest.backbone
@@ -130,11 +130,11 @@ class Network:
 
     def _run_head(self, name: str, tensor: NDArray[Any], tensors: Mapping[str, Tensor]) -> dict[str, Array]:
         session = self._heads[name]
-        inputs = {each: tensors[each] for each in self._manifest.heads[name].inputs}
+        inputs = {feature: tensors[feature] for feature in self._manifest.heads[name].inputs}
         if session is None:
-            return {each: _array(value) for each, value in inputs.items()}
+            return {feature: _array(value) for feature, value in inputs.items()}
         feeds = inputs or _image(session, tensor)
-        return {each: _array(value) for each, value in session.run(feeds).items()}
+        return {output: _array(value) for output, value in session.run(feeds).items()}
 
     def _check_input(self, session: Session, file: str, expected: Input | None = None) -> None:
         expected = expected or self._manifest.input

@@ -80,7 +80,7 @@ def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
     name = model.backend
     if name == "auto":
         engines = registry.loadable("backends").items()
-        usable = [(cls.preference, each) for each, cls in engines if cls.available(manifest.targets())]
+        usable = [(cls.preference, engine) for engine, cls in engines if cls.available(manifest.targets())]
         name = max(usable)[1] if usable else "onnx"
     backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
     return backend

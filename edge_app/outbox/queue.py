@@ -106,7 +106,7 @@ class Outbox:
         state = self._state
         with self._lock:
             if not self._never_wait:
-                state.changed.wait_for(lambda: self._never_wait or state.has_news(sink), timeout_s)
+                state.changed.wait_for(lambda: self._never_wait or state.has_messages(sink), timeout_s)
             if self._writer.closing or not state.is_open():
                 return []
             cursor, last_stored = state.cursors[sink], state.last_stored

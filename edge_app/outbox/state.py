@@ -40,7 +40,7 @@ class State:
         """Whether the file has been read, or the disk cannot be used now."""
         return self.loaded or self.problem is not None
 
-    def has_news(self, sink: str) -> bool:
+    def has_messages(self, sink: str) -> bool:
         """Whether there are messages for a sink."""
         return self.is_open() and self.cursors[sink] < self.pending.next_position - 1
 

@@ -72,7 +72,7 @@ def load(file: Path) -> Costs | None:
     if read is WRONG:
         return None
     assert isinstance(read, StoredCosts)
-    segments = {name: Cost(each.a, each.b) for name, each in read.segments.items()}
+    segments = {name: Cost(cost.a, cost.b) for name, cost in read.segments.items()}
     return Costs(read.dense, segments, read.detect, read.plan)
 
 

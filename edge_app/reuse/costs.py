@@ -48,7 +48,7 @@ class Costs:
 def assumed_costs(work: Mapping[str, float]) -> Costs:
     """Costs for a machine without measurements. work: by segment, a number in proportion to its operations."""
     total = sum(work.values()) or 1.0
-    return Costs(20.0, {name: Cost(0.05, 20.0 * each / total) for name, each in work.items()})
+    return Costs(20.0, {name: Cost(0.05, 20.0 * segment_work / total) for name, segment_work in work.items()})
 
 
 def fit_cost(small: tuple[float, float], whole: float) -> Cost:

@@ -105,7 +105,7 @@ def _clip_lines(report: ClipReport) -> list[str]:
     lines = [
         f"{report.clip}, {report.model}: {report.frames} frames, {report.new_objects} new objects, "
         f"mode {report.mode}: {shares}",
-        *tables.align([_HEADER, *(_row(name, each, report.full) for name, each in rows.items())]),
+        *tables.align([_HEADER, *(_row(name, score, report.full) for name, score in rows.items())]),
         f"F1 by age of the results: {ages}",
     ]
     if report.truth:
@@ -117,20 +117,20 @@ def _clip_lines(report: ClipReport) -> list[str]:
     return lines
 
 
-def _row(name: str, each: MethodScore, full: MethodScore) -> tuple[str, ...]:
-    agreement = each.agreement
+def _row(name: str, score: MethodScore, full: MethodScore) -> tuple[str, ...]:
+    agreement = score.agreement
     return (
         name.replace("_", " "),
-        f"{each.cost_ms:.2f}",
-        f"{each.median_ms:.2f}",
-        f"{each.cost_ms / full.cost_ms:.3f}",
-        f"{_times(full.cost_ms, each.cost_ms):.2f}x",
+        f"{score.cost_ms:.2f}",
+        f"{score.median_ms:.2f}",
+        f"{score.cost_ms / full.cost_ms:.3f}",
+        f"{_times(full.cost_ms, score.cost_ms):.2f}x",
         f"{agreement.overall:.4f}",
         f"{agreement.moving:.4f}",
         f"{agreement.mean_iou:.3f}",
         f"{agreement.worst_frame:.3f}",
         f"{agreement.first_percentile:.3f}",
-        f"{each.dwell_p99:.0f}",
+        f"{score.dwell_p99:.0f}",
     )
 
 
@@ -155,11 +155,11 @@ def _json_object(report: ClipReport) -> dict[str, Any]:
         "by_age_s": {age: _rounded(f1) for age, f1 in reuse.agreement.by_age.items()},
         "controls": {
             name: {
-                "cost": _rounded(each.cost_ms / full.cost_ms),
-                "agreement": _rounded(each.agreement.overall),
-                **_figures(each),
+                "cost": _rounded(score.cost_ms / full.cost_ms),
+                "agreement": _rounded(score.agreement.overall),
+                **_figures(score),
             }
-            for name, each in report.controls.items()
+            for name, score in report.controls.items()
         },
         "reuse_stats": dict(report.reuse_stats),
         "truth": {name: _rounded(f1) for name, f1 in report.truth.items()},
@@ -167,15 +167,15 @@ def _json_object(report: ClipReport) -> dict[str, Any]:
     }
 
 
-def _figures(each: MethodScore) -> dict[str, float]:
+def _figures(score: MethodScore) -> dict[str, float]:
     return {
-        "cost_ms": _rounded(each.cost_ms),
-        "cost_median_ms": _rounded(each.median_ms),
-        "moving_agreement": _rounded(each.agreement.moving),
-        "mean_iou": _rounded(each.agreement.mean_iou),
-        "worst_frame": _rounded(each.agreement.worst_frame),
-        "first_percentile": _rounded(each.agreement.first_percentile),
-        "dwell_p99": _rounded(each.dwell_p99),
+        "cost_ms": _rounded(score.cost_ms),
+        "cost_median_ms": _rounded(score.median_ms),
+        "moving_agreement": _rounded(score.agreement.moving),
+        "mean_iou": _rounded(score.agreement.mean_iou),
+        "worst_frame": _rounded(score.agreement.worst_frame),
+        "first_percentile": _rounded(score.agreement.first_percentile),
+        "dwell_p99": _rounded(score.dwell_p99),
     }
 
 

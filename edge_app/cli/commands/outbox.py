@@ -46,11 +46,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _stats(arguments: argparse.Namespace) -> int:
     from edge_app.outbox import view
 
-    found = asdict(view.stats(load(arguments).device.state_dir))
+    contents = asdict(view.stats(load(arguments).device.state_dir))
     if arguments.json:
-        print(json.dumps(found, default=str))
+        print(json.dumps(contents, default=str))
     else:
-        print("\n".join(f"{name:16} {value}" for name, value in found.items()))
+        print("\n".join(f"{name:16} {value}" for name, value in contents.items()))
     return 0
 
 
