@@ -37,7 +37,7 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     registry.installed()  # warns about installed plug-ins that are ignored
     findings = [Finding("config", "ok", str(config.path))]
     checks: dict[str, Callable[[Config], Iterable[Finding]]]
-    checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks}
+    checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks, "web": _web}
     for area, run in checks.items():
         try:
             findings.extend(run(config))
@@ -118,3 +118,10 @@ def _sinks(config: Config) -> Iterator[Finding]:
         with ExitStack() as stack:
             build_sinks(config.replaced(sinks=(plugin,)), clock, device_id(config.device.id), stack)
         yield Finding("sinks", "ok", f"{name}: configured; not connected by check")
+
+
+def _web(config: Config) -> Iterator[Finding]:
+    """Read the token of the page."""
+    if config.web.enabled:
+        config.web.read_token()
+        yield Finding("web", "ok", "configured; not served by check")

@@ -12,9 +12,13 @@ from typing import Annotated, Literal
 
 import yaml
 
+from edge_app.errors import ConfigError
 from edge_app.options import Positive, Range, Seconds
 from edge_app.options.document import Problems
 from edge_app.options.secret import Secret
+from edge_app.options.url import check_host
+
+_MIN_TOKEN_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,21 @@ class WebConfig:
         except ValueError:
             return False
 
+    def read_token(self) -> str | None:
+        """The token, None if none is configured. Raises ConfigError if it cannot be read or is too short."""
+        token = None if self.token is None else self.token.read()
+        if token is not None and len(token) < _MIN_TOKEN_LENGTH:
+            found = f"{self.token} has fewer than {_MIN_TOKEN_LENGTH} characters"
+            raise ConfigError(f"web.token: {found}; expected a long random token")
+        return token
+
 
 def check_web(web: WebConfig, nodes: Mapping[str, yaml.Node], problems: Problems) -> None:
-    """Add a mistake to `problems` if other machines could reach the page without a token."""
+    """Add a mistake to `problems` if the host is invalid, or other machines could reach the page without a token."""
+    try:
+        check_host(web.host)
+    except ValueError as exc:
+        problems.add(nodes.get("host"), f"web.host: {exc}")
     if web.enabled and not web.loopback and web.token is None:
         problems.add(
             nodes.get("host"),

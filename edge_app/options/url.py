@@ -65,6 +65,14 @@ class Url:
         return parts._replace(netloc=f"{login}{at}{ascii_host}{end}")
 
 
+def check_host(text: str) -> None:
+    """Check a host on its own: a name, an IPv4 address, or an IPv6 address without brackets. Raises ValueError."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        _checked_host(text, bracketed=False)
+
+
 def _check_login(rest: str) -> None:
     """Reject a user or password with a character that ends the host part. rest: the text after `://`."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
