@@ -22,11 +22,11 @@ from edge_app.errors import ConfigError, foreign_text
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Labels, event_fields
 from edge_app.rules import Overlay
-from edge_app.web import metrics
+from edge_app.web import metrics, viewer
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
 from edge_app.web.connection_limiter import ConnectionLimiter, LimitedProtocol
-from edge_app.web.live import LiveView, Picture
-from edge_app.web.request_log import request_log
+from edge_app.web.live import LiveView
+from edge_app.web.request_log import log_loop_error, request_log
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -47,7 +47,6 @@ _BACKLOG = 128
 _START_TIMEOUT_S = 10.0
 _STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
 _WRONG_TOKEN_DELAY_S = 0.5
-_MIN_TOKEN_LENGTH = 8
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'",
@@ -88,15 +87,12 @@ class PageServer:
         self._web = aiohttp.web
         self._settings = settings
         self._data = data
-        token = None if settings.token is None else settings.token.read()
-        if token is not None and len(token) < _MIN_TOKEN_LENGTH:
-            found = f"{settings.token} has fewer than {_MIN_TOKEN_LENGTH} characters"
-            raise ConfigError(f"web.token: {found}; expected a long random token")
-        self._access = Access(token, time.monotonic)
+        self._access = Access(settings.read_token(), time.monotonic)
         self._live = LiveView(data.labels, settings)
         self._files = {path: ((_STATIC / name).read_bytes(), type_) for path, (name, type_) in _FILES.items()}
         self._cached_status: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(log_loop_error)
         self._stop: asyncio.Event | None = None
         self._encoding: asyncio.Task[None] | None = None  # the loop holds only weak references to its tasks
         started: Future[int] = Future()
@@ -282,22 +278,7 @@ class PageServer:
         """The live view: for each image a text message (results, overlay), then a binary one (JPEG)."""
         if self._live.viewers >= self._settings.viewers:
             raise self._web.HTTPServiceUnavailable(text=f"the limit of {self._settings.viewers} viewers is reached")
-        connection = _connection(request)
-        socket = self._web.WebSocketResponse(max_msg_size=1024, heartbeat=20.0, compress=False)
-        async with self._live.subscribe() as pictures:
-            try:
-                await socket.prepare(request)
-            except ValueError as exc:  # of aiohttp, for a key that is not base64
-                raise self._web.HTTPBadRequest(text="malformed WebSocket handshake") from exc
-            connection.keep_open()
-            closed = self._loop.create_task(_until_closed(socket))
-            try:
-                await _send_pictures(socket, pictures, closed)
-            except (ConnectionError, RuntimeError, asyncio.TimeoutError):  # the viewer disconnected or is too slow
-                connection.abort()
-            finally:
-                closed.cancel()
-        return socket
+        return await viewer.serve(request, _connection(request), self._live)
 
     def _current_status(self) -> Mapping[str, Any]:
         now_s = time.monotonic()
@@ -312,29 +293,6 @@ async def _cancel_tasks() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-async def _until_closed(socket: web.WebSocketResponse) -> None:
-    """Discard the viewer's messages until it disconnects."""
-    async for _ in socket:
-        pass
-
-
-async def _send_pictures(
-    socket: web.WebSocketResponse, pictures: asyncio.Queue[Picture], closed: asyncio.Task[None]
-) -> None:
-    """Send images until the viewer disconnects. Raises asyncio.TimeoutError if it does not read fast enough."""
-    while not closed.done():
-        try:
-            picture = await asyncio.wait_for(pictures.get(), 1.0)
-        except asyncio.TimeoutError:
-            continue
-        await asyncio.wait_for(_send(socket, picture), _SEND_TIMEOUT_S)
-
-
-async def _send(socket: web.WebSocketResponse, picture: Picture) -> None:
-    await socket.send_str(picture.results)
-    await socket.send_bytes(picture.jpeg)
 
 
 def _connection(request: web.Request) -> LimitedProtocol:

@@ -23,7 +23,7 @@ from edge_app.rules import Overlay
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
-from edge_app.web import server  # noqa: E402
+from edge_app.web import viewer  # noqa: E402
 from edge_app.web.server import PageServer  # noqa: E402
 from tests.web.conftest import STATE, TOKEN, ask, page_data  # noqa: E402
 
@@ -131,15 +131,15 @@ def test_limits_the_number_of_viewers(page):
 
 
 def test_drops_a_viewer_that_does_not_read(page, monkeypatch):
-    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(viewer, "_SEND_TIMEOUT_S", 0.5)
     handshake = (
         b"GET /api/live HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
-    with socket.socket() as viewer:
-        viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        viewer.connect(("127.0.0.1", page.port))
-        viewer.sendall(handshake)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", page.port))
+        client.sendall(handshake)
         end_s, number = time.monotonic() + 20, 0
         dropped = False
         while not dropped and time.monotonic() < end_s:
