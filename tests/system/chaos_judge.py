@@ -61,15 +61,30 @@ class History:
         return shown | {"disk_full": [[round(a - zero, 2), round(b - zero, 2)] for a, b in self.disk_full]}
 
     def accepted(self, made: dict[str, tuple[str, float]]) -> set[str]:
-        return {id_ for id_, (kind, at_s) in made.items() if self._is_accepted(kind, at_s)}
+        return {id_ for id_, (kind, at_s) in made.items() if self._due_s(kind, at_s) < self._next(self.kills, at_s)}
 
-    def _is_accepted(self, kind: str, at_s: float) -> bool:
-        kill_s = min((kill for kill in self.kills if kill > at_s), default=None)
-        if kill_s is None:
-            return True
+    def dropped_by_rebuild(self, made: dict[str, tuple[str, float]]) -> set[str]:
+        """Messages that were in memory only, because the disk was full, when the outbox was closed for a reload."""
+        return {
+            id_
+            for id_, (kind, at_s) in made.items()
+            if self._is_full(at_s) and self._due_s(kind, at_s) >= self._next(self.rebuilds, at_s)
+        }
+
+    def _due_s(self, kind: str, at_s: float) -> float:
+        """When a message made at this time is on disk."""
         due_s = at_s + ACCEPTED_AFTER_S[kind] + TOLERANCE_S
-        disk_free_s = max((end for begin, end in self.disk_full if begin < due_s and end > at_s), default=due_s)
-        return max(due_s, disk_free_s) < kill_s
+        for begin, end in sorted(self.disk_full):
+            if begin < due_s and end > at_s:
+                due_s = max(due_s, end)
+        return due_s
+
+    def _is_full(self, at_s: float) -> bool:
+        return any(begin < at_s + TOLERANCE_S and at_s < end for begin, end in self.disk_full)
+
+    @staticmethod
+    def _next(times: list[float], at_s: float) -> float:
+        return min((each for each in times if each > at_s), default=float("inf"))
 
 
 def number(id_: str) -> int:
@@ -97,6 +112,7 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
     """
     made = {id_: about for arrivals in sinks.values() for id_, about in arrivals.made.items()}
     accepted = history.accepted(made)
+    excused = history.dropped_by_rebuild(made)
     records = {id_: gap for arrivals in sinks.values() for id_, gap in arrivals.gaps.items()}
     gaps = [*records.values(), *([unreported] if unreported else [])]
     ranges = {(number(g["first"]), number(g["last"])) for g in gaps if g["first"] and g["last"]}
@@ -113,13 +129,16 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
         if any(f"refused by sink '{name}'" in reason for reason in reasons):
             missing -= set(records)  # a gap record that a sink refuses is not reported again: it would refuse that too
         unnamed = {id_ for id_ in missing if not any(a <= number(id_) <= b for a, b in ranges)}
+        dropped = unnamed & excused
+        unnamed -= dropped
         repeated = Counter(arrivals.order)
         found[name] = {
             "arrived": len(repeated),
             "repeats": len(arrivals.order) - len(repeated),
             "interruptions": interruptions[name],
-            "in_gaps": len(missing) - len(unnamed),
-            "beyond_gaps": 0 if unknown else max(0, len(missing) - len(unnamed) - named),
+            "dropped_by_rebuild": len(dropped),
+            "in_gaps": (in_gaps := len(missing) - len(unnamed) - len(dropped)),
+            "beyond_gaps": 0 if unknown else max(0, in_gaps - named),
             "lost": sorted(unnamed, key=number),
             "lost_at": sorted({round(made[id_][1] - history.starts[0], 1) for id_ in unnamed}),
             "out_of_order": out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)]),

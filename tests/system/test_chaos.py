@@ -92,6 +92,11 @@ def test_the_judge_excuses_what_was_made_while_the_disk_was_full():
     assert found["sinks"]["b"]["lost"] == ["cam-1"]
 
 
+def test_the_judge_counts_what_a_reload_dropped_while_the_disk_was_full():
+    found = judged([message(1, 1), message(2, 5)], [], rebuilds=[3.0, 6.0], disk_full=[(4.0, 30.0)])
+    assert (found["sinks"]["b"]["lost"], found["sinks"]["b"]["dropped_by_rebuild"]) == (["cam-1"], 1)
+
+
 def test_the_judge_finds_two_contents_and_a_wrong_order():
     found = judged([message(1, 1), message(2, 2)], [message(2, 2), message(1, 1, x=1)])
     assert found["two_contents"] == ["cam-1"]
