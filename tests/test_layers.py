@@ -24,7 +24,6 @@ MAY_IMPORT = {
     "clock": "",
     "backoff": "",
     "threads": "",
-    "state_dir": "",
     "device": "errors",
     "geometry": "errors frame",
     "options": "errors",
@@ -46,8 +45,8 @@ MAY_IMPORT = {
     "pipeline": "errors frame clock device messages rules config tracking capture reuse inference publish",
     "drawing": "errors frame messages rules",
     "web": "errors frame messages rules config",
-    "daemon": "errors frame clock state_dir config inference pipeline web",
-    "cli": "errors frame clock state_dir device messages registry backends sources sinks model config capture reuse"
+    "daemon": "errors frame clock config inference pipeline web",
+    "cli": "errors frame clock device messages registry backends sources sinks model config capture reuse"
     " inference outbox publish pipeline drawing daemon",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",

@@ -22,6 +22,7 @@ from edge_app.daemon import heap
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, release_status
 from edge_app.daemon.signals import Signals
+from edge_app.daemon.state_dir import make_private, private_umask
 from edge_app.daemon.status_socket import StatusSocket, printable
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
@@ -29,7 +30,6 @@ from edge_app.errors import EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import degradation as ladder
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
-from edge_app.state_dir import make_private, private_umask
 
 _LOG = logging.getLogger(__name__)
 

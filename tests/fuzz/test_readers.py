@@ -285,6 +285,7 @@ OPENS = {
     "clock.py": "kernel",
     "daemon/health_file.py": "the updater's",
     "daemon/snapshots.py": "its own",
+    "daemon/state_dir.py": "its own, in state_dir",
     "device.py": "kernel",
     "model/memory.py": "kernel",
     "options/files.py": "read_regular",
@@ -299,7 +300,6 @@ OPENS = {
     "sources/_v4l2.py": "the device that the user names",
     "sources/v4l2.py": "kernel",
     "sources/video.py": "checked before",
-    "state_dir.py": "its own, in state_dir",
     "web/server.py": "of this package",
 }
 _CALLS = ("read_bytes", "read_text", "open", "load", "imread", "fromfile", "memmap")

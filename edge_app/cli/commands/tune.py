@@ -32,7 +32,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _tune(arguments: argparse.Namespace) -> int:
     from edge_app.bench import tune
-    from edge_app.state_dir import make_private, private_umask
+    from edge_app.daemon.state_dir import make_private, private_umask
 
     config = load(arguments, arguments.clip)
     with private_umask():

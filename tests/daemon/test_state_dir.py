@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.state_dir import make_private, private_umask
+from edge_app.daemon.state_dir import make_private, private_umask
 
 
 @pytest.fixture(autouse=True)
