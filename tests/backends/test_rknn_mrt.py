@@ -103,7 +103,7 @@ def test_a_kept_feature_is_bound_without_a_copy(backend, fake, tmp_path):
     binds, syncs = fake.fake_binds(), fake.fake_syncs()
     second.run(first.run({"image": PICTURE}))
     assert fake.fake_binds() == binds  # bound only once
-    assert fake.fake_syncs() == syncs + 2  # one for the picture, one for y, none for features
+    assert fake.fake_syncs() == syncs + 2  # one for the image, one for y, none for features
 
 
 def test_a_feature_whose_scale_differs_by_rounding_is_bound(backend, fake, tmp_path):

@@ -20,7 +20,7 @@ from edge_app.errors import ConfigError
 from edge_app.pipeline.sensors import Reading
 from tests.running import Running, unended
 
-BLACK = "mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"  # a constant picture, so that the scene never changes
+BLACK = "mask: [[[0, 0], [1, 0], [1, 1], [0, 1]]]"  # a constant image, so that the scene never changes
 SOURCE = f"{{type: synthetic, {BLACK}, width: 320, height: 240, fps: 20}}"
 TEXT = f"""
 device: {{id: cam, state_dir: state}}

@@ -1,6 +1,6 @@
 """Synthetic outputs of every family, in the shapes of real exports.
 
-An `Export` has the outputs for one picture. amount: whether "some", "none" or "all" cells contain an object.
+An `Export` has the outputs for one image. amount: whether "some", "none" or "all" cells contain an object.
 """
 
 from dataclasses import dataclass, field
@@ -224,5 +224,5 @@ DETECTORS = [
     yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_transposed, yolo_v8_split, yolo_v8_maps,
     yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
 ]  # fmt: skip
-# the same picture in one output and split into several
+# the same image in one output and split into several
 SPLIT = [(fastestdet, fastestdet_split), (nanodet_plus, nanodet_plus_split), (yolo_v8, yolo_v8_split)]

@@ -63,7 +63,7 @@ def test_the_threshold_moves_the_outline():
     for threshold in (0.3, 0.5, 0.8):
         (polygon,) = decode([ramp], threshold=threshold).polygons
         assert polygon[:, 0].min() == pytest.approx(160 + 20 * logit(np.array(threshold)), abs=0.1)
-        assert polygon[:, 0].max() == 320  # the edge of the picture, not the center of the last cell
+        assert polygon[:, 0].max() == 320  # the edge of the image, not the center of the last cell
         assert (polygon[:, 1].min(), polygon[:, 1].max()) == (0, 320)
 
 
@@ -134,7 +134,7 @@ def test_outlines_are_mapped_into_the_image():
 
 
 def quad_distance(corners):
-    """Signed distance to the edge of a convex quadrilateral, positive inside. corners: clockwise in the picture."""
+    """Signed distance to the edge of a convex quadrilateral, positive inside. corners: clockwise in the image."""
     inside = []
     for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0)):
         inside.append(((x2 - x1) * (Y - y1) - (y2 - y1) * (X - x1)) / np.hypot(x2 - x1, y2 - y1))

@@ -33,7 +33,7 @@ def test_drops_invalid_boxes():
             [10, 10, 20, 20],
             [np.nan, 10, 20, 20],
             [10, 10, np.inf, 20],
-            [-2e5, -2e5, 2e5, 2e5],  # invalid: larger than any picture
+            [-2e5, -2e5, 2e5, 2e5],  # invalid: larger than any image
             [60, 60, 50, 70],  # x1 > x2
             [-30, 10, -5, 20],  # outside the image
             [70, 70, 80, 80],

@@ -72,14 +72,14 @@ def test_reuses_the_tensor_and_does_not_modify_the_frame():
 
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_nv12_agrees_with_converting_before_resizing(color):
-    """Resizing before conversion rounds differently: within 3 gray levels on average, on a smooth picture."""
+    """Resizing before conversion rounds differently: within 3 gray levels on average, on a smooth image."""
     bgr = picture(128, 96)
     i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
     nv12 = np.concatenate((i420[:96].ravel(), i420[96:].reshape(2, -1).T.ravel())).reshape(144, 128)
     spec = Input(64, 64, color, "nhwc", "uint8")
     frame = Frame("t", 0, 0, 0, nv12, "nv12")
     tensor, _ = Preprocess(spec).prepare(frame)
-    assert frame._image is None, "the full picture was converted"
+    assert frame._image is None, "the full image was converted"
     difference = np.abs(tensor.astype(int) - reference(bgr, spec))
     assert difference[:, 8:56].mean() < 3
     assert (tensor[:, :8] == spec.pad).all()

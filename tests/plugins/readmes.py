@@ -81,7 +81,7 @@ def edge_app(installed: Path, *arguments: str | Path) -> subprocess.CompletedPro
 
 
 def write_ssd_model(folder: Path) -> Path:
-    """A model of the README's head: its graph returns one car and one row below every threshold, for any picture."""
+    """A model of the README's head: its graph returns one car and one row below every threshold, for any image."""
     folder.mkdir()
     rows = np.array([[[[0, 1, 0.9, 0.25, 0.25, 0.75, 0.75], [0, 1, 0, 0, 0, 1, 1]]]], np.float32)
     nodes = [

@@ -80,7 +80,7 @@ def test_results_of_the_head_reach_a_sink(installed, tmp_path):
     messages = run(installed, readmes.write_config("heads", tmp_path))
     (found,) = messages[0]["heads"]["cars"]["detections"]
     assert (found["label"], found["score"]) == ("car", 0.9)
-    assert found["box"] == [0.25, 0.1667, 0.75, 0.8333]  # the input is square, the picture 640x480
+    assert found["box"] == [0.25, 0.1667, 0.75, 0.8333]  # the input is square, the image 640x480
 
 
 def test_events_of_the_rule_reach_a_sink(installed, tmp_path):

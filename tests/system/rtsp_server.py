@@ -1,4 +1,4 @@
-"""A real RTSP server with a moving H.264 test picture, for test_rtsp.py. Run by the system's Python (python3-gi).
+"""A real RTSP server with a moving H.264 test pattern, for test_rtsp.py. Run by the system's Python (python3-gi).
 
     /usr/bin/python3 rtsp_server.py PORT [USER PASSWORD]
 

@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path):
 
 
 def tiny_model(folder: Path) -> Path:
-    """A very cheap model: the mean of a 32x32 picture, always classified as `bad`."""
+    """A very cheap model: the mean of a 32x32 image, always classified as `bad`."""
     folder.mkdir()
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])

@@ -112,7 +112,7 @@ def test_a_slow_reader_gets_only_the_latest_frame(serve, port):
 
 def test_reconnects_to_a_server_that_was_killed_and_restarted(serve, port, caplog):
     server = serve()
-    with capture(port, read_timeout_s=3.0) as running:  # a server may pause before its first picture
+    with capture(port, read_timeout_s=3.0) as running:  # a server may pause before its first image
         before = read_frames(running, 5)
         server.kill()
         server.wait()
