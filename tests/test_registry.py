@@ -111,6 +111,16 @@ def test_the_missing_library_of_a_package_names_its_extra(package):
     assert str(caught.value) == ("sinks 'kafka' needs the library nonesuch; expected: pip install 'kafka_sink[all]'")
 
 
+@pytest.mark.parametrize("exception", ["ValueError", "UnicodeError", "RecursionError", "OverflowError", "KeyError"])
+def test_an_exception_of_a_constructor_is_one_line_without_its_message(package, exception):
+    package("kafka_sink", SINK.replace("self.path = path", f"raise {exception}(path)"), "kafka = kafka_sink")
+    with pytest.raises(ConfigError) as caught:
+        registry.build("sinks", "kafka", None, path="hunter2")
+    where = "sinks 'kafka' (entry point 'kafka = kafka_sink' of package kafka_sink 0.1)"
+    found = f"the constructor raised {exception} (kafka_sink.py:5)"
+    assert str(caught.value) == f"{where}: {found}; expected options that it accepts"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
