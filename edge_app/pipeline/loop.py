@@ -89,7 +89,7 @@ class Pipeline:
             stack.enter_context(closing(self._inference))
             self._publisher = stack.enter_context(closing(build_publisher(config, clock, replay=replay)))
             self._capture = build_source(config, clock, replay=replay)
-            stack.pop_all()  # from here on close() releases them
+            stack.pop_all()  # from now on, close() releases them
 
     def __enter__(self) -> Pipeline:
         return self

@@ -1,4 +1,4 @@
-"""Publishing: what is sent of a frame, and how it reaches the sinks.
+"""Publishing: which messages a frame causes, and how they reach the sinks.
 
 publisher.py      results, events and statuses become messages
 result_filter.py  which frames' results are published: `publish.results`

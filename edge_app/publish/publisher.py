@@ -1,6 +1,6 @@
-"""What is published of a frame: results, as configured, all events, and statuses.
+"""Publish the results of a frame (as configured), its events, and statuses.
 
-Not here: how messages look (messages.py), how they reach the sinks (transport.py).
+Not here: the format of messages (messages.py), how they reach the sinks (transport.py).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Publisher:
                 )
             else:
                 self._transport = DirectTransport(self.sinks)
-            stack.pop_all()  # from here on the transport closes them
+            stack.pop_all()  # from now on, the transport closes them
 
     def publish_frame(self, frame: Frame) -> None:
         """Publish a frame's results, as configured, then all its events."""
@@ -109,7 +109,7 @@ class Publisher:
         )
 
     def stuck(self) -> str | None:
-        """What has made no progress for too long, or None. A full disk or an unreachable sink does not count."""
+        """The component without progress for too long, or None. A full disk or an unreachable sink does not count."""
         return self._transport.stuck()
 
     def close(self, drain_s: float = 3.0) -> None:

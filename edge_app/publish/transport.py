@@ -57,7 +57,7 @@ class Transport(Protocol):
     def stats(self) -> TransportStats: ...
 
     def stuck(self) -> str | None:
-        """What has made no progress for too long, or None. A full disk or an unreachable sink does not count."""
+        """The component without progress for too long, or None. A full disk or an unreachable sink does not count."""
         ...
 
     def close(self, drain_s: float) -> None:
@@ -114,7 +114,7 @@ class DurableTransport:
             Delivery(name, sink, self._outbox, clock, backoff=backoff, rng=random.Random())
             for name, sink in sinks.items()
         ]
-        for delivery in self._deliveries:  # from here on each thread closes its sink
+        for delivery in self._deliveries:  # from now on, each thread closes its sink
             delivery.start()
 
     def put(self, make: Callable[[int], Message]) -> None:

@@ -54,7 +54,7 @@ class Rule:
         self._digits = Digits(context.labels[heads[0]], min_score, ignore)
         self._head, self._panel = heads[0], heads[1] if len(heads) == 2 else None
         self._confidence = confidence
-        self._rows, self._wanted, self._monotonic = rows, digits, monotonic
+        self._rows, self._digit_count, self._monotonic = rows, digits, monotonic
         self._votes = Votes(frames, round(length_s * 1e9))
         self._ledger = Ledger(context, update_every_s)
         self._name = context.name
@@ -65,7 +65,7 @@ class Rule:
         if glyphs is None:
             return
         now = Moment.of(frame)
-        if self._wanted is not None and len(glyphs) != self._wanted:
+        if self._digit_count is not None and len(glyphs) != self._digit_count:
             glyphs = glyphs.none()
         stable = self._votes.add(glyphs, now)
         if stable is None or stable.confidence < self._confidence:
