@@ -113,6 +113,7 @@ class Daemon:
         self._ready = False
         self._latency_s: float | None = None
         self._reload_error: str | None = None
+        self._rejected_reloads = 0
         self._reloads = 0
         self._trimmed_at: object = None  # counters at the last heap.trim
         self._stuck: str | None = None
@@ -155,6 +156,7 @@ class Daemon:
             self.running.apply(config)
         except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
             self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
+            self._rejected_reloads += 1
             _LOG.error("new configuration rejected, the old one stays in effect: %s", self._reload_error)
         else:
             self._reload_error = None
@@ -175,6 +177,7 @@ class Daemon:
             "model": self.running.config.manifest.name,
             "tracked": None if self.running.config.track is None else self.running.config.track.head,
             "reload_error": self._reload_error,
+            "rejected_reloads": self._rejected_reloads,
             "stuck": self._stuck,
             "resident_mb": _rounded(reading.resident_mb),
             "available_mb": _rounded(reading.available_mb),

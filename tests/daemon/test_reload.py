@@ -91,7 +91,8 @@ def test_hostile_edits_are_rejected_in_one_line_each_and_the_old_configuration_s
         assert frames_of(subject, 1) == 1, source
     path.write_text(original, encoding="utf-8")
     subject.reload()
-    assert subject.status()["reload_error"] is None
+    status = subject.status()
+    assert (status["reload_error"], status["rejected_reloads"]) == (None, len(SOURCES))
 
 
 @pytest.mark.parametrize(
