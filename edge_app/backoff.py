@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt after a failure: of a camera, an inference engine or a server."""
+"""The wait before the next attempt after a failure of a camera, an inference engine or a server."""
 
 from __future__ import annotations
 

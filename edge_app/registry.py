@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Contract:
-    """What a kind of plug-in must look like: its class name, and its constructor's positional arguments."""
+    """The requirements of a kind of plug-in: its class name, and its constructor's positional arguments."""
 
     class_name: str
     context: tuple[str, ...]
@@ -55,7 +55,7 @@ _CONTRACTS: dict[Kind, _Contract] = {
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """Where a plug-in's class is. where: the start of each error message about it. package: None if built-in."""
+    """The location of a plug-in's class. where: the start of each error message about it. package: None if built-in."""
 
     module: str
     class_name: str
@@ -152,7 +152,7 @@ def installed() -> Mapping[Kind, Mapping[str, tuple[EntryPoint, ...]]]:
 
 def _is_any_installed() -> bool:
     """Whether a package has an entry point in these groups. Avoids importing importlib.metadata: 20 ms, 2 MB."""
-    folders = [Path(each or ".") for each in sys.path]
+    folders = [Path(entry or ".") for entry in sys.path]
     files = (file for folder in folders for file in folder.glob("*.*-info/entry_points.txt"))
     is_archive = any(folder.is_file() for folder in folders)  # may have packages that only importlib.metadata finds
     return is_archive or any(b"[edge_app." in file.read_bytes() for file in files)

@@ -23,7 +23,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How pixels become a model's input: (pixel - mean) / std, in this color order, after `resize`."""
+    """The preprocessing of a model: (pixel - mean) / std, in this color order, after `resize`."""
 
     color: Color
     mean: Triple

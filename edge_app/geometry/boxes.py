@@ -16,7 +16,7 @@ Resize = Literal["letterbox", "stretch"]
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """How an image was fitted into a model's input: input = image * scale + pad, in pixels.
+    """The mapping of an image into a model's input: input = image * scale + pad, in pixels.
 
     The image covers `fitted` (width, height) pixels of the input, starting at `pad`.
     """

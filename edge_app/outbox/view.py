@@ -20,7 +20,7 @@ _KINDS = ("events", "statuses", "results")  # by priority
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the file holds. queued: messages to deliver, by sink; empty for a single sink.
+    """The contents of the file. queued: messages to deliver, by sink; empty for a single sink.
 
     refused: messages that a sink will never accept, stored for inspection. unreported_loss: a gap record is due.
     """

@@ -1,4 +1,4 @@
-"""Which frames' results are published: the option `publish.results`.
+"""Select the frames whose results are published: the option `publish.results`.
 
 Not here: what counts as a change (changes.py).
 """

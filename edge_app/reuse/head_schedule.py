@@ -1,4 +1,4 @@
-"""Which heads have to run, and in which order. Not here: how often a head wants a result (inference/stage.py)."""
+"""The heads that have to run, and their order. Not here: how often a head runs (inference/stage.py)."""
 
 from __future__ import annotations
 

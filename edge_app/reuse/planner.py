@@ -23,7 +23,7 @@ from edge_app.reuse.relaxation import Bounds
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How one frame is computed.
+    """The decision for one frame.
 
     run: the heads to decode, with `outputs_of`; if that returns None for a head, its result did not change. held: the
     heads that were due but did not fit the time budget: their results belong to an earlier frame. The results of all

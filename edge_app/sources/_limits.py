@@ -24,7 +24,7 @@ def max_pixels(memory_bytes: int | None = None) -> int:
 
 
 def too_large(width: int, height: int) -> str:
-    """What is wrong with the size of an image, for an error message; "" if it may be decoded here."""
+    """The reason to reject an image of this size, for an error message; "" if it may be decoded here."""
     limit = max_pixels()
     if width * height <= limit:
         return ""

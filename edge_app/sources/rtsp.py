@@ -178,7 +178,7 @@ def _value(match: re.Match[str]) -> str:
 
 
 def _masked_reference(match: re.Match[str]) -> str:
-    """What a message shows for ${NAME}: nothing in the path or after it, where it may be a secret."""
+    """The text for ${NAME} in messages: nothing in the path or after it, where it may be a secret."""
     before = match.string[: match.start()].partition("://")[2]
     return "…" if re.search("[/?#]", before) else _value(match)
 

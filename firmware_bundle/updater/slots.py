@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which release a camera runs: install, try, keep, roll back.
+"""Manage the releases of a camera: install, try, keep, roll back.
 
     ROOT/device.json      what this device is: board, and the folders that `wipe` empties
     ROOT/keys/*.pem       the trusted public keys

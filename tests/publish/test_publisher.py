@@ -1,4 +1,4 @@
-"""What is published of each frame, directly (replay) and through the outbox (run)."""
+"""The messages that each frame causes, directly (replay) and through the outbox (run)."""
 
 import json
 import os

@@ -18,7 +18,7 @@ COSTS = Costs(40.0, {"backbone0": Cost(0.1, 8.0), "head digits": Cost(0.05, 2.0)
 
 
 class Engine:
-    """What machine_key needs of a backend."""
+    """The part of a backend that machine_key uses."""
 
     def __init__(self, version: str = "onnxruntime 1.20.1", target: str = "onnx") -> None:
         self.version, self.target = version, target

@@ -85,7 +85,7 @@ def test_a_configured_budget_is_relaxed_too():
 
 
 def gated(inference, images, count=10):
-    """How many of the last frames were answered by the gate."""
+    """The number of recent frames for which the planner chose the gate."""
     frames = list(models.frames(images))
     for frame in frames[:-count]:
         inference.infer(frame)

@@ -50,7 +50,7 @@ def find_trajectories(objects: Sequence[Objects], stamps_ns: Sequence[int]) -> l
 
 
 def moving_masks(objects: Sequence[Objects], paths: Sequence[Trajectory]) -> list[NDArray[np.bool_]]:
-    """Which objects move: a mask (N,) for each frame."""
+    """The moving objects: a mask (N,) for each frame."""
     masks = [np.zeros(len(current), bool) for current in objects]
     for path in paths:
         xyxy = np.array([objects[frame].xyxy[row] for frame, row in zip(path.frames, path.rows)], np.float64)
