@@ -1,9 +1,9 @@
 """`python -m tests.system.chaos --seed N --seconds S [--json]`: a daemon under random faults, and a verdict.
 
-A real daemon process on a synthetic camera delivers to a file, to Mosquitto and to an HTTP server, while faults strike
-at random from the seed. For the first 40 % of the time the daemon is killed too. After that the same process must
-survive the rest, and its memory, descriptors and threads are compared between two settled moments. At the end all
-faults are healed, the queue is drained, and chaos_judge.py compares what arrived. Exit code 1 if a promise is broken.
+A real daemon process on a synthetic camera delivers to a file, to Mosquitto and to an HTTP server. The seed selects
+random faults. For the first 40 % of the time the daemon is killed too. After that the same process must survive the
+rest, and its memory, descriptors and threads are compared between two settled moments. At the end all faults are
+cleared, the queue is drained, and chaos_judge.py compares what arrived. Exit code 1 if a promise is broken.
 Needs root for the small disk; without it, the disk is never full.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.system import chaos_peers
 from tests.system.chaos_judge import DISK_RETRY_S, judge
-from tests.system.chaos_world import SETTLE_S, WINDOWS, World, now_s, small_disk
+from tests.system.chaos_testbed import SETTLE_S, WINDOWS, Testbed, now_s, small_disk
 
 KILLING_SHARE, WARM_UP_SHARE, SURVIVING_SHARE = 0.4, 0.2, 0.4
 FAULT_EVERY_S = 1.2
@@ -45,158 +45,158 @@ BAD_LINES = (  # each replaces the line of the same block in a configuration tha
 
 
 class Faults:
-    """Strikes and heals. counts: how often each fault struck; interruptions: how often each sink was cut off."""
+    """Injects faults and clears them. counts: of each fault. interruptions: how often each sink was cut off."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, bed: Testbed) -> None:
         self.counts: Counter[str] = Counter()
         self.interruptions: Counter[str] = Counter(dict.fromkeys(WINDOWS, 0))
-        self._world = world
-        self._healing: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._bed = bed
+        self._active: dict[str, tuple[float, Callable[[], None]]] = {}
         self._next_s = 0.0
 
     def step(self, *, kill: bool) -> None:
-        now, rng = time.monotonic(), self._world.rng
-        for name, (until_s, heal) in list(self._healing.items()):
+        now, rng = time.monotonic(), self._bed.rng
+        for name, (until_s, clear) in list(self._active.items()):
             if now >= until_s:
-                del self._healing[name]
-                heal()
+                del self._active[name]
+                clear()
         if now < self._next_s:
             return
         self._next_s = now + rng.expovariate(1 / FAULT_EVERY_S)
         kinds = ["freeze_broker", "restart_broker", "http", "clock", "hostile_clients", "rubbish", "reload", "backend"]
-        kind = rng.choice(kinds + ["disk"] * self._world.has_disk + ["kill"] * 3 * kill)
+        kind = rng.choice(kinds + ["disk"] * self._bed.has_disk + ["kill"] * 3 * kill)
         length_s = rng.uniform(0.3, 5.0)
-        if kind not in self._healing and (heal := getattr(self, f"_{kind}")()):
+        if kind not in self._active and (clear := getattr(self, f"_{kind}")()):
             self.counts[kind] += 1
-            self._healing[kind] = time.monotonic() + length_s, heal
+            self._active[kind] = time.monotonic() + length_s, clear
 
-    def heal(self) -> None:
-        for _, heal in self._healing.values():
-            heal()
-        self._healing.clear()
+    def clear(self) -> None:
+        for _, clear in self._active.values():
+            clear()
+        self._active.clear()
 
-    # Each returns what ends it, or None if it cannot strike now.
+    # Each injects one fault and returns the function that clears it, or None if it is not possible now.
 
     def _kill(self) -> Callable[[], None] | None:
-        if not self._world.is_publishing():
+        if not self._bed.is_publishing():
             return None
-        for name in ("rubbish", "backend"):  # a daemon that starts with these ends, rightly
-            if name in self._healing:
-                self._healing.pop(name)[1]()
-        self._world.end(signal.SIGKILL)
+        for name in ("rubbish", "backend"):  # a daemon that starts with one of these exits, as it should
+            if name in self._active:
+                self._active.pop(name)[1]()
+        self._bed.end(signal.SIGKILL)
         self._interrupt(*WINDOWS)
-        return self._world.start
+        return self._bed.start
 
     def _freeze_broker(self) -> Callable[[], None] | None:
-        if not self._world.broker.running:
+        if not self._bed.broker.running:
             return None
-        self._world.broker.freeze()
+        self._bed.broker.freeze()
         self._interrupt("mqtt")
-        return self._world.broker.thaw
+        return self._bed.broker.thaw
 
     def _restart_broker(self) -> Callable[[], None] | None:
-        if "freeze_broker" in self._healing:
+        if "freeze_broker" in self._active:
             return None
-        self._world.broker.stop()
+        self._bed.broker.stop()
         self._interrupt("mqtt")
-        return lambda: self._world.broker.start() and None
+        return lambda: self._bed.broker.start() and None
 
     def _http(self) -> Callable[[], None]:
-        self._world.http.mode = mode = self._world.rng.choice(self._world.http.MODES)
+        self._bed.http.mode = mode = self._bed.rng.choice(self._bed.http.MODES)
         self.counts[f"http {mode}"] += 1
         self._interrupt("http")
-        return lambda: setattr(self._world.http, "mode", "ok")
+        return lambda: setattr(self._bed.http, "mode", "ok")
 
     def _clock(self) -> Callable[[], None]:
-        self._world.clock.write_text(str(self._world.rng.choice([-86_400, -30, 3600, 86_400])), encoding="ascii")
+        self._bed.clock.write_text(str(self._bed.rng.choice([-86_400, -30, 3600, 86_400])), encoding="ascii")
         return lambda: None
 
     def _hostile_clients(self) -> Callable[[], None]:
-        return chaos_peers.HostileClients(self._world.page, self._world.rng.choice([4, 64]), self._world.rng).close
+        return chaos_peers.HostileClients(self._bed.page, self._bed.rng.choice([4, 64]), self._bed.rng).close
 
     def _rubbish(self) -> Callable[[], None] | None:
-        if not self._world.is_publishing():
+        if not self._bed.is_publishing():
             return None
-        good, bad = self._world.good_config, self._world.rng.choice(BAD_FILES + BAD_LINES)
+        good, bad = self._bed.good_config, self._bed.rng.choice(BAD_FILES + BAD_LINES)
         if bad in BAD_LINES:
             block = bad.partition(b" ")[0]
             lines = good.splitlines(keepends=True)
             bad = b"".join(bad + b"\n" if line.startswith(block) else line for line in lines)
-        self._world.reload(bad)
-        return lambda: self._world.reload(self._world.good_config)
+        self._bed.reload(bad)
+        return lambda: self._bed.reload(self._bed.good_config)
 
     def _reload(self) -> Callable[[], None] | None:
         """A valid change, which builds all sinks again."""
-        if "rubbish" in self._healing or not self._world.is_publishing():
+        if "rubbish" in self._active or not self._bed.is_publishing():
             return None
-        good = self._world.good_config
+        good = self._bed.good_config
         old, new = (b"all", b"0.01") if b"results: all" in good else (b"0.01", b"all")
-        self._world.good_config = good.replace(b"results: " + old, b"results: " + new)
-        self._world.history.rebuilds.append(now_s())
-        self._world.reload(self._world.good_config)
+        self._bed.good_config = good.replace(b"results: " + old, b"results: " + new)
+        self._bed.history.rebuilds.append(now_s())
+        self._bed.reload(self._bed.good_config)
         self._interrupt(*WINDOWS)
         return lambda: None
 
     def _backend(self) -> Callable[[], None] | None:
-        if not self._world.is_publishing():
+        if not self._bed.is_publishing():
             return None
-        self._world.write(self._world.mischief, b"fail")
-        return lambda: self._world.write(self._world.mischief, b"good")
+        self._bed.write(self._bed.mischief, b"fail")
+        return lambda: self._bed.write(self._bed.mischief, b"good")
 
     def _disk(self) -> Callable[[], None]:
         """Fill it."""
-        began, filler = now_s(), self._world.folder / "state/filler"
+        began, filler = now_s(), self._bed.folder / "state/filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        self._world.history.disk_full.append((began, float("inf")))
+        self._bed.history.disk_full.append((began, float("inf")))
 
-        def heal() -> None:
+        def clear() -> None:
             filler.unlink(missing_ok=True)
-            self._world.history.disk_full[-1] = began, now_s() + DISK_RETRY_S
+            self._bed.history.disk_full[-1] = began, now_s() + DISK_RETRY_S
 
-        return heal
+        return clear
 
     def _interrupt(self, *names: str) -> None:
         self.interruptions.update(names)
 
 
-def run(world: World, seconds: float) -> dict:
-    """Let faults strike for a time, heal, and judge."""
-    faults = Faults(world)
+def run(bed: Testbed, seconds: float) -> dict:
+    """Inject faults, clear them, and judge."""
+    faults = Faults(bed)
     measured, settled, page_s = [], [], []
 
-    def strike(share: float, *, kill: bool = False) -> None:
+    def inject(share: float, *, kill: bool = False) -> None:
         end = time.monotonic() + seconds * share
         while time.monotonic() < end:
             faults.step(kill=kill)
-            world.check_alive()
+            bed.check_alive()
             time.sleep(0.05)
-        faults.heal()
+        faults.clear()
 
-    strike(KILLING_SHARE, kill=True)
-    lives = len(world.history.starts)
+    inject(KILLING_SHARE, kill=True)
+    lives = len(bed.history.starts)
     for share in (WARM_UP_SHARE, SURVIVING_SHARE):
-        strike(share)
-        settled.append(world.settle())
-        measured.append(world.sizes())
-        page_s.append(chaos_peers.page_answers_in_s(world.page))
-    same = len(world.history.starts) == lives
-    world.end(signal.SIGTERM)
-    world.start()  # delivers what waits for a long backoff
-    settled.append(world.settle())
-    world.end(signal.SIGTERM)
+        inject(share)
+        settled.append(bed.settle())
+        measured.append(bed.sizes())
+        page_s.append(chaos_peers.page_answers_in_s(bed.page))
+    same = len(bed.history.starts) == lives
+    bed.end(signal.SIGTERM)
+    bed.start()  # delivers what waits for a long backoff
+    settled.append(bed.settle())
+    bed.end(signal.SIGTERM)
     time.sleep(1.0)  # the subscriber's last messages
-    world.record()
+    bed.record()
     faults.interruptions.update(list(WINDOWS))  # the restart
-    found = judge(world.sinks, world.history, faults.interruptions, world.unreported_gap())
+    found = judge(bed.sinks, bed.history, faults.interruptions, bed.unreported_gap())
     growth = {name: round(measured[1][name] - measured[0][name], 2) for name in measured[0]}
     return {
         **found,
         "faults": dict(faults.counts),
-        "log": world.warnings(),
-        "times": world.history.since_first_start(),
-        "died": world.died,
+        "log": bed.warnings(),
+        "times": bed.history.since_first_start(),
+        "died": bed.died,
         "settled": settled,
         "page_s": page_s,
         "measured": measured,
@@ -233,9 +233,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as text, small_disk(Path(text) / "state") as has_disk:
-        world = World(Path(text), random.Random(given.seed), has_disk)
-        with world.running():
-            found = run(world, given.seconds)
+        bed = Testbed(Path(text), random.Random(given.seed), has_disk)
+        with bed.running():
+            found = run(bed, given.seconds)
     broken = broken_promises(found)
     found |= {"seed": given.seed, "seconds": given.seconds, "broken": broken}
     print(json.dumps(found, indent=1 if not given.json else None))

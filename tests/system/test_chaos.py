@@ -12,8 +12,9 @@ import pytest
 from edge_app.bench import mosquitto
 from edge_app.outbox.sequence import BLOCK
 from tests.conftest import PROJECT
+from tests.system import chaos_testbed
 from tests.system.chaos_judge import Arrivals, History, judge, out_of_order
-from tests.system.chaos_world import World, small_disk
+from tests.system.chaos_testbed import small_disk
 
 needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosquitto here: apt-get install mosquitto")
 
@@ -110,10 +111,10 @@ def test_the_judge_counts_repeats():
 
 @pytest.mark.system
 @needs_broker
-def test_a_world_without_faults_settles(tmp_path):
+def test_a_run_without_faults_settles(tmp_path):
     """The harness by itself: nothing is lost, repeated or late without faults."""
     with small_disk(tmp_path / "state") as has_disk:
-        world = World(tmp_path, random.Random(0), has_disk)
-        with world.running():
-            assert world.settle(60)
-    assert world.sinks["mqtt"].order == list(dict.fromkeys(world.sinks["mqtt"].order))
+        bed = chaos_testbed.Testbed(tmp_path, random.Random(0), has_disk)
+        with bed.running():
+            assert bed.settle(60)
+    assert bed.sinks["mqtt"].order == list(dict.fromkeys(bed.sinks["mqtt"].order))

@@ -1,4 +1,4 @@
-"""The daemon of a chaos run and its peers, in a temporary folder. Not here: what happens to them (chaos.py)."""
+"""The daemon of a chaos run and its peers, in a temporary folder. Not here: the faults (chaos.py)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def now_s() -> float:
 
 
 @dataclass
-class World:
+class Testbed:
     """The daemon and its peers, in a temporary folder."""
 
     folder: Path
