@@ -1,4 +1,4 @@
-"""Every reader of a file that others supply x everything that may be at its path: one line, at once."""
+"""Every reader of a file from a user, a model or a peer x every kind of wrong file: one line, without waiting."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def assert_one_line(error: pytest.ExceptionInfo[EdgeError], path: Path) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_a_path_that_is_not_a_file_is_one_line(tmp_path: Path, reader: str, wrong: Callable[[Path], None]):
     if reader in READS_NONE_IF_ABSENT and wrong is loop:
-        pytest.skip("a link to nothing is no file")
+        pytest.skip("a link without a target counts as absent")
     path = tmp_path / "folder" / "file"
     path.parent.mkdir()
     wrong(path)
@@ -225,7 +225,7 @@ def test_a_link_out_of_the_model_folder_is_one_line(tmp_path: Path, reader: str,
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.__name__)
 @pytest.mark.parametrize(("kind", "type_", "option"), path_options(), ids=str)
-def test_a_path_option_of_any_plug_in_accepts_only_what_it_reads(tmp_path, kind, type_, option, wrong):
+def test_a_wrong_file_in_a_path_option_of_any_plug_in_is_one_line(tmp_path, kind, type_, option, wrong):
     path = tmp_path / "folder" / "file"
     path.parent.mkdir()
     wrong(path)
