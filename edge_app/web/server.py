@@ -44,6 +44,7 @@ _MAX_BODY_BYTES = 4096
 _REQUEST_TIMEOUT_S = 5.0  # of a handler
 _SEND_TIMEOUT_S = 5.0  # of one image of the live view
 _BACKLOG = 128
+_LAST_ACCEPTS_S = 0.05
 _START_TIMEOUT_S = 10.0
 _STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
 _WRONG_TOKEN_DELAY_S = 0.5
@@ -149,10 +150,12 @@ class PageServer:
             await self._stop.wait()
             server.close()
         finally:
+            await asyncio.sleep(_LAST_ACCEPTS_S)  # asyncio does not close a socket whose accept is cancelled
             for connection in list(limiter.open):
                 connection.abort()
             await _cancel_tasks()  # else aiohttp waits for its tasks, one per connection
             await runner.cleanup()
+            await asyncio.sleep(_LAST_ACCEPTS_S)  # asyncio closes sockets in a later iteration
 
     def _application(self) -> web.Application:
         @self._web.middleware
