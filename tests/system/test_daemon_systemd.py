@@ -77,7 +77,7 @@ def test_ready_watchdog_reload_and_stop(container: Container):
     # journald gets native entries.
     entries = container.run("journalctl", "-u", "edge.service", "-o", "json").splitlines()
     loggers = {entry.get("LOGGER") for entry in map(json.loads, entries)}
-    assert "edge_app.daemon" in loggers
+    assert "edge_app.daemon.loop" in loggers
 
     # A good configuration is applied without a restart, a bad one is rejected.
     config = (shared / "config.yaml").read_text(encoding="utf-8")
