@@ -269,7 +269,7 @@ def blocks_its_health_file(checkout):
     ("spoil", "version", "reason"),
     [
         (wrong_model, "2.1", "golden"),
-        (crashes, "2.2", "a bug of this release"),
+        (crashes, "2.2", "RuntimeError"),
         (sees_nothing, "2.3", "0 frames of 10"),
         (hangs, "2.4", "reported nothing"),
         (blocks_its_health_file, "2.5", "reported nothing"),
