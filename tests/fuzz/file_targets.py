@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import sqlite3
 import zipfile
 from pathlib import Path
 
@@ -17,8 +16,10 @@ from edge_app.inference import golden
 from edge_app.messages import decode
 from edge_app.model import manifest
 from edge_app.outbox import view
+from edge_app.outbox.disk import Disk, DiskUnavailable, FileDamaged
+from edge_app.outbox.gap import Gap
 from edge_app.outbox.sequence import SequenceNumbers
-from edge_app.outbox.store import Store
+from edge_app.outbox.store import Row, Store
 from edge_app.reuse import cost_file
 from edge_app.sources import _container, _limits
 from tests.firmware import device as _updater_path  # noqa: F401  makes the updater's modules importable
@@ -117,18 +118,24 @@ def stored_message(data: bytes) -> None:
     decode(data)
 
 
-@target(sqlite3.Error)
+@target(DiskUnavailable, FileDamaged)
 def outbox_file(data: bytes) -> None:
     for path in folder("outbox").glob("outbox.db*"):
         path.unlink()
-    path = write("outbox", data, "outbox.db")
-    store = Store(path, round(OutboxConfig().max_mb * 1e6))
+    write("outbox", data, "outbox.db")
+    disk = Disk(folder("outbox"), round(OutboxConfig().max_mb * 1e6))
     try:
-        store.cursors(), store.first_position(), store.last_position(), store.gap(), store.refused()
-        for row in store.read(0, 1 << 40, 500, _MIB):
-            stored_message(row.payload or b"")
+        rows = disk.run(_read_all)
     finally:
-        store.close()
+        disk.close()
+    for row in rows:
+        stored_message(row.payload or b"")
+
+
+def _read_all(store: Store) -> list[Row]:
+    store.cursors(), store.first_position(), store.last_position(), store.refused()
+    Gap.from_json(store.gap())
+    return store.read(0, 1 << 40, 500, _MIB)
 
 
 @target(ConfigError)
