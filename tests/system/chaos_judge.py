@@ -15,6 +15,7 @@ from edge_app.outbox.sequence import BLOCK
 
 ACCEPTED_AFTER_S = {"event": 0.1, "result": 1.0, "status": 1.0}
 TOLERANCE_S = 1.0  # for a busy machine
+RELOAD_S = 3.0  # from the signal to the new outbox
 DISK_RETRY_S = 12.0  # the outbox tries a failed disk again after at most 10 s
 
 
@@ -61,14 +62,18 @@ class History:
         return shown | {"disk_full": [[round(a - zero, 2), round(b - zero, 2)] for a, b in self.disk_full]}
 
     def accepted(self, made: dict[str, tuple[str, float]]) -> set[str]:
-        return {id_ for id_, (kind, at_s) in made.items() if self._due_s(kind, at_s) < self._next(self.kills, at_s)}
+        def next_kill_s(at_s: float) -> float:
+            return min((kill for kill in self.kills if kill > at_s), default=float("inf"))
+
+        return {id_ for id_, (kind, at_s) in made.items() if self._due_s(kind, at_s) < next_kill_s(at_s)}
 
     def dropped_by_rebuild(self, made: dict[str, tuple[str, float]]) -> set[str]:
         """Messages that were in memory only, because the disk was full, when the outbox was closed for a reload."""
         return {
             id_
             for id_, (kind, at_s) in made.items()
-            if self._is_full(at_s) and self._due_s(kind, at_s) >= self._next(self.rebuilds, at_s)
+            if self._is_full(at_s)
+            and any(at_s - RELOAD_S < rebuild <= self._due_s(kind, at_s) for rebuild in self.rebuilds)
         }
 
     def _due_s(self, kind: str, at_s: float) -> float:
@@ -81,10 +86,6 @@ class History:
 
     def _is_full(self, at_s: float) -> bool:
         return any(begin < at_s + TOLERANCE_S and at_s < end for begin, end in self.disk_full)
-
-    @staticmethod
-    def _next(times: list[float], at_s: float) -> float:
-        return min((each for each in times if each > at_s), default=float("inf"))
 
 
 def number(id_: str) -> int:
