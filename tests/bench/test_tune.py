@@ -75,6 +75,8 @@ def test_writes_the_profile_with_evidence_apart_from_the_costs(config_file, tmp_
     (costs,) = (tmp_path / "state" / "tune" / "costs").glob(f"*/{file.name}")
     assert yaml.safe_load(costs.read_text(encoding="utf-8"))["dense"] > 0
     assert cv2.imread(report["picture"]).shape[2] == 3
+    written = [file, costs, Path(report["picture"]), *file.parents[:2]]
+    assert [path for path in written if path.stat().st_mode & 0o077] == [], "private to the user"
     assert {each["candidate"]["name"] for each in report["trials"]} >= {"gate"}
     # The bench reads the profile.
     arguments = ("--max-frames", 8, "--no-controls", "--state", tmp_path / "state")
