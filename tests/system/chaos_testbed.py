@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +165,15 @@ class Testbed:
             samples.append((pages * os.sysconf("SC_PAGE_SIZE") / 1e6, *counts))
             time.sleep(0.05)
         return dict(zip(("resident_mb", "files", "threads"), map(min, zip(*samples))))
+
+    def open_files(self) -> Counter[str]:
+        """The daemon's open files; of sockets and pipes only the kind."""
+        assert self.process is not None
+        found: Counter[str] = Counter()
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found[os.readlink(link).partition(":[")[0]] += 1
+        return found
 
     def warnings(self) -> list[str]:
         """The lines of the log that report losses."""
