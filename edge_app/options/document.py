@@ -19,6 +19,8 @@ from edge_app.options.scalars import checked_text
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
+MAX_VALUES = 20_000  # of a file: parsing more takes seconds on a board
+MAX_NAMES = 1_000  # of one block
 _MAX_SHOWN = 100  # characters of a value in a message
 _MAX_PROBLEM = 2000  # characters of a message
 _NULL = ("", "null", "~", "Null", "NULL")
@@ -83,10 +85,11 @@ def parse_yaml(data: bytes, problems: Problems) -> yaml.MappingNode | None:
 
 
 def _is_plain(data: bytes, problems: Problems) -> bool:
-    """Whether there are no aliases, no tags and no deep nesting. Checks events, before any node is built."""
-    depth = 0
+    """Whether there are no aliases and tags, and few levels and values. Checks events, before any node is built."""
+    depth = values = 0
     for event in yaml.parse(data, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
+        values += isinstance(event, yaml.NodeEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             problems.add(event, "found an alias (*name); expected the value, in quotes if it starts with *")
@@ -94,6 +97,8 @@ def _is_plain(data: bytes, problems: Problems) -> bool:
             problems.add(event, "found a tag (!name); expected a plain value, in quotes if it starts with !")
         elif depth > MAX_DEPTH:
             problems.add(event, f"nested deeper than {MAX_DEPTH} levels")
+        elif values > MAX_VALUES:
+            problems.add(event, f"found more names and values than a file may have; expected at most {MAX_VALUES}")
         else:
             continue
         return False
@@ -106,6 +111,9 @@ def _names_are_valid(node: yaml.Node, problems: Problems) -> bool:
         return sum(not _names_are_valid(child, problems) for child in node.value) == 0
     if not isinstance(node, yaml.MappingNode):
         return True
+    if len(node.value) > MAX_NAMES:
+        problems.add(node, f"found a block of {len(node.value)} names; expected at most {MAX_NAMES}")
+        return False
     good = True
     seen: dict[str, int] = {}
     for key, value in node.value:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, foreign_text
 from edge_app.outbox.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -59,6 +59,9 @@ class Disk:
                     raise DiskUnavailable(f"{self._folder}: {exc}") from exc
                 self._rename_damaged(exc)
                 raise FileDamaged(f"{self._folder / FILE}: {exc}") from exc
+            except (UnicodeError, OverflowError, MemoryError) as exc:  # text, numbers or sizes of a damaged file
+                self._rename_damaged(exc)
+                raise FileDamaged(f"{self._folder / FILE}: {foreign_text(exc)}") from exc
             except OSError as exc:
                 raise DiskUnavailable(f"{self._folder}: {exc.strerror}") from exc
             except ConfigError as exc:  # the folder could not be locked at start, and another process locked it since
@@ -79,10 +82,10 @@ class Disk:
             self._store = Store(self._folder / FILE, self._max_bytes)
         return self._store
 
-    def _rename_damaged(self, why: sqlite3.Error) -> None:
+    def _rename_damaged(self, why: Exception) -> None:
         """Rename the damaged file with SQLite's companion files. Only the last damaged one is kept."""
         if self._store is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, UnicodeError):
                 self._store.close()
             self._store = None
         broken = self._folder / (FILE + ".broken")
@@ -120,10 +123,19 @@ def _make_folder(folder: Path) -> None:
             os.close(fd)
 
 
+_DAMAGED = (  # of SQLite's OperationalError
+    "decode",  # a text column holds other bytes
+    "unsupported file format",
+    "malformed",
+    "no such table",
+    "no such column",
+)
+
+
 def _is_damage(error: sqlite3.Error, reading: bool) -> bool:
     """Whether the file itself is damaged, rather than the disk full or failing for now."""
     if isinstance(error, sqlite3.OperationalError):
-        if "decode" in str(error):  # a text column holds other bytes
+        if any(text in str(error) for text in _DAMAGED):
             return True
         return reading and "I/O" in str(error)  # a bad sector: retrying does not help
     return type(error) is sqlite3.DatabaseError  # SQLITE_CORRUPT and SQLITE_NOTADB have no subclass

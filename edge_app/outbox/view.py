@@ -35,6 +35,9 @@ class Contents:
     unreported_loss: bool
 
 
+_DAMAGE = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)  # what reading a damaged file raises
+
+
 def stats(folder: Path) -> Contents:
     """Count what an outbox holds. Raises ConfigError if there is none or it cannot be read."""
     with closing(_open(folder)) as db:
@@ -44,7 +47,7 @@ def stats(folder: Path) -> Contents:
             after = "SELECT sink, (SELECT count(*) FROM messages WHERE position > cursors.position) FROM cursors"
             queued = dict(db.execute(after))
             loss = db.execute("SELECT tally FROM gap WHERE tally <> ''").fetchone() is not None
-        except sqlite3.Error as exc:
+        except _DAMAGE as exc:
             raise _unreadable(folder, exc) from exc
     size = sum(part.stat().st_size for part in folder.glob(FILE + "*") if part.name in (FILE, FILE + "-wal"))
     kinds = {name: counts.get(priority, 0) for priority, name in enumerate(_KINDS)}
@@ -62,11 +65,11 @@ def messages(folder: Path, *, refused: bool = False) -> Iterator[str]:
                 query = "SELECT sink, reason, CAST(payload AS BLOB) FROM refused ORDER BY number"
                 for sink, reason, payload in db.execute(query):
                     text = json.dumps({"sink": str(sink), "reason": str(reason)}, ensure_ascii=False)
-                    yield f'{text[:-1]}, "message": {payload.decode()}}}'
+                    yield f'{text[:-1]}, "message": {(payload or b"").decode()}}}'
             else:
                 for (payload,) in db.execute("SELECT CAST(payload AS BLOB) FROM messages ORDER BY position"):
-                    yield payload.decode()
-        except (sqlite3.Error, UnicodeDecodeError) as exc:
+                    yield (payload or b"").decode()
+        except _DAMAGE as exc:
             raise _unreadable(folder, exc) from exc
 
 
