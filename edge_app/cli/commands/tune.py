@@ -36,7 +36,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
     config = load(arguments, arguments.clip)
     with private_umask():
-        make_private(config.device.state_dir)
+        if config.device.state_dir.exists():
+            make_private(config.device.state_dir)
         report = tune.tune(config, arguments.clip, arguments.max_frames, force=arguments.force)
     print(tune.as_json(report) if arguments.json else tune.as_table(report))
     if arguments.json and report.kept_frames is not None:
