@@ -8,6 +8,7 @@ lacks these calls (musl, uClibc) both functions do nothing. Not here: the memory
 from __future__ import annotations
 
 import ctypes
+import gc
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -20,7 +21,11 @@ def share_one_arena() -> None:
 
 
 def trim() -> None:
-    """Return free pages to the kernel. Takes about a millisecond. Call it after much memory was freed."""
+    """Return free pages to the kernel, also those of unreachable cycles. Takes some tens of milliseconds.
+
+    Call it after much memory was freed: loading a configuration and a model leaves cycles that Python collects late.
+    """
+    gc.collect()
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

@@ -37,6 +37,7 @@ _STEP_S = 0.25  # the longest that one step waits for a frame, and so the longes
 _CHECK_EVERY_S = 1.0  # interval of the checks: configuration file, sensors, memory, status line
 _DRAIN_S = 1.5  # for delivery at shutdown, which takes at most 3 s in total
 _EXTEND_START_S = 30.0  # extension of the service manager's start timeout while there is no frame
+_WARM_FRAMES = 50  # every stage and every head has run
 _MIN_UPTIME_S = 30.0  # a restart for memory earlier than this would only repeat itself
 _MEMORY_SHARE = 0.75  # of the memory that this process may use: the default limit
 _LATENCY_WEIGHT = 0.1  # of a frame in the moving average
@@ -216,9 +217,12 @@ class Daemon:
             self._notifier.extend_start(_EXTEND_START_S)
 
     def _trim_heap(self) -> None:
-        """Return free memory to the system after startup, and after a backend, camera or configuration was replaced."""
+        """Return free memory to the system after startup, after the first frames (which allocate most), and after a
+        backend, camera or configuration was replaced.
+        """
         stats = self.running.stats()
-        counters = self._ready, stats.rebuilt, stats.capture.reconnects, self._reloads
+        warm = stats.frames >= _WARM_FRAMES
+        counters = self._ready, warm, stats.rebuilt, stats.capture.reconnects, self._reloads
         if counters != self._trimmed_at:
             self._trimmed_at = counters
             heap.trim()
