@@ -151,6 +151,7 @@ class PageServer:
             server.close()
         finally:
             await asyncio.sleep(_LAST_ACCEPTS_S)  # asyncio does not close a socket whose accept is cancelled
+            await _finish_accepts()
             for connection in list(limiter.open):
                 connection.abort()
             await _cancel_tasks()  # else aiohttp waits for its tasks, one per connection
@@ -288,6 +289,14 @@ class PageServer:
         if now_s - self._cached_status[0] > _STATUS_MAX_AGE_S:
             self._cached_status = now_s, self._data.status()
         return self._cached_status[1]
+
+
+async def _finish_accepts() -> None:
+    """Wait for the tasks in which asyncio hands accepted sockets to protocols: a cancelled one would leak its socket."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    accepting = [task for task in tasks if "_accept_connection" in getattr(task.get_coro(), "__qualname__", "")]
+    if accepting:
+        await asyncio.wait(accepting, timeout=1.0)
 
 
 async def _cancel_tasks() -> None:

@@ -46,8 +46,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_page_and_daemon_tests_pass_with_the_oldest_libraries(python: Path):
-    names = ("it_is_ready_once_a_frame_was_seen_and_stops_in_order_on_sigterm", "a_changed_file_and_sighup_reload")
-    tests = ["tests/web", *(f"tests/test_daemon.py::test_{name}" for name in names)]
+    names = (
+        "is_ready_after_the_first_frame_and_stops_cleanly_on_sigterm",
+        "reloads_after_a_changed_file_and_after_sighup",
+    )
+    tests = ["tests/web", *(f"tests/daemon/test_loop.py::test_{name}" for name in names)]
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=PROJECT,
