@@ -292,7 +292,7 @@ class PageServer:
 
 
 async def _finish_accepts() -> None:
-    """Wait for the tasks in which asyncio hands accepted sockets to protocols: a cancelled one would leak its socket."""
+    """Wait for asyncio to hand accepted sockets to protocols: a cancelled task would leak its socket."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     accepting = [task for task in tasks if "_accept_connection" in getattr(task.get_coro(), "__qualname__", "")]
     if accepting:
