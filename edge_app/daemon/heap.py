@@ -21,7 +21,7 @@ def share_one_arena() -> None:
 
 
 def trim() -> None:
-    """Return free pages to the kernel, also those of unreachable cycles. Takes some tens of milliseconds.
+    """Return free pages to the kernel, also those of unreachable cycles.
 
     Call it after much memory was freed: loading a configuration and a model leaves cycles that Python collects late.
     """

@@ -28,7 +28,7 @@ from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
 from edge_app.errors import EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Frame, JsonValue
-from edge_app.pipeline import degradation as ladder
+from edge_app.pipeline import degradation
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
 
 _LOG = logging.getLogger(__name__)
@@ -260,18 +260,20 @@ class Daemon:
     def _status_line(self) -> str:
         stats, health = self.running.stats(), self.running.health()
         parts = [f"{stats.frames} frames", f"camera {health.source}", health.backend]
-        if health.rung != ladder.FULL.name:
+        if health.rung != degradation.FULL.name:
             parts.append(health.rung)
         parts += [f"{name}: {value.get('error', '')}" for name, value in health.faults.items() if name != "load"]
         if self._reload_error:
             parts.append(f"new configuration rejected: {self._reload_error}")
         return "; ".join(parts)
 
-    def _build_ladder(self) -> ladder.Ladder:
+    def _build_ladder(self) -> degradation.Ladder:
         config = self.running.config
         priorities = {name: head.common.priority for name, head in config.heads.items()}
-        way = ladder.rungs(priorities, reuses=self.running.reuses) if config.degrade.enabled else (ladder.FULL,)
-        return ladder.Ladder(way, config.degrade)
+        rungs: tuple[degradation.Rung, ...] = (degradation.FULL,)
+        if config.degrade.enabled:
+            rungs = degradation.rungs(priorities, reuses=self.running.reuses)
+        return degradation.Ladder(rungs, config.degrade)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -30,8 +30,7 @@ from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.graphs import Network
 from edge_app.inference.preprocess import Preprocess
 from edge_app.model.manifest import Manifest, ManifestHead
-from edge_app.reuse import cost_file
-from edge_app.reuse import profile as tuned
+from edge_app.reuse import cost_file, profile
 from edge_app.reuse.calibrate import CalibrationPair, calibration_images
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.crop_cache import CropCache
@@ -269,7 +268,7 @@ class Inference:
     def _open_reuse(self, wanted: ReuseConfig, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
         if wanted.mode == "off":
             return None
-        known = ReuseProfile() if state_dir is None else tuned.load(tuned.path(state_dir, self._manifest))
+        known = ReuseProfile() if state_dir is None else profile.load(profile.path(state_dir, self._manifest))
         settings = effective(wanted, known)
         if settings.mode == "off":
             return None

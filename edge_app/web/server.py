@@ -42,7 +42,6 @@ _FILES = {
 _COOKIE = "edge_app_session"
 _MAX_BODY_BYTES = 4096
 _REQUEST_TIMEOUT_S = 5.0  # of a handler
-_SEND_TIMEOUT_S = 5.0  # of one image of the live view
 _BACKLOG = 128
 _LAST_ACCEPTS_S = 0.05
 _START_TIMEOUT_S = 10.0

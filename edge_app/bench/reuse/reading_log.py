@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_app.config import rules as rule_blocks
+from edge_app.config import rules as rule_config
 from edge_app.config.rules import RuleConfig
 from edge_app.frame import Frame
 from edge_app.model.manifest import Manifest
@@ -31,7 +31,7 @@ class ReadingLog:
         labels = {name: spec.labels for name, spec in manifest.heads.items()}
         panels = [name for name, spec in manifest.heads.items() if spec.family == "segment"]
         options = {"heads": (head, *panels[:1]), "min_score": min_score}
-        self._rule: Rule = rule_blocks.build(RuleConfig("readings", "reading", options=options), labels, None)
+        self._rule: Rule = rule_config.build(RuleConfig("readings", "reading", options=options), labels, None)
         self._frames = 0
         self.entries: list[tuple[str, int]] = []
 
