@@ -74,3 +74,8 @@ class Camera:
             found[name] = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
         found.pop("lock", None)
         return found
+
+
+def current(camera: Camera) -> str:
+    """The name of the release that the last start chose."""
+    return (camera.root / "current").readlink().name

@@ -6,6 +6,7 @@ from edge_app.bench import mosquitto
 from edge_app.clock import SystemClock
 from edge_app.messages import Encoder, Stamp, decode
 from edge_app.sinks import SinkContext
+from tests.sinks.fake_broker import FakeBroker
 
 
 @pytest.fixture
@@ -35,3 +36,17 @@ def broker(tmp_path):
         pytest.skip("no mosquitto here: apt-get install mosquitto")
     with mosquitto.Mosquitto(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def fake():
+    """Starts fake brokers, and closes them after the test."""
+    brokers = []
+
+    def start(**options):
+        brokers.append(FakeBroker(**options))
+        return brokers[-1]
+
+    yield start
+    for broker in brokers:
+        broker.close()
