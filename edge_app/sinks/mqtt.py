@@ -74,16 +74,7 @@ class Sink:
         self._context = context
         check_host("host", host)
         self._address = (host, port or (8883 if tls else 1883))
-        for name, text in (("prefix", prefix), ("discovery_prefix", discovery_prefix)):
-            if any(not _is_level(level) for level in text.split("/")) or text.startswith("$"):
-                raise ConfigError(
-                    f"{name}: found {foreign_text(text)!r}; expected topic levels without + # NUL or a leading $"
-                )
-        for rule in context.rules:
-            if not _is_level(rule):
-                raise ConfigError(
-                    f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"
-                )
+        _check_topics(context, prefix=prefix, discovery_prefix=discovery_prefix)
         self._base = f"{prefix}/{context.device_id}"
         self._tls = _tls_context(tls, ca, cert, key)
         self._login = (username, password)
@@ -323,6 +314,20 @@ class Sink:
         self._announce = False
         topic, payload = _home_assistant.discovery(self._context, self._base, str(self._discovery))
         self._publish(topic, payload, None, retain=True)
+
+
+def _check_topics(context: SinkContext, **prefixes: str) -> None:
+    """Raises ConfigError if a prefix, or the name of a rule, cannot be part of a topic. prefixes: by option name."""
+    for option, text in prefixes.items():
+        if any(not _is_level(level) for level in text.split("/")) or text.startswith("$"):
+            raise ConfigError(
+                f"{option}: found {foreign_text(text)!r}; expected topic levels without + # NUL or a leading $"
+            )
+    for rule in context.rules:
+        if not _is_level(rule):
+            raise ConfigError(
+                f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"
+            )
 
 
 def _is_level(text: str) -> bool:
