@@ -25,6 +25,7 @@ from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _home_assistant, _tls
 from edge_app.sinks._connection import Deadline, check_host, connect
 from edge_app.sinks._paho import LimitedSocket, new_client
+from edge_app.sinks._topics import MAX_TEXT_BYTES, check_topics, is_level, is_text
 
 if TYPE_CHECKING:
     import ssl
@@ -33,8 +34,6 @@ _WINDOW_BYTES = 1 << 20
 _MAX_LOSSES = 5  # of the connection while one message is in flight
 _BATCH_TIMEOUTS = 6  # a batch may take this many times `ack_timeout_s`
 _SUBSCRIBE_AGAIN_S = 3600.0
-_MAX_TEXT_BYTES = 65535  # of a string in MQTT
-_LEVEL_NOT_ALLOWED = ("+", "#", "/", "\0")
 
 
 class _ConnectionLost(SinkError):
@@ -74,12 +73,12 @@ class Sink:
         self._context = context
         check_host("host", host)
         self._address = (host, port or (8883 if tls else 1883))
-        _check_topics(context, prefix=prefix, discovery_prefix=discovery_prefix)
+        check_topics(context, prefix=prefix, discovery_prefix=discovery_prefix)
         self._base = f"{prefix}/{context.device_id}"
         self._tls = _tls_context(tls, ca, cert, key)
         self._login = (username, password)
-        if username is not None and not _is_text(username):
-            raise OptionError("username", f"expected at most {_MAX_TEXT_BYTES} bytes without control characters")
+        if username is not None and not is_text(username):
+            raise OptionError("username", f"expected at most {MAX_TEXT_BYTES} bytes without control characters")
         if password is not None:
             password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
         self._window = window
@@ -304,7 +303,7 @@ class Sink:
         if message.kind != "event":
             return f"{self._base}/{message.kind}"
         rule = json.loads(message.payload)["rule"]
-        if not _is_level(rule):
+        if not is_level(rule):
             raise SinkError(
                 f"rule '{foreign_text(rule)}' cannot be part of a topic: found one of + # / NUL", retry=False
             )
@@ -314,30 +313,6 @@ class Sink:
         self._announce = False
         topic, payload = _home_assistant.discovery(self._context, self._base, str(self._discovery))
         self._publish(topic, payload, None, retain=True)
-
-
-def _check_topics(context: SinkContext, **prefixes: str) -> None:
-    """Raises ConfigError if a prefix, or the name of a rule, cannot be part of a topic. prefixes: by option name."""
-    for option, text in prefixes.items():
-        if any(not _is_level(level) for level in text.split("/")) or text.startswith("$"):
-            raise ConfigError(
-                f"{option}: found {foreign_text(text)!r}; expected topic levels without + # NUL or a leading $"
-            )
-    for rule in context.rules:
-        if not _is_level(rule):
-            raise ConfigError(
-                f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"
-            )
-
-
-def _is_level(text: str) -> bool:
-    """Whether a text can be one level of a topic: not empty, at most 256 bytes, no reserved character."""
-    return bool(text) and _is_text(text, 256) and not any(bad in text for bad in _LEVEL_NOT_ALLOWED)
-
-
-def _is_text(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> bool:
-    """Whether a text can be a string in MQTT: no control characters, no surrogates, short enough."""
-    return text.isprintable() and len(text.encode()) <= max_bytes
 
 
 def _tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
