@@ -96,3 +96,10 @@ def unended(events: list[dict]) -> set[str]:
     """The ids of events that have started and not ended."""
     began = {event["event_id"] for event in events if event["type"] == "new"}
     return began - {event["event_id"] for event in events if event["type"] == "end"}
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 without a listener."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import pytest
 
 from edge_app.daemon import status_socket
 from tests.hostile_peers import HostilePeer, control_characters
-from tests.running import Running
+from tests.running import Running, free_port
 from tests.sinks import loopback
 from tests.sources import network
 
@@ -36,9 +35,7 @@ PATHS = ("/", "/healthz", "/metrics", "/api/status", "/api/events", "/api/nothin
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -23,12 +23,6 @@ _SLOW_S = 1.0
 Arrive = Callable[[bytes], None]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Broker(Mosquitto):
     """Accepted messages survive a restart."""
 

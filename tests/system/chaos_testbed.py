@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import PROJECT
+from tests.running import free_port
 from tests.system import chaos_peers
 from tests.system.chaos_judge import Arrivals, History
 from tests.system.test_daemon_soak import tiny_model
@@ -50,7 +51,7 @@ class Testbed:
     folder: Path
     rng: random.Random
     has_disk: bool
-    page: int = field(default_factory=chaos_peers.free_port)
+    page: int = field(default_factory=free_port)
     history: History = field(default_factory=History)
     sinks: dict[str, Arrivals] = field(default_factory=lambda: {name: Arrivals() for name in WINDOWS})
     process: subprocess.Popen[bytes] | None = None

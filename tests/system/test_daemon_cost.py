@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Running
+from tests.running import Running, free_port
 from tests.system.test_web_load import end, viewers
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
@@ -38,12 +37,6 @@ sinks: [{type: mqtt, host: 127.0.0.1, port: BROKER}]
 """
 SETTLES_S = 8.0
 MEASURED_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.fixture

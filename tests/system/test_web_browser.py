@@ -8,13 +8,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 
 from edge_app import config
-from tests.running import Running
+from tests.running import Running, free_port
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
@@ -42,9 +41,7 @@ web: {enabled: true, port: WEB}
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.daemon import status_socket
-from tests.running import Running
+from tests.running import Running, free_port
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
@@ -44,9 +44,7 @@ ROUNDS = 5
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 def full_speed(config_file, port: int) -> Path:
