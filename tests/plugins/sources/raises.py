@@ -1,5 +1,7 @@
 """The synthetic camera. It raises a KeyError in the call named by the file $MISCHIEF: read, close or build.
 
+With `build`, reads fail as well: only a source that is lost is built again.
+
 word: the message of the exception; no output may show it.
 """
 
@@ -20,13 +22,13 @@ class Source(synthetic.Source):
         self._raise_if("build")
 
     def read(self, timeout_s: float) -> Frame | None:
-        self._raise_if("read")
+        self._raise_if("read", "build")
         return super().read(timeout_s)
 
     def close(self) -> None:
         self._raise_if("close")
         super().close()
 
-    def _raise_if(self, place: str) -> None:
-        if Path(os.environ["MISCHIEF"]).read_text(encoding="ascii") == place:
+    def _raise_if(self, *places: str) -> None:
+        if Path(os.environ["MISCHIEF"]).read_text(encoding="ascii") in places:
             raise KeyError(self._word)
