@@ -1,25 +1,22 @@
-"""An editable graph: nodes and weights as plain Python objects, read from ONNX and written as ONNX.
+"""An editable graph: nodes and weights as plain Python objects, converted from and to ONNX.
 
-Not here: any rewriting (canonical.py, data_movement.py and others).
+Not here: reading files (onnx_file.py), any rewriting (canonical.py, data_movement.py and others).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from edge_app.backends import MAX_GRAPH
-from edge_app.errors import ModelError
-from edge_app.options.files import read_regular
+from edge_app.compiler import opset as opsets
+from edge_app.errors import ModelError, foreign_text
 
-OLDEST, NEWEST = 13, 19  # per-channel QDQ needs 13; the NPU converter reads up to 19
 IR_VERSION = 8  # readable by every onnxruntime since 1.10
 Shape = tuple[int | None, ...]
 Array = NDArray[Any]
@@ -52,7 +49,8 @@ class Value:
 class Net:
     """A graph in topological order. weights: constants by name; they are never graph inputs.
 
-    declared: output types from the file, used if shape inference does not find them.
+    declared: output types from the file, used if shape inference does not find them. metadata: `metadata_props` of the
+    file (metadata.py reads them).
     """
 
     name: str
@@ -62,6 +60,7 @@ class Net:
     nodes: list[Node]
     weights: dict[str, Array]
     declared: dict[str, Value] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Net:
         """A copy with its own nodes. Weights are shared: passes replace arrays and never write into them."""
@@ -188,38 +187,25 @@ class Net:
         return sum(array.size for array in self.weights.values() if array.dtype.kind == "f")
 
 
-def read(path: Path) -> Net:
-    """Read an ONNX file of opset 7 to 19. Raises ModelError for other or truncated files, and for external data."""
-    try:
-        data = read_regular(path, MAX_GRAPH)
-    except OSError as exc:
-        raise ModelError(f"{path}: cannot be read: {exc.strerror}; expected an ONNX file") from exc
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except Exception as exc:  # protobuf's exceptions differ between its implementations
-        raise ModelError(f"{path}: is not an ONNX file, or is truncated; expected a complete ONNX model") from exc
-    if not model.graph.node or not model.opset_import:
-        raise ModelError(f"{path}: contains no graph; expected an ONNX model")
-    _reject_external(model, path)
-    return from_model(_to_opset(model, path), path.stem)
-
-
 def from_model(model: onnx.ModelProto, name: str) -> Net:
-    """Convert from ONNX. Initializers that are also listed as inputs, and Constant nodes, become weights."""
+    """Convert from ONNX. Initializers that are also listed as inputs, and Constant nodes, become weights.
+
+    Raises ModelError if a weight's data does not fit its shape.
+    """
     graph = model.graph
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = {tensor.name: _array(tensor, name) for tensor in graph.initializer}
     nodes = []
     for proto in graph.node:
         attrs = {a.name: _attribute(a) for a in proto.attribute}
-        if proto.op_type == "Constant" and "value" in attrs:
-            weights[proto.output[0]] = numpy_helper.to_array(attrs["value"])
+        if proto.op_type == "Constant" and len(attrs) == 1 and (constant := _constant(attrs, name)) is not None:
+            weights[proto.output[0]] = constant
             continue
         nodes.append(Node(proto.op_type, list(proto.input), list(proto.output), attrs, proto.domain))
     inputs = [value for info in graph.input if info.name not in weights and (value := _value(info)) is not None]
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
+    opset = opsets.version_of(model) or opsets.LOWEST
     declared = {value.name: value for info in graph.output if (value := _value(info)) is not None}
-    net = Net(name, opset, inputs, [info.name for info in graph.output], nodes, weights, declared)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    net = Net(name, opset, inputs, [info.name for info in graph.output], nodes, weights, declared, metadata)
     net.prune()
     return net
 
@@ -262,35 +248,21 @@ def join(name: str, first: Net, second: Net, outputs: Collection[str] | None = N
     return joined
 
 
-def _to_opset(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if not 7 <= version <= NEWEST:
-        raise ModelError(f"{path}: opset {version}; expected 7 to {NEWEST}: export with opset_version=17")
-    weights = {tensor.name for tensor in model.graph.initializer}
-    true_inputs = [info for info in model.graph.input if info.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(true_inputs)
-    model.ir_version = max(model.ir_version, IR_VERSION)
-    if version >= OLDEST:
-        return model
+def _array(tensor: TensorProto, graph: str) -> Array:
     try:
-        # with shapes known, Softmax keeps its axis instead of being flattened
-        converted = version_converter.convert_version(shape_inference.infer_shapes(model), OLDEST)
-    except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
-        raise ModelError(
-            f"{path}: opset {version} cannot be converted to {OLDEST}: {_reason(exc)}; export with opset_version=17"
-        ) from exc
-    return converted
+        return numpy_helper.to_array(tensor)
+    except (KeyError, TypeError, ValueError) as exc:
+        found = f"the data of '{foreign_text(tensor.name)}' do not fit its shape {tuple(tensor.dims)}"
+        raise ModelError(f"{graph}: {found}; expected a complete ONNX model") from exc
 
 
-def _reject_external(model: onnx.ModelProto, path: Path) -> None:
-    tensors = list(model.graph.initializer)
-    tensors += [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
-    for tensor in tensors:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            raise ModelError(
-                f"{path}: '{tensor.name}' is stored in another file (external data); expected all weights in one file"
-            )
+def _constant(attrs: dict[str, Any], graph: str) -> Array | None:
+    """The value of a Constant; None for strings and sparse tensors."""
+    ((kind, value),) = attrs.items()
+    if kind == "value":
+        return _array(value, graph)
+    dtype = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+    return np.array(value, dtype[kind]) if kind in dtype else None
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
@@ -301,6 +273,7 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
 _TYPES = {
     "float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "int64": TensorProto.INT64,
     "int32": TensorProto.INT32, "float16": TensorProto.FLOAT16, "float64": TensorProto.DOUBLE, "bool": TensorProto.BOOL,
+    "bfloat16": TensorProto.BFLOAT16,
 }  # fmt: skip
 _NAMES = {int(number): name for name, number in _TYPES.items()}
 
