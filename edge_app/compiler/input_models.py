@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.backends import MAX_GRAPH
-from edge_app.compiler import canonical, families, frontend, net, tails
+from edge_app.compiler import canonical, families, frontend, net, onnx_file, tails
 from edge_app.compiler.families import Color, Family, Preprocessing, Triple
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Array, HostSession
@@ -23,7 +22,6 @@ from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
 from edge_app.geometry.boxes import Resize
 from edge_app.model import manifest as manifests
-from edge_app.options.files import read_regular
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,8 @@ def read(paths: Sequence[Path], options: ModelOptions) -> list[InputModel]:
 
 
 def _file(path: Path, options: ModelOptions) -> InputModel:
-    raw = net.read(path)
-    raw = _sized(raw, options, str(path))
+    file = onnx_file.load(path)
+    raw = _sized(file.net, options, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
     family = families.recognize(whole, options.family, len(options.labels) if isinstance(options.labels, tuple) else 0)
@@ -109,7 +107,7 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     cut = tails.cut(whole, family.name)
-    graph = raw.to_model().SerializeToString() if raw.declared.get("sized") else read_regular(path, MAX_GRAPH)
+    graph = file.data if raw is file.net else raw.to_model().SerializeToString()
     return InputModel(
         _head_name(path.stem), cut.net if cut else whole, cut, family, preprocessing, preprocessing, labels,
         cut.options if cut else {}, tuple(assumed),
@@ -151,7 +149,7 @@ def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
 
 def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | None) -> Net:
     """Join graphs in sequence into one. outputs: None means those of the last graph."""
-    whole, *parts = (net.read(path) for path, _ in files)
+    whole, *parts = (onnx_file.load(path, data).net for path, data in files)
     for part in parts:
         last = part is parts[-1] and outputs is None
         whole = net.join(name, whole, part, None if last else [*whole.outputs, *part.outputs])
@@ -180,7 +178,6 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     raw.inputs = [
         net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), fixed_shape)))
     ]
-    raw.declared = {"sized": raw.inputs[0], **raw.declared}
     return raw
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from edge_app.compiler import net
+from edge_app.compiler import net, onnx_file
 from edge_app.config.reuse import ReuseConfig
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
@@ -36,12 +36,12 @@ def in_shapes(folder: Path, sizes, precision: str = "onnx") -> manifest.Manifest
         shapes = []
         for width, height in (whole, *sizes):
             name = f"{source}.{width}x{height}.rknn"
-            (folder / name).write_bytes(sized(net.read(folder / source), (width, height), strides))
+            (folder / name).write_bytes(sized(onnx_file.read(folder / source), (width, height), strides))
             shapes.append({"width": width, "height": height, "file": name})
         return shapes
 
     segments = [resize(graph[precision]) for graph in text["backbone"]["graphs"]]
-    parts = [net.read(folder / graph[precision]) for graph in text["backbone"]["graphs"]]
+    parts = [onnx_file.read(folder / graph[precision]) for graph in text["backbone"]["graphs"]]
     (folder / "backbone.rknn").write_bytes(sized(joined(parts, loaded.backbone.features), whole, strides))
     text["backbone"]["graphs"][0][TARGET] = "backbone.rknn"
     heads = {}

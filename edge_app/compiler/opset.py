@@ -1,0 +1,97 @@
+"""Bring an ONNX model to an opset that the compiler, every onnxruntime in use and the NPU converter read: 13 to 19.
+
+Older opsets are raised by onnx's version converter. Newer ones are lowered here, as it mostly cannot: opsets 20 to 22
+add types to old operators, and a few operators that are defined as a function of old ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from onnx import helper, inliner, shape_inference, version_converter
+
+from edge_app.errors import ModelError, foreign_text
+
+OLDEST, NEWEST = 7, 22  # that a file may have
+LOWEST, HIGHEST = 13, 19  # that a compiled graph has: per-channel QDQ needs 13, the NPU converter reads up to 19
+_GRID_MODES = {"linear": "bilinear", "cubic": "bicubic"}  # GridSample: opset 20 renamed them
+
+
+def version_of(model: onnx.ModelProto) -> int:
+    """The version of the opset of ONNX, 0 if the model imports none."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def check(version: int, path: Path) -> None:
+    """Raise ModelError unless a file may have this opset."""
+    if not OLDEST <= version <= NEWEST:
+        raise ModelError(f"{path}: opset {version}; expected {OLDEST} to {NEWEST}: export with opset_version=17")
+
+
+def converted(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model in opset 13 to 19. Raises ModelError if an operator cannot be expressed there."""
+    version = version_of(model)
+    if version > HIGHEST:
+        return _lowered(model, version, path)
+    if version >= LOWEST:
+        return model
+    try:
+        # with shapes known, Softmax keeps its axis instead of being flattened
+        return version_converter.convert_version(shape_inference.infer_shapes(model), LOWEST)
+    except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
+        reason = foreign_text(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
+        raise ModelError(
+            f"{path}: opset {version} cannot be converted to {LOWEST}: {reason}; export with opset_version=17"
+        ) from exc
+
+
+def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProto:
+    new = {n.op_type for n in model.graph.node if _is_new(n.op_type, version)}
+    if new:
+        model = _inlined(model, sorted(new), path)
+    for node in model.graph.node:
+        _lower_attributes(node)
+        known = onnx.defs.get_schema(node.op_type, HIGHEST, "") if onnx.defs.has(node.op_type, HIGHEST, "") else None
+        if known is None or any(a.name not in known.attributes for a in node.attribute):
+            raise ModelError(
+                f"{path}: operator '{node.op_type}' as in opset {version} cannot be expressed in {HIGHEST}; "
+                "export with opset_version=17"
+            )
+    others = [o for o in model.opset_import if o.domain not in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend([helper.make_opsetid("", HIGHEST), *others])
+    return model
+
+
+def _inlined(model: onnx.ModelProto, ops: Sequence[str], path: Path) -> onnx.ModelProto:
+    """Replace operators by their definitions, which depend on the types of their inputs."""
+    listed = {info.name for info in model.graph.value_info}
+    for tensor in model.graph.initializer:
+        if tensor.name not in listed:
+            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            model.graph.value_info.append(info)
+    try:
+        typed = shape_inference.infer_shapes(model)
+        return inliner.inline_selected_functions(typed, [("", op) for op in ops], inline_schema_functions=True)
+    except Exception as exc:  # both raise many types
+        found = f"operators {', '.join(ops)} cannot be expressed in opset {HIGHEST}"
+        raise ModelError(f"{path}: {found}; export with opset_version=17") from exc
+
+
+def _is_new(op: str, version: int) -> bool:
+    """Whether an operator is new since HIGHEST, or changed its meaning, and has a definition by others."""
+    if op == "GroupNormalization":  # scale and bias: of every group, and since opset 21 of every channel
+        return version > 20
+    return not onnx.defs.has(op, HIGHEST, "")
+
+
+def _lower_attributes(node: onnx.NodeProto) -> None:
+    """Rename the modes of GridSample, and drop the attributes that later opsets added if they have no effect."""
+    for attribute in list(node.attribute):
+        value = helper.get_attribute_value(attribute)
+        if node.op_type == "GridSample" and attribute.name == "mode":
+            attribute.s = _GRID_MODES.get(value.decode(), value.decode()).encode()
+        elif attribute.name in ("block_size", "output_dtype") and value == 0:
+            node.attribute.remove(attribute)
