@@ -66,6 +66,12 @@ def sigmoid(x: Float32) -> Float32:
     return np.asarray(1 / power, np.float32)
 
 
+def softmax(x: Float32) -> Float32:
+    """Softmax over the last axis."""
+    power = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(power / power.sum(axis=-1, keepdims=True), np.float32)
+
+
 def logit(probability: float) -> float:
     """The inverse of `sigmoid`; infinite at 0 and 1."""
     with np.errstate(divide="ignore"):

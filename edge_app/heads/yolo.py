@@ -1,8 +1,10 @@
-"""The YOLO detectors v5 and v7, v8 and v11, v10, and X, in the formats in which they are exported (_yolo_formats.py).
+"""The YOLO detectors v5 to v12, 26, X and FastestV2, in the formats in which they are exported (_yolo_formats.py).
 
-Sources: ultralytics, Megvii's YOLOX, airockchip's rknn_model_zoo. With s the stride and corner the top left of a cell:
+Sources: those of _yolo_formats.py. With s the stride and corner the top left of a cell:
 v5  center = corner + (2x - 0.5) s, size = (2w)^2 * anchor, after the sigmoid; score = objectness * class
-v8  edges = center of the cell -/+ expected value of each distribution * s; score = class
+    (also v7, and FastestV2, whose anchors share the class scores of their cell)
+v8  edges = center of the cell -/+ distance * s, the expected value of a distribution if there are several values;
+    score = class (also v6, v9, v10, v11, v12, 26)
 x   center = corner + x s, size = e^w s; score = objectness * class
 """
 
@@ -20,19 +22,13 @@ from edge_app.frame import Detections, Float32
 from edge_app.geometry.boxes import Transform
 from edge_app.heads import HeadSpec
 from edge_app.heads._grids import Pyramid, expectation, from_edges, from_size, gather
-from edge_app.heads._outputs import Arrays, float32, logit, shapes_known, sigmoid, specs_of
+from edge_app.heads._outputs import Arrays, float32, logit, shapes_known, sigmoid, softmax, specs_of
 from edge_app.heads._selection import Selection
-from edge_app.heads._yolo_formats import Format, recognize
+from edge_app.heads._yolo_anchors import published_anchors
+from edge_app.heads._yolo_formats import Version, recognize
+from edge_app.heads._yolo_layout import Format
 from edge_app.options import Fraction, Positive
 
-# ultralytics' defaults: width and height of three anchors for each stride
-_ANCHORS_3 = ((10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326))
-_ANCHORS_4 = (
-    (19, 27, 44, 40, 38, 94),
-    (96, 68, 86, 152, 180, 137),
-    (140, 301, 303, 264, 238, 542),
-    (436, 615, 739, 380, 925, 792),
-)
 _MIN_PROBABILITY = -0.5  # never below this, even dequantized; the logits of the background always are
 _MAX_RAW_OFFSET = 32  # cells; raw box centers are closer to their cell than this, except outliers
 
@@ -40,10 +36,10 @@ _MAX_RAW_OFFSET = 32  # cells; raw box centers are closer to their cell than thi
 class Head:
     """Decodes YOLO detectors.
 
-    version: `auto` infers it from the shapes. anchors (v5): for each stride a list of width, height, width, height …,
-    input pixels; the published ones if empty. activation: whether the sigmoid must be applied to grids; `auto` applies
-    it if there are negative values. boxes (x): whether the boxes of a single output are raw or decoded; `auto` infers
-    it from their magnitude.
+    version: `auto` infers it from the shapes. anchors (v5, v7, fastestv2): for each stride a list of width, height,
+    width, height …, input pixels; the published ones if empty. activation: whether the sigmoid must be applied to
+    grids; `auto` applies it if there are negative values. boxes (x): whether the boxes of a single output are raw or
+    decoded; `auto` infers it from their magnitude.
     """
 
     result_type = Detections
@@ -56,7 +52,7 @@ class Head:
         nms_iou: Fraction = 0.45,
         max_detections: Positive = 100,
         class_aware: bool = True,
-        version: Literal["auto", "v5", "v8", "v10", "x"] = "auto",
+        version: Version = "auto",
         anchors: tuple[tuple[float, ...], ...] = (),
         activation: Literal["auto", "apply", "none"] = "auto",
         boxes: Literal["auto", "raw", "decoded"] = "auto",
@@ -71,7 +67,7 @@ class Head:
         self._version = version
         self._anchors = anchors
         self._activation = activation
-        self._boxes = boxes
+        self._boxes = "decoded" if version == "v6" and boxes == "auto" else boxes
         self._layout = self._read(spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
@@ -93,8 +89,7 @@ class Head:
     def _read(self, outputs: tuple[TensorSpec, ...]) -> _Layout:
         per_cell = len(self._anchors[0]) // 2 if self._anchors else 3
         form = recognize(self._spec, outputs, self._version, per_cell)
-        nms_free = form.box == "corners"  # v10 is trained to need no NMS
-        selection = replace(self._selection, nms_iou=1.0) if nms_free else self._selection
+        selection = replace(self._selection, nms_iou=1.0) if form.nms_free else self._selection
         if not form.grids:
             return _Layout(form, selection, None, None)
         pyramid = Pyramid.of(form.grids, offset=0.5 if form.box == "edges" else 0)
@@ -102,35 +97,48 @@ class Head:
 
     def _cell_anchors(self, form: Format) -> Float32:
         """The anchors of all cells: (cells, 2), width and height in input pixels."""
-        strides = len({grid.stride for grid in form.grids})
-        anchors = self._anchors or {3: _ANCHORS_3, 4: _ANCHORS_4}.get(strides, ())
-        if len(anchors) != strides:
+        strides = sorted({grid.stride for grid in form.grids})
+        anchors = self._anchors or published_anchors(self._version, tuple(strides))
+        if len(anchors) != len(strides):
             raise ModelError(
                 f"heads.{self._spec.name}: anchors: found {len(anchors)} lists; "
-                f"expected one for each of {strides} strides"
+                f"expected one for each of {len(strides)} strides"
             )
-        pairs = np.array(anchors, np.float32).reshape(-1, 2)
-        return np.repeat(pairs, [grid.cells for grid in form.grids], axis=0)
+        sizes = {stride: np.array(row, np.float32).reshape(-1, 2) for stride, row in zip(strides, anchors)}
+        rows = [sizes[grid.stride][i] for grid, i in zip(form.grids, form.anchors)]
+        return np.repeat(np.stack(rows), [grid.cells for grid in form.grids], axis=0)
 
     def _scores(self, form: Format, outputs: Arrays) -> _Candidates:
         """Select the cells whose best class score reaches the threshold."""
-        parts = [part.view(outputs) for part in form.scores]  # (cells, [1 +] C) each
-        if form.version == "v10":
+        parts = [part.view(outputs) for part in form.scores]  # (cells, C) each
+        if form.box == "corners":
             return self._from_table(parts[0])
-        first = [float32(part[:, 0] if form.objectness else part.max(axis=1)) for part in parts]
-        values = first[0] if len(first) == 1 else np.concatenate(first)
-        logits = form.maps and self._are_logits(values)
+        columns = [part.view(outputs)[:, 0] for part in form.objectness] or [part.max(axis=1) for part in parts]
+        values = float32(columns[0]) if len(columns) == 1 else np.concatenate([float32(c) for c in columns])
+        logits = form.logits and self._are_logits(values)
         threshold = logit(self._selection.score) if logits else self._selection.score
         probability = sigmoid if logits else _clipped
         if not form.objectness:
             rows = self._selection.candidates(values, threshold)
+            if form.nms_free:
+                return self._every_class(rows, gather(parts, rows), threshold, logits)
             return _Candidates(rows, probability(values[rows]), gather(parts, rows).argmax(axis=1), logits)
         rows = np.flatnonzero(values >= threshold)  # the product cannot exceed the objectness
-        scores = gather(parts, rows)  # (n, 1 + C)
-        best = scores[:, 1:].max(axis=1, initial=-np.inf)
-        score = probability(scores[:, 0]) * probability(best)
+        scores = gather(parts, rows)  # (n, C)
+        if form.softmax and logits:
+            chance = softmax(scores).max(axis=1, initial=0)
+        else:
+            chance = probability(scores.max(axis=1, initial=-np.inf))
+        score = probability(values[rows]) * chance
         kept = self._selection.candidates(score)
-        return _Candidates(rows[kept], score[kept], scores[kept, 1:].argmax(axis=1), logits)
+        return _Candidates(rows[kept], score[kept], scores[kept].argmax(axis=1), logits)
+
+    def _every_class(self, rows: NDArray[np.intp], scores: Float32, threshold: float, logits: bool) -> _Candidates:
+        """Each class of a cell that reaches the threshold, as the end-to-end exports select them. scores: of `rows`."""
+        values = scores.ravel()
+        flat = self._selection.candidates(values, threshold)
+        cell, class_id = np.divmod(flat, scores.shape[1])
+        return _Candidates(rows[cell], (sigmoid if logits else _clipped)(values[flat]), class_id, logits)
 
     def _from_table(self, scores_and_classes: NDArray[np.generic]) -> _Candidates:
         """From v10's table (N, 2) of score and class number; rows whose class has no label are dropped."""
@@ -148,7 +156,7 @@ class Head:
 
     def _decoded(self, form: Format, boxes: list[NDArray[np.generic]]) -> bool:
         """Whether YOLOX boxes are in pixels already."""
-        if self._boxes != "auto" or form.maps:
+        if self._boxes != "auto" or len(form.boxes) > 1:
             return self._boxes == "decoded"
         coarsest = boxes[0][-form.grids[-1].cells :, :2]
         return bool(2 * np.count_nonzero(np.abs(coarsest) > _MAX_RAW_OFFSET) > coarsest.size)
