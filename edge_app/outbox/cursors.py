@@ -25,6 +25,9 @@ class Cursors:
     def __iter__(self) -> Iterator[str]:
         return iter(self._positions)
 
+    def __contains__(self, sink: str) -> bool:
+        return sink in self._positions
+
     def lowest(self) -> int:
         """The position up to which all sinks have received everything."""
         return min(self._positions.values())
@@ -48,6 +51,14 @@ class Cursors:
         self._positions[sink] = max(self._positions[sink], position)
         self.queued[sink] = max(0, self.queued[sink] - count)
         self._last_advance_ns = now_ns
+
+    def replace_sinks(self, sinks: Sequence[str]) -> None:
+        """Change the sinks. A new one starts where the slowest of the old ones is; the others keep their cursors."""
+        slowest = min(self._positions, key=self._positions.__getitem__)
+        start, queued = self._positions[slowest], self.queued[slowest]
+        self._positions = {sink: self._positions.get(sink, start) for sink in sinks}
+        self.queued = {sink: self.queued.get(sink, queued) for sink in sinks}
+        self._on_disk = {sink: position for sink, position in self._on_disk.items() if sink in self._positions}
 
     def load(self, positions: Mapping[str, int], queued: Mapping[str, int], on_disk: Mapping[str, int]) -> None:
         """Set everything from the file."""

@@ -67,6 +67,10 @@ class Disk:
             except ConfigError as exc:  # the folder could not be locked at start, and another process locked it since
                 raise DiskUnavailable(str(exc)) from exc
 
+    def set_limit(self, max_bytes: int) -> None:
+        """Change the largest size of the file from the next access on. Never waits."""
+        self._max_bytes = max_bytes
+
     def close(self) -> None:
         """Safe to call twice."""
         with self._lock:
@@ -80,6 +84,8 @@ class Disk:
     def _open(self) -> Store:
         if self._store is None:
             self._store = Store(self._folder / FILE, self._max_bytes)
+        if self._store.max_bytes != self._max_bytes:
+            self._store.set_limit(self._max_bytes)
         return self._store
 
     def _rename_damaged(self, why: Exception) -> None:

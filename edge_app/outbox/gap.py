@@ -139,6 +139,11 @@ class LossLog:
         if file_missing and not self._gap:
             self._gap.add_unknown("outbox file missing")
 
+    def add_record(self, record: GapRecord) -> None:
+        """Add the unreported losses of another outbox."""
+        self._gap.merge(Gap.from_json(record))
+        self._on_disk = False
+
     def with_evicted(self, rows: Sequence[Row]) -> GapRecord:
         """The gap as it will be after these rows were deleted."""
         gap = copy.deepcopy(self._gap)

@@ -41,6 +41,17 @@ class Pending:
         self.next_position += 1
         self.size_bytes += len(message.payload)
 
+    def last_position(self) -> int | None:
+        """The highest position of one of them. None if there are none."""
+        return self._entries[-1][0].position if self._entries else None
+
+    def pop_all(self) -> list[Message]:
+        """Remove all messages and return them, oldest first."""
+        messages = [item.message for item, _ in self._entries]
+        self._entries.clear()
+        self.size_bytes = 0
+        return messages
+
     def due_ns(self) -> int | None:
         """The earliest time by which one of them must be on disk. None if there are none."""
         return min((due_ns for _, due_ns in self._entries), default=None)

@@ -11,6 +11,7 @@ Not here: the file (store.py, disk.py), the thread that writes it (writer.py), s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ from edge_app.outbox.disk import Disk, DiskUnavailable, FileDamaged
 from edge_app.outbox.gap import is_gap_record
 from edge_app.outbox.pending import Item
 from edge_app.outbox.sequence import SequenceNumbers
-from edge_app.outbox.state import State
+from edge_app.outbox.state import State, Unwritten
 from edge_app.outbox.store import GapRecord, Row
 from edge_app.outbox.writer import COMMIT_RECORDS, Writer
+
+_LOG = logging.getLogger(__name__)
 
 _COMMIT_NS = 850_000_000  # leaves time for the commit itself within the promised second
 _EVENT_COMMIT_NS = 50_000_000
@@ -66,13 +69,14 @@ class Outbox:
         clock: Clock,
         make_gap_record: Callable[[int, GapRecord], Message],
     ) -> None:
+        self.folder = folder
         self._limits = limits
         self._clock = clock
         self._make_gap_record = make_gap_record
         self._never_wait = False
         self._state = State(sinks)
         self._lock = self._state.lock
-        self._disk = Disk(folder, round(limits.max_mb * 1e6))
+        self._disk = Disk(folder, _bytes(limits))
         self._numbers = SequenceNumbers(folder / "sequence")
         self._writer = Writer(self._state, self._disk, self._numbers, limits, clock, report_losses=self._report_losses)
         self._writer.start()
@@ -84,20 +88,22 @@ class Outbox:
     def put(self, make: Callable[[int], Message]) -> None:
         """Accept a message. make: builds it from its number, so that numbers and positions are in the same order."""
         with self._lock:
-            message = make(self._numbers.next_number())
-            now_ns, pending = self._clock.monotonic_ns(), self._state.pending
-            if len(message.payload) > self._limits.max_message_kb * 1024:
-                self._add_loss("message too large", [message])
-                return
-            due_ns = now_ns + (_EVENT_COMMIT_NS if message.kind == "event" else _COMMIT_NS)
-            pending.append(message, due_ns)
-            self._state.cursors.add_message()
-            if pending.size_bytes > self._limits.max_memory_mb * 1e6:
-                dropped = pending.drop_over_limit(pending.size_bytes - self._limits.max_memory_mb * 0.9e6)
-                self._add_loss("memory full", [item.message for item in dropped])
-                self._state.cursors.remove_messages([item.position for item in dropped])
-            self._writer.schedule(now_ns if len(pending) >= COMMIT_RECORDS else due_ns)
+            self._accept(make(self._numbers.next_number()))
             self._state.changed.notify_all()
+
+    def _accept(self, message: Message) -> None:
+        now_ns, pending = self._clock.monotonic_ns(), self._state.pending
+        if len(message.payload) > self._limits.max_message_kb * 1024:
+            self._add_loss("message too large", [message])
+            return
+        due_ns = now_ns + (_EVENT_COMMIT_NS if message.kind == "event" else _COMMIT_NS)
+        pending.append(message, due_ns)
+        self._state.cursors.add_message()
+        if pending.size_bytes > self._limits.max_memory_mb * 1e6:
+            dropped = pending.drop_over_limit(pending.size_bytes - self._limits.max_memory_mb * 0.9e6)
+            self._add_loss("memory full", [item.message for item in dropped])
+            self._state.cursors.remove_messages([item.position for item in dropped])
+        self._writer.schedule(now_ns if len(pending) >= COMMIT_RECORDS else due_ns)
 
     # Called by each sink's delivery thread.
 
@@ -107,7 +113,7 @@ class Outbox:
         with self._lock:
             if not self._never_wait:
                 state.changed.wait_for(lambda: self._never_wait or state.has_messages(sink), timeout_s)
-            if self._writer.closing or not state.is_open():
+            if self._writer.closing or not state.is_open() or sink not in state.cursors:
                 return []
             cursor, last_stored = state.cursors[sink], state.last_stored
             pending = state.pending.after(cursor, limit)
@@ -133,6 +139,8 @@ class Outbox:
         """A sink has received everything up to a position: `count` messages more than before."""
         with self._lock:
             state, now_ns = self._state, self._clock.monotonic_ns()
+            if sink not in state.cursors:  # removed by `reconfigure` in the meantime
+                return
             state.cursors.advance(sink, position, count, now_ns)
             lowest = state.cursors.lowest()
             state.pending.remove_through(lowest)
@@ -176,11 +184,43 @@ class Outbox:
             self._never_wait = True
             self._state.changed.notify_all()
 
-    def close(self) -> None:
-        """Write undelivered messages to disk and release everything. Safe to call twice."""
+    def reconfigure(
+        self, sinks: Sequence[str], limits: Limits, make_gap_record: Callable[[int, GapRecord], Message]
+    ) -> None:
+        """Continue with other sinks and limits after `stop_waiting`. Nothing is dropped, whatever the disk does."""
+        with self._lock:
+            self._limits, self._make_gap_record = limits, make_gap_record
+            self._state.cursors.replace_sinks(sinks)
+            self._state.pending.remove_through(self._state.cursors.lowest())
+            self._writer.set_limits(limits)
+            self._never_wait = False
+        self._disk.set_limit(_bytes(limits))
+
+    def close(self, successor: Outbox | None = None) -> None:
+        """Write undelivered messages to disk and release everything. Safe to call twice.
+
+        successor: an outbox on another disk. It gets what this one cannot write.
+        """
         self.stop_waiting()
         if self._writer.close(_CLOSING_S):  # a disk that hangs must not block the exit
             self._disk.close()
+        with self._lock:
+            unwritten, problem = self._state.pop_unwritten(), self._state.problem
+        if successor is not None:
+            successor._take_over(unwritten)
+        elif unwritten.messages:
+            _LOG.warning("outbox: %d messages are lost: %s", len(unwritten.messages), problem)
+
+    def _take_over(self, unwritten: Unwritten) -> None:
+        with self._lock:
+            if unwritten.gap:
+                self._state.losses.add_record(unwritten.gap)
+                self._writer.schedule(self._clock.monotonic_ns() + _DELETE_NS)
+            for refused in unwritten.refused:
+                self._state.add_refused(*refused)
+            for message in unwritten.messages:
+                self._accept(message)
+            self._state.changed.notify_all()
 
     def _decode(self, row: Row) -> Message | None:
         """A stored message, or None if it is damaged."""
@@ -204,3 +244,7 @@ class Outbox:
             return
         gap = losses.pop_report(now_ns)
         self.put(lambda number: self._make_gap_record(number, gap))
+
+
+def _bytes(limits: Limits) -> int:
+    return round(limits.max_mb * 1e6)

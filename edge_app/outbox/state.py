@@ -6,14 +6,25 @@ Not here: when messages are written (writer.py), adding and delivering them (que
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Condition, RLock
 
+from edge_app.messages import Message
 from edge_app.outbox.cursors import Cursors
 from edge_app.outbox.gap import LossLog
 from edge_app.outbox.pending import Pending
 from edge_app.outbox.store import Changes, GapRecord, Row, Store
 
 _BEFORE_LOADING = -(1 << 40)  # positions until the file has been read: lower than any that it may hold
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What an outbox could not write to its disk. refused: sink, reason, payload."""
+
+    messages: list[Message]
+    gap: GapRecord
+    refused: list[tuple[str, str, bytes]]
 
 
 class State:
@@ -42,11 +53,19 @@ class State:
 
     def has_messages(self, sink: str) -> bool:
         """Whether there are messages for a sink."""
-        return self.is_open() and self.cursors[sink] < self.pending.next_position - 1
+        if not self.is_open() or sink not in self.cursors:
+            return False
+        cursor, newest = self.cursors[sink], self.pending.last_position()
+        return cursor < self.last_stored or (newest is not None and cursor < newest)
 
     def add_refused(self, sink: str, reason: str, payload: bytes) -> None:
         """Store a refused message with the next commit."""
         self._refused.append((sink, reason, payload))
+
+    def pop_unwritten(self) -> Unwritten:
+        """Remove what is in memory only."""
+        refused, self._refused = self._refused, []
+        return Unwritten(self.pending.pop_all(), self.losses.pop_unwritten() or {}, refused)
 
     def deletable_through(self) -> int:
         """The position up to which messages on disk are delivered to all sinks."""

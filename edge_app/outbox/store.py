@@ -70,19 +70,25 @@ class Store:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path = path
-        pages = max_bytes // _PAGE_BYTES
-        wal_pages = min(_WAL_PAGES, pages // 16)
-        self._max_pages = pages - 6 * wal_pages  # the log exceeds its limit by the largest group and eviction
         self.fresh = False
         self._evicted_through = [0, 0, 0]  # by priority: all messages up to this position are evicted
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare(wal_pages)
+            self._prepare(max_bytes)
         except BaseException:
             self._db.close()
             raise
 
-    def _prepare(self, wal_pages: int) -> None:
+    def set_limit(self, max_bytes: int) -> None:
+        """Change the largest size of the file and its log together. Writes nothing."""
+        self.max_bytes = max_bytes
+        pages = max_bytes // _PAGE_BYTES
+        wal_pages = min(_WAL_PAGES, pages // 16)
+        self._max_pages = pages - 6 * wal_pages  # the log exceeds its limit by the largest group and eviction
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+        self._db.execute(f"PRAGMA journal_size_limit = {wal_pages * _PAGE_BYTES}")
+
+    def _prepare(self, max_bytes: int) -> None:
         if self._value("PRAGMA user_version") == 0 and not self._value("SELECT count(*) FROM sqlite_master"):
             self._db.executescript(_SCHEMA)
             self.fresh = True
@@ -90,14 +96,9 @@ class Store:
             raise sqlite3.DatabaseError("not an outbox file of this version")
         if (verdict := self._value("PRAGMA quick_check(1)")) != "ok":
             raise sqlite3.DatabaseError(str(verdict))
-        for pragma in (
-            "synchronous = FULL",
-            f"wal_autocheckpoint = {wal_pages}",
-            f"journal_size_limit = {wal_pages * _PAGE_BYTES}",
-            "cache_size = -256",
-            "temp_store = MEMORY",
-        ):
+        for pragma in ("synchronous = FULL", "cache_size = -256", "temp_store = MEMORY"):
             self._db.execute(f"PRAGMA {pragma}")
+        self.set_limit(max_bytes)
 
     def close(self) -> None:
         self._db.close()

@@ -55,6 +55,11 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
+    def set_limits(self, limits: Limits) -> None:
+        """Use other limits from the next commit on. Call with the lock held."""
+        self._limits = limits
+        self.schedule(self._clock.monotonic_ns())
+
     def schedule(self, at_ns: int) -> None:
         """Wake up at this time at the latest. Call with the lock held."""
         if self._wake_ns is None or at_ns < self._wake_ns:
@@ -101,8 +106,6 @@ class Writer:
                 changes = self._due_changes(everything=closing) if self._state.loaded else None
             committed = changes is not None and self._commit(changes)
             if closing and not (committed and len(pending)):
-                if len(pending):
-                    _LOG.warning("outbox: %d messages are lost: %s", len(pending), self._state.problem)
                 return
 
     def _wait_s(self) -> float | None:

@@ -14,13 +14,18 @@ from edge_app.device import device_id
 from edge_app.inference.stage import Inference, open_backend
 from edge_app.pipeline.rule_stage import ConfiguredRule
 from edge_app.publish.publisher import Publisher
+from edge_app.publish.transport import Handover
 from edge_app.reuse import cost_file
 from edge_app.tracking.tracker import Tracker
 
 
-def build_source(config: Config, clock: Clock, *, replay: bool) -> Capture | ClipReader:
-    """Build and start the capture stage. Raises ConfigError or SourceError."""
-    capture = (ClipReader if replay else Capture)(config.source, clock)
+def build_source(config: Config, clock: Clock, *, replay: bool, ahead: bool = True) -> Capture | ClipReader:
+    """Build and start the capture stage. Raises ConfigError or SourceError.
+
+    ahead: whether a replay decodes ahead on another thread.
+    """
+    capture: Capture | ClipReader
+    capture = ClipReader(config.source, clock, ahead=ahead) if replay else Capture(config.source, clock)
     capture.start()
     return capture
 
@@ -63,10 +68,11 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
     }
 
 
-def build_publisher(config: Config, clock: Clock, *, replay: bool) -> Publisher:
+def build_publisher(config: Config, clock: Clock, *, replay: bool, previous: Handover | None = None) -> Publisher:
     """Build the publisher with its sinks and, except in a replay, its outbox. Raises ConfigError or SinkError."""
     labels = {name: head.labels for name, head in config.manifest.heads.items()}
-    return Publisher(config, clock, device_id(config.device.id, replay=replay), labels, durable=not replay)
+    id_ = device_id(config.device.id, replay=replay)
+    return Publisher(config, clock, id_, labels, durable=not replay, previous=previous)
 
 
 def labels_of(config: Config) -> dict[str, tuple[str, ...]]:

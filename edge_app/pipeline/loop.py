@@ -4,7 +4,8 @@
     (thread)    (thread)      (the caller's thread; each sink has a worker thread)
 
 The stages overlap: while a frame is tracked, evaluated and published, inference runs on the next one and capture
-decodes the one after it. A replay runs all stages on one thread. Frames stay in order.
+decodes the one after it. A replay overlaps them too, except on one core, where it runs all stages on one thread; its
+output is the same. Frames stay in order.
 A lost camera, failed backend or failed head is published as an event; the other parts continue.
 Not here: signals, the watchdog, watching the configuration file (daemon/), rebuilding a backend
 (inference/supervisor.py).
@@ -12,6 +13,7 @@ Not here: signals, the watchdog, watching the configuration file (daemon/), rebu
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,8 @@ from functools import partial
 
 import cv2
 
+from edge_app.capture import Capture
+from edge_app.capture.clips import ClipReader
 from edge_app.clock import ClipClock, Clock, SystemClock
 from edge_app.config import Config
 from edge_app.errors import EdgeError, EndOfClip
@@ -56,25 +60,28 @@ def build(config: Config, *, replay: bool = False) -> Pipeline:
     cv2.setNumThreads(1)  # frames are small; a second OpenCV thread would compete with the engine for its core
     if hasattr(cv2, "ipp"):
         cv2.ipp.setUseIPP(False)  # after a decoder, IPP resizes an image 20 % slower than OpenCV's own code
-    return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay)
+    overlap = not replay or len(os.sched_getaffinity(0)) > config.model.threads
+    return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay, overlap=overlap)
 
 
 class Pipeline:
     """All stages of one configuration. Call `step` until it raises EndOfClip; `close` releases everything.
 
+    overlap: whether the stages overlap; without, which only a replay can do, they run on the caller's thread.
     about: further fields of the heartbeat, about the installed release.
     """
 
-    def __init__(self, config: Config, clock: Clock, *, replay: bool = False) -> None:
+    def __init__(self, config: Config, clock: Clock, *, replay: bool = False, overlap: bool = True) -> None:
         self.config = config
         self.about: Mapping[str, JsonValue] = {}
         self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
-        self._clock, self._replay = clock, replay
+        self._clock, self._replay, self._overlap = clock, replay, overlap
         self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
         self._next_status_ns = 0
         self._end: Exception | None = None  # of the source; raised once the frame in flight has passed
+        self._ended = False  # whether it was raised
         self._skipper = FrameSkipper()
         self._faults, self._camera_lost = Faults(), False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
@@ -85,10 +92,11 @@ class Pipeline:
                 partial(build_inference, config, replay=replay),
                 self._timers["inference"].timed,
                 self._deadline_s(config),
+                inline=not overlap,
             )
             stack.enter_context(closing(self._inference))
             self._publisher = stack.enter_context(closing(build_publisher(config, clock, replay=replay)))
-            self._capture = build_source(config, clock, replay=replay)
+            self._capture = self._build_source(config)
             stack.pop_all()  # from now on, close() releases them
 
     def __enter__(self) -> Pipeline:
@@ -104,20 +112,20 @@ class Pipeline:
         """
         if not self._inference.busy:
             self._timers["wait"].timed(self._start_inference, timeout_s)
+            if self._end is not None and not self._inference.busy and not self._inference.wait_s():
+                self._ended = True
+                raise self._end
         frame = self._inference.result(timeout_s) if self._inference.busy else None
         self._update_faults()
         if frame is None:
             self._publish_heartbeat(self._clock.monotonic_ns(), self._clock.utc_ns())
             return None
-        if not self._replay:
-            self._start_inference(0)  # on the next frame, while this one is published
+        if self._overlap:  # inference on the next frame while this one is published; a replay waits for that frame
+            self._start_inference(timeout_s if self._replay else 0)
         return self._finish_frame(frame)
 
     def _start_inference(self, timeout_s: float) -> None:
-        """Read the next frame and submit it to inference.
-
-        Raises the exception that ended the source, unless timeout_s is 0.
-        """
+        """Read the next frame and submit it to inference. Sets `_end` if the source has ended."""
         wait_s = self._inference.wait_s()
         if wait_s > 0:  # after a failure; the camera drops frames during the wait
             time.sleep(min(wait_s, timeout_s))
@@ -130,9 +138,6 @@ class Pipeline:
             else:
                 if frame is not None and self._skipper.passes():
                     self._inference.submit(frame)
-                return
-        if timeout_s:
-            raise self._end
 
     def _finish_frame(self, frame: Frame) -> Frame:
         """Track, evaluate and publish a frame that inference has finished."""
@@ -174,10 +179,15 @@ class Pipeline:
         self.report_fault("load", None if rung == FULL else {"does": rung.name, "reason": reason})
 
     def set_enabled(self, name: str, enabled: bool) -> None:
-        """Enable or disable a head or a rule from the next frame on. Raises KeyError if there is none of this name."""
+        """Enable or disable a head or a rule from the next frame on. Raises KeyError if there is none of this name.
+
+        A head that is enabled or disabled while a frame is in inference may affect that frame, except in a replay.
+        """
         if name in self._rules.enabled():
             self._publish_events(self._rules.set_enabled(name, enabled))
         else:
+            if self._replay:
+                self._inference.wait()
             self._inference.set_enabled(name, enabled)
 
     def apply(self, config: Config) -> None:
@@ -213,22 +223,25 @@ class Pipeline:
         return None if self._replay else config.model.deadline_s
 
     def _reopen_publisher(self, config: Config) -> None:
-        self._publisher.close(_RELOAD_DRAIN_S)  # before the new one opens: both would write the same outbox
+        previous = self._publisher.hand_over(_RELOAD_DRAIN_S)  # before the new one opens: both would use the same sinks
         try:
-            self._publisher = build_publisher(config, self._clock, replay=self._replay)
+            self._publisher = build_publisher(config, self._clock, replay=self._replay, previous=previous)
         except Exception:  # after any error, the old one must keep running
-            self._publisher = build_publisher(self.config, self._clock, replay=self._replay)
+            self._publisher = build_publisher(self.config, self._clock, replay=self._replay, previous=previous)
             raise
 
     def _reopen_source(self, config: Config) -> None:
         self._capture.close()  # before the new one opens: a camera can be opened only once
         try:
-            self._capture = build_source(config, self._clock, replay=self._replay)
+            self._capture = self._build_source(config)
             self._inference.refresh()
         except Exception:  # after any error, the old one must keep running
-            self._capture = build_source(self.config, self._clock, replay=self._replay)
+            self._capture = self._build_source(self.config)
             raise
-        self._end = None
+        self._end, self._ended = None, False
+
+    def _build_source(self, config: Config) -> Capture | ClipReader:
+        return build_source(config, self._clock, replay=self._replay, ahead=self._overlap)
 
     def overlay(self) -> Sequence[Overlay]:
         """The shapes that the rules draw onto the frame that `step` returned last."""
@@ -295,6 +308,7 @@ class Pipeline:
             stack.callback(self._inference.close, drain_s / 3)
 
     def _end_events(self) -> None:
-        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(self._end), "source_lost")
+        end = self._end if self._ended else None
+        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(end), "source_lost")
         self._publish_events(self._rules.finish(reason))
         self._publish_events(self._faults.finish(reason, self._now()))

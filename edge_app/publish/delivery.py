@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timezone
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from traceback import format_tb
 
 from edge_app.backoff import Backoff
@@ -25,6 +26,8 @@ from edge_app.sinks import Sink
 _LOG = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
+_POLL_S = 0.1
+_PREDECESSOR_S = 60.0  # most sinks end a request earlier
 _MAX_RETRY_AFTER_S = 3600.0
 _MAX_REASON = 300  # characters of a sink's error in logs, statuses and gap records
 
@@ -32,12 +35,21 @@ _MAX_REASON = 300  # characters of a sink's error in logs, statuses and gap reco
 class Delivery:
     """Drives one sink on its own thread, which also closes it.
 
+    predecessor: an earlier delivery to the same place whose last request has not ended. This one starts afterwards.
     sent: messages delivered. failed: attempts. refused: messages that the sink will never accept. broken_pipe: the
     reader of the output closed the pipe; the thread has ended.
     """
 
     def __init__(
-        self, name: str, sink: Sink, outbox: Outbox, clock: Clock, *, backoff: Backoff, rng: random.Random
+        self,
+        name: str,
+        sink: Sink,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        backoff: Backoff,
+        rng: random.Random,
+        predecessor: Delivery | None = None,
     ) -> None:
         self.name = name
         self.sent = self.failed = self.refused = 0
@@ -50,7 +62,11 @@ class Delivery:
         self._rng = rng
         self._failures = 0  # in a row
         self._limit = sink.batch_limit
+        self._predecessor = predecessor
         self._stop = Event()
+        self._sends_nothing_new = False
+        self._disowned = False
+        self._outcome = Lock()  # held while an outcome is recorded
         self._thread = Thread(target=self._run, name=f"sink {name}", daemon=True)  # a hung sink must not block the exit
 
     def start(self) -> None:
@@ -63,18 +79,49 @@ class Delivery:
     def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
 
+    def unfinished(self) -> Delivery | None:
+        """The delivery, or its predecessor, whose last request has not ended. None if there is none.
+
+        Call it after `stop` and `join`. From then on, the delivery sends nothing new.
+        """
+        self._sends_nothing_new = True
+        predecessor = self._predecessor  # the thread sets it to None
+        if predecessor is not None:
+            return predecessor.unfinished()
+        return self if self._thread.is_alive() else None
+
+    def disown(self) -> None:
+        """Ignore the outcome of a request that has not ended."""
+        with self._outcome:
+            self._disowned = True
+
     def _run(self) -> None:
         try:
-            self._loop()
+            if self._await_predecessor():
+                self._loop()
         finally:
             try:
                 self._sink.close()
             except Exception as exc:  # noqa: BLE001  logged: nothing is left to do with this sink
                 _LOG.error("sink '%s': cannot be closed: %s", self.name, foreign_text(exc))
 
+    def _await_predecessor(self) -> bool:
+        """Wait for the end of its last request, so that nothing is sent twice. Returns False after `stop`."""
+        end_s = time.monotonic() + _PREDECESSOR_S
+        predecessor = self._predecessor
+        while predecessor is not None and predecessor.unfinished() is not None:
+            if self._stop.is_set():
+                return False
+            if time.monotonic() >= end_s:
+                predecessor.disown()
+                break
+            predecessor.join(_POLL_S)
+        self._predecessor = None
+        return True
+
     def _loop(self) -> None:
         batch: list[Item] = []
-        while True:
+        while not self._sends_nothing_new:
             batch = batch or self._outbox.next_batch(self.name, self._limit, _IDLE_S)
             if not batch and self._stop.is_set():
                 return
@@ -117,8 +164,9 @@ class Delivery:
         rest = [item for item in batch if item.message.id not in arrived]
         through = rest[0].position - 1 if rest else batch[-1].position
         self.sent += len(batch) - len(rest)
-        if len(rest) < len(batch):
-            self._outbox.acknowledge(self.name, through, len(batch) - len(rest))
+        with self._outcome:
+            if len(rest) < len(batch) and not self._disowned:
+                self._outbox.acknowledge(self.name, through, len(batch) - len(rest))
         return rest
 
     def _isolate_refused(self, batch: list[Item], reason: str) -> list[Item]:
@@ -130,7 +178,9 @@ class Delivery:
         self.refused += 1
         self.last_error = reason
         _LOG.warning("sink '%s' refused %s: %s", self.name, batch[0].message.id, reason)
-        self._outbox.record_refused(self.name, batch[0], reason)
+        with self._outcome:
+            if not self._disowned:
+                self._outbox.record_refused(self.name, batch[0], reason)
         return []
 
     def _wait_to_retry(self, reason: str, after_s: float | None) -> None:

@@ -15,10 +15,11 @@ from edge_app.clock import Clock
 from edge_app.config import Config
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
+from edge_app.outbox import Outbox
 from edge_app.outbox.store import GapRecord
 from edge_app.publish.build import build_sinks
 from edge_app.publish.result_filter import ResultFilter
-from edge_app.publish.transport import DirectTransport, DurableTransport, SinkStats, Transport
+from edge_app.publish.transport import DirectTransport, DurableTransport, Handover, SinkStats, Transport
 from edge_app.sinks import Sink
 
 _CHECK_SYNC_NS = 1_000_000_000  # asking the kernel costs as much as encoding a small message
@@ -46,7 +47,7 @@ class Publisher:
 
     durable: through the outbox; no call waits for a disk or a network. If False: directly and in order, the results of
     every frame, without files and threads; calls raise SinkError if a sink fails. Any call raises BrokenPipeError once
-    the reader of a pipe that is a sink has closed it.
+    the reader of a pipe that is a sink has closed it. previous: what the publisher of the old configuration left.
     """
 
     def __init__(
@@ -58,20 +59,23 @@ class Publisher:
         *,
         durable: bool,
         backoff: Backoff = UPSTREAM,
+        previous: Handover | None = None,
     ) -> None:
         self._clock = clock
         self._source = config.source.common.name
         self._encoder = Encoder(device_id, clock.boot_id, labels)
         self._filter = ResultFilter(config.publish.results if durable else "all")
         self._synced, self._sync_checked_ns = clock.synced(), 0
+        self._outbox = None if previous is None else previous.outbox
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
         with ExitStack() as stack:
             self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack)
             self._transport: Transport
             if durable and self.sinks:
-                folder, make = config.device.state_dir, self._make_gap_record
+                self._outbox = self._open_outbox(config)
+                unfinished = {} if previous is None else previous.unfinished
                 self._transport = DurableTransport(
-                    self.sinks, folder, config.outbox, clock, make_gap_record=make, backoff=backoff
+                    self.sinks, self._outbox, clock, backoff=backoff, unfinished=unfinished
                 )
             else:
                 self._transport = DirectTransport(self.sinks)
@@ -115,6 +119,27 @@ class Publisher:
     def close(self, drain_s: float = 3.0) -> None:
         """Deliver for at most `drain_s`, keep the rest on disk, release everything. Safe to call twice."""
         self._transport.close(drain_s)
+        if self._outbox is not None:
+            self._outbox.close()
+
+    def hand_over(self, drain_s: float) -> Handover | None:
+        """Deliver for at most `drain_s`, release the sinks, and leave the open outbox to the next publisher.
+
+        None if there is no outbox. Until the next publisher is built, this one still stores messages.
+        """
+        self._transport.close(drain_s)
+        return None if self._outbox is None else Handover(self._outbox, self._transport.unfinished())
+
+    def _open_outbox(self, config: Config) -> Outbox:
+        """The outbox of the publisher before, or a new one. Raises ConfigError if another process uses the folder."""
+        old, folder, sinks = self._outbox, config.device.state_dir, list(self.sinks)
+        if old is not None and old.folder == folder:
+            old.reconfigure(sinks, config.outbox, self._make_gap_record)
+            return old
+        new = Outbox(folder, sinks, config.outbox, self._clock, self._make_gap_record)
+        if old is not None:
+            old.close(successor=new)
+        return new
 
     def _put(self, kind: Kind, make: Callable[[int], Message]) -> None:
         self._transport.put(make)

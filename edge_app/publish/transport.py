@@ -9,16 +9,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from edge_app.backoff import Backoff
 from edge_app.clock import Clock
-from edge_app.config import OutboxConfig
 from edge_app.errors import SinkError
 from edge_app.messages import Message
 from edge_app.outbox import Outbox
-from edge_app.outbox.store import GapRecord
 from edge_app.publish.delivery import Delivery
 from edge_app.sinks import Sink
 
@@ -61,7 +58,11 @@ class Transport(Protocol):
         ...
 
     def close(self, drain_s: float) -> None:
-        """Deliver for at most `drain_s`, then release everything. Safe to call twice."""
+        """Deliver for at most `drain_s`, then release the sinks. Safe to call twice."""
+        ...
+
+    def unfinished(self) -> Mapping[str, Delivery]:
+        """By sink, the deliveries whose last request has not ended. After `close`."""
         ...
 
 
@@ -92,26 +93,37 @@ class DirectTransport:
         for sink in self._sinks.values():
             sink.close()
 
+    def unfinished(self) -> dict[str, Delivery]:
+        """None: `put` returns or raises."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What a publisher leaves to the one that follows it. unfinished: deliveries whose last request has not ended."""
+
+    outbox: Outbox
+    unfinished: Mapping[str, Delivery]
+
 
 class DurableTransport:
     """Puts messages into the outbox, from which one delivery thread for each sink sends them.
 
-    `put` never waits for a disk or a network. Raises ConfigError if another process uses the folder.
+    `put` never waits for a disk or a network. unfinished: see Handover. Not here: closing the outbox.
     """
 
     def __init__(
         self,
         sinks: Mapping[str, Sink],
-        folder: Path,
-        limits: OutboxConfig,
+        outbox: Outbox,
         clock: Clock,
         *,
-        make_gap_record: Callable[[int, GapRecord], Message],
         backoff: Backoff,
+        unfinished: Mapping[str, Delivery],
     ) -> None:
-        self._outbox = Outbox(folder, list(sinks), limits, clock, make_gap_record)
+        self._outbox = outbox
         self._deliveries = [
-            Delivery(name, sink, self._outbox, clock, backoff=backoff, rng=random.Random())
+            Delivery(name, sink, outbox, clock, backoff=backoff, rng=random.Random(), predecessor=unfinished.get(name))
             for name, sink in sinks.items()
         ]
         for delivery in self._deliveries:  # from now on, each thread closes its sink
@@ -135,11 +147,15 @@ class DurableTransport:
         return f"outbox: nothing committed for {overdue_s:.0f} s" if overdue_s > _OVERDUE_S else None
 
     def close(self, drain_s: float) -> None:
-        """Undelivered messages stay on disk."""
+        """Undelivered messages stay in the outbox."""
         for delivery in self._deliveries:
             delivery.stop()
         self._outbox.stop_waiting()
         end_ns = time.monotonic_ns() + round(drain_s * 1e9)
         for delivery in self._deliveries:
             delivery.join(max(0, end_ns - time.monotonic_ns()) / 1e9)
-        self._outbox.close()
+
+    def unfinished(self) -> dict[str, Delivery]:
+        """By sink, the deliveries whose last request has not ended. After `close`."""
+        found = {delivery.name: delivery.unfinished() for delivery in self._deliveries}
+        return {name: delivery for name, delivery in found.items() if delivery is not None}
