@@ -66,7 +66,7 @@ class Selection:
         if (mapped[:, 2:] <= mapped[:, :2]).any():
             valid = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
             mapped, order = mapped[valid], order[valid]
-        best = np.minimum(score[order], np.float32(1))  # a dequantized probability may exceed 1
+        best = score[order]
         return Detections(mapped, best, classes[order], keypoints=_keypoints(points, order, best, transform))
 
 

@@ -66,7 +66,9 @@ class Head:
     def _scores(self, values: Float32) -> Float32:
         if self._activation == "sigmoid":
             return sigmoid(values)
-        if self._activation == "none" or (self._activation == "auto" and _is_distribution(values)):
+        if self._activation == "none":
+            return values
+        if self._activation == "auto" and _is_distribution(values):
             return np.clip(values, 0, 1)
         finite = np.clip(values, -1e30, 1e30)  # avoids inf - inf
         weight = np.exp(np.maximum(finite - finite.max(), np.float32(-100)))

@@ -102,8 +102,6 @@ class Head:
         logits = self._activation == "apply" or (
             self._activation == "auto" and not (maps.min() >= 0 and maps.max() <= 1)
         )
-        if not logits:
-            maps = np.clip(maps, 0, 1)
         if len(maps) == 1:
             level = np.clip(logit(self._threshold), -_MAX_LOGIT, _MAX_LOGIT) if logits else self._threshold
             margin = maps[0] - np.float32(level)

@@ -117,7 +117,7 @@ class Head:
         values = float32(columns[0]) if len(columns) == 1 else np.concatenate([float32(c) for c in columns])
         logits = form.logits and self._are_logits(values)
         threshold = logit(self._selection.score) if logits else self._selection.score
-        probability = sigmoid if logits else _clipped
+        probability = sigmoid if logits else _unchanged
         if not form.objectness:
             rows = self._selection.candidates(values, threshold)
             if form.nms_free:
@@ -129,7 +129,8 @@ class Head:
             chance = softmax(scores).max(axis=1, initial=0)
         else:
             chance = probability(scores.max(axis=1, initial=-np.inf))
-        score = probability(values[rows]) * chance
+        with np.errstate(over="ignore"):  # inference reports scores that are not finite
+            score = probability(values[rows]) * chance
         kept = self._selection.candidates(score)
         return _Candidates(rows[kept], score[kept], scores[kept].argmax(axis=1), logits)
 
@@ -138,7 +139,7 @@ class Head:
         values = scores.ravel()
         flat = self._selection.candidates(values, threshold)
         cell, class_id = np.divmod(flat, scores.shape[1])
-        return _Candidates(rows[cell], (sigmoid if logits else _clipped)(values[flat]), class_id, logits)
+        return _Candidates(rows[cell], (sigmoid if logits else _unchanged)(values[flat]), class_id, logits)
 
     def _from_table(self, scores_and_classes: NDArray[np.generic]) -> _Candidates:
         """From v10's table (N, 2) of score and class number; rows whose class has no label are dropped."""
@@ -147,7 +148,7 @@ class Head:
         class_id = table[rows, 1]
         valid = (class_id >= 0) & (class_id < (len(self._spec.labels) or np.inf))
         rows, class_id = rows[valid], class_id[valid]
-        return _Candidates(rows, _clipped(table[rows, 0]), class_id.astype(np.int32), False)
+        return _Candidates(rows, _unchanged(table[rows, 0]), class_id.astype(np.int32), False)
 
     def _are_logits(self, values: Float32) -> bool:
         if self._activation == "auto":
@@ -162,8 +163,8 @@ class Head:
         return bool(2 * np.count_nonzero(np.abs(coarsest) > _MAX_RAW_OFFSET) > coarsest.size)
 
 
-def _clipped(probability: Float32) -> Float32:
-    return np.clip(probability, 0, 1)  # a dequantized probability may be slightly outside
+def _unchanged(probability: Float32) -> Float32:
+    return probability  # not clipped: impossible scores are reported (inference/score_check.py)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,8 @@ class Head:
         """Decode all strides of one image. keypoints: (N, 5, 3); a landmark has the score of its face."""
         layout = self._layout = self._layout or _layout(self._spec, specs_of(outputs))
         first, second = (_concatenated(outputs, names) for names in layout.scores)  # (cells,) each
-        product = np.clip(first, 0, 1) * np.clip(second, 0, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # inference reports scores that are not finite
+            product = np.maximum(first, 0) * np.maximum(second, 0)
         rows = self._selection.candidates(product, self._selection.score**2)
         if not len(rows):
             return Detections.empty()

@@ -4,6 +4,7 @@ stage.py       the inference stage: runs and decodes the heads that are due
 preprocess.py  converts pixels to the input tensor
 graphs.py      the model's graphs on a backend
 decoding.py    decodes the outputs of a head and checks the result
+score_check.py reports scores that are no probabilities
 filters.py     filters of the detections of a head
 crops.py       second-stage heads, on crops of detections
 supervisor.py  the inference thread; rebuilds a backend that fails or hangs

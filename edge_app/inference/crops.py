@@ -27,6 +27,7 @@ from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
 from edge_app.inference.decoding import decode
 from edge_app.inference.preprocess import Preprocess
+from edge_app.inference.score_check import ScoreCheck
 from edge_app.model.manifest import ManifestHead
 from edge_app.reuse.crop_cache import CropCache
 
@@ -36,16 +37,24 @@ _MIN_CROP_PX = 4  # crops with a shorter side are skipped
 class SecondStage:
     """One second-stage head.
 
-    session: its graph, which takes one crop at a time; the caller closes it. cache: results of earlier frames; None:
-    run on every crop of every frame.
+    session: its graph, which takes one crop at a time; the caller closes it. scores: the check of its results.
+    cache: results of earlier frames; None: run on every crop of every frame.
     """
 
     def __init__(
-        self, spec: ManifestHead, config: HeadConfig, session: Session, head: Head, cache: CropCache | None = None
+        self,
+        spec: ManifestHead,
+        config: HeadConfig,
+        session: Session,
+        head: Head,
+        *,
+        scores: ScoreCheck,
+        cache: CropCache | None = None,
     ) -> None:
         assert spec.crops is not None
         self.enabled = config.common.enabled
         self._spec, self._crops, self._session, self._head = spec, spec.crops, session, head
+        self.scores = scores
         self._every_ns = round(config.common.every_s * 1e9)
         self._preprocess = Preprocess(spec.crops.input)
         self._last_ns: int | None = None
@@ -111,7 +120,7 @@ class SecondStage:
     def _run(self, tensor: Array, transform: Transform) -> Result:
         outputs = self._session.run({self._session.inputs[0].name: tensor})
         arrays = {name: value if isinstance(value, np.ndarray) else value.array() for name, value in outputs.items()}
-        return decode(self._head, self._spec, arrays, transform)
+        return self.scores.apply(decode(self._head, self._spec, arrays, transform))
 
 
 def shifted(result: Result, x: int, y: int) -> Result:

@@ -29,6 +29,7 @@ from edge_app.inference.decoding import decode
 from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.graphs import Network
 from edge_app.inference.preprocess import Preprocess
+from edge_app.inference.score_check import ScoreCheck
 from edge_app.model.manifest import Manifest, ManifestHead
 from edge_app.reuse import cost_file, profile
 from edge_app.reuse.calibrate import CalibrationPair, calibration_images
@@ -41,6 +42,7 @@ from edge_app.reuse.network_cache import OutputsOf
 from edge_app.reuse.profile import ReuseProfile
 
 _MAX_FAILURES = 3  # in a row
+_FLOAT = ("onnx", "ncnn")  # targets whose outputs are never quantized
 _LOG = logging.getLogger(__name__)
 
 
@@ -54,6 +56,7 @@ class _Branch:
     enabled: bool
     clock: HeadPolicy
     filter: DetectionFilter
+    scores: ScoreCheck
     last: HeadOutput | None = None
     last_ns: int = 0  # the latest frame that `last` is valid for
     reused: Reused = ""
@@ -108,6 +111,7 @@ class Inference:
         self._tolerant = tolerant
         self.backend = backend.version
         self._on_cpu = backend.target in FREE
+        self._quantized = backend.target not in _FLOAT
         self._manifest = manifest
         self._preprocess = Preprocess(manifest.input)
         self._stack = ExitStack()
@@ -221,7 +225,8 @@ class Inference:
         outputs_of = self._network.run(tensor)
         size = (self._manifest.input.width, self._manifest.input.height)
         for name, branch in self._branches.items():
-            decode(branch.head, branch.spec, outputs_of(name), fit(size, size, "stretch"))
+            result = decode(branch.head, branch.spec, outputs_of(name), fit(size, size, "stretch"))
+            branch.scores.apply(result)
         for cascade in self._cascades.values():
             cascade.check_decoder()
 
@@ -232,9 +237,11 @@ class Inference:
             self._failed.pop(name, None)
         if name in self._cascades:
             self._cascades[name].enabled = enabled
+            self._cascades[name].scores.reset()
             return
         branch = self._branches[name]
         branch.enabled = enabled
+        branch.scores.reset()
         if not enabled:
             branch.last = None
 
@@ -255,7 +262,10 @@ class Inference:
         head: Head = registry.build("heads", spec.family, spec.spec(outputs), **config.options)
         clock = HeadPolicy(config.common.on_change, config.common.priority)
         every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config.common)
-        return _Branch(spec, head, every_ns, config.common.enabled, clock, filter_)
+        return _Branch(spec, head, every_ns, config.common.enabled, clock, filter_, self._score_check(spec))
+
+    def _score_check(self, spec: ManifestHead) -> ScoreCheck:
+        return ScoreCheck(f"heads.{spec.name} (family {spec.family})", quantized=self._quantized)
 
     def _cascade(self, spec: ManifestHead, config: HeadConfig, reuse: ReuseConfig) -> SecondStage:
         session = self._network.load_second_stage(spec)
@@ -263,7 +273,7 @@ class Inference:
         cache = None
         if reuse.mode != "off" and config.common.on_change:
             cache = CropCache(round(min(reuse.max_age_s, config.common.max_age_s or reuse.max_age_s) * 1e9))
-        return SecondStage(spec, config, session, head, cache)
+        return SecondStage(spec, config, session, head, scores=self._score_check(spec), cache=cache)
 
     def _open_reuse(self, wanted: ReuseConfig, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
         if wanted.mode == "off":
@@ -293,7 +303,7 @@ class Inference:
             if outputs is None and branch.last is None:
                 raise BackendError(f"head '{branch.spec.name}' has no outputs")
             if outputs is not None:
-                result = decode(branch.head, branch.spec, outputs, transform)
+                result = branch.scores.apply(decode(branch.head, branch.spec, outputs, transform))
                 branch.last = HeadOutput(branch.filter.apply(result, transform))
         except Exception as exc:  # noqa: BLE001  (`_record_failure` raises it if not tolerant)
             branch.last = None

@@ -43,7 +43,7 @@ def test_drops_invalid_boxes():
     score = np.array([0.9] * 6 + [1.004], np.float32)
     result = SELECTION.detections(boxes, score, np.zeros(7, np.int64), WHOLE)
     assert result.xyxy.tolist() == [[70, 70, 80, 80], [10, 10, 20, 20]]
-    assert result.score.tolist() == [1.0, np.float32(0.9)]
+    assert result.score.tolist() == [np.float32(1.004), np.float32(0.9)]  # inference checks and clips it
 
 
 def test_respects_max_detections():

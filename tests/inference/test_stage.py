@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -152,3 +153,28 @@ def test_auto_selects_an_available_backend():
 def test_a_missing_library_is_named_with_its_package():
     with pytest.raises(ConfigError, match=r"backends 'rknn_lite' needs the library rknnlite; expected: pip install"):
         open_backend(manifest.load(DIGITS), ModelConfig(DIGITS, "rknn_lite"))
+
+
+def with_logits_as_scores(**options) -> Inference:
+    """The shipped model, but the classes' logits are read as probabilities."""
+    loaded = manifest.load(DIGITS)
+    given = {name: dict(spec.options) for name, spec in loaded.heads.items()}
+    given["scene"]["activation"] = "none"
+    return Inference(loaded, Backend(), {name: HeadConfig(HeadCommon(), given[name]) for name in given}, **options)
+
+
+def test_a_head_whose_scores_are_no_probabilities_is_a_fault():
+    with closing(with_logits_as_scores(tolerant=True)) as inference:
+        for number in range(3):
+            assert inference.infer(frame(number)).heads.keys() == {"digits", "panel"}
+        assert inference.enabled() == {"digits": True, "panel": True, "scene": False}
+        (error,) = inference.failed().values()
+        assert re.match(r"ModelError: heads\.scene \(family classify\): found a score of .*; expected prob", error)
+
+
+def test_scores_that_are_no_probabilities_end_a_replay_and_fail_check():
+    with closing(with_logits_as_scores()) as inference:
+        with pytest.raises(ModelError, match=r"heads\.scene \(family classify\): found a score of"):
+            inference.infer(frame())
+        with pytest.raises(ModelError, match=r"heads\.scene \(family classify\): found a score of"):
+            inference.check_decoders(frame().pixels[None])
