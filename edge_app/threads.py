@@ -58,6 +58,7 @@ class Worker(Generic[In, Out]):
         self._finish = finish
         self._items: SimpleQueue[In | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
+        self._finished: tuple[Out | None, BaseException | None] | None = None  # fetched by `wait`
         self.busy = False
         self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung stage must not block the exit
         self._thread.start()
@@ -72,12 +73,18 @@ class Worker(Generic[In, Out]):
         self.busy = True
         self._items.put(item)
 
+    def wait(self) -> None:
+        """Wait until the stage has finished with the submitted item, which `result` then returns at once."""
+        if self.busy and self._finished is None:
+            self._finished = self._results.get()
+
     def result(self, timeout_s: float | None = None) -> Out:
         """Wait for the submitted item. Raises TimeoutError if it takes longer, or the exception of the stage."""
         try:
-            value, error = self._results.get(timeout=timeout_s)
+            value, error = self._finished or self._results.get(timeout=timeout_s)
         except Empty:
             raise TimeoutError(f"{self._thread.name} did not finish within {timeout_s} s") from None
+        self._finished = None
         self.busy = False
         if error is not None:
             raise error
@@ -101,7 +108,7 @@ class Worker(Generic[In, Out]):
 class Inline(Generic[In, Out]):
     """Has the methods of Worker, but runs the stage on the caller's thread, inside `result`.
 
-    A replay uses it: handing frames from thread to thread would only make it slower.
+    A replay on one core uses it: handing frames from thread to thread would only make it slower.
     """
 
     def __init__(self, stage: Callable[[In], Out], finish: Callable[[], None]) -> None:
@@ -117,6 +124,9 @@ class Inline(Generic[In, Out]):
         """Store an item for `result`. Only one item may be in flight."""
         assert not self.busy
         self._item = item
+
+    def wait(self) -> None:
+        """Nothing to wait for: the stage runs inside `result`."""
 
     def result(self, timeout_s: float | None = None) -> Out:  # noqa: ARG002  the stage cannot be interrupted
         """Run the stage on the submitted item. Raises the exception of the stage."""

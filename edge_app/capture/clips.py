@@ -1,8 +1,6 @@
-"""The capture stage of a replay: reads a recorded clip on the caller's thread.
+"""The capture stage of a replay: reads a recorded clip, on another thread a few frames ahead or on the caller's thread.
 
-It does not read ahead. Passing frames between threads costs more than decoding in parallel gains: on two cores a replay
-was no faster than on one, and used 0.5 to 0.9 ms more CPU time a frame (`edge-app bench pipeline`).
-Not here: cameras, and clips in real time, which must not wait for the pipeline (thread.py).
+Not here: the thread (read_ahead.py); cameras, and clips in real time, which must not wait for the pipeline (thread.py).
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 from edge_app import config
 from edge_app.capture.build import build_source
 from edge_app.capture.connection import CaptureStats, State
+from edge_app.capture.read_ahead import ReadAhead
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError
 from edge_app.frame import Frame
@@ -18,11 +17,16 @@ from edge_app.sources import Source
 
 
 class ClipReader:
-    """Frames of one configured clip, geometry applied, in order, none dropped. Used by one thread."""
+    """Frames of one configured clip, geometry applied, in order, none dropped. Used by one thread.
 
-    def __init__(self, config: config.SourceConfig, clock: Clock) -> None:
+    ahead: decode the next frames on another thread. The frames are the same.
+    """
+
+    def __init__(self, config: config.SourceConfig, clock: Clock, *, ahead: bool = False) -> None:
         self._config = config
         self._clock = clock
+        self._ahead = ahead
+        self._reading: ReadAhead | None = None
         self._geometry = Geometry(config.common.rotate, config.common.flip, config.common.crop, config.common.mask)
         self._source: Source | None = None
         self._state: State = "waiting"
@@ -45,23 +49,21 @@ class ClipReader:
             raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
         self._source = source
         self._since_ns = self._clock.monotonic_ns()
+        if self._ahead:
+            self._reading = ReadAhead(self._read_source)
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame, or None if the clip is paced and the frame is not due yet.
+        """The next frame, or None if there is none within timeout_s: the clip is paced, or its decoder is slow.
 
         Raises EndOfClip after the last frame, ClipError if the file is truncated or cannot be decoded.
         """
-        assert self._source is not None
         try:
-            frame = self._source.read(timeout_s)
+            frame = (self._read_source if self._reading is None else self._reading.read)(timeout_s)
         except Exception:
             self._enter("ended")
             raise
         if frame is None:
             return None
-        frame.source = self._config.common.name
-        if not self._geometry.identity:
-            frame.pixels = self._geometry.apply(frame.pixels, frame.format)
         self._frames += 1
         self._last_frame_ns = frame.captured_ns
         if self._state != "running":
@@ -86,12 +88,25 @@ class ClipReader:
             last_frame_ns=self._last_frame_ns,
         )
 
-    def close(self, timeout_s: float = 0.0) -> None:  # noqa: ARG002  same signature as Capture.close
-        """Release the source. Safe to call twice."""
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Release the source. Safe to call twice. A decoder that hangs for timeout_s keeps its source."""
+        reading, self._reading = self._reading, None
+        if reading is not None and not reading.close(timeout_s):
+            self._source = None
+            self._enter("closed")
         source, self._source = self._source, None
         if source is not None:
             source.close()
             self._enter("closed")
+
+    def _read_source(self, timeout_s: float) -> Frame | None:
+        assert self._source is not None
+        frame = self._source.read(timeout_s)
+        if frame is not None:
+            frame.source = self._config.common.name
+            if not self._geometry.identity:
+                frame.pixels = self._geometry.apply(frame.pixels, frame.format)
+        return frame
 
     def _enter(self, state: State) -> None:
         self._state = state

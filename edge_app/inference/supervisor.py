@@ -49,8 +49,8 @@ class InferenceSupervisor:
 
     open_model: builds the model; called at once (EdgeError is raised), and again after each failure.
     timed: calls a stage and measures its time.
-    deadline_s: the longest that inference on one frame may take. None, for a replay: no limit, inference runs on the
-    caller's thread, failures are raised, and nothing is rebuilt.
+    deadline_s: the longest that inference on one frame may take. None, for a replay: no limit, failures are raised,
+    and nothing is rebuilt. inline: without a deadline, inference runs on the caller's thread.
     """
 
     def __init__(
@@ -59,10 +59,12 @@ class InferenceSupervisor:
         timed: Timed,
         deadline_s: float | None,
         *,
+        inline: bool = True,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._timed = timed
+        self._inline = inline
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
         self._abandoned = AbandonedThreads(_MAX_HUNG_THREADS)
@@ -129,6 +131,10 @@ class InferenceSupervisor:
         if self._failing_since_s is not None and now_s - self._failing_since_s > (self._deadline_s or 0):
             return f"inference has failed for {now_s - self._failing_since_s:.0f} s: {self._problem}"
         return None
+
+    def wait(self) -> None:
+        """Wait for the frame in flight, however long it takes; `result` then returns it."""
+        self._worker.wait()
 
     def drain(self) -> Frame | None:
         """Wait for the frame in flight, at most until its deadline. Returns it if it was not lost."""
@@ -202,7 +208,7 @@ class InferenceSupervisor:
         self._model = _Model(self._reopen, inference, self._timed)
         self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
             Inline(self._model.infer, finish=self._model.close)
-            if self._deadline_s is None
+            if self._deadline_s is None and self._inline
             else Worker(self._model.infer, "inference", finish=self._model.close)
         )
 

@@ -1,4 +1,4 @@
-"""ClipReader reads every frame of a clip, in order, on the caller's thread."""
+"""ClipReader reads every frame of a clip, in order, on the caller's thread or a few frames ahead."""
 
 import threading
 
@@ -10,13 +10,30 @@ from edge_app.clock import ClipClock
 from edge_app.errors import ClipError, ConfigError, EndOfClip
 
 
-def reader(type_="synthetic", common=None, **options):
+def reader(type_="synthetic", common=None, ahead=False, **options):
     if type_ == "synthetic":
         options = {"width": 64, "height": 48, "pace": "fast", **options}
     source = config.SourceConfig(
         config.SourceCommon(type_, name="door", **(common or {})), config.PluginConfig(type_, options)
     )
-    return ClipReader(source, ClipClock())
+    return ClipReader(source, ClipClock(), ahead=ahead)
+
+
+def test_frames_that_are_read_ahead_are_the_same():
+    options = {"frames": 6, "common": {"rotate": 90, "crop": (0.0, 0.0, 0.5, 1.0)}}
+    with reader(**options) as direct, reader(ahead=True, **options) as ahead:
+        for _ in range(6):
+            expected, found = direct.read(0), ahead.read(20.0)
+            assert (found.source, found.sequence, found.captured_ns) == (
+                "door",
+                expected.sequence,
+                expected.captured_ns,
+            )
+            assert (found.pixels == expected.pixels).all()
+        with pytest.raises(EndOfClip):
+            ahead.read(20.0)
+        assert ahead.state == "ended"
+        assert ahead.stats().frames == 6
 
 
 def test_reads_every_frame_in_order_then_keeps_raising_end_of_clip():

@@ -157,13 +157,6 @@ def test_memory_does_not_grow_with_uptime(config_file):
     assert sizes[1199] - sizes[200] < 1e6
 
 
-def test_a_replay_starts_no_thread(settings):
-    before = threading.active_count()
-    with pipeline.build(settings, replay=True) as running:
-        running.step()
-        assert threading.active_count() == before
-
-
 def test_inference_overlaps_with_publishing(settings):
     """The next frame is in inference while one is published: the worker is busy after a step."""
     with pipeline.build(settings) as running:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import edge_app.backends
+import edge_app.sinks
 import edge_app.sources
 
 FOLDER = Path(__file__).parent
 
-PACKAGES = ((edge_app.backends, str(FOLDER / "backends")), (edge_app.sources, str(FOLDER / "sources")))
+PACKAGES = (
+    (edge_app.backends, str(FOLDER / "backends")),
+    (edge_app.sinks, str(FOLDER / "sinks")),
+    (edge_app.sources, str(FOLDER / "sources")),
+)
 
 
 def install() -> None:
-    """Make the types `mischief` and `one_shape` available until the test ends."""
+    """Make the types in these folders available until the test ends."""
     for package, folder in PACKAGES:
         if folder not in package.__path__:
             package.__path__.append(folder)
