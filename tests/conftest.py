@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -55,6 +58,22 @@ def config_file(tmp_path: Path):
         return path
 
     return write
+
+
+@pytest.fixture
+def silent_name_server(monkeypatch: pytest.MonkeyPatch):
+    """The name of a host for which the resolver does not answer before the test ends."""
+    host, over, resolve = "peer.example", threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == host:
+            over.wait(60)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(name, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield host
+    over.set()
 
 
 def resident_bytes() -> int:

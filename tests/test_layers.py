@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "publish": "errors frame clock backoff messages registry sinks config outbox",
     "pipeline": "errors frame clock device messages rules config tracking capture reuse inference publish",
     "drawing": "errors frame messages rules",
-    "web": "errors frame messages rules config",
+    "web": "errors frame options messages rules config",
     "daemon": "errors frame clock config inference pipeline web",
     "cli": "errors frame clock device messages registry backends sources sinks model config capture reuse"
     " inference outbox publish pipeline drawing daemon",

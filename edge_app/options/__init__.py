@@ -4,6 +4,7 @@ document.py  YAML nodes with their lines
 schema.py    a dataclass or a constructor as the schema of a block
 reading.py   reading a block by its schema
 scalars.py   limits of single values
+name_lookup.py  addresses of a host, within a time limit
 url.py       options that are network addresses
 secret.py    references to secrets
 files.py     reading files that a user, a model or a peer supplies

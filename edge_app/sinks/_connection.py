@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edge_app.errors import OptionError
+from edge_app.options.name_lookup import look_up
 from edge_app.options.url import Url
 
 if TYPE_CHECKING:
@@ -47,11 +48,8 @@ def check_host(option: str, host: str) -> None:
 
 
 def connect(host: str, port: int, deadline: Deadline, tls: ssl.SSLContext | None) -> socket.socket:
-    """Connect, with TLS if a context is given. Raises OSError.
-
-    The time for looking up a name is limited by the system's resolver, not by the deadline.
-    """
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Look up the host and connect, with TLS if a context is given. Raises OSError."""
+    addresses = look_up(host, port, deadline.left_s())
     failure = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for n, (family, type_, protocol, _, address) in enumerate(addresses):
         connection = socket.socket(family, type_, protocol)

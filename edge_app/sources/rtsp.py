@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,6 +25,7 @@ from edge_app.errors import ConfigError, OptionError, SourceError, mask_urls
 from edge_app.frame import Frame
 from edge_app.options import Range, Secret, Url
 from edge_app.options.files import MAX_TEXT, read_regular
+from edge_app.options.name_lookup import Address, look_up
 from edge_app.options.scalars import checked_text
 from edge_app.sources import LiveLimits
 from edge_app.sources._ffmpeg import limit_allocations
@@ -113,25 +114,37 @@ class Source:
             self._capture = None
 
     def _open(self) -> cv2.VideoCapture:
+        limit_allocations()
+        started_s = time.monotonic()
+        addresses = self._look_up()  # FFmpeg's own lookup has no time limit, but is quick after this one
+        left_s = max(0.1, self._open_timeout_s - (time.monotonic() - started_s))
         timeouts = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            round(self._open_timeout_s * 1000),
+            round(left_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(self._read_timeout_s * 1000),
         ]
-        limit_allocations()
-        started_s = time.monotonic()
         with _capture_options(f"rtsp_transport;{self._transport}|{_QUICK_START}"):
             capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s
             timed_out = waited_s >= self._open_timeout_s
-            reason = f"no answer within {waited_s:.1f} s" if timed_out else _open_failure(self._url)
-            raise SourceError(f"{self._shown}: cannot be opened: {reason}; expected an RTSP stream")
+            raise self._not_opened(f"no answer within {waited_s:.1f} s" if timed_out else _open_failure(addresses))
         if problem := too_large(*frame_size(capture)):
             capture.release()
             raise SourceError(f"{self._shown}: {problem}")
         return capture
+
+    def _look_up(self) -> list[Address]:
+        parts = urlsplit(self._url)
+        port = parts.port or (322 if parts.scheme == "rtsps" else 554)
+        try:
+            return look_up(parts.hostname or "", port, self._open_timeout_s)
+        except OSError as exc:
+            raise self._not_opened(exc.strerror or "no address") from exc
+
+    def _not_opened(self, reason: str) -> SourceError:
+        return SourceError(f"{self._shown}: cannot be opened: {reason}; expected an RTSP stream")
 
 
 class _LagEstimator:
@@ -224,12 +237,10 @@ def _capture_options(options: str) -> Iterator[None]:
             del os.environ[_CAPTURE_OPTIONS]
 
 
-def _open_failure(url: str) -> str:
+def _open_failure(addresses: Sequence[Address]) -> str:
     """Why the stream cannot be opened. OpenCV gives no reason, so try to connect to the port."""
-    parts = urlsplit(url)
-    port = parts.port or (322 if parts.scheme == "rtsps" else 554)
     try:
-        socket.create_connection((parts.hostname, port), _PROBE_S).close()
+        socket.create_connection(addresses[0].sockaddr[:2], _PROBE_S).close()
     except OSError as exc:
         return exc.strerror or "no connection"
     return "rejected by the server; check the path, user and password"

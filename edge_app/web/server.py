@@ -21,6 +21,7 @@ from edge_app.config.services import WebConfig
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Labels, event_fields
+from edge_app.options.name_lookup import look_up
 from edge_app.rules import Overlay
 from edge_app.web import metrics, viewer
 from edge_app.web.access import SESSION_S, Access, TooManyAttempts
@@ -45,6 +46,7 @@ _REQUEST_TIMEOUT_S = 5.0  # of a handler
 _BACKLOG = 128
 _LAST_ACCEPTS_S = 0.05
 _START_TIMEOUT_S = 10.0
+_LOOKUP_TIMEOUT_S = 5.0
 _STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
 _WRONG_TOKEN_DELAY_S = 0.5
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -91,6 +93,7 @@ class PageServer:
         self._live = LiveView(data.labels, settings)
         self._files = {path: ((_STATIC / name).read_bytes(), type_) for path, (name, type_) in _FILES.items()}
         self._cached_status: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
+        self._hosts = self._look_up()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(log_loop_error)
         self._stop: asyncio.Event | None = None
@@ -101,7 +104,7 @@ class PageServer:
         try:
             self.port = started.result(_START_TIMEOUT_S)
         except OSError as exc:
-            self._thread.join()
+            self._thread.join(1.0)
             where = f"{settings.host}:{settings.port}"
             raise ConfigError(f"web: cannot listen on {where}: {exc.strerror or exc}") from exc
         _LOG.info("web page: http://%s:%d/", settings.host, self.port)
@@ -115,6 +118,16 @@ class PageServer:
         if self._thread.is_alive() and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout_s)
+
+    def _look_up(self) -> list[str]:
+        """The addresses to listen on. asyncio's own lookup has no time limit."""
+        host, port = self._settings.host, self._settings.port
+        if ":" in host:  # an IPv6 address, perhaps with its interface
+            return [host]
+        try:
+            return list(dict.fromkeys(address.sockaddr[0] for address in look_up(host, port, _LOOKUP_TIMEOUT_S)))
+        except OSError as exc:
+            raise ConfigError(f"web: cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
 
     # Below: on the server's thread.
 
@@ -144,7 +157,7 @@ class PageServer:
         limiter = ConnectionLimiter(runner.server)
         self._encoding = self._loop.create_task(self._live.encode(self._loop))
         try:
-            server = await self._loop.create_server(limiter, self._settings.host, self._settings.port, backlog=_BACKLOG)
+            server = await self._loop.create_server(limiter, self._hosts, self._settings.port, backlog=_BACKLOG)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stop.wait()
             server.close()

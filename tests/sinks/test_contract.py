@@ -105,6 +105,17 @@ def test_a_hostile_tls_peer_costs_bounded_time_and_memory(type_, attack, context
     assert last.retry
 
 
+@pytest.mark.parametrize("type_", [t for t in SINKS if is_network(t)])
+def test_a_silent_name_server_costs_bounded_time(type_, context, message, tmp_path, silent_name_server):
+    options = given(type_, tmp_path)
+    options = {k: v.replace("127.0.0.1", silent_name_server) if isinstance(v, str) else v for k, v in options.items()}
+    sink = registry.build("sinks", type_, context, **options)
+    first, _, last = exercise(sink, message)
+    assert "no answer to the name lookup in time" in str(first)
+    assert first.retry
+    assert last.retry
+
+
 @contextmanager
 def serial_peer(data, pause_s):
     """A pty whose other end repeats `data`, or is silent, and reads nothing."""

@@ -33,3 +33,14 @@ def test_a_read_ends_in_time_and_memory_is_bounded(type_, attack, good_replies):
     assert str(caught.value).isprintable()
     assert "canary" not in str(caught.value)
     assert peer.connections
+
+
+@pytest.mark.parametrize("type_", network.TYPES)
+def test_a_silent_name_server_costs_bounded_time(type_, silent_name_server):
+    source = network.open_source(type_, f"user:canary@{silent_name_server}/live")
+    started_s = time.monotonic()
+    with pytest.raises(SourceError, match="no answer to the name lookup in time") as caught:
+        network.read_until_lost(source)
+    source.close()
+    assert time.monotonic() - started_s < source.live.hang_after_s
+    assert "canary" not in str(caught.value)

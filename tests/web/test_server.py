@@ -23,7 +23,7 @@ from edge_app.rules import Overlay
 
 aiohttp = pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
-from edge_app.web import viewer  # noqa: E402
+from edge_app.web import server, viewer  # noqa: E402
 from edge_app.web.server import PageServer  # noqa: E402
 from tests.web.conftest import STATE, TOKEN, ask, page_data  # noqa: E402
 
@@ -168,6 +168,18 @@ def test_rejects_a_short_token_and_a_port_in_use(tmp_path: Path, page):
         PageServer(WebConfig(enabled=True, port=0, token=Secret("file", str(tmp_path / "token"))), page_data())
     with pytest.raises(ConfigError, match="cannot listen on"):
         PageServer(WebConfig(enabled=True, port=page.port), page_data())
+
+
+def test_a_silent_name_server_does_not_hold_the_daemon(silent_name_server, monkeypatch):
+    monkeypatch.setattr(server, "_LOOKUP_TIMEOUT_S", 0.1)
+    with pytest.raises(ConfigError, match=r"cannot listen on peer\.example:0: no answer to the name lookup in time"):
+        PageServer(WebConfig(enabled=True, host=silent_name_server, port=0), page_data())
+
+
+def test_listens_on_a_name(tmp_path):
+    page = PageServer(WebConfig(enabled=True, host="localhost", port=0), page_data())
+    assert ask(page, "/healthz")[0] in (200, 503)
+    page.close()
 
 
 def test_requires_the_token_if_one_is_configured(guarded):
