@@ -15,7 +15,7 @@ from edge_app.outbox.sequence import BLOCK
 
 ACCEPTED_AFTER_S = {"event": 0.1, "result": 1.0, "status": 1.0}
 TOLERANCE_S = 1.0  # for a busy machine
-RELOAD_S = 3.0  # from the signal to the new outbox
+CAMERA_LAG_S = 1.0  # a frame is stamped this long before it is processed, at most; older ones are stale
 DISK_RETRY_S = 12.0  # the outbox tries a failed disk again after at most 10 s
 
 
@@ -43,21 +43,21 @@ class Arrivals:
 
 @dataclass
 class History:
-    """Times of CLOCK_BOOTTIME, s. starts, kills: of the daemon. rebuilds: of its sinks and outbox, by a reload.
+    """Times of CLOCK_BOOTTIME, s. starts, kills: of the daemon. flaps: of the broker, which stopped or froze.
 
     disk_full: from the first byte until the outbox has tried the disk again.
     """
 
     starts: list[float] = field(default_factory=list)
     kills: list[float] = field(default_factory=list)
-    rebuilds: list[float] = field(default_factory=list)
+    flaps: list[float] = field(default_factory=list)
     disk_full: list[tuple[float, float]] = field(default_factory=list)
 
     def since_first_start(self) -> dict[str, object]:
         """All times, for a report."""
         zero = self.starts[0]
         shown: dict[str, object] = {
-            name: [round(at - zero, 2) for at in getattr(self, name)] for name in ("starts", "kills", "rebuilds")
+            name: [round(at - zero, 2) for at in getattr(self, name)] for name in ("starts", "kills", "flaps")
         }
         return shown | {"disk_full": [[round(a - zero, 2), round(b - zero, 2)] for a, b in self.disk_full]}
 
@@ -67,25 +67,13 @@ class History:
 
         return {id_ for id_, (kind, at_s) in made.items() if self._due_s(kind, at_s) < next_kill_s(at_s)}
 
-    def dropped_by_rebuild(self, made: dict[str, tuple[str, float]]) -> set[str]:
-        """Messages that were in memory only, because the disk was full, when the outbox was closed for a reload."""
-        return {
-            id_
-            for id_, (kind, at_s) in made.items()
-            if self._is_full(at_s)
-            and any(at_s - RELOAD_S < rebuild <= self._due_s(kind, at_s) for rebuild in self.rebuilds)
-        }
-
     def _due_s(self, kind: str, at_s: float) -> float:
         """When a message made at this time is on disk."""
-        due_s = at_s + ACCEPTED_AFTER_S[kind] + TOLERANCE_S
+        due_s = at_s + ACCEPTED_AFTER_S[kind] + TOLERANCE_S + CAMERA_LAG_S
         for begin, end in sorted(self.disk_full):
             if begin < due_s and end > at_s:
                 due_s = max(due_s, end)
         return due_s
-
-    def _is_full(self, at_s: float) -> bool:
-        return any(begin < at_s + TOLERANCE_S and at_s < end for begin, end in self.disk_full)
 
 
 def number(id_: str) -> int:
@@ -106,14 +94,13 @@ def out_of_order(numbers: list[int]) -> int:
     return late
 
 
-def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str, int], unreported: dict) -> dict:
-    """Compare what arrived. interruptions: how often each sink was cut off. unreported: the gap that is still on disk.
+def judge(sinks: dict[str, Arrivals], history: History, unreported: dict) -> dict:
+    """Compare what arrived. unreported: the gap that is still on disk.
 
     Returns figures; `two_contents`, and of each sink `lost`, `beyond_gaps` and `out_of_order`, must be empty or 0.
     """
     made = {id_: about for arrivals in sinks.values() for id_, about in arrivals.made.items()}
     accepted = history.accepted(made)
-    excused = history.dropped_by_rebuild(made)
     records = {id_: gap for arrivals in sinks.values() for id_, gap in arrivals.gaps.items()}
     gaps = [*records.values(), *([unreported] if unreported else [])]
     ranges = {(number(g["first"]), number(g["last"])) for g in gaps if g["first"] and g["last"]}
@@ -130,21 +117,19 @@ def judge(sinks: dict[str, Arrivals], history: History, interruptions: dict[str,
         if any(f"refused by sink '{name}'" in reason for reason in reasons):
             missing -= set(records)  # a gap record that a sink refuses is not reported again: it would refuse that too
         unnamed = {id_ for id_ in missing if not any(a <= number(id_) <= b for a, b in ranges)}
-        dropped = unnamed & excused
-        unnamed -= dropped
         repeated = Counter(arrivals.order)
         found[name] = {
             "arrived": len(repeated),
             "repeats": len(arrivals.order) - len(repeated),
-            "interruptions": interruptions[name],
-            "dropped_by_rebuild": len(dropped),
-            "in_gaps": (in_gaps := len(missing) - len(unnamed) - len(dropped)),
+            "in_gaps": (in_gaps := len(missing) - len(unnamed)),
             "beyond_gaps": 0 if unknown else max(0, in_gaps - named),
             "lost": sorted(unnamed, key=number),
             "lost_at": sorted({round(made[id_][1] - history.starts[0], 1) for id_ in unnamed}),
             "out_of_order": out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)]),
         }
     return {
+        "kills": len(history.kills),
+        "flaps": len(history.flaps),
         "accepted": len(accepted),
         "not_accepted": len(made) - len(accepted),
         "gap_records": len(gaps),

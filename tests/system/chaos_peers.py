@@ -1,4 +1,4 @@
-"""The peers of a chaos run: a broker and its subscriber, an HTTP server, and hostile clients of the page."""
+"""The peers of a chaos run: a camera, a broker and its subscriber, an HTTP server, hostile clients of the page."""
 
 from __future__ import annotations
 
@@ -7,20 +7,60 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import paho.mqtt.client as paho
 
 from edge_app.bench.mosquitto import Mosquitto
+from tests.running import free_port
 
+_SYSTEM_PYTHON = "/usr/bin/python3"  # GObject bindings are a Debian package, not a wheel
 _HANG_S = 6.0  # longer than the timeout of the sink
 _SLOW_S = 1.0
 Arrive = Callable[[bytes], None]
+
+
+def has_rtsp_server() -> bool:
+    """Whether the Debian packages python3-gi and gir1.2-gst-rtsp-server-1.0 are installed."""
+    needs = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    command = [_SYSTEM_PYTHON, "-c", needs]
+    return Path(_SYSTEM_PYTHON).exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class Camera:
+    """An RTSP server that keeps its port over restarts."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.url = f"rtsp://127.0.0.1:{self._port}/test"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [_SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
 
 class Broker(Mosquitto):

@@ -26,7 +26,7 @@ SETTLE_S = 120.0  # a sink's backoff after a long fault
 WINDOWS = {"jsonl": 500, "mqtt": 100, "http": 20}  # messages in flight
 CONFIG = """
 device: {id: cam, state_dir: STATE}
-source: {type: synthetic, width: 64, height: 48, fps: 50, live: true, noise: 1}
+source: SOURCE
 model: {path: MODEL, backend: mischief, deadline_s: 2}
 heads: {scene: {}}
 rules: [{name: camera, type: scene, head: scene, ok: good, after_s: 0, clear_s: 0, min_score: 0}]
@@ -38,6 +38,8 @@ sinks:
   - {type: mqtt, host: 127.0.0.1, port: MQTT, ack_timeout_s: 2}
   - {type: http, url: "http://127.0.0.1:HTTP/", timeout_s: 2, batch: 20}
 """
+SYNTHETIC = "{type: synthetic, width: 64, height: 48, fps: 50, live: true, noise: 1}"
+RTSP = "{type: rtsp, connect: retry, url: 'URL', open_timeout_s: 3, read_timeout_s: 1, stale_after_s: 1}"
 
 
 def now_s() -> float:
@@ -64,7 +66,9 @@ class Testbed:
         self.clock.write_text("0", encoding="ascii")
         self.mischief.write_text("good", encoding="ascii")
         tiny_model(self.folder / "model")
-        names = {"STATE": self.folder / "state", "MODEL": self.folder / "model", "OUT": self.recorded}
+        self.camera = chaos_peers.Camera() if chaos_peers.has_rtsp_server() else None
+        source = SYNTHETIC if self.camera is None else RTSP.replace("URL", self.camera.url)
+        names = {"SOURCE": source, "STATE": self.folder / "state", "MODEL": self.folder / "model", "OUT": self.recorded}
         text = CONFIG
         for name, value in (names | {"MQTT": self.broker.port, "HTTP": self.http.port, "PAGE": self.page}).items():
             text = text.replace(name, str(value))
@@ -73,6 +77,8 @@ class Testbed:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the daemon and its peers."""
+        if self.camera is not None:
+            self.camera.start()
         self.broker.start()
         subscriber = chaos_peers.Subscriber(self.broker.port, self.sinks["mqtt"].add)
         self.start()
@@ -86,6 +92,8 @@ class Testbed:
             self.broker.thaw()
             self.broker.stop()
             self.http.close()
+            if self.camera is not None:
+                self.camera.stop()
 
     @property
     def recorded(self) -> Path:
@@ -140,7 +148,7 @@ class Testbed:
                 self.sinks["jsonl"].add(line)
 
     def settle(self, timeout_s: float = SETTLE_S) -> bool:
-        """Wait until every sink has what is older than 3 s. Returns whether that happened in time."""
+        """Wait until every sink has what is older than 3 s, and the camera delivers. Returns whether that happened."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             time.sleep(0.5)
@@ -150,8 +158,9 @@ class Testbed:
             self.record()
             recent = now_s() - 3
             old = {id_ for id_, (_, at_s) in self.sinks["jsonl"].made.items() if at_s < recent}
+            delivers = any(at_s > recent and kind == "result" for kind, at_s in self.sinks["jsonl"].made.values())
             tail = set(list(dict.fromkeys(self.sinks["jsonl"].order))[-200:]) & old
-            if tail and all(tail <= set(arrivals.order[-5000:]) for arrivals in self.sinks.values()):
+            if delivers and tail and all(tail <= set(arrivals.order[-5000:]) for arrivals in self.sinks.values()):
                 return True
         return False
 
