@@ -1,13 +1,13 @@
 """Typed options from YAML; every mistake is reported with its line.
 
-document.py  YAML nodes with their lines
-schema.py    a dataclass or a constructor as the schema of a block
-reading.py   reading a block by its schema
-scalars.py   limits of single values
+document.py     YAML nodes with their lines
+schema.py       a dataclass or a constructor as the schema of a block
+reading.py      reading a block by its schema
+scalars.py      limits of single values
 name_lookup.py  addresses of a host, within a time limit
-url.py       options that are network addresses
-secret.py    references to secrets
-files.py     reading files that a user, a model or a peer supplies
+url.py          options that are network addresses
+secret.py       references to secrets
+files.py        reading files that a user, a model or a peer supplies
 """
 
 from edge_app.options.reading import WRONG, read_dataclass, read_options, read_value
