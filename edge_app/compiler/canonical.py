@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_app.compiler import data_movement
+from edge_app.compiler import data_movement, output_layout, transposes
 from edge_app.compiler.net import Net, Node, Shape, from_model
+from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 
@@ -20,7 +21,9 @@ def canonicalize(net: Net) -> Net:
     net = _folded(net)
     for rewrite in (
         _no_identities,
-        _no_transpose_pairs,
+        transposes.cancel,
+        _no_identities,
+        _explicit_pads,
         _plain_softmax,
         _separate_convolutions,
         _no_pads,
@@ -32,6 +35,15 @@ def canonicalize(net: Net) -> Net:
     _no_identities(net, {})
     net.prune()
     return net
+
+
+def with_head_layout(net: Net) -> tuple[Net, tuple[Layout, ...]]:
+    """`net` with outputs as the heads read them, and the layout that each one had (output_layout.py)."""
+    net = net.copy()
+    layouts = output_layout.normalize(net)
+    _no_identities(net, {})
+    net.prune()
+    return net, layouts
 
 
 def _folded(net: Net) -> Net:
@@ -65,21 +77,6 @@ def _no_identities(net: Net, _: dict[str, Shape]) -> None:
         else:
             continue
         net.nodes.remove(node)
-
-
-def _no_transpose_pairs(net: Net, _: dict[str, Shape]) -> None:
-    """Merge two consecutive Transposes into one, or none."""
-    producers = net.producers()
-    for node in net.nodes:
-        before = producers.get(node.inputs[0]) if node.op == "Transpose" else None
-        if before is None or before.op != "Transpose":
-            continue
-        perm = [int(before.attrs["perm"][i]) for i in node.attrs["perm"]]
-        node.inputs = [before.inputs[0]]
-        node.attrs = {"perm": perm}
-        if perm == sorted(perm):
-            node.op, node.attrs = "Identity", {}
-    _no_identities(net, {})
 
 
 def _plain_softmax(net: Net, shapes: dict[str, Shape]) -> None:
@@ -117,6 +114,27 @@ def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
             net.nodes.append(Node("Conv", inputs, [output], dict(conv.attrs)))
         net.nodes.remove(split)
         net.nodes.remove(conv)
+
+
+def _explicit_pads(net: Net, shapes: dict[str, Shape]) -> None:
+    """Replace auto_pad by the pads that it means for this image size; TensorFlow pads so (`same`)."""
+    for node in net.nodes:
+        mode = node.attrs.get("auto_pad") if node.op in ("Conv", "MaxPool", "AveragePool") else None
+        weights = net.weights.get(node.inputs[1]) if node.op == "Conv" else None
+        kernel = node.attrs.get("kernel_shape") or (list(weights.shape[2:]) if weights is not None else None)
+        size = shapes.get(node.inputs[0], ())[2:]
+        if mode in ("SAME_UPPER", "SAME_LOWER") and kernel is not None and size and None not in size:
+            dims = range(len(kernel))
+            steps, spread = (node.attrs.get(key, [1] * len(kernel)) for key in ("strides", "dilations"))
+            needed = [(-(-(size[i] or 0) // steps[i]) - 1) * steps[i] + (kernel[i] - 1) * spread[i] + 1 for i in dims]
+            totals = [max(0, needed[i] - (size[i] or 0)) for i in dims]
+            less, more = [total // 2 for total in totals], [-(-total // 2) for total in totals]
+            node.attrs["pads"] = [*less, *more] if mode == "SAME_UPPER" else [*more, *less]
+            del node.attrs["auto_pad"]
+        elif mode in ("NOTSET", "VALID"):
+            del node.attrs["auto_pad"]
+            if mode == "VALID":
+                node.attrs.pop("pads", None)
 
 
 def _no_pads(net: Net, _: dict[str, Shape]) -> None:

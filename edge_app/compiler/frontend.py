@@ -68,36 +68,88 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pa
 
 
 def without_pixels(net: Net) -> Net:
-    """Remove a uint8 image input with its Transpose and Cast; other graphs are returned unchanged.
+    """The graph on float32 pixels in place of an integer image; a graph on float32 is returned unchanged.
 
-    DequantizeLinear in place of Cast is replaced by Sub and Mul.
+    The Cast of the image is dropped; a DequantizeLinear becomes Sub and Mul. Operations between that only move pixels
+    stay. Raises ModelError for a graph that computes in integers.
     """
     (value,) = net.inputs
-    if value.dtype != "uint8" or len(value.shape) != 4:
+    if value.dtype == "float32":
         return net
     net = net.copy()
-    transpose, to_float = _first_two(net, value.name)
-    perm = transpose.attrs["perm"]
-    net.nodes = [node for node in net.nodes if node is not transpose and node is not to_float]
-    net.inputs = [Value(value.name, "float32", tuple([value.shape[i] for i in perm]))]
-    if to_float.op == "Cast":
-        net.redirect(to_float.outputs[0], value.name)
-    else:
-        scale, zero = (net.weights[name].astype(np.float32) for name in to_float.inputs[1:3])
-        net.redirect(to_float.outputs[0], value.name)
-        _constant(net, "Mul", _constant(net, "Sub", value.name, zero), scale)
+    net.inputs = [replace(value, dtype="float32")]
+    consumers = net.consumers()
+    pending = [value.name]
+    for name in pending:
+        for node in consumers.get(name, []):
+            if node.op == "DequantizeLinear" and node.inputs[0] == name:
+                _subtract_and_multiply(net, node)
+            elif node.op in _MOVES:
+                pending += node.outputs
+            elif node.op == "Cast":
+                pending += node.outputs if node.attrs["to"] != _FLOAT else []
+                node.op, node.attrs = "Identity", {}
+            else:
+                raise ModelError(
+                    f"{net.name}: input '{value.name}' is {value.dtype} and used by {node.op}; expected a Cast to float"
+                )
+    if set(pending) & set(net.outputs):
+        raise ModelError(f"{net.name}: returns its {value.dtype} input; expected an operation on float")
     net.prune()
     return net
 
 
-def _first_two(net: Net, image: str) -> tuple[Node, Node]:
-    """The Transpose after the image, and the Cast or DequantizeLinear after that."""
-    consumers = net.consumers()
-    first = consumers.get(image, [])
-    second = consumers.get(first[0].outputs[0], []) if len(first) == 1 else []
-    if len(second) != 1 or first[0].op != "Transpose" or second[0].op not in ("Cast", "DequantizeLinear"):
-        raise ModelError(f"{net.name}: a uint8 input must go through one Transpose and one Cast to float")
-    return first[0], second[0]
+def pixel_offset(net: Net) -> float | None:
+    """What a graph that normalizes its image by itself takes for a pixel of 0; None if the host normalizes.
+
+    An integer image carries pixels, in int8 less 128; so does a float image that is divided by about 50 or more, as
+    graphs for 0..1 or a normalized image never are.
+    """
+    (value,) = net.inputs
+    if value.dtype != "float32":
+        return 128.0 if value.dtype == "int8" else 0.0
+    consumers, name, factor = net.consumers(), value.name, 1.0
+    while len(after := consumers.get(name, [])) == 1:
+        (node,) = after
+        by = [net.weights[other] for other in node.inputs if other in net.weights]
+        if node.op == "BatchNormalization" and len(by) == 4:
+            factor *= float(np.mean(np.abs(by[0] / np.sqrt(by[3] + 1e-5))))
+            break
+        if node.op in ("Mul", "Div") and len(by) == 1 and (node.op == "Mul" or node.inputs[1] in net.weights):
+            size = float(np.mean(np.abs(by[0])))
+            factor *= size if node.op == "Mul" else 1 / max(size, 1e-9)
+        elif node.op not in (*_MOVES, "Cast", "Add", "Sub") or (node.op in ("Add", "Sub") and len(by) != 1):
+            break
+        name = node.outputs[0]
+    return 0.0 if factor < _NORMALIZES else None
+
+
+_NORMALIZES = 1 / 50  # usual: 1 / 255, 1 / 128, 1 / 127.5, 1 / 58
+_FLOAT = 1  # onnx.TensorProto.FLOAT
+_MOVES = frozenset(
+    ("Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather", "Concat", "Split", "Identity", "Flatten")
+)
+
+
+def _subtract_and_multiply(net: Net, node: Node) -> None:
+    """Replace a DequantizeLinear: (x - zero) * scale, of every channel along its axis or of all."""
+    constants = [net.weights.get(name) for name in node.inputs[1:]]
+    if any(constant is None for constant in constants):
+        raise ModelError(f"{net.name}: '{node.outputs[0]}' has a computed scale; expected a constant one")
+    scale, zero = (*constants, np.zeros(1))[:2]
+    source, (output,) = node.inputs[0], node.outputs
+    after_axis = 3 - node.attrs.get("axis", 1) % 4
+    net.nodes.remove(node)
+    for op, constant in (("Sub", zero), ("Mul", scale)):
+        assert constant is not None
+        name, result = (
+            net.fresh(f"{output}_{op.lower()}_by"),
+            output if op == "Mul" else net.fresh(f"{output}_centered"),
+        )
+        shape = (-1, *[1] * after_axis) if constant.size > 1 else ()
+        net.weights[name] = constant.astype(np.float32).reshape(shape)
+        net.nodes.append(Node(op, [source, name], [result]))
+        source = result
 
 
 def with_planes(net: Net) -> Net:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import canonical, families, frontend, net, onnx_file, tails
+from edge_app.compiler import canonical, families, frontend, net, onnx_file, output_layout, tails
 from edge_app.compiler.families import Color, Family, Preprocessing, Triple
 from edge_app.compiler.net import Net
+from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.tails import Cut
 from edge_app.errors import ConfigError, ModelError
@@ -43,7 +44,7 @@ class InputModel:
 
     net: without its tail. preprocessing: applied to pixels before `net`; recorded: what the manifest says about it.
     assumed: settings taken from the family's defaults. graphs: the published files, for comparison. shape, dtype:
-    their input.
+    their input. layouts: of their outputs, where they differ from those of `net`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class InputModel:
     graphs: tuple[bytes, ...]
     shape: tuple[int, int, int, int]
     dtype: str
+    layouts: tuple[Layout, ...] = ()
     sessions: list[HostSession] = field(default_factory=list)
 
     def run(self, pixels: UInt8) -> list[Array]:
@@ -68,12 +70,13 @@ class InputModel:
         """The image as the published file takes it."""
         image: Array = pixels[..., ::-1] if self.preprocessing.color == "rgb" else pixels
         if self.dtype != "uint8":
-            image = ((image - np.array(self.preprocessing.mean)) / np.array(self.preprocessing.std)).astype(np.float32)
+            image = (image - np.array(self.preprocessing.mean)) / np.array(self.preprocessing.std)
+            image = image.astype(self.dtype)
         planes = self.shape[1] == 3
         return np.ascontiguousarray(image.transpose(2, 0, 1) if planes else image)[None]
 
     def infer(self, tensor: Array) -> list[Array]:
-        """Run the published files on a prepared image."""
+        """Run the published files on a prepared image. Returns their outputs as the heads read them."""
         if not self.sessions:
             self.sessions.extend(HostSession(graph) for graph in self.graphs)
         tensors = {self.sessions[0].inputs[0]: tensor}
@@ -81,7 +84,9 @@ class InputModel:
         for session in self.sessions:
             outputs = session.feed({name: tensors[name] for name in session.inputs})
             tensors.update(zip(session.outputs, outputs))
-        return outputs
+        if not any(self.layouts):
+            return outputs
+        return [output_layout.applied(layout, output) for layout, output in zip(self.layouts, outputs)]
 
 
 def read(paths: Sequence[Path], options: ModelOptions) -> list[InputModel]:
@@ -100,9 +105,9 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     file = onnx_file.load(path)
     raw = _sized(file.net, options, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
-    whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
+    whole, layouts = _canonical(raw)
     family = families.recognize(whole, options.family, len(options.labels) if isinstance(options.labels, tuple) else 0)
-    preprocessing, assumed = _with_options(family, options)
+    preprocessing, assumed = _with_options(family, options, frontend.pixel_offset(raw))
     labels = options.labels or family.labels
     if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
@@ -111,7 +116,7 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     return InputModel(
         _head_name(path.stem), cut.net if cut else whole, cut, family, preprocessing, preprocessing, labels,
         cut.options if cut else {}, tuple(assumed),
-        (graph,), _four(shape), dtype,
+        (graph,), _four(shape), dtype, layouts,
     )  # fmt: skip
 
 
@@ -136,12 +141,12 @@ def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
         files = [*backbone_files, *((graph.path, graph.read()) for graph in head_graphs)]
         whole = _chain(name, files, list(head.inputs) if head.graph is None else None)
         whole.inputs = [replace(whole.inputs[0], shape=spec.shape)]  # the file may leave the image size free
-        whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(whole)))
+        whole, layouts = _canonical(whole)
         family = Family(head.family, f"from {folder / manifests.FILE}", recorded)
         models.append(
             InputModel(
                 name, whole, None, family, preprocessing, recorded, head.labels, head.options, (),
-                tuple(data for _, data in files), spec.shape, spec.dtype,
+                tuple(data for _, data in files), spec.shape, spec.dtype, layouts,
             )
         )  # fmt: skip
     return models
@@ -164,8 +169,13 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
             f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image"
         )
     (value,) = raw.inputs
-    if len(value.shape) != 4 or value.dtype not in ("float32", "uint8"):
-        raise ModelError(f"{where}: input '{value.name}' is {value.dtype}{value.shape}; expected an image (1, 3, H, W)")
+    found = f"{where}: input '{value.name}' is {value.dtype} {_text(value.shape)}"
+    if len(value.shape) != 4:
+        raise ModelError(f"{found}; expected an image 1x3xHxW or 1xHxWx3")
+    if 3 not in (channels := (value.shape[1], value.shape[3])) and None not in channels:
+        raise ModelError(f"{found}; expected three color channels: other images are not supported")
+    if value.shape[0] not in (1, None):
+        raise ModelError(f"{found}; expected a batch of 1: export it with one image, or with a dynamic batch")
     if None not in value.shape:
         return raw
     free = [n for i, n in enumerate(value.shape) if n is None and i > 0]
@@ -181,8 +191,11 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     return raw
 
 
-def _with_options(family: Family, options: ModelOptions) -> tuple[Preprocessing, list[str]]:
+def _with_options(family: Family, options: ModelOptions, pixels: float | None) -> tuple[Preprocessing, list[str]]:
+    """pixels: for a graph that normalizes by itself, what it takes a pixel of 0 for; otherwise None."""
     default = family.preprocessing
+    if pixels is not None:
+        default = replace(default, mean=(pixels,) * 3, std=(1.0, 1.0, 1.0))
     assumed = [
         f"{name} {value}"
         for name, option, value in (
@@ -197,6 +210,15 @@ def _with_options(family: Family, options: ModelOptions) -> tuple[Preprocessing,
         options.std or default.std,
         options.resize or default.resize,
     ), assumed
+
+
+def _canonical(raw: Net) -> tuple[Net, tuple[Layout, ...]]:
+    """The graph on float planes in canonical form, and the layouts that its outputs had."""
+    return canonical.with_head_layout(canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw))))
+
+
+def _text(shape: net.Shape) -> str:
+    return "x".join("?" if n is None else str(n) for n in shape)
 
 
 def _four(shape: net.Shape) -> tuple[int, int, int, int]:
