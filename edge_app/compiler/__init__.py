@@ -7,7 +7,7 @@ net.py                  the editable graph: reading and writing ONNX
 canonical.py            fold constants and BatchNorm, remove fixed sizes
 data_movement.py        replace chains of Reshape and Transpose by a channel Gather
 families.py             recognize the model family by its outputs and last layers
-tails.py                cut post-processing off that the family's decoder does
+tails/                  cut post-processing off that the family's decoder does
 frontend.py             let the graph take the camera's uint8 BGR pixels
 share.py                find the backbone that several models have in common
 split.py                split one model into backbone and head; cut the backbone into segments
