@@ -11,6 +11,7 @@ from edge_app.compiler import families, input_models
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.errors import ConfigError, ModelError
 from tests.compiler.graphs import Graph, classifier, segmenter
+from tests.compiler.yolos import ultralytics
 
 
 def recognized(path, **given) -> input_models.InputModel:
@@ -43,26 +44,8 @@ def test_recognizes_an_embedding_by_its_final_normalization(tmp_path):
     assert recognized(tmp_path / "a.onnx").family.name == "embed"
 
 
-def yolo8(path, size=96, classes=80):
-    """A YOLOv8 as ultralytics exports it: two convolutions per stride, joined, decoded by softmax over 16 bins."""
-    g = Graph()
-    levels, x = [], "image"
-    for i, channels in enumerate((4, 4, 8, 8, 8)):
-        x = g.relu(g.conv(x, 3 if i == 0 else (4, 4, 8, 8)[i - 1], channels, stride=2))
-        if i >= 2:
-            joined = g.node("Concat", g.conv(x, 8, 64, 1), g.conv(x, 8, classes, 1), axis=1)
-            levels.append(g.reshape(joined, 1, 64 + classes, -1))
-    y = g.node("Concat", *levels, axis=2)
-    boxes, scores = g.node("Split", y, g.weight(np.array([64, classes])), outputs=2, axis=1)
-    bins = g.node("Softmax", g.node("Transpose", g.reshape(boxes, 1, 4, 16, -1), perm=[0, 3, 1, 2]), axis=3)
-    distance = g.node("MatMul", bins, g.weight(np.arange(16, dtype=np.float32).reshape(16, 1)))
-    distance = g.node("Transpose", g.node("Squeeze", distance, g.weight(np.array([3]))), perm=[0, 2, 1])
-    g.save(path, {"output0": g.node("Concat", distance, g.node("Sigmoid", scores), axis=1)}, shape=(1, 3, size, size))
-    return path
-
-
 def test_cuts_a_yolo_at_its_grids(tmp_path):
-    found = recognized(yolo8(tmp_path / "a.onnx"))
+    found = recognized(ultralytics(tmp_path / "a.onnx", classes=80))
     assert found.family.name == "yolo"
     assert found.net.outputs == ["boxes0", "scores0", "boxes1", "scores1", "boxes2", "scores2"]
     assert found.preprocessing.color == "rgb"
