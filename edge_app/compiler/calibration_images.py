@@ -21,7 +21,7 @@ _FLAT = 2.0  # gray levels of standard deviation; an image below it shows nothin
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImages:
-    """Images after letterbox or stretch into a model's input.
+    """Images fitted into a model's input.
 
     pixels: (N, H, W, 3) uint8 BGR. transforms: one per image. calibration, held_out: row numbers; INT8 scales come from
     the first, reported figures from the second. origin: for messages.
@@ -99,7 +99,16 @@ def synthetic(spec: Input, count: int = 4) -> CalibrationImages:
 
 
 def _uint8(spec: Input) -> Input:
-    return Input(spec.width, spec.height, "bgr", "nhwc", "uint8", resize=spec.resize, pad=spec.pad)
+    return Input(
+        spec.width,
+        spec.height,
+        "bgr",
+        "nhwc",
+        "uint8",
+        resize=spec.resize,
+        pad=spec.pad,
+        crop_fraction=spec.crop_fraction,
+    )
 
 
 def _folder(path: Path, most: int) -> Iterator[UInt8]:

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from edge_app.frame import Float32
 
-Resize = Literal["letterbox", "stretch"]
+Resize = Literal["letterbox", "stretch", "crop"]
 
 
 @dataclass(frozen=True, slots=True)
 class Transform:
     """The mapping of an image into a model's input: input = image * scale + pad, in pixels.
 
-    The image covers `fitted` (width, height) pixels of the input, starting at `pad`.
+    The image covers `fitted` (width, height) pixels of the input, starting at `pad`. A cropped image covers more than
+    the input, and `pad` is negative.
     """
 
     image_width: int
@@ -60,9 +61,23 @@ def _arrays(transform: Transform) -> tuple[Float32, Float32, Float32]:
     return pad, scale, np.array([transform.image_width, transform.image_height], np.float32)
 
 
-def fit(image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize) -> Transform:
-    """Fit an image (width, height) into an input (width, height). `letterbox` keeps the aspect ratio."""
+def fit(
+    image_size: tuple[int, int], input_size: tuple[int, int], resize: Resize, crop_fraction: float = 1.0
+) -> Transform:
+    """Fit an image (width, height) into an input (width, height).
+
+    `letterbox` and `crop` keep the aspect ratio. `crop` covers the input: the short side of the image becomes that of
+    the input divided by `crop_fraction`, and the center is taken, rounded as torchvision does.
+    """
     (image_w, image_h), (input_w, input_h) = image_size, input_size
+    if resize == "crop":
+        fitted_w, fitted_h = round(input_w / crop_fraction), round(input_h / crop_fraction)
+        if image_w * fitted_h < image_h * fitted_w:
+            fitted_h = image_h * fitted_w // image_w
+        else:
+            fitted_w = image_w * fitted_h // image_h
+        pad_x, pad_y = -round((fitted_w - input_w) / 2), -round((fitted_h - input_h) / 2)
+        return Transform(image_w, image_h, input_w, input_h, fitted_w / image_w, fitted_h / image_h, pad_x, pad_y)
     if resize == "stretch":
         return Transform(image_w, image_h, input_w, input_h, input_w / image_w, input_h / image_h, 0, 0)
     scale = min(input_w / image_w, input_h / image_h)

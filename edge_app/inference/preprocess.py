@@ -15,13 +15,15 @@ from edge_app.frame import Float32, Frame, UInt8
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.model.schema import Input
 
+Float64 = NDArray[np.float64]
 _Scaling = tuple[UInt8, Float32, float, float]  # source, target, factor, offset
 
 
 class Preprocess:
     """Writes frames into one tensor, of the shape and dtype of the manifest's `input`.
 
-    Resizing is bilinear (cv2.INTER_LINEAR), as in the training of the public detectors.
+    Resizing is bilinear (cv2.INTER_LINEAR), as in the training of the public detectors. A crop is sampled as if the
+    whole image were resized first.
     NV12 is resized plane by plane before its color conversion, which then runs on the small image.
     """
 
@@ -41,6 +43,8 @@ class Preprocess:
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
         self._inside, self._even = self._canvas, False  # the image inside the canvas; whether its sides are even
+        self._crop_of_uv: Float64 = np.zeros((2, 3))
+        self._crop: Float64 | None = None  # (2, 3), from canvas to image: cv2.warpAffine; None: the whole image
 
     @property
     def resized(self) -> UInt8:
@@ -61,29 +65,45 @@ class Preprocess:
         return self._tensor, transform
 
     def _fit(self, frame: Frame) -> Transform:
-        self._transform = fit((frame.width, frame.height), self._size, self._spec.resize)
+        spec = self._spec
+        self._transform = fit((frame.width, frame.height), self._size, spec.resize, spec.crop_fraction)
         width, height = self._transform.fitted
-        self._fitted = np.empty((height, width, 3), np.uint8)
-        self._canvas[:] = self._spec.pad
         x, y = self._transform.pad_x, self._transform.pad_y
+        if spec.resize == "crop":
+            self._crop = _matrix(self._transform, 1)
+            self._crop_of_uv = _matrix(self._transform, 2)
+            (width, height), x, y = self._size, 0, 0
+        self._fitted = np.empty((height, width, 3), np.uint8)
+        self._canvas[:] = spec.pad
         self._inside = self._canvas[y : y + height, x : x + width]
         self._even = width % 2 == 0 and height % 2 == 0
         return self._transform
 
     def _from_bgr(self, image: UInt8, inside: UInt8) -> None:
-        size = (inside.shape[1], inside.shape[0])
         if self._spec.color == "bgr":
-            _resize(image, size, inside)
+            self._fill(inside, image)
             return
-        _resize(image, size, self._fitted)
+        self._fill(self._fitted, image)
         cv2.cvtColor(self._fitted, cv2.COLOR_BGR2RGB, dst=inside)
+
+    def _fill(self, target: UInt8, image: UInt8) -> None:
+        """Resize the image, or the crop of it, to the size of the target."""
+        size = (target.shape[1], target.shape[0])
+        if self._crop is None:
+            _resize(image, size, target)
+        else:
+            _sample(image, self._crop, size, target)
 
     def _from_nv12(self, frame: Frame, inside: UInt8) -> None:
         height, width = inside.shape[:2]
         y = frame.pixels[: frame.height]
         uv = frame.pixels[frame.height :].reshape(frame.height // 2, frame.width // 2, 2)
-        small_y = cv2.resize(y, (width, height), interpolation=cv2.INTER_LINEAR)
-        small_uv = cv2.resize(uv, (width // 2, height // 2), interpolation=cv2.INTER_LINEAR)
+        if self._crop is None:
+            small_y = cv2.resize(y, (width, height), interpolation=cv2.INTER_LINEAR)
+            small_uv = cv2.resize(uv, (width // 2, height // 2), interpolation=cv2.INTER_LINEAR)
+        else:
+            small_y = _sample(y, self._crop, (width, height))
+            small_uv = _sample(uv, self._crop_of_uv, (width // 2, height // 2))
         code = cv2.COLOR_YUV2RGB_NV12 if self._spec.color == "rgb" else cv2.COLOR_YUV2BGR_NV12
         cv2.cvtColorTwoPlane(small_y, small_uv, code, dst=inside)
 
@@ -110,6 +130,23 @@ class Preprocess:
         cv2.split(self._canvas, self._planes)
         for plane, target, scale, offset in self._scalings:  # one pass; numpy would take three
             cv2.addWeighted(plane, scale, plane, 0, offset, dst=target, dtype=cv2.CV_32F)
+
+
+def _matrix(transform: Transform, pixels: int) -> Float64:
+    """The map from input to image for planes with one sample per `pixels` pixels in x and y; samples have centers."""
+    rows = []
+    for axis, (pad, scale) in enumerate(((transform.pad_x, transform.scale_x), (transform.pad_y, transform.scale_y))):
+        row = [0.0, 0.0, (0.5 - pad / pixels) / scale - 0.5]
+        row[axis] = 1 / scale
+        rows.append(row)
+    return np.array(rows)
+
+
+def _sample(image: UInt8, crop: Float64, size: tuple[int, int], target: UInt8 | None = None) -> UInt8:
+    """Sample a part of an image bilinearly. crop: (2, 3), from the result to the image."""
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    result = cv2.warpAffine(image, crop, size, dst=target, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(result, np.uint8)
 
 
 def _resize(image: UInt8, size: tuple[int, int], target: UInt8) -> None:

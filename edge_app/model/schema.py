@@ -20,6 +20,7 @@ class Input:
 
     dtype: `float32` means that the host passes (pixel - mean) / std; `uint8` that it passes pixels, and the graph (or
     the NPU, as configured at conversion) applies mean and std. pad: the gray level around a letterboxed image.
+    crop_fraction: of the short side of the image, the part that `resize: crop` takes.
     """
 
     width: Side
@@ -31,6 +32,7 @@ class Input:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     resize: Resize = "letterbox"
     pad: Annotated[int, Range(0, 255)] = 114
+    crop_fraction: Annotated[float, Range(0.1, 1)] = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -87,7 +87,33 @@ def test_letterbox_keeps_the_aspect_ratio_and_fills_one_dimension(image, size):
     assert abs(height - image[1] * scale) <= max(0.5, 1 - image[1] * scale)
 
 
-@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@given(
+    image=st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
+    size=st.sampled_from([(224, 224), (320, 96), (64, 640)]),
+    fraction=st.sampled_from([1.0, 0.875, 0.5]),
+)
+def test_a_crop_covers_the_input_and_is_centered(image, size, fraction):
+    transform = fit(image, size, "crop", fraction)
+    width, height = transform.fitted
+    assert width == round(size[0] / fraction) or height == round(size[1] / fraction)
+    assert width >= size[0]
+    assert height >= size[1]
+    for fitted, side, pad in ((width, size[0], transform.pad_x), (height, size[1], transform.pad_y)):
+        assert abs(pad + (fitted - side) / 2) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("image", "fraction", "fitted", "left"),
+    [((640, 480), 0.875, (341, 256), 58), ((1920, 1080), 1.0, (398, 224), 87), ((500, 375), 0.875, (341, 256), 58)],
+)
+def test_a_crop_is_rounded_as_by_torchvision(image, fraction, fitted, left):
+    """torchvision.transforms: Resize(short side), CenterCrop(224)."""
+    transform = fit(image, (224, 224), "crop", fraction)
+    assert transform.fitted == fitted
+    assert transform.pad_x == -left
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
 @given(
     image=st.tuples(st.integers(32, 4000), st.integers(32, 4000)),
     share=st.tuples(*[st.floats(0, 1, width=32)] * 4).map(sorted),

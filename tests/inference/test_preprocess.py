@@ -17,11 +17,18 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 def reference(image: np.ndarray, spec: Input) -> np.ndarray:
-    """Slow and simple: pad, swap channels, subtract, divide, transpose."""
+    """Slow and simple: resize, pad or cut, swap channels, subtract, divide, transpose."""
     height, width = image.shape[:2]
     canvas = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
     if spec.resize == "stretch":
         canvas = cv2.resize(image, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    elif spec.resize == "crop":
+        short = round(min(spec.width, spec.height) / spec.crop_fraction)
+        assert spec.width == spec.height
+        w, h = (short, short * height // width) if width < height else (short * width // height, short)
+        x, y = round((w - spec.width) / 2), round((h - spec.height) / 2)
+        whole = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
+        canvas = whole[y : y + spec.height, x : x + spec.width]
     else:
         scale = min(spec.width / width, spec.height / height)
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
@@ -48,6 +55,37 @@ def test_agrees_with_the_reference(size, resize, dtype, layout, color):
         tensor, _ = preprocess.prepare(Frame("t", 0, 0, 0, image))
         assert (tensor.shape, tensor.dtype) == (spec.shape, np.dtype(dtype))
         np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (33, 91), (56, 56), (5, 200)])
+@pytest.mark.parametrize("fraction", [1.0, 0.875, 0.5])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_a_crop_agrees_with_resizing_the_short_side_and_cutting(size, fraction, color):
+    """warpAffine and resize round differently: within one gray level."""
+    spec = Input(56, 56, color, "nhwc", "uint8", resize="crop", crop_fraction=fraction)
+    preprocess = Preprocess(spec)
+    for seed in range(2):
+        image = picture(*size, seed)
+        tensor, _ = preprocess.prepare(Frame("t", 0, 0, 0, image))
+        np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=1)
+
+
+def test_a_crop_into_an_input_that_is_not_square_covers_it():
+    spec = Input(96, 32, "bgr", "nhwc", "uint8", resize="crop")
+    image = picture(64, 48)
+    tensor, transform = Preprocess(spec).prepare(Frame("t", 0, 0, 0, image))
+    assert (transform.fitted, transform.pad_x, transform.pad_y) == ((96, 72), 0, -20)
+    expected = cv2.resize(image, (96, 72), interpolation=cv2.INTER_LINEAR)[20:52]
+    np.testing.assert_allclose(tensor[0], expected, rtol=0, atol=1)
+
+
+def test_a_new_frame_size_moves_the_crop():
+    spec = Input(56, 56, "rgb", "nhwc", "uint8", resize="crop")
+    preprocess = Preprocess(spec)
+    for size in ((64, 48), (48, 64), (64, 48)):
+        image = picture(*size)
+        tensor, _ = preprocess.prepare(Frame("t", 0, 0, 0, image))
+        np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=1)
 
 
 def test_a_new_frame_size_clears_the_padding():
@@ -83,3 +121,16 @@ def test_nv12_agrees_with_converting_before_resizing(color):
     difference = np.abs(tensor.astype(int) - reference(bgr, spec))
     assert difference[:, 8:56].mean() < 3
     assert (tensor[:, :8] == spec.pad).all()
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
+@pytest.mark.parametrize("color", ["rgb", "bgr"])
+def test_a_crop_of_nv12_agrees_with_converting_before_resizing(color, fraction):
+    bgr = picture(130, 96)  # the crop begins at an odd column
+    i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    nv12 = np.concatenate((i420[:96].ravel(), i420[96:].reshape(2, -1).T.ravel())).reshape(144, 130)
+    spec = Input(64, 64, color, "nhwc", "uint8", resize="crop", crop_fraction=fraction)
+    frame = Frame("t", 0, 0, 0, nv12, "nv12")
+    tensor, _ = Preprocess(spec).prepare(frame)
+    assert frame._image is None, "the full image was converted"
+    assert np.abs(tensor.astype(int) - reference(bgr, spec)).mean() < 3
