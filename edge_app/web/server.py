@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from http.cookies import CookieError
 from pathlib import Path
 from threading import Thread
@@ -176,17 +177,31 @@ class PageServer:
             return await self._guard(request, handler)
 
         application = self._web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guard])
-        for path in self._files:
-            application.router.add_get(path, self._file)
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/metrics", self._metrics)
-        application.router.add_post("/api/login", self._login)
-        application.router.add_post("/api/logout", self._logout)
-        application.router.add_get("/api/status", self._status)
-        application.router.add_get("/api/events", self._events)
-        application.router.add_get("/api/snapshots/{event_id}", self._snapshot)
-        application.router.add_get("/api/live", self._live_view)
+        get: dict[str, Handler] = dict.fromkeys(self._files, self._file)
+        get |= {"/healthz": self._healthz, "/metrics": self._metrics, "/api/status": self._status}
+        get |= {"/api/events": self._events, "/api/snapshots/{event_id}": self._snapshot, "/api/live": self._live_view}
+        post: dict[str, Handler] = {"/api/login": self._login, "/api/logout": self._logout}
+        router = application.router
+        for methods, handlers in ((("GET", "HEAD"), get), (("POST",), post)):
+            for path, handler in handlers.items():
+                for method in methods:
+                    router.add_route(method, path, handler, expect_handler=self._expect)
+                router.add_route("*", path, partial(self._wrong_method, methods), expect_handler=self._expect)
+        router.add_route("*", "/{path:.*}", self._not_found, expect_handler=self._expect)
         return application
+
+    async def _expect(self, request: web.Request) -> None:
+        """Answer an Expect header. aiohttp's own handler quotes it, and fails if it cannot be encoded."""
+        if request.headers["Expect"].lower() != "100-continue":
+            raise self._web.HTTPExpectationFailed(text="expected 100-continue")
+        if request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _wrong_method(self, allowed: Collection[str], request: web.Request) -> web.Response:
+        raise self._web.HTTPMethodNotAllowed(request.method, allowed)
+
+    async def _not_found(self, _request: web.Request) -> web.Response:
+        raise self._web.HTTPNotFound
 
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check access, limit the time of all requests but the live view, and set the security headers."""
