@@ -29,17 +29,23 @@ class TensorSpec:
     shape: tuple[int | None, ...]
     dtype: str
 
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape matches the declared one."""
+        return len(shape) == len(self.shape) and all(size in (None, n) for n, size in zip(shape, self.shape))
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
     """One graph file of a model folder.
 
     sha256: None if the manifest lists no hash for it. folder: must contain the file; None: it may be anywhere.
+    weights: the second file of a format that has two (`weights_file`); None: the format has one.
     """
 
     path: Path
     sha256: str | None
     folder: Path | None = None
+    weights: Graph | None = None
 
     def read(self, max_bytes: int = MAX_GRAPH) -> bytes:
         """Read the file. Raises ModelError if that fails (`read_regular`) or its hash differs from the manifest's."""
@@ -55,6 +61,11 @@ class Graph:
                 expected = f"expected {self.sha256[:12]}… as in model.yaml"
                 raise ModelError(f"{self.path}: sha256 is {found[:12]}…; {expected}: the file is changed or damaged")
         return data
+
+
+def weights_file(name: str) -> str | None:
+    """The file with the weights of a graph, beside it: NAME.bin for ncnn's NAME.param. None: they are in the graph."""
+    return name.removesuffix(".param") + ".bin" if name.endswith(".param") else None
 
 
 class Handle(Protocol):

@@ -92,7 +92,7 @@ class Session:
         self.outputs = tuple(_spec(node) for node in session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
         self._keep = keep
-        self._expected = {spec.name: (np.dtype(spec.dtype), spec.shape) for spec in self.inputs}
+        self._expected = {spec.name: (np.dtype(spec.dtype), spec) for spec in self.inputs}
         self._last_valid: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # usually equal to the next input
 
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -118,15 +118,15 @@ class Session:
     def _check(self, feeds: Mapping[str, Tensor]) -> None:
         if self._session is None:
             raise BackendError(f"{self._path}: the session is closed")
-        for name, (dtype, shape) in self._expected.items():
+        for name, (dtype, spec) in self._expected.items():
             if name not in feeds:
                 raise BackendError(f"{self._path}: input '{name}' is missing; found {', '.join(feeds) or 'none'}")
             value = feeds[name]
             if not isinstance(value, np.ndarray) or self._last_valid.get(name) == (found := (value.dtype, value.shape)):
                 continue
-            if value.dtype != dtype or not fits(value.shape, shape):
+            if value.dtype != dtype or not spec.accepts(value.shape):
                 raise BackendError(
-                    f"{self._path}: input '{name}': found {value.dtype}{value.shape}, expected {dtype}{shape}"
+                    f"{self._path}: input '{name}': found {value.dtype}{value.shape}, expected {dtype}{spec.shape}"
                 )
             self._last_valid[name] = found
 
@@ -141,11 +141,6 @@ class Handle:
     def array(self) -> Array:
         array: Array = self.value.numpy()
         return array
-
-
-def fits(found: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    """Whether a shape matches a declared one, in which None is a dynamic dimension."""
-    return len(found) == len(expected) and all(e in (None, f) for f, e in zip(found, expected))
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import get_args
 import yaml
 
 from edge_app import registry
+from edge_app.backends import weights_file
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Result
 from edge_app.model.schema import File, FixedShape, Input
@@ -20,12 +21,14 @@ _MAX_INPUT_PIXELS = 16_000_000
 
 
 def image_input(spec: Input, where: str, node: yaml.Node, problems: Problems) -> None:
-    """The image fits in the memory of any machine, and no `std` is zero."""
+    """The image fits in the memory of any machine, no `std` is zero, and `crop_fraction` has an effect."""
     if spec.width * spec.height > _MAX_INPUT_PIXELS:
         expected = f"at most {_MAX_INPUT_PIXELS / 1e6:.0f} million pixels"
         problems.add(node, f"{where}: found {spec.width}x{spec.height}; expected {expected}")
     if 0 in spec.std:
         problems.add(node, f"{where}.std: found 0; expected other numbers")
+    if spec.crop_fraction != 1 and spec.resize != "crop":
+        problems.add(node, f"{where}.crop_fraction: found with resize: {spec.resize}; expected resize: crop")
 
 
 def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
@@ -33,6 +36,7 @@ def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
     graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
     named = [name for graph in (*graphs, file.fused) for name in graph.values()]
     named += [name for fixed in file.shapes.values() for name in fixed.files()]
+    named += [weights for weights in map(weights_file, named) if weights is not None]
     for name in named + list(file.sha256):
         if not inside_folder(name):
             problems.add(root, f"found the file '{name}'; expected a name inside the model's folder")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from edge_app import registry
-from edge_app.backends import Graph, TensorSpec
+from edge_app.backends import Graph, TensorSpec, weights_file
 from edge_app.errors import ConfigError, ModelError
 from edge_app.heads import HeadSpec
 from edge_app.model import checks
@@ -83,8 +83,11 @@ class Manifest:
         return self.file(files[target])
 
     def file(self, name: str) -> Graph:
-        """A file of the folder, with its listed hash."""
-        return Graph(self.folder / name, self.sha256.get(name), self.folder)
+        """A file of the folder, with its listed hash, and the file of its weights."""
+        weights = weights_file(name)
+        return Graph(
+            self.folder / name, self.sha256.get(name), self.folder, self.file(weights) if weights is not None else None
+        )
 
     def backbone_graphs(self, target: str) -> list[Graph]:
         """The backbone's files for a target, in order; [] without a backbone. Raises ModelError if there are none."""
@@ -99,9 +102,10 @@ class Manifest:
         return set.intersection(*(set(graph) for graph in (*first, *self._head_graphs())))
 
     def files(self) -> list[str]:
-        """Every graph file that the manifest names, in its order, once each."""
+        """Every graph file that the manifest names, in its order, once each, with the files of their weights."""
         named = [name for graph in (*self._graphs(), self.fused) for name in graph.values()]
-        return list(dict.fromkeys([*named, *(name for fixed in self.shapes.values() for name in fixed.files())]))
+        named += [name for fixed in self.shapes.values() for name in fixed.files()]
+        return list(dict.fromkeys(file for name in named for file in (name, weights_file(name)) if file is not None))
 
     def _graphs(self) -> list[Mapping[str, str]]:
         return [*(self.backbone.graphs if self.backbone else ()), *self._head_graphs()]
@@ -186,6 +190,11 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
     return ManifestHead(
         name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells
     )
+
+
+def label_set(name: str) -> tuple[str, ...]:
+    """The labels of a named set."""
+    return tuple((_LABELS_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split("\n")[:-1])
 
 
 def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
