@@ -15,6 +15,7 @@ from edge_app.model.manifest import LABEL_SETS
 from edge_app.options.files import MAX_TEXT, read_regular
 
 _CUTS = (4, 8, 16)
+_HEAD_OPTIONS = ("version", "activation")
 _STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # estimates for the progress bar; an NPU has its steps once a shape
 
 
@@ -53,7 +54,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         _triple("--std", arguments.std),
         arguments.color,
         arguments.resize,
+        _fraction(arguments),
         _size(arguments.input),
+        {name: value for name in _HEAD_OPTIONS if (value := getattr(arguments, name)) is not None},
     )
     return Plan(
         tuple(arguments.models),
@@ -65,6 +68,22 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         arguments.rknn or arguments.setup_rknn,
         _sizes(arguments.npu_shapes),
     )
+
+
+def _fraction(arguments: argparse.Namespace) -> float | None:
+    """The value of --crop-fraction."""
+    if arguments.crop_fraction is None:
+        return None
+    if arguments.resize not in (None, "crop"):
+        raise ConfigError(f"--crop-fraction: found with --resize {arguments.resize}; expected --resize crop")
+    try:
+        fraction = float(arguments.crop_fraction)
+    except ValueError:
+        fraction = 0.0
+    if not 0.1 <= fraction <= 1:
+        found = f"--crop-fraction: found '{arguments.crop_fraction}'"
+        raise ConfigError(f"{found}; expected a number 0.1 to 1, such as 0.875")
+    return fraction
 
 
 def _size(text: str | None, option: str = "--input") -> tuple[int, int] | None:

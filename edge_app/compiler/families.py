@@ -1,82 +1,81 @@
-"""Recognize the model family of a graph by its outputs and last layers, and look up the family's usual preprocessing.
+"""Recognize the model family of a graph: by the metadata of its file, else its last layers, else its shapes.
 
-The decoder of the family checks whether it can read the outputs. ONNX files do not contain preprocessing: defaults from
-here are reported as assumed. Not here: cutting post-processing off (tails.py).
+Then the values of its outputs are checked (values.py). Not here: kinds of models that no family decodes
+(unsupported.py), cutting post-processing off (tails/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from edge_app import registry
 from edge_app.backends import TensorSpec
-from edge_app.compiler.net import Net, Shape
+from edge_app.compiler import preprocessing, structure, unsupported, values
+from edge_app.compiler.evidence import Evidence
+from edge_app.compiler.metadata import Metadata
+from edge_app.compiler.net import Net
+from edge_app.compiler.preprocessing import Color, Preprocessing, Triple
 from edge_app.errors import ConfigError, ModelError
-from edge_app.geometry.boxes import Resize
-from edge_app.heads import HeadSpec
+from edge_app.heads import Head, HeadSpec
+from edge_app.heads.ultraface import priors
+from edge_app.model.manifest import label_set
+from edge_app.options import expectation
 
-Color = Literal["rgb", "bgr"]
-Triple = tuple[float, float, float]
+__all__ = ["Color", "Family", "Preprocessing", "Requested", "Triple", "build", "head_spec", "recognize"]
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """The preprocessing of a model: (pixel - mean) / std, in this color order, after `resize`."""
+class Requested:
+    """What the user says about a model. options: of its head, such as `version`; labels: () if none are given."""
 
-    color: Color
-    mean: Triple
-    std: Triple
-    resize: Resize
-    pad: int = 114
+    family: str | None = None
+    labels: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A recognized family. why: for the report. labels: a label set's name, or the labels if known."""
+    """A recognized family. why: for the report. labels: a label set's name, or the labels if known.
+
+    options: of the head, where its defaults do not fit.
+    """
 
     name: str
     why: str
     preprocessing: Preprocessing
     labels: str | tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
-_UNIT_RGB = Preprocessing("rgb", (0, 0, 0), (255, 255, 255), "letterbox")
-_IMAGENET = Preprocessing("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "stretch")
-_PREPROCESSING = {
-    "yolo": _UNIT_RGB,
-    "digits": _UNIT_RGB,
-    "nanodet": Preprocessing("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
-    "fastestdet": Preprocessing("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
-    "ultraface": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
-    "yunet": Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
-    "classify": _IMAGENET,
-    "segment": _IMAGENET,
-    "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
-}
-_YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
+_COCO = "coco80"
+_FOR_ONE_TASK = ("classify", "embed", "segment", "yolo")
+_TASKS = {"detect": "yolo", "classify": "classify"}  # of ultralytics; the others are in unsupported.py
 
 
-def recognize(net: Net, requested: str | None, labels: int) -> Family:
-    """Return the family of a graph. requested: the value of --family; labels: the number of --labels, 0 for none.
+def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
+    """Return the family of a graph in canonical form. metadata: of its file.
 
-    Raises ModelError if no family, or not the requested one, can decode the outputs.
+    Raises ModelError if no family, or not the requested one, can decode the outputs; ConfigError for wrong options.
     """
-    outputs = _outputs(net)
-    if requested is not None:
-        if requested not in registry.names("heads"):
-            raise ConfigError(f"--family: found '{requested}'; expected one of {', '.join(registry.names('heads'))}")
-        _decodable(net, requested, outputs)
-        return _with_labels(Family(requested, "given by --family", _preprocessing(net, requested)), outputs, labels)
-    for name, why, matches in _MATCHERS:
-        if matches(net, outputs, labels) and _accepts(net, name, outputs):
-            return _with_labels(Family(name, why, _preprocessing(net, name)), outputs, labels)
-    shapes = ", ".join(f"{o.name} {o.shape}" for o in outputs)
-    raise ModelError(
-        f"{net.name}: no known family has the outputs {shapes}; expected one of {', '.join(registry.names('heads'))}, "
-        "or --family"
-    )
+    evidence = Evidence(net, metadata, requested.labels or metadata.labels)
+    _check_requested(requested, metadata)
+    if requested.family is None:
+        _reject_unsupported(evidence, requested)
+        found = _recognized(evidence, requested)
+    else:
+        found = Family(requested.family, "given by --family", preprocessing.usual(evidence, requested.family))
+    options = {**_options(evidence, found.name), **_checked_options(found.name, requested.options)}
+    labels = requested.labels or _labels(evidence, found.name, options)
+    build(net, found.name, options, resolved(labels))
+    found = replace(found, options=options, labels=() if requested.labels else labels)
+    return _with_usual_values(evidence, found)
+
+
+def resolved(labels: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The labels themselves, of labels or of a named set."""
+    return label_set(labels) if isinstance(labels, str) else labels
 
 
 def head_spec(net: Net, name: str, family: str, labels: tuple[str, ...]) -> HeadSpec:
@@ -85,121 +84,140 @@ def head_spec(net: Net, name: str, family: str, labels: tuple[str, ...]) -> Head
     return HeadSpec(name, family, labels, (width or 0, height or 0), outputs=_outputs(net))
 
 
+def build(net: Net, family: str, options: Mapping[str, object], labels: tuple[str, ...]) -> Head:
+    """The decoder of a graph's outputs. Raises ModelError if the family cannot decode them."""
+    head: Head = registry.build("heads", family, head_spec(net, net.name, family, labels), **options)
+    return head
+
+
 def _outputs(net: Net) -> tuple[TensorSpec, ...]:
     values = net.values()
     return tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in net.outputs)
 
 
-def _decodable(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> None:
-    height, width = net.inputs[0].shape[2:]
-    registry.build("heads", family, HeadSpec(net.name, family, (), (width or 0, height or 0), outputs=outputs))
-
-
-def _accepts(net: Net, family: str, outputs: tuple[TensorSpec, ...]) -> bool:
+def _fits(net: Net, family: str, options: Mapping[str, object], labels: tuple[str, ...]) -> bool:
     try:
-        _decodable(net, family, outputs)
+        build(net, family, options, labels)
     except ModelError:
         return False
     return True
 
 
-def _preprocessing(net: Net, family: str) -> Preprocessing:
-    if family == "yolo" and _is_yolox(net):
-        return _YOLOX
-    return _PREPROCESSING.get(family, _UNIT_RGB)
+def _check_requested(requested: Requested, metadata: Metadata) -> None:
+    """Raises ConfigError if --family is none, or is for another task than the file's metadata says."""
+    family = requested.family
+    if family is None:
+        return
+    if family not in registry.names("heads"):
+        raise ConfigError(f"--family: found '{family}'; expected one of {', '.join(registry.names('heads'))}")
+    expected = _TASKS.get(metadata.task)
+    if metadata.task and family in _FOR_ONE_TASK and family != expected:
+        raise ConfigError(
+            f"--family: found '{family}', but the model is for the task '{metadata.task}', as its metadata says; "
+            f"expected {expected or 'a family that decodes it'}"
+        )
 
 
-def _with_labels(family: Family, outputs: tuple[TensorSpec, ...], labels: int) -> Family:
-    """Labels follow from the outputs: 80 classes are those of COCO; face detectors have one."""
-    if labels or family.name in ("classify", "segment", "embed"):
-        return family
-    if family.name in ("ultraface", "yunet"):
-        return replace(family, labels=("face",))
-    channels = {n for output in outputs for n in output.shape[1:]}
-    return replace(family, labels="coco80") if channels & {80, 84, 85, 112, 144, 255} else family
+def _reject_unsupported(evidence: Evidence, requested: Requested) -> None:
+    metadata = evidence.metadata
+    given = {f"{option} {value}" for option, value in requested.options.items()}
+    kind = unsupported.task_kind(metadata.task, metadata.head)
+    if kind is None and not any(pattern.matches(evidence) for pattern in structure.SURE):
+        kind = unsupported.find(evidence, given | ({"labels"} if requested.labels else set()))
+    if kind is not None:
+        raise ModelError(f"{evidence.net.name}: {unsupported.described(kind, evidence)}")
 
 
-def _shapes(outputs: tuple[TensorSpec, ...]) -> list[Shape]:
-    return [output.shape for output in outputs]
+def _recognized(evidence: Evidence, requested: Requested) -> Family:
+    net, task = evidence.net, evidence.metadata.task
+    if task in _TASKS:
+        why = f"its metadata: task {task}"
+        return Family(_TASKS[task], why, preprocessing.usual(evidence, _TASKS[task]))
+    for pattern in (*structure.SURE, *structure.LIKELY):
+        if not pattern.matches(evidence):
+            continue
+        name = pattern.family
+        given = {key: value for key, value in requested.options.items() if key in _option_choices(name)}
+        options = {**_options(evidence, name), **given}
+        if _fits(net, name, options, requested.labels) or (requested.labels and _fits(net, name, options, ())):
+            return Family(name, pattern.why, preprocessing.usual(evidence, name))
+        if name == "yolo" and (versions := _versions(evidence, requested.labels)):
+            expected = " or ".join(f"--version {version}" for version in versions)
+            raise ModelError(
+                f"{net.name}: several YOLO formats have the outputs {_text(evidence)}; expected {expected}"
+            )
+    raise ModelError(
+        f"{net.name}: no known family has the outputs {_text(evidence)}; "
+        f"expected one of {', '.join(registry.names('heads'))}, or --family"
+    )
 
 
-def _is_fastestdet(net: Net, outputs: tuple[TensorSpec, ...], _: int) -> bool:
-    shapes = _shapes(outputs)
-    if any(len(shape) != 4 for shape in shapes):
-        return False
-    if len(outputs) == 3:
-        return sorted(shape[1] or 0 for shape in shapes)[:2] == [1, 4] and len({shape[2:] for shape in shapes}) == 1
-    producers = net.producers()
-    last = producers.get(net.outputs[0])
-    if len(outputs) != 1 or last is None or last.op != "Concat" or len(last.inputs) != 3:
-        return False
-    kinds = [producers[name].op for name in last.inputs if name in producers]
-    return "Sigmoid" in kinds and "Softmax" in kinds
+def _text(evidence: Evidence) -> str:
+    return unsupported.outputs_text(evidence)
 
 
-def _is_map(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
-    return len(outputs) == 1 and len(outputs[0].shape) == 4 and min(n or 0 for n in outputs[0].shape[2:]) > 1
+def _option_choices(family: str) -> dict[str, object]:
+    return {option.name: option.annotation for option in registry.options("heads", family)}
 
 
-def _is_vector(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
-    return len(outputs) == 1 and len(outputs[0].shape) in (2, 4) and all(n == 1 for n in outputs[0].shape[2:])
+def _checked_options(family: str, given: Mapping[str, str]) -> dict[str, str]:
+    """The user's options of the head. Raises ConfigError for one that the family does not have."""
+    choices = _option_choices(family)
+    for name, value in given.items():
+        if name not in choices:
+            raise ConfigError(f"--{name}: found '{value}'; expected none: the family '{family}' has no such option")
+        if value not in get_args(choices[name]):
+            raise ConfigError(f"--{name}: found '{value}'; expected {expectation(choices[name])}")
+    return dict(given)
 
 
-def _is_embedding(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
-    last = net.producers().get(net.outputs[0])
-    kinds = ("Div", "LpNormalization", "BatchNormalization")
-    return _is_vector(net, outputs, labels) and not labels and last is not None and last.op in kinds
+def _versions(evidence: Evidence, labels: tuple[str, ...]) -> list[str]:
+    """The versions of YOLO whose format the outputs have."""
+    known = [version for version in get_args(_option_choices("yolo")["version"]) if version != "auto"]
+    return [version for version in known if _fits(evidence.net, "yolo", {"version": version}, labels)]
 
 
-def _is_yolox(net: Net) -> bool:
-    """YOLOX starts by slicing every second pixel."""
-    first = [node for node in net.nodes if net.inputs[0].name in node.inputs]
-    return len(first) == 4 and all(node.op == "Slice" for node in first)
+def _options(evidence: Evidence, family: str) -> dict[str, str]:
+    """The options of a head that follow from the graph."""
+    if family == "yolo" and evidence.slices_pixels and _fits(evidence.net, family, {"version": "x"}, ()):
+        return {"version": "x"}
+    if family == "classify" and evidence.ends_with("Sigmoid", "HardSigmoid"):
+        return {"activation": "none"}
+    return {"activation": "sigmoid"} if family == "classify" and evidence.vectors == [1] else {}
 
 
-def _levels(count: int) -> Callable[[Net, tuple[TensorSpec, ...], int], bool]:
-    """Build a test: are there `count` flat outputs (1, N, C) for every N?"""
+def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str | tuple[str, ...]:
+    """The labels of the metadata, or those that follow from the outputs, if they fit: 80 classes are those of COCO."""
 
-    def matches(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
-        shapes = _shapes(outputs)
-        cells = [shape[1] for shape in shapes if len(shape) == 3]
-        return len(cells) == len(shapes) and all(cells.count(n) == count for n in cells)
+    def fits(labels: tuple[str, ...]) -> bool:
+        return _fits(evidence.net, family, options, labels)
 
-    return matches
-
-
-def _has_distributions(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
-    return _levels(2)(net, outputs, labels) and any(shape[2] == 32 for shape in _shapes(outputs))
-
-
-def _has_background(net: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
-    return _levels(2)(net, outputs, labels) and len(outputs) == 2 and any(shape[2] == 4 for shape in _shapes(outputs))
+    if evidence.metadata.labels and fits(evidence.metadata.labels):
+        return evidence.metadata.labels
+    if family == "yunet" or (family == "ultraface" and len(priors(evidence.size)) == evidence.tables[0][0]):
+        return ("face",) if fits(("face",)) else ()
+    if family in ("classify", "segment", "embed"):
+        return ()
+    coco = label_set(_COCO)
+    return _COCO if fits(coco) and not fits(coco[:-1]) else ()
 
 
-def _is_digits(_: Net, outputs: tuple[TensorSpec, ...], __: int) -> bool:
-    return len(outputs) == 2 and all(len(shape) == 4 for shape in _shapes(outputs))
+def _with_usual_values(evidence: Evidence, family: Family) -> Family:
+    """The family, once its decoder has read the outputs for synthetic images. Raises ModelError for unusual values."""
 
+    def problem(options: Mapping[str, str]) -> str:
+        least = {"score": 0.0} if "score" in _option_choices(family.name) else {}
+        head = build(evidence.net, family.name, {**options, **least}, ())
+        return values.problem(evidence, family.name, options, head, family.preprocessing)
 
-def _is_joined(_: Net, outputs: tuple[TensorSpec, ...], labels: int) -> bool:
-    """One output (1, N, C + 32): NanoDet-Plus."""
-    shapes = _shapes(outputs)
-    return len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][2] in (112, labels + 32 if labels else 112)
-
-
-def _is_any(_: Net, __: tuple[TensorSpec, ...], ___: int) -> bool:
-    return True
-
-
-_Matcher = Callable[[Net, tuple[TensorSpec, ...], int], bool]
-_MATCHERS: tuple[tuple[str, str, _Matcher], ...] = (
-    ("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
-    ("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
-    ("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),
-    ("nanodet", "class scores and box distributions of 4 x 8 bins in one output", _is_joined),
-    ("ultraface", "scores with a background class, and boxes of 4", _has_background),
-    ("digits", "one grid of class scores and edge distances", _is_digits),
-    ("embed", "one vector, normalized at the end", _is_embedding),
-    ("classify", "one vector of class scores", _is_vector),
-    ("segment", "one map of class scores", _is_map),
-    ("yolo", "grids or cells of boxes and class scores", _is_any),
-)
+    found = problem(family.options)
+    if found and family.name == "yolo" and evidence.slices_pixels and "activation" not in family.options:
+        options = {**family.options, "activation": "apply"}
+        if not problem(options):
+            return replace(family, options=options, why=f"{family.why}, without a sigmoid")
+    if found:
+        raise ModelError(
+            f"{evidence.net.name}: family '{family.name}' ({family.why}): found {found}; "
+            f"outputs {_text(evidence)}; expected another family or model"
+        )
+    return family

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import canonical, families, frontend, net, onnx_file, output_layout, tails
-from edge_app.compiler.families import Color, Family, Preprocessing, Triple
+from edge_app.compiler import canonical, families, frontend, metadata, net, onnx_file, output_layout, tails
+from edge_app.compiler.families import Color, Family, Preprocessing, Requested, Triple
 from edge_app.compiler.net import Net
 from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import Array, HostSession
@@ -35,7 +35,9 @@ class ModelOptions:
     std: Triple | None = None
     color: Color | None = None
     resize: Resize | None = None
+    crop_fraction: float | None = None
     input_size: tuple[int, int] | None = None
+    head: Mapping[str, str] = field(default_factory=dict)  # options of the head: version, activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +108,21 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     raw = _sized(file.net, options, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole, layouts = _canonical(raw)
-    family = families.recognize(whole, options.family, len(options.labels) if isinstance(options.labels, tuple) else 0)
+    given = families.resolved(options.labels)
+    family = families.recognize(
+        whole, metadata.parse(file.net.metadata), Requested(options.family, given, options.head)
+    )
     preprocessing, assumed = _with_options(family, options, frontend.pixel_offset(raw))
     labels = options.labels or family.labels
     if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
-    cut = tails.cut(whole, family.name)
+    cut = tails.cut(whole, family.name, family.options)
+    head_options = {**family.options, **(cut.options if cut else {})}
+    families.build(cut.net if cut else whole, family.name, head_options, families.resolved(labels))
     graph = file.data if raw is file.net else raw.to_model().SerializeToString()
     return InputModel(
         _head_name(path.stem), cut.net if cut else whole, cut, family, preprocessing, preprocessing, labels,
-        cut.options if cut else {}, tuple(assumed),
+        head_options, tuple(assumed),
         (graph,), _four(shape), dtype, layouts,
     )  # fmt: skip
 
@@ -124,9 +131,10 @@ def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
     """The heads of a model folder. Its manifest has the family and preprocessing that an ONNX file lacks."""
     manifest = manifests.load(folder)
     spec = manifest.input
-    if options.family or options.mean or options.std or options.color or options.resize:
+    given = (options.family, options.mean, options.std, options.color, options.resize, options.crop_fraction, options.head)
+    if any(given):
         raise ConfigError(f"{folder}: a model folder defines family and preprocessing; expected no options for them")
-    recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad)
+    recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad, spec.crop_fraction)
     preprocessing = (
         recorded if spec.dtype == "float32" else replace(recorded, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     )
@@ -179,9 +187,10 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     if None not in value.shape:
         return raw
     free = [n for i, n in enumerate(value.shape) if n is None and i > 0]
-    if free and options.input_size is None:
+    size = options.input_size or metadata.parse(raw.metadata).image_size
+    if free and size is None:
         raise ModelError(f"{where}: input '{value.name}' {value.shape} has free sizes; expected --input WxH")
-    width, height = options.input_size or (0, 0)
+    width, height = size or (0, 0)
     planes = value.shape[1] in (3, None) and value.shape[3] != 3
     fixed_shape = (1, 3, height, width) if planes else (1, height, width, 3)
     raw = raw.copy()
@@ -196,11 +205,14 @@ def _with_options(family: Family, options: ModelOptions, pixels: float | None) -
     default = family.preprocessing
     if pixels is not None:
         default = replace(default, mean=(pixels,) * 3, std=(1.0, 1.0, 1.0))
+    resize = options.resize or ("crop" if options.crop_fraction else default.resize)
+    fraction = options.crop_fraction or (default.crop_fraction if default.resize == "crop" else 1.0)
+    part = f" ({fraction:g} of the short side)" if resize == "crop" and not options.crop_fraction else ""
     assumed = [
         f"{name} {value}"
         for name, option, value in (
             ("color", options.color, default.color), ("mean", options.mean, list(default.mean)),
-            ("std", options.std, list(default.std)), ("resize", options.resize, default.resize),
+            ("std", options.std, list(default.std)), ("resize", options.resize, f"{resize}{part}"),
         )
         if option is None
     ]  # fmt: skip
@@ -208,7 +220,8 @@ def _with_options(family: Family, options: ModelOptions, pixels: float | None) -
         options.color or default.color,
         options.mean or default.mean,
         options.std or default.std,
-        options.resize or default.resize,
+        resize,
+        crop_fraction=fraction if resize == "crop" else 1.0,
     ), assumed
 
 

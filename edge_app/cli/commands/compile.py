@@ -33,11 +33,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="targets, such as onnx,rv1106,rk3588 (default: onnx)",
     )
     parser.add_argument("--family", metavar="NAME", help="the head's family (default: recognized)")
+    parser.add_argument("--version", metavar="NAME", help="the version of a YOLO, such as v5 (default: recognized)")
+    parser.add_argument("--activation", metavar="NAME", help="what the head applies to scores (default: recognized)")
     parser.add_argument("--labels", metavar="FILE", help="a file with one label per line, or coco80")
     parser.add_argument("--mean", metavar="A,B,C", help="mean of the channels, 0..255, in the model's channel order")
     parser.add_argument("--std", metavar="A,B,C", help="standard deviation of the channels, 0..255, in the same order")
     parser.add_argument("--color", choices=("rgb", "bgr"), help="the model's channel order")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="how a frame is fitted to the input")
+    parser.add_argument("--resize", choices=("letterbox", "stretch", "crop"), help="how a frame is fitted to the input")
+    parser.add_argument("--crop-fraction", metavar="X", help="of the short side, the part that --resize crop takes")
     parser.add_argument(
         "--cut", metavar="STRIDES", help="end backbone segments at these strides, such as 4,8,16; or none"
     )

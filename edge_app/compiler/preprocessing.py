@@ -1,0 +1,71 @@
+"""The usual preprocessing of each family's models, which an ONNX file does not contain: reported as assumed.
+
+Sources: ultralytics, torchvision and PaddleClas, NanoDet, FastestDet, Ultra-Light-Fast-Generic-Face-Detector, YuNet,
+YOLOX, PicoDet of PaddleDetection, InsightFace. Not here: applying it (edge_app/inference, frontend.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from edge_app.compiler.evidence import Evidence
+from edge_app.geometry.boxes import Resize
+from edge_app.heads._grids import grid
+
+Color = Literal["rgb", "bgr"]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """The preprocessing of a model: (pixel - mean) / std, in this color order, after `resize`.
+
+    crop_fraction: of the short side, the part that `resize: crop` takes.
+    """
+
+    color: Color
+    mean: Triple
+    std: Triple
+    resize: Resize
+    pad: int = 114
+    crop_fraction: float = 1.0
+
+
+_UNIT_RGB = Preprocessing("rgb", (0, 0, 0), (255, 255, 255), "letterbox")
+_IMAGENET = Preprocessing("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "stretch")
+_USUAL = {
+    "yolo": _UNIT_RGB,
+    "digits": _UNIT_RGB,
+    "nanodet": Preprocessing("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
+    "fastestdet": Preprocessing("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
+    "ultraface": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
+    "yunet": Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
+    "classify": replace(_IMAGENET, resize="crop", crop_fraction=0.875),  # torchvision, PaddleClas: 256, then 224
+    "segment": _IMAGENET,
+    "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
+}
+_YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
+_PICODET_LEVELS = 4  # NanoDet has three, or joins four in one output
+
+
+def _fastest_cells(evidence: Evidence) -> int:
+    """The number of cells of YOLO-FastestV2, whose strides are 16 and 32."""
+    return sum(grid(evidence.size, stride).cells for stride in (16, 32))
+
+
+def usual(evidence: Evidence, family: str) -> Preprocessing:
+    """The preprocessing of a family's published models, as far as the metadata of the file does not say otherwise."""
+    metadata = evidence.metadata
+    found = _USUAL.get(family, _UNIT_RGB)
+    if metadata.task:  # of ultralytics, all of whose models take 0..1
+        found = replace(_UNIT_RGB, resize=found.resize)
+    elif family == "yolo" and evidence.slices_pixels:
+        found = _YOLOX
+    elif family == "yolo" and evidence.tables[:1] and evidence.tables[0][0] == _fastest_cells(evidence):
+        found = _USUAL["fastestdet"]
+    elif family == "nanodet" and len(evidence.tables) == 2 * _PICODET_LEVELS:
+        found = _IMAGENET
+    if metadata.scale is not None:
+        found = replace(found, mean=(0, 0, 0), std=(metadata.scale,) * 3)
+    return replace(found, color=metadata.color or found.color)

@@ -1,0 +1,94 @@
+"""The families that a graph's outputs and last layers suggest, in the order in which they are tried.
+
+The decoder of a family then checks whether it can read the outputs. Not here: the choice (families.py), kinds of models
+that no family decodes (unsupported.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_app.compiler.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What the models of a family look like. why: for the report."""
+
+    family: str
+    why: str
+    matches: Callable[[Evidence], bool]
+
+
+def _is_fastestdet(e: Evidence) -> bool:
+    shapes = [output.shape for output in e.outputs]
+    if any(len(shape) != 4 for shape in shapes):
+        return False
+    if len(shapes) == 3:
+        return sorted(shape[1] or 0 for shape in shapes)[:2] == [1, 4] and len({shape[2:] for shape in shapes}) == 1
+    last = e.producers.get(e.net.outputs[0])
+    if len(shapes) != 1 or last is None or last.op != "Concat" or len(last.inputs) != 3:
+        return False
+    kinds = [e.producers[name].op for name in last.inputs if name in e.producers]
+    return "Sigmoid" in kinds and "Softmax" in kinds
+
+
+def _is_map(e: Evidence) -> bool:
+    return len(e.outputs) == len(e.maps) == 1 and min(e.maps[0][1:]) > 1
+
+
+def _is_vector(e: Evidence) -> bool:
+    return len(e.outputs) == len(e.vectors) == 1
+
+
+def _is_embedding(e: Evidence) -> bool:
+    kinds = ("Div", "LpNormalization", "BatchNormalization")
+    return _is_vector(e) and not e.labels and e.ends_with(*kinds)
+
+
+def _levels(count: int) -> Callable[[Evidence], bool]:
+    """Build a test: are all outputs tables, `count` of them with the same number of rows?"""
+
+    def matches(e: Evidence) -> bool:
+        rows = [rows for rows, _ in e.tables]
+        return len(rows) == len(e.outputs) and all(rows.count(n) == count for n in rows)
+
+    return matches
+
+
+def _has_distributions(e: Evidence) -> bool:
+    return _levels(2)(e) and any(columns == 32 for _, columns in e.tables)
+
+
+def _has_background(e: Evidence) -> bool:
+    return _levels(2)(e) and len(e.outputs) == 2 and any(columns == 4 for _, columns in e.tables)
+
+
+def _is_digits(e: Evidence) -> bool:
+    return len(e.outputs) == len(e.maps) == 2
+
+
+def _is_joined(e: Evidence) -> bool:
+    """One output (1, N, C + 32): NanoDet-Plus."""
+    return len(e.outputs) == len(e.tables) == 1 and e.tables[0][1] in (112, len(e.labels) + 32 if e.labels else 112)
+
+
+def _is_any(_: Evidence) -> bool:
+    return True
+
+
+SURE: tuple[Pattern, ...] = (  # told apart by their last layers, or unlike anything else
+    Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
+    Pattern("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
+)
+LIKELY: tuple[Pattern, ...] = (
+    Pattern("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),
+    Pattern("nanodet", "class scores and box distributions of 4 x 8 bins in one output", _is_joined),
+    Pattern("ultraface", "scores with a background class, and boxes of 4", _has_background),
+    Pattern("digits", "one grid of class scores and edge distances", _is_digits),
+    Pattern("embed", "one vector, normalized at the end", _is_embedding),
+    Pattern("classify", "one vector of class scores", _is_vector),
+    Pattern("segment", "one map of class scores", _is_map),
+    Pattern("yolo", "grids or cells of boxes and class scores", _is_any),
+)

@@ -1,0 +1,316 @@
+"""Models that no family decodes although the shapes of their outputs resemble one: one row of KINDS each.
+
+A row is where support for such a kind starts: a family takes its place in families.py, and the row goes.
+Sources: the exporters of ultralytics, InsightFace, MediaPipe, PaddleOCR, PaddleDetection, PFLD, DETR, MiDaS.
+Not here: the families (families.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge_app.compiler.evidence import Evidence
+from edge_app.errors import foreign_text
+from edge_app.heads._grids import grid
+from edge_app.heads.ultraface import priors
+
+_LANDMARKS = {2 * n for n in (17, 21, 29, 33, 39, 66, 68, 98, 106, 468, 478)} | {
+    3 * n for n in (17, 21, 33, 39, 68, 468, 478)
+}  # values of x and y, or x, y and z, for published numbers of points
+_IMAGENET = (1000, 1001, 11221, 21841, 21843)
+_KEYPOINTS = (16, 17, 68, 98, 106, 133)  # channels of published heatmaps, at stride 4
+_PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
+_EMBEDDING_STEP = 64  # published embeddings are multiples of it long
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of model. name: for the error. answers: the options that say that the model is something else, after all.
+
+    An answer is `option value`, and the meaning, as in ("family segment", "a mask"). Without answers the name is sure.
+    """
+
+    name: str
+    matches: Callable[[Evidence], bool]
+    answers: tuple[tuple[str, str], ...] = ()
+
+
+def find(evidence: Evidence, given: set[str]) -> Kind | None:
+    """The kind of a model, unless an option in `given` says that it is another: `version v5`, `labels`."""
+    is_known = bool(evidence.metadata.task)  # then shapes are not needed to guess the task
+    for kind in KINDS:
+        answered = any(option in given or option.split()[0] in given for option, _ in kind.answers)
+        if not answered and not (is_known and kind.answers) and kind.matches(evidence):
+            return kind
+    return None
+
+
+def described(kind: Kind, evidence: Evidence) -> str:
+    """One line: what was found, and what is expected instead."""
+    if not kind.answers:
+        return f"{kind.name}: not supported; found {outputs_text(evidence)}; expected another model"
+    options = " or ".join(f"--{option} if it is {meaning}" for option, meaning in kind.answers)
+    verdict = ": not supported" if len(kind.answers) == 1 else ""
+    return f"{kind.name}{verdict}; found {outputs_text(evidence)}; expected {options}"
+
+
+def outputs_text(evidence: Evidence) -> str:
+    """The names and shapes of the outputs, the first eight of them."""
+    texts = [
+        f"{foreign_text(output.name, 40)} {'x'.join(str(n) if n else '?' for n in output.shape) or 'scalar'}"
+        for output in evidence.outputs
+    ]
+    more = f" and {len(texts) - 8} more" if len(texts) > 8 else ""
+    return ", ".join(texts[:8]) + more
+
+
+def task_kind(task: str, head: str) -> Kind | None:
+    """The kind by the metadata of a file, None if its task is supported or not known."""
+    if head == "RTDETRDecoder":
+        return Kind("a DETR detector (boxes as centers and sizes in 0..1)", _always)
+    names = {"pose": "pose keypoints", "segment": "instance segmentation", "obb": "oriented boxes"}
+    if not task or task in ("detect", "classify"):
+        return None
+    return Kind(names.get(task, f"the task '{task}'"), _always)
+
+
+def _always(_: Evidence) -> bool:
+    return True
+
+
+def cells(e: Evidence) -> set[int]:
+    """The numbers of cells of the usual pyramids of detectors."""
+    strides = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
+    return {sum(grid(e.size, stride).cells for stride in some) for some in strides}
+
+
+def _selects(e: Evidence) -> bool:
+    return "NonMaxSuppression" in e.operations or any("nms" in node.op.lower() for node in e.net.nodes)
+
+
+def _is_class_map(e: Evidence) -> bool:
+    return len(e.outputs) == 1 and e.ends_with("ArgMax") and len(e.shapes[0]) >= 2
+
+
+def _is_text(e: Evidence) -> bool:
+    """One row of class scores for each position along a line of text."""
+    if len(e.outputs) != 1 or len(e.shapes[0]) != 2:
+        return [m for m in e.maps if m[1] == 1 and m[0] > 1] != [] and len(e.outputs) == 1
+    (rows, columns), (width, height) = e.shapes[0], e.size
+    if len(e.metadata.labels) in (columns - 1, columns - 2) and rows <= width:
+        return True
+    is_short = min(rows, columns) <= width and rows not in _anchored(e) and columns not in _anchored(e)
+    return is_short and (width >= 2 * height or (e.ends_with("Softmax", "LogSoftmax") and columns > 10))
+
+
+def _anchored(e: Evidence) -> set[int]:
+    return {n * count for count in cells(e) for n in (1, 3)}
+
+
+def _is_instances(e: Evidence) -> bool:
+    """A table of boxes, and prototypes of masks."""
+    return len(e.outputs) == 2 and len(e.tables) == 1 and len(e.maps) == 1 and e.maps[0][0] <= min(e.tables[0])
+
+
+def _widths(e: Evidence) -> list[tuple[int, ...]]:
+    """For each number of rows, the columns of all tables with it; the tables of SCRFD have no batch."""
+    by_rows: dict[int, list[int]] = {}
+    for rows, columns in e.tables:
+        by_rows.setdefault(rows, []).append(columns)
+    complete = len(e.tables) == len(e.outputs)
+    return [tuple(sorted(columns)) for columns in by_rows.values()] if complete else []
+
+
+def _is_scrfd(e: Evidence) -> bool:
+    widths = set(_widths(e)) or {tuple(sorted(shape[-1] for shape in e.shapes))[:: len(e.shapes) // 3 or 1]}
+    return len(e.outputs) in (6, 9) and widths <= {(1, 4, 10), (1, 4)}
+
+
+def _is_retinaface(e: Evidence) -> bool:
+    return _widths(e) == [(2, 4, 10)]
+
+
+def _is_mediapipe(e: Evidence) -> bool:
+    """Scores, and boxes with keypoints, relative to anchors."""
+    return any(len(w) == 2 and w[0] == 1 and w[1] > 4 and w[1] % 2 == 0 for w in _widths(e)) and len(e.outputs) in (
+        2,
+        4,
+    )
+
+
+def _is_face_grid(e: Evidence) -> bool:
+    """x, y, w, h, objectness, ten or fifteen values of landmarks, one class."""
+    per_anchor = {s[0] // 3 if len(s) == 3 else s[-1] for s in e.shapes if len(s) in (3, 4)}
+    grids = len(e.outputs) == 3 and all(len(s) == 3 or (len(s) == 4 and s[0] == 3) for s in e.shapes)
+    if grids and all(s[0] % 3 == 0 for s in e.shapes if len(s) == 3) and per_anchor in ({16}, {21}):
+        return True
+    return e.tables in [[(3 * count, width)] for count in cells(e) for width in (16, 21)] and len(e.outputs) == 1
+
+
+def _is_detr(e: Evidence) -> bool:
+    """A few hundred queries, each with class scores and a box as center and size."""
+    widths = _widths(e)
+    if len(widths) != 1 or len(e.outputs) != 2 or 4 not in widths[0]:
+        return False
+    return e.tables[0][0] <= 1000 and e.tables[0][0] not in {*cells(e), len(priors(e.size))}
+
+
+def _is_final_table(e: Evidence) -> bool:
+    """Some hundred selected rows, but not of four corners, a score and a class number."""
+    if len(e.outputs) != 1 or len(e.tables) != 1 or "TopK" not in e.operations:
+        return False
+    rows, columns = e.tables[0]
+    return rows <= 1000 and not {rows, columns} & _anchored(e) and columns != 6
+
+
+def _is_centernet(e: Evidence) -> bool:
+    return len(e.maps) == len(e.outputs) >= 3 and len({m[1:] for m in e.maps}) == 1 and [
+        m[0] for m in e.maps
+    ].count(2) >= 2  # fmt: skip
+
+
+def _is_anomaly(e: Evidence) -> bool:
+    return any("anomaly" in output.name.lower() for output in e.outputs)
+
+
+def _map(e: Evidence) -> tuple[int, int, int] | None:
+    """Channels and strides of a single map, stride 0 if the map is larger than the input."""
+    if len(e.outputs) != 1 or len(e.maps) != 1 or 0 in e.maps[0]:
+        return None
+    channels, height, width = e.maps[0]
+    return channels, e.size[1] // height, e.size[0] // width
+
+
+def _is_depth(e: Evidence) -> bool:
+    """A map without channels, or one channel of values that are not negative."""
+    if len(e.outputs) != 1 or e.outputs[0].dtype != "float32":
+        return False
+    if len(e.shapes[0]) == 2 and len(e.outputs[0].shape) == 3:
+        rows, columns = e.shapes[0]
+        return rows * e.size[0] == columns * e.size[1] and e.size[0] // max(1, columns) in (1, 2, 4)
+    found = _map(e)
+    return found is not None and found[0] == 1 and e.ends_with("Relu", "Clip", "Softplus")
+
+
+def _is_text_map(e: Evidence) -> bool:
+    """One probability a pixel, enlarged by two learned steps right before it: the head of DB."""
+    found, last = _map(e), [node.op for node in e.last()]
+    return found is not None and found[0] == 1 and last[:1] == ["Sigmoid"] and last.count("ConvTranspose") == 2
+
+
+def _is_single_map(e: Evidence) -> bool:
+    found = _map(e)
+    return found is not None and found[0] == 1 and len(e.labels) != 1
+
+
+def _is_channels_last(e: Evidence) -> bool:
+    """(1, H, W, C), H and W in proportion to the input."""
+    if len(e.outputs) != 1 or len(e.shapes[0]) != 3 or len(e.outputs[0].shape) != 4:
+        return False
+    first, second, third = e.shapes[0]
+    width, height = e.size
+    square = first * width == second * height and height % max(1, first) == 0
+    return square and second * width != third * height and third < second
+
+
+def _is_enlarged(e: Evidence) -> bool:
+    found = _map(e)
+    return found is not None and 0 in found[1:]
+
+
+def _is_picture(e: Evidence) -> bool:
+    found = _map(e)
+    return found is not None and found == (3, 1, 1) and not e.ends_with(*_PROBABILITIES) and not e.labels
+
+
+def _is_heatmap(e: Evidence) -> bool:
+    found = _map(e)
+    return found is not None and found[0] in _KEYPOINTS and found[1:] == (4, 4) and not e.labels
+
+
+def _is_feature_map(e: Evidence) -> bool:
+    found = _map(e)
+    return found is not None and found[0] >= 64 and found[0] % 64 == 0 and min(found[1:]) >= 8 and not e.labels
+
+
+def _is_coarse_grid(e: Evidence) -> bool:
+    """Too coarse for a segmentation: the grid of a detector with anchors."""
+    found = _map(e)
+    return found is not None and min(found[1:]) >= 32
+
+
+def _is_landmarks(e: Evidence) -> bool:
+    return any(n in _LANDMARKS for n in e.vectors) and len(e.vectors) == len(e.outputs) and (
+        len(e.vectors) > 1 or not (e.ends_with(*_PROBABILITIES) or e.labels)
+    )  # fmt: skip
+
+
+def _is_attributes(e: Evidence) -> bool:
+    return len(e.vectors) == len(e.outputs) > 1
+
+
+def _is_vector_of_unknown_use(e: Evidence) -> bool:
+    """As long as an embedding, and without the last layer of a classifier."""
+    if len(e.outputs) != 1 or len(e.vectors) != 1 or e.labels or e.vectors[0] in _IMAGENET:
+        return False
+    normalized = e.ends_with("Div", "LpNormalization", "BatchNormalization")
+    return e.vectors[0] % _EMBEDDING_STEP == 0 and not e.ends_with(*_PROBABILITIES) and not normalized
+
+
+def _is_number(e: Evidence) -> bool:
+    return len(e.outputs) == 1 and e.vectors == [1] and not e.labels
+
+
+def _is_tokens(e: Evidence) -> bool:
+    """The tokens of a transformer, or features without a pooling."""
+    return len(e.outputs) == 1 and len(e.tables) == 1 and e.ends_with("LayerNormalization")
+
+
+def _is_boxes_beside_scores(e: Evidence) -> bool:
+    """All cells' boxes (1, N, 4), decoded to pixels, and scores (1, N, C) or (1, C, N)."""
+    counts = cells(e)
+    by_row = [columns for rows, columns in e.tables if rows in counts]
+    by_column = [rows for rows, columns in e.tables if columns in counts]
+    return len(e.outputs) == len(e.tables) == 2 == len(by_row) + len(by_column) and 4 in by_row
+
+
+_SEGMENT = ("family segment", "a map of classes")
+_CLASSIFY = ("family classify", "class scores")
+KINDS: tuple[Kind, ...] = (
+    Kind("non-maximum suppression in the graph (export the model without it)", _selects),
+    Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
+    Kind("anomaly detection", _is_anomaly),
+    Kind("instance segmentation (boxes with mask coefficients)", _is_instances),
+    Kind("a face detector with landmarks in SCRFD form", _is_scrfd),
+    Kind("a face detector with landmarks in RetinaFace form", _is_retinaface),
+    Kind("a MediaPipe detector (boxes and keypoints relative to anchors)", _is_mediapipe),
+    Kind(
+        "a face detector with landmarks in YOLOv5-face form",
+        _is_face_grid,
+        (("labels FILE", "a detector of 11 or 16 classes"),),
+    ),
+    Kind("a DETR detector (boxes as centers and sizes in 0..1)", _is_detr),
+    Kind("boxes and class scores of all cells in two tables (YOLO-NAS, DAMO-YOLO, PP-YOLOE)", _is_boxes_beside_scores),
+    Kind("CenterNet (heatmaps with sizes and offsets)", _is_centernet),
+    Kind("final detections with keypoints, masks or angles, or those of DETR", _is_final_table),
+    Kind("text recognition (CTC)", _is_text),
+    Kind("a depth map", _is_depth, (_SEGMENT,)),
+    Kind("text detection (a map of text regions)", _is_text_map, (("family segment", "a mask"),)),
+    Kind("a map with channels last (export it with channels first)", _is_channels_last, (_SEGMENT,)),
+    Kind("an image as output (super resolution, denoising, style)", _is_enlarged),
+    Kind("an image as output (super resolution, denoising, style)", _is_picture, (_SEGMENT,)),
+    Kind("one map of values: depth, text or saliency", _is_single_map, (("family segment", "a mask"),)),
+    Kind("heatmaps of keypoints", _is_heatmap, (_SEGMENT,)),
+    Kind("a grid of anchors such as YOLOv2's", _is_coarse_grid, (_SEGMENT,)),
+    Kind("a feature map", _is_feature_map, (_SEGMENT,)),
+    Kind("landmarks (coordinates of points)", _is_landmarks, (_CLASSIFY,)),
+    Kind("several vectors, such as attributes", _is_attributes),
+    Kind(
+        "a vector that may be an embedding or class scores",
+        _is_vector_of_unknown_use,
+        (("family embed", "an embedding"), _CLASSIFY),
+    ),
+    Kind("a single number, such as an age", _is_number, (("family classify", "the score of one class"),)),
+    Kind("the tokens of a transformer", _is_tokens),
+)
