@@ -50,7 +50,7 @@ MAY_IMPORT = {
     " inference outbox publish pipeline drawing daemon",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
-    "compiler": "errors frame geometry options registry backends heads model reuse inference evaluation",
+    "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
     " rules model config tracking reuse inference outbox publish pipeline evaluation",
     "__main__": "cli",
@@ -188,11 +188,7 @@ def test_the_command_line_imports_nothing_heavy_before_a_command_is_chosen():
 
 def test_importing_every_module_starts_no_thread_and_opens_no_library_of_a_plug_in():
     """Plug-ins import their own library in their constructor: a device's configuration can be checked anywhere."""
-    script = f"""
-import importlib, pkgutil, edge_app
-for module in pkgutil.walk_packages(edge_app.__path__, "edge_app."):
-    if module.name.split(".")[1] not in {HOST_ONLY!r} and not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-"""
+    files = [path for path in module_files() if area(path) not in HOST_ONLY and path.stem != "__main__"]
+    script = f"import importlib\nfor name in {[dotted(path) for path in files]!r}:\n    importlib.import_module(name)\n"
     libraries = {"onnxruntime", "onnx", "rknnlite", "paho", "serial", "requests", "aiohttp", "tqdm", "torch"}
     assert not libraries & set(modules_after(script))

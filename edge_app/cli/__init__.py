@@ -1,12 +1,13 @@
 """The command line: `edge-app COMMAND`.
 
-parser.py     the parser, `main` and the exit codes
-commands/     one module per command: its arguments and its call
-arguments.py  arguments that several commands share
-check.py      the work of `edge-app check`; model_check.py runs the model in a limited process
-doctor.py     the work of `edge-app doctor`
-replay.py     the work of `edge-app replay`
-findings.py   findings of check and doctor, as a table and as JSON
+parser.py        the parser, `main` and the exit codes
+commands/        one module per command: its arguments and its call
+arguments.py     arguments that several commands share
+check.py         the work of `edge-app check`; model_check.py runs the model in a limited process
+doctor.py        the work of `edge-app doctor`
+replay.py        the work of `edge-app replay`
+memory_limit.py  the memory that this process may take
+findings.py      findings of check and doctor, as a table and as JSON
 """
 
 from edge_app.cli.parser import main

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import pickle
-import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_app.cli.findings import Finding
+from edge_app.cli.memory_limit import limit_data
 from edge_app.config import Config
 from edge_app.errors import EdgeError, foreign_text
 from edge_app.frame import Frame
@@ -31,7 +31,7 @@ from edge_app.reuse import profile
 from edge_app.reuse.loader import FREE
 
 TIMEOUT_S = 60.0
-_MIN_MEMORY, _MAX_MEMORY = 1 << 30, 4 << 30  # bytes that the model may take beyond those of the libraries
+_MAX_MEMORY = 4 << 30  # bytes that the model may take beyond those of the libraries
 _START = "import sys; sys.path[:] = {path!r}; from edge_app.cli.model_check import main; main()"
 _STARTED = "started"  # instead of a verdict: the check of an area has started
 
@@ -103,13 +103,7 @@ def _ending(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _limit_memory() -> int:
     """Limit the data of this process, and let the kernel end it first if memory is short. Returns bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    used = next((int(line.split()[1]) << 10 for line in status if line.startswith("VmData")), 0)
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = min(max(physical, _MIN_MEMORY), _MAX_MEMORY)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    total = used + limit
-    resource.setrlimit(resource.RLIMIT_DATA, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))
+    limit = limit_data(_MAX_MEMORY)
     with contextlib.suppress(OSError):  # not permitted in some containers
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     return limit

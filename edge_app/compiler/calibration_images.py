@@ -9,11 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_app.errors import ConfigError
+from edge_app.errors import ClipError, ConfigError
 from edge_app.frame import Frame, UInt8
 from edge_app.geometry.boxes import Transform
 from edge_app.inference.preprocess import Preprocess
 from edge_app.model.schema import Input
+from edge_app.sources._limits import too_large
+from edge_app.sources._opencv import frame_size
+from edge_app.sources.images import decode
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _FLAT = 2.0  # gray levels of standard deviation; an image below it shows nothing
@@ -47,12 +50,12 @@ def load(path: Path, spec: Input, calibration: int, held_out: int) -> Calibratio
 
     calibration, held_out: how many images to use for each.
     """
-    images = list(_folder(path, calibration + held_out) if path.is_dir() else _clip(path, calibration + held_out))
-    if not images:
+    read = list(_folder(path, calibration + held_out) if path.is_dir() else _clip(path, calibration + held_out))
+    if not read:
         raise ConfigError(f"--calibrate {path}: found no image; expected a clip, or a folder of {', '.join(_SUFFIXES)}")
     preprocess = Preprocess(_uint8(spec))
     laid = []
-    for sequence, image in enumerate(images):
+    for sequence, image in enumerate(read):
         tensor, transform = preprocess.prepare(Frame("calibrate", sequence, 0, 0, image))
         laid.append((tensor[0].copy(), transform))
     share = max(2, round((calibration + held_out) / held_out))
@@ -114,10 +117,10 @@ def _uint8(spec: Input) -> Input:
 def _folder(path: Path, most: int) -> Iterator[UInt8]:
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
     for index in _spread(len(files), most):
-        image = cv2.imread(str(files[index]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ConfigError(f"--calibrate {files[index]}: cannot be read; expected an image")
-        yield np.asarray(image, np.uint8)
+        try:
+            yield decode(files[index])
+        except ClipError as exc:
+            raise ConfigError(f"--calibrate {exc}") from exc
 
 
 def _clip(path: Path, most: int) -> Iterator[UInt8]:
@@ -125,6 +128,8 @@ def _clip(path: Path, most: int) -> Iterator[UInt8]:
         raise ConfigError(f"--calibrate {path}: not found; expected a clip or a folder of images")
     capture = cv2.VideoCapture(str(path))
     try:
+        if problem := too_large(*frame_size(capture)):
+            raise ConfigError(f"--calibrate {path}: {problem}")
         indices = set(_spread(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), most))
         for index in range(max(indices, default=-1) + 1):
             if not capture.grab():

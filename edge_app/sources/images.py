@@ -55,7 +55,7 @@ class Source:
             index = next(self._index)
             if index >= len(self._paths) and not self._loop:
                 raise EndOfClip
-            self._pacer.hold(_decode(self._paths[index % len(self._paths)]), round(index * self._period_ns))
+            self._pacer.hold(decode(self._paths[index % len(self._paths)]), round(index * self._period_ns))
         return self._pacer.pop_due(timeout_s)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def _image_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _decode(path: Path) -> UInt8:
+def decode(path: Path) -> UInt8:
     """Decode an image to BGR (H, W, 3). Raises ClipError if the file is empty, truncated, too large or not an image."""
     try:
         data = read_regular(path, max_pixels() * _BYTES_PER_PIXEL)

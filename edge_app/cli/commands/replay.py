@@ -27,7 +27,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _replay(arguments: argparse.Namespace) -> int:
     from edge_app.cli import replay
+    from edge_app.cli.memory_limit import limit_data
 
+    limit_data()
     config = load(arguments, arguments.clip)
     replay.replay(config, out=arguments.out, draw=arguments.draw, max_frames=arguments.max_frames)
     return 0

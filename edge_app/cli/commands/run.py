@@ -38,9 +38,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from edge_app import daemon
+    from edge_app.cli.memory_limit import limit_data
     from edge_app.daemon import logs
 
     logs.configure(arguments.log, sys.stderr, os.environ)
+    limit_data()
     outcome = daemon.run(
         lambda: load(arguments, arguments.source),
         max_frames=arguments.max_frames,
