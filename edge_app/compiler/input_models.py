@@ -35,9 +35,9 @@ class ModelOptions:
     std: Triple | None = None
     color: Color | None = None
     resize: Resize | None = None
-    crop_fraction: float | None = None
     input_size: tuple[int, int] | None = None
     head: Mapping[str, str] = field(default_factory=dict)  # options of the head: version, activation
+    crop_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,8 @@ def _folder(folder: Path, options: ModelOptions) -> list[InputModel]:
     """The heads of a model folder. Its manifest has the family and preprocessing that an ONNX file lacks."""
     manifest = manifests.load(folder)
     spec = manifest.input
-    given = (options.family, options.mean, options.std, options.color, options.resize, options.crop_fraction, options.head)
-    if any(given):
+    given = (options.family, options.mean, options.std, options.color, options.resize, options.crop_fraction)
+    if any(given) or options.head:
         raise ConfigError(f"{folder}: a model folder defines family and preprocessing; expected no options for them")
     recorded = Preprocessing(spec.color, spec.mean, spec.std, spec.resize, spec.pad, spec.crop_fraction)
     preprocessing = (

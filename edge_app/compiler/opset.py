@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import helper, inliner, shape_inference, version_converter
+from onnx import helper, inliner, numpy_helper, shape_inference, version_converter
 
 from edge_app.errors import ModelError, foreign_text
 
@@ -48,6 +49,7 @@ def converted(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 
 def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProto:
+    _expand_gelu(model.graph)
     new = {n.op_type for n in model.graph.node if _is_new(n.op_type, version)}
     if new:
         model = _inlined(model, sorted(new), path)
@@ -63,6 +65,27 @@ def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProt
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", HIGHEST), *others])
     return model
+
+
+def _expand_gelu(graph: onnx.GraphProto) -> None:
+    """Write Gelu as PyTorch does for older opsets, with inputs in that order: the NPU converter knows this form only.
+
+    In float32: float_types.py brings the rest of the graph to it.
+    """
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        approximate = next((a.s for a in node.attribute if a.name == "approximate"), b"none")
+        if node.op_type != "Gelu" or approximate != b"none":
+            graph.node.append(node)
+            continue
+        x, (y,) = node.input[0], node.output
+        root, one, half = (f"{y}_gelu_{name}" for name in ("root", "one", "half"))
+        for name, number in ((root, 2**0.5), (one, 1.0), (half, 0.5)):
+            graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), name))
+        a, b, c, d = (f"{y}_gelu_{i}" for i in range(4))
+        steps = (("Div", x, root, a), ("Erf", a, b), ("Add", b, one, c), ("Mul", x, c, d), ("Mul", d, half, y))
+        graph.node.extend(helper.make_node(op, inputs, [output]) for op, *inputs, output in steps)
 
 
 def _inlined(model: onnx.ModelProto, ops: Sequence[str], path: Path) -> onnx.ModelProto:

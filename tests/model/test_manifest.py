@@ -187,6 +187,10 @@ def test_labels_may_be_a_file_or_a_known_set(tmp_path: Path):
             INPUT.replace("48", "48, std: [1, 0, 1]") + "heads: {a: {" + HEAD + "}}",
             "3: input.std: found 0; expected other numbers",
         ),
+        (
+            INPUT.replace("48", "48, crop_fraction: 0.9") + "heads: {a: {" + HEAD + "}}",
+            "3: input.crop_fraction: found with resize: letterbox; expected resize: crop",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_its_line_number(tmp_path: Path, text: str, expected: str):
