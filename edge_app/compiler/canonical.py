@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_app.compiler import data_movement, output_layout, transposes
+from edge_app.compiler import data_movement, output_layout, projections, transposes
 from edge_app.compiler.net import Net, Node, Shape, from_model
 from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import HostSession
@@ -18,7 +18,7 @@ from edge_app.errors import ModelError
 
 def canonicalize(net: Net) -> Net:
     """An equivalent graph in canonical form. net: with known input shapes. Raises ModelError if it cannot be folded."""
-    net = _folded(net)
+    net = _folded(_without_cast_like(net))
     for rewrite in (
         _no_identities,
         transposes.cancel,
@@ -26,6 +26,7 @@ def canonicalize(net: Net) -> Net:
         _explicit_pads,
         _plain_softmax,
         _separate_convolutions,
+        projections.separate,
         _no_pads,
         _scaled_resizes,
     ):
@@ -44,6 +45,21 @@ def with_head_layout(net: Net) -> tuple[Net, tuple[Layout, ...]]:
     _no_identities(net, {})
     net.prune()
     return net, layouts
+
+
+def _without_cast_like(net: Net) -> Net:
+    """The graph with constants of the type that CastLike gives them: functions of ONNX, such as Gelu, contain it."""
+    casts = [node for node in net.nodes if node.op == "CastLike" and node.inputs[0] in net.weights]
+    if not casts:
+        return net
+    values = net.values()
+    dtypes = {name: array.dtype for name, array in net.weights.items()} | {n: v.dtype for n, v in values.items()}
+    net = net.copy()
+    for node in net.nodes:
+        if node.op == "CastLike" and node.inputs[0] in net.weights and node.inputs[1] in dtypes:
+            net.weights[node.outputs[0]] = net.weights[node.inputs[0]].astype(dtypes[node.inputs[1]])
+    net.nodes = [node for node in net.nodes if node.outputs[0] not in net.weights]
+    return net
 
 
 def _folded(net: Net) -> Net:
