@@ -6,7 +6,7 @@ Not here: writing files (folder_writer.py), INT8 (quantize.py).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,9 +55,11 @@ class Assembly:
     def cell_dependencies(self) -> dict[str, dict[str, CellDependency]]:
         """By head and output, for heads that can run on a part of their input maps."""
         strides = {f.name: f.receptive_field.stride for f in self.features if f.receptive_field is not None}
+        height, width = self.whole.inputs[0].shape[2:]
+        size = int(height or 0), int(width or 0)
         by_head = {
             name: cell_dependencies(
-                net, {value.name: strides[value.name] for value in net.inputs if value.name in strides}
+                net, {value.name: strides[value.name] for value in net.inputs if value.name in strides}, size
             )
             for name, net in self.heads.items()
             if self.segments
@@ -90,10 +92,14 @@ def assemble(models: Sequence[InputModel], size: tuple[int, int] | None, cuts: S
     step = -1 if models[0].preprocessing.color == "rgb" else 1
     whole = _whole(split_model)
     extra = {name for net in segments for name in net.outputs} - {feature.name for feature in split_model.features}
+    fields = split.croppable_fields(split_model.backbone, segments) if split_model.backbone else {}
+    features, cut_maps = (
+        tuple(replace(feature, receptive_field=fields.get(feature.name)) for feature in maps)
+        for maps in (split_model.features, split.features(whole, extra))
+    )
     return Assembly(
-        split_model.backbone, segments, heads, split_model.features, whole, tuple(mean[::step]), tuple(std[::step]),
-        split.features(whole, extra),
-    )  # fmt: skip
+        split_model.backbone, segments, heads, features, whole, tuple(mean[::step]), tuple(std[::step]), cut_maps
+    )
 
 
 class Runner:

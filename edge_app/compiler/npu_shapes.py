@@ -57,8 +57,8 @@ def segments(assembly: Assembly) -> list[GraphSegment]:
     """The backbone's segments, in order. Segments that need the whole image have an empty reach."""
     fields = describe.receptive_fields(assembly)
     return [
-        GraphSegment(net.name, net, *backbone_reach(fields, [v.name for v in net.inputs], net.outputs))
-        for net in assembly.segments
+        GraphSegment(net.name, net, *backbone_reach(fields, [v.name for v in net.inputs], net.outputs, first=not i))
+        for i, net in enumerate(assembly.segments)
     ]
 
 
@@ -145,13 +145,14 @@ def _inside(fixed: FixedShapeSegment, name: str, whole: Array, where: tuple[slic
 
 def _boxes(fixed: FixedShapeSegment) -> list[Box]:
     """Output boxes to check, up to six for each shape: two opposite corners, and random boxes."""
-    columns, rows, align = fixed.whole[2] // fixed.align, fixed.whole[3] // fixed.align, fixed.align
+    align = fixed.align
+    columns, rows = (-(-side // align) for side in fixed.whole[2:])
     rng = random.Random(0)
     ends = [((0, 1), (0, 1)), ((columns - 1, columns), (rows - 1, rows))]
     ends += [_span(rng, columns, rows) for _ in range(_TRIES)]
     sizes: dict[Box, Size] = {}
     for (x1, x2), (y1, y2) in ends:
-        box = (x1 * align, y1 * align, x2 * align, y2 * align)
+        box = fixed.aligned((x1 * align, y1 * align, x2 * align, y2 * align))
         needed = fixed.needed(box)
         size = (needed[2] - needed[0], needed[3] - needed[1])
         if needed != fixed.whole and list(sizes.values()).count(size) < _BOXES:

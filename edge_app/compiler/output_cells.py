@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.net import Net, Node, Shape
-from edge_app.compiler.receptive_field import FieldBounds, after_node
+from edge_app.compiler.receptive_field import Size, crops_align, fields_from
 from edge_app.errors import ModelError
 
 _AFTER_ROWS = frozenset(("Sigmoid", "Identity", "Clip", "Exp", "Relu", "HardSigmoid", "Tanh"))  # element by element
@@ -32,27 +32,34 @@ class CellDependency:
     reach: Mapping[str, tuple[Fraction, Fraction]]
 
 
-def cell_dependencies(head: Net, strides: Mapping[str, Fraction]) -> dict[str, CellDependency] | None:
-    """By output; None if an output depends on a whole map. strides: of the inputs, all of which must be maps."""
+def cell_dependencies(head: Net, strides: Mapping[str, Fraction], size: Size) -> dict[str, CellDependency] | None:
+    """By output; None if an output depends on a whole map. strides: of the inputs, all of which must be maps.
+
+    size: height and width of the image.
+    """
     if not head.inputs or set(strides) != {value.name for value in head.inputs}:
         return None
     shapes = head.shapes()
     ends = {name: _source_map(head, name, shapes) for name in head.outputs}
     dependencies: dict[str, CellDependency] = {}
+    inside: set[Fraction] = set()  # strides of all maps
     for value in head.inputs:
-        reached = _reached(head, value.name, strides[value.name], shapes)
+        reached = fields_from(head, value.name, strides[value.name], shapes, size)
+        inside.update(axis.stride for field in reached.values() if field for axis in (field.rows, field.columns))
         for output, end in ends.items():
-            bounds = reached.get(end) if end is not None else None
-            if end is None or (end in reached and bounds is None):
+            if end is None:
                 return None
-            if bounds is None:
+            if end not in reached:
                 continue  # it does not depend on this input
-            known = dependencies.get(output)
-            if known is not None and known.stride != bounds.stride:
+            field = reached[end]
+            bounds, known = None if field is None else field.bounds(), dependencies.get(output)
+            if bounds is None or not bounds.tiles or (known is not None and known.stride != bounds.stride):
                 return None
             reach = {} if known is None else dict(known.reach)
             dependencies[output] = CellDependency(bounds.stride, {**reach, value.name: (bounds.low, bounds.high)})
-    return dependencies if set(dependencies) == set(head.outputs) else None
+    outside = [*strides.values(), *(dependency.stride for dependency in dependencies.values())]
+    complete = set(dependencies) == set(head.outputs) and crops_align(outside, inside)
+    return dependencies if complete else None
 
 
 def with_free_size(head: Net) -> Net:
@@ -102,7 +109,8 @@ def _source_map(net: Net, output: str, shapes: Mapping[str, Shape]) -> str | Non
     if node.op == "Reshape":  # (1, H, W, A * C) -> (1, H * W * A, C)
         turn = producers.get(_before_rows(net, node.inputs[0]))
         if turn is not None and turn.op == "Transpose" and list(turn.attrs["perm"]) == [0, 2, 3, 1]:
-            return turn.inputs[0]
+            (_, height, width, _), rows = shapes.get(turn.outputs[0], (None,) * 4), shapes[output][1]
+            return turn.inputs[0] if height and width and rows and rows % (height * width) == 0 else None
     return None
 
 
@@ -129,18 +137,3 @@ def _before_rows(net: Net, name: str) -> str:
 def _is_transposed(net: Net, name: str) -> bool:
     node = net.producers().get(name)
     return node is not None and node.op in ("Transpose", "Reshape")
-
-
-def _reached(net: Net, input_name: str, stride: Fraction, shapes: Mapping[str, Shape]) -> dict[str, FieldBounds | None]:
-    """Bounds, in cells of one input, of every tensor that depends on it; None if the tensor needs the whole map."""
-    bounds: dict[str, FieldBounds | None] = {input_name: FieldBounds(stride, Fraction(0), Fraction(0))}
-    for node in net.nodes:
-        inputs = [bounds[name] for name in node.inputs if name in bounds]
-        if not inputs:
-            continue
-        joined = inputs[0]
-        for other in inputs[1:]:
-            joined = None if joined is None or other is None else joined.joined(other)
-        after = None if joined is None else after_node(node, joined, net, dict(shapes))
-        bounds.update(dict.fromkeys(node.outputs, after))
-    return bounds

@@ -6,12 +6,12 @@ model uses are the features. Not here: several models (share.py), writing files 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from edge_app.compiler.net import Net, Node, Shape, subgraph
-from edge_app.compiler.receptive_field import FieldBounds, receptive_fields
+from edge_app.compiler.receptive_field import FieldBounds, crops_align, receptive_fields
 
 _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -120,6 +120,23 @@ def segments(split_model: Parts, strides: Collection[int]) -> tuple[Net, ...]:
     return tuple(cut_parts) if len(cut_parts) > 1 else (backbone,)
 
 
+def croppable_fields(backbone: Net, cut_parts: Sequence[Net]) -> dict[str, FieldBounds]:
+    """The receptive fields of the maps that leave the segments which can be computed on a part of the image.
+
+    A segment can if all its inputs and outputs tile the image, and crops start at whole cells of every map inside it.
+    """
+    reach = receptive_fields(backbone, backbone.shapes())
+    fields: dict[str, FieldBounds] = {backbone.inputs[0].name: reach[backbone.inputs[0].name]}
+    for net in cut_parts:
+        ends = [fields.get(value.name) for value in net.inputs] + [reach.get(name) for name in net.outputs]
+        known = [field for field in ends if field is not None and field.tiles]
+        inside = [reach[name].stride for node in net.nodes for name in node.outputs if name in reach]
+        if len(known) == len(ends) and crops_align([field.stride for field in known], inside):
+            fields.update((name, reach[name]) for name in net.outputs)
+    del fields[backbone.inputs[0].name]
+    return fields
+
+
 def _needs_only_cuts(net: Net, available: set[str], later: list[str]) -> bool:
     """Whether later tensors need only cut maps and not the image, so that no layer is computed twice."""
     image = net.inputs[0].name
@@ -209,6 +226,7 @@ def _deepest_map(net: Net, shapes: dict[str, Shape]) -> str | None:
         before = _ancestors(net, {upsampling.inputs[0]})
         nodes = [node for node in net.nodes if id(node) in before]
     maps = [node.outputs[0] for node in nodes if node.outputs[0] in reach and node.op in (*_LEARNED, *_MAP_ENDS)]
+    maps = [name for name in maps if reach[name].tiles] or maps  # of other maps, no part can be computed
     depth = max((reach[name].stride for name in maps), default=None)
     if depth is None or depth <= 1:
         return None

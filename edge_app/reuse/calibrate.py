@@ -142,7 +142,7 @@ def _update(features: FeatureCache, tensor: Array, boxes: Sequence[Box]) -> None
 def _corner(segment: Segment) -> Box:
     """A box of an eighth of the image's width and height."""
     width, height = (max(1, side // (8 * segment.align)) * segment.align for side in segment.whole[2:])
-    return 0, 0, width, height
+    return segment.aligned((0, 0, width, height))
 
 
 def _scattered_boxes(size: tuple[int, int]) -> list[Box]:

@@ -264,8 +264,10 @@ class FeatureCache:
             else:
                 self._maps[key] = value.copy()
             if key not in self._scales:
+                segment.check_cells(name, value)
                 share = _OUTPUT_SCALE if segment.head else 1.0
-                self._scales[key] = share * float(cv2.norm(value.reshape(-1))) / value.size**0.5
+                norm = float(cv2.norm(value.reshape(-1))) / value.size**0.5 if segment.croppable else 0.0
+                self._scales[key] = share * norm
 
     def _paste(
         self, segment: Segment, name: str, where: tuple[slice, slice], values: Array, keep_all: bool

@@ -21,6 +21,7 @@ from edge_app.reuse.profile import ReuseProfile
 from edge_app.reuse.segments import Segment, backbone_reach, head_reach
 
 FREE = ("onnx", "int8")  # targets whose graphs accept boxes of any size
+_FIRST = "backbone0"  # the segment that takes the image
 _MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # in ascending order of what they allow
 
 
@@ -121,7 +122,8 @@ def _load_segment(files: _SegmentFiles, manifest: Manifest, backend: Backend, st
     if files.head:
         strides, reach = head_reach(extents, manifest.heads[files.head].cells)
     else:
-        strides, reach = backbone_reach(extents, [s.name for s in first.inputs], [s.name for s in first.outputs])
+        inputs, outputs = [s.name for s in first.inputs], [s.name for s in first.outputs]
+        strides, reach = backbone_reach(extents, inputs, outputs, first=files.name == _FIRST)
     if len(sessions) > 1:
         return FixedShapeSegment(files.name, sessions, whole, strides, reach, head=files.head)
     return Segment(files.name, first, whole, strides, reach, head=files.head)

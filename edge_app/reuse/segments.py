@@ -3,7 +3,8 @@
 A segment knows which outputs a changed input affects, and which inputs an output requires. All boxes are in pixels of
 the model's input, whatever the stride of a map. Zero padding is correct only at the true borders of the image. So a box
 is widened by the receptive field of its cells (the halo) and clamped to the image, and only the cells of the original
-box are taken from the result.
+box are taken from the result. A box starts at a multiple of the strides and ends as many multiples before the end of
+the image. So each map of a crop has as many cells fewer than the whole map, and maps of one size stay so.
 Not here: cached maps (feature_cache.py).
 """
 
@@ -40,7 +41,7 @@ class Segment:
 
     strides: of every input and output. reach: by input; empty if unknown. head: the head's name, "" in the backbone.
     croppable: whether it can run on a box. rows: the outputs that list cells row by row, shape
-    (1, rows * columns * n, channels). whole: the box of the entire image, rounded up to `align` pixels.
+    (1, rows * columns * n, channels). whole: the box of the entire image.
     """
 
     def __init__(
@@ -60,9 +61,10 @@ class Segment:
         self.rows = frozenset(spec.name for spec in session.outputs if len(spec.shape) == 3)
         self.croppable = bool(reach) and all(_has_free_size(spec) for spec in session.inputs)
         self.align = math.lcm(ALIGN, *strides.values()) if strides else 1
-        self.whole: Box = (0, 0, -(-size[0] // self.align) * self.align, -(-size[1] // self.align) * self.align)
-        self._size = size
+        self.whole: Box = (0, 0, *size)
         self._reach = dict(reach)
+        # The last cells of a map may extend beyond the image, and those of a box as far beyond the box.
+        self._overhang = max((-side % stride for side in size for stride in strides.values()), default=0)
         self._layouts = {spec.name: _is_nhwc(spec) for spec in session.inputs}
         self.limit(1.0)
 
@@ -71,22 +73,32 @@ class Segment:
 
         The spread is reduced more: a change fades with distance, but inputs beyond the halo are missing entirely.
         """
-        self.spread = {name: _scaled(reach.spread, share**2) for name, reach in self._reach.items()}
-        halos = [_scaled(reach.halo, share) for reach in self._reach.values()]
+        self.spread = {name: self._scaled(reach.spread, share**2) for name, reach in self._reach.items()}
+        halos = [self._scaled(reach.halo, share) for reach in self._reach.values()]
         self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
         self._halo_sum = sum(self.halo)
 
     def affected(self, name: str, box: Box) -> Box:
         """The box of outputs that may change if the input `name` changes in `box`."""
-        return self._aligned(box, *self.spread[name])
+        return self.aligned(box, *self.spread[name])
 
     def needed(self, box: Box) -> Box:
         """The box of inputs that the outputs in `box` depend on."""
-        return self._aligned(box, *self.halo)
+        return self.aligned(box, *self.halo)
 
     def joined(self, boxes: Sequence[Box], cost: Cost) -> list[Box]:
         """Join boxes of outputs if one call is cheaper than two."""
         return merge_boxes(boxes, self._halo_sum, cost.a / max(cost.b, 1e-9) * self.whole[2] * self.whole[3])
+
+    def aligned(self, box: Box, before: int = 0, after: int = 0) -> Box:
+        """The smallest box that can be computed around a box with a margin, pixels."""
+        align, (_, _, width, height) = self.align, self.whole
+        return (
+            max(0, (box[0] - before) // align * align),
+            max(0, (box[1] - before) // align * align),
+            width - max(0, (width - box[2] - after) // align * align),
+            height - max(0, (height - box[3] - after) // align * align),
+        )
 
     def part(self, box: Box) -> float:
         """The area of a box as a share of the whole, 0..1."""
@@ -115,41 +127,43 @@ class Segment:
             else:
                 yield name, (rows, columns), value[0][:, inside[0], inside[1]]
 
+    def check_cells(self, name: str, value: Array) -> None:
+        """Never run on a box if the cells of an output do not tile the image. value: of the whole image.
+
+        The compiler does not describe such a segment, but an old or handwritten model folder may.
+        """
+        if not self.croppable:
+            return
+        rows, columns = self.cells(name, self.whole)
+        if name in self.rows:
+            tiles = value.shape[0] == 1 and value.shape[1] % (rows.stop * columns.stop) == 0
+        else:
+            tiles = value.ndim == 4 and value.shape[0] == 1 and value.shape[2:] == (rows.stop, columns.stop)
+        self.croppable = tiles and value.dtype == np.float32 and value.size > 0
+
     def cells(self, name: str, box: Box) -> tuple[slice, slice]:
         """Rows and columns of a map that an aligned box covers."""
         stride = self.strides[name]
-        rows, columns = -(-self._size[1] // stride), -(-self._size[0] // stride)
-        return (
-            slice(box[1] // stride, min(rows, box[3] // stride)),
-            slice(box[0] // stride, min(columns, box[2] // stride)),
-        )
+        return slice(box[1] // stride, -(-box[3] // stride)), slice(box[0] // stride, -(-box[2] // stride))
+
+    def _scaled(self, pair: tuple[int, int], share: float) -> tuple[int, int]:
+        return math.ceil(pair[0] * share), math.ceil(pair[1] * share) + self._overhang
 
     def _cut(self, name: str, array: Array, box: Box) -> Array:
         rows, columns = self.cells(name, box)
         part = array[:, rows, columns] if self._layouts[name] else array[:, :, rows, columns]
         return np.ascontiguousarray(part)
 
-    def _aligned(self, box: Box, before: int, after: int) -> Box:
-        align, (_, _, width, height) = self.align, self.whole
-        return (
-            max(0, (box[0] - before) // align * align),
-            max(0, (box[1] - before) // align * align),
-            min(width, -(-(box[2] + after) // align) * align),
-            min(height, -(-(box[3] + after) // align) * align),
-        )
-
 
 def backbone_reach(
-    extents: Mapping[str, ReceptiveField], inputs: Collection[str], outputs: Collection[str]
+    extents: Mapping[str, ReceptiveField], inputs: Collection[str], outputs: Collection[str], *, first: bool
 ) -> tuple[dict[str, int], dict[str, Reach]]:
     """Strides and reach of a backbone segment; empty if the manifest does not list them.
 
-    extents: receptive fields in the image, by map. inputs, outputs: the segment's tensors. The reach of a segment is
-    the difference between the receptive fields of its outputs and of its inputs.
+    extents: receptive fields in the image, by map. inputs, outputs: the segment's tensors. first: whether the input is
+    the image. The reach of a segment is the difference between the receptive fields of its outputs and of its inputs.
     """
-    before_by_name = {name: extents.get(name) for name in inputs}
-    if len(before_by_name) == 1 and next(iter(before_by_name.values())) is None:
-        before_by_name = dict.fromkeys(before_by_name, _IMAGE)
+    before_by_name = {name: _IMAGE if first else extents.get(name) for name in inputs}
     after_by_name = {name: extents.get(name) for name in outputs}
     strides: dict[str, int] = {}
     reach: dict[str, Reach] = {}
@@ -188,10 +202,6 @@ def _reach(stride: int, outputs: list[tuple[int, int, int]]) -> Reach:
         (max(high for _, _, high in outputs), max(own - stride - low for own, low, _ in outputs)),
         (max(-low for _, low, _ in outputs), max(high + stride - own for own, _, high in outputs)),
     )
-
-
-def _scaled(pair: tuple[int, int], share: float) -> tuple[int, int]:
-    return math.ceil(pair[0] * share), math.ceil(pair[1] * share)
 
 
 def _has_free_size(spec: TensorSpec) -> bool:
