@@ -111,6 +111,7 @@ ask_board() {
         ;;
     *x86_64*) echo amd64 ;;
     *aarch64*) echo arm64 ;;
+    *armv7l*) echo armhf ;;
     *) fail "$target: found '$found'; expected --board NAME" ;;
     esac
 }

@@ -87,6 +87,7 @@ def model_files(model: Path, board: Board) -> list[str]:
         raise BuildError(f"{path}: cannot be used: {exc}; expected a model folder") from None
     if None in names:
         raise BuildError(f"{path}: a graph has no file for {board.target}; expected the model compiled for it")
+    names |= {f"{name.removesuffix('.param')}.bin" for name in names if name.endswith(".param")}  # ncnn's weights
     names |= {"model.yaml", *(name for name in (*labels, "golden.npz") if (model / name).is_file())}
     missing = sorted(name for name in names if not (model / name).is_file())
     if missing:

@@ -100,14 +100,12 @@ class Session:
         self._outputs = param.outputs or self._probed(param.ends)
         self.inputs = tuple(tensor.spec for tensor in param.inputs)
         self.outputs = tuple(tensor.spec for tensor in self._outputs)
-        self._arrays: dict[str, Array] = {}  # of the last run; reused if the shapes are equal
         self._kept: dict[str, Any] = {}  # by output: the engine's tensor of the last run
 
     @property
     def memory(self) -> tuple[int, int]:
-        """Bytes of the weights' file, and of the arrays of inputs and outputs. The engine does not report its own."""
-        arrays = [*(each.view for each in self._inputs if each.view is not None), *self._arrays.values()]
-        return self._weights, sum(array.nbytes for array in arrays)
+        """Bytes of the weights' file, and of the buffers of the inputs. The engine does not report its own."""
+        return self._weights, sum(each.view.nbytes for each in self._inputs if each.view is not None)
 
     def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         if self._net is None:
@@ -137,12 +135,7 @@ class Session:
         if name in self._keep:
             self._kept[name] = value
             return Handle(tensor.spec, self)
-        found = shaped(value.numpy(), tensor.spec)
-        array = self._arrays.get(name)
-        if array is None or array.shape != found.shape:
-            array = self._arrays[name] = np.empty(found.shape, np.float32)
-        np.copyto(array, found)
-        return array
+        return np.array(shaped(value.numpy(), tensor.spec))  # a copy: the engine's memory is freed with its graph
 
     def _extract(self, extractor: Any, blob: str) -> Any:
         try:

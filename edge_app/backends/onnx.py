@@ -59,7 +59,7 @@ class Backend:
         return f"onnxruntime {self._ort.__version__}"
 
     def load(self, graph: Graph, keep: Collection[str] = ()) -> Session:
-        """Load an ONNX file. It is passed as bytes, so that it cannot reference external data files."""
+        """Load an ONNX file. Weights in another file ("external data") are rejected: that file is not checked."""
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -67,13 +67,17 @@ class Backend:
         # The memory pattern caches a plan for every input shape, and reuse runs hundreds of shapes.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
+        # Files are looked for below this path, which is no folder; by default they are read from the current one.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.path))
         data = graph.read()
         try:
             session = self._ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ModelError(
-                f"{graph.path}: onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
-            ) from exc
+            if "External data path" in str(exc):
+                problem = "keeps weights in another file; expected one file: edge-app compile writes it"
+            else:
+                problem = f"onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
+            raise ModelError(f"{graph.path}: {problem}") from exc
         session._model_bytes = None  # kept only for provider fallback; releases the memory of the file
         return Session(session, self._ort, str(graph.path), frozenset(keep))
 

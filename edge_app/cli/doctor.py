@@ -21,7 +21,9 @@ from edge_app.pipeline.sensors import BoardSensors
 
 _LIBRARIES = ("librknnmrt.so", "librknnrt.so")
 _FOLDERS = ("usr/lib", "usr/lib64", "lib", "oem/usr/lib", "usr/local/lib", "usr/lib/aarch64-linux-gnu")
-_PACKAGES = ("numpy", "opencv-python-headless", "PyYAML", "onnxruntime", "rknn-toolkit-lite2", "paho-mqtt", "aiohttp")
+_PACKAGES = (
+    "numpy", "opencv-python-headless", "PyYAML", "onnxruntime", "ncnn", "rknn-toolkit-lite2", "paho-mqtt", "aiohttp",
+)  # fmt: skip
 _RUNTIME_VERSION = re.compile(rb"librknnm?rt version: ([\x20-\x7e]{1,80})")
 _NPU_NODES = ("dev/rknpu", "dev/dri/card1", "dev/dri/renderD129")
 _NPU_VERSION = ("sys/kernel/debug/rknpu/version", "proc/rknpu/version", "sys/module/rknpu/version")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from edge_app.compiler import assemble, calibration_images, folder, input_models, npu, npu_shapes
+from edge_app.compiler import assemble, calibration_images, folder, input_models, ncnn_target, npu, npu_shapes, pnnx
 from edge_app.compiler.assemble import Assembly, Runner
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.canonical import any_size
@@ -29,6 +29,8 @@ def build(plan: Plan, progress: Progress) -> Report:
     """
     start = time.monotonic()
     npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
+    if ncnn_target.TARGET in plan.targets:
+        pnnx.program(plan.pnnx)
     progress("reading models")
     models = tuple(input_models.read(plan.models, plan.options))
     size = plan.options.input_size
@@ -141,6 +143,7 @@ def parse_targets(text: str) -> tuple[str, ...]:
     """Parse `onnx,rv1106`; `onnx` is always a target. Raises ConfigError for an unknown target."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in ("onnx", "int8", *npu.TARGETS):
-            raise ConfigError(f"--target: found '{name}'; expected some of onnx, int8, {', '.join(npu.TARGETS)}")
+        known = ("onnx", "int8", ncnn_target.TARGET, *npu.TARGETS)
+        if name not in known:
+            raise ConfigError(f"--target: found '{name}'; expected some of {', '.join(known)}")
     return tuple(dict.fromkeys(["onnx", *(name for name in names if name != "int8")]))

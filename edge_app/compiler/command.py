@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from edge_app.compiler import build, report, rknn
+from edge_app.compiler import build, pnnx, report, rknn
 from edge_app.compiler.compilation import Plan
 from edge_app.compiler.families import Triple
 from edge_app.compiler.input_models import ModelOptions
@@ -23,10 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Set up the converter, or compile and print the report."""
     from tqdm import tqdm
 
-    if arguments.setup_rknn is not None:
-        rknn.set_up(arguments.setup_rknn, lambda text: print(text, file=sys.stderr))
-        if not arguments.models:
-            return 0
+    converters = ((rknn.set_up, arguments.setup_rknn), (pnnx.set_up, arguments.setup_pnnx))
+    for set_up, folder in converters:
+        if folder is not None:
+            set_up(folder, lambda text: print(text, file=sys.stderr))
+    if any(folder is not None for _, folder in converters) and not arguments.models:
+        return 0
     plan = _plan(arguments)
     steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1) * (1 + len(plan.shapes))
     with tqdm(total=steps, desc="compile", bar_format="{desc:<28} {bar:20} {elapsed}", file=sys.stderr) as bar:
@@ -67,6 +69,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         _strides(arguments.cut),
         arguments.rknn or arguments.setup_rknn,
         _sizes(arguments.npu_shapes),
+        pnnx=arguments.pnnx or arguments.setup_pnnx,
     )
 
 

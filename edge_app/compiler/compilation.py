@@ -19,9 +19,9 @@ Progress = Callable[[str], None]
 class Plan:
     """The input and the settings of a compilation.
 
-    targets: `onnx`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips and
-    folders; if there are any, INT8 graphs are also written. converter: the environment of the RKNN converter. shapes:
-    (width, height) of the parts of an image that an NPU can compute separately.
+    targets: `onnx`, `ncnn`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips
+    and folders; if there are any, INT8 graphs are also written. converter, pnnx: the environments of the RKNN converter
+    and of pnnx. shapes: (width, height) of the parts of an image that an NPU can compute separately.
     """
 
     models: tuple[Path, ...]
@@ -32,6 +32,7 @@ class Plan:
     cuts: tuple[int, ...] = ()
     converter: Path | None = None
     shapes: tuple[tuple[int, int], ...] = ()
+    pnnx: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import describe, folder, npu, quantize, ranges
+from edge_app.compiler import describe, folder, ncnn_target, npu, pnnx, quantize, ranges
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.comparison import OutputComparison, Outputs, group_by_head
 from edge_app.compiler.compilation import GOLDEN, Compilation, Progress
@@ -46,7 +46,9 @@ class FolderWriter:
         self._write_float()
         int8 = self._write_int8() if self._compilation.plan.calibrate else None
         for target in self._compilation.plan.targets:
-            if target != "onnx":
+            if target == ncnn_target.TARGET:
+                self._write_ncnn()
+            elif target != "onnx":
                 self._write_npu(target, int8)
         self._progress("writing golden vectors")
         self._write_golden()
@@ -93,6 +95,20 @@ class FolderWriter:
             times_ms({"int8": lambda: session.run(self._images.pixels[:1])})["int8"],
         )  # fmt: skip
         return outputs
+
+    def _write_ncnn(self) -> None:
+        """Write NAME.param, which the manifest lists, and NAME.bin for every part."""
+        segments = [self._compilation.segment(i) for i in range(len(self._assembly.segments))]
+        with tempfile.TemporaryDirectory() as temporary:
+            conversion = ncnn_target.Conversion(
+                pnnx.program(self._compilation.plan.pnnx), Path(temporary), self._progress, self._assembly, segments
+            )
+            converted = conversion.run(self._images.pixels, self._rows)
+        for part, graph in converted.files.items():
+            name = self._write(part, ncnn_target.TARGET, "ncnn.param", graph.param)
+            (self._folder / f"{part}.ncnn.bin").write_bytes(graph.weights)
+            self._memory[name] = graph.memory
+        self._report.ncnn = converted.report(self._comparison)
 
     def _write_npu(self, target: str, int8: list[Outputs] | None) -> None:
         plan = self._compilation.plan

@@ -34,8 +34,8 @@ ShapesByName = dict[str, SegmentShapes]
 
 
 def check_targets(targets: Sequence[str], calibrated: bool, converter: Path | None, *, shaped: bool = False) -> None:
-    """Check targets, calibration and converter before work begins. shaped: with --npu-shapes. Raises ConfigError."""
-    npus = [target for target in targets if target != "onnx"]
+    """Check NPUs, calibration and converter before work begins. shaped: with --npu-shapes. Raises ConfigError."""
+    npus = [target for target in targets if target in TARGETS]
     if shaped and not npus:
         raise ConfigError("--npu-shapes: found no NPU among the targets; expected one, such as --target rv1106")
     if npus and not calibrated:

@@ -60,6 +60,21 @@ class NpuReport:
 
 
 @dataclass(slots=True)
+class NcnnReport:
+    """agreement, max_error: with float32 in onnxruntime. weights: bytes of the files. memory: other bytes, measured.
+
+    free: graphs that take any size, so that reuse can run parts of an image. fixed: the others.
+    """
+
+    agreement: dict[str, float]
+    max_error: float
+    weights: int
+    memory: int
+    free: list[str]
+    fixed: list[str]
+
+
+@dataclass(slots=True)
 class Report:
     """speedup: time of the published files over that of `fused`; speedup_split: over that of backbone and heads."""
 
@@ -79,6 +94,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     int8: Int8Report | None = None
     npu: dict[str, NpuReport] = field(default_factory=dict)
+    ncnn: NcnnReport | None = None
     seconds: float = 0.0
 
     @property
@@ -114,6 +130,8 @@ def as_table(report: Report) -> str:
         rows += _int8(report.int8)
     for target, npu in report.npu.items():
         rows += _npu(target, npu)
+    if report.ncnn:
+        rows += _ncnn(report.ncnn)
     rows.append(("targets", ", ".join(report.targets)))
     rows += [("warning", text) for text in report.warnings]
     width = max(len(name) for name, _ in rows)
@@ -143,6 +161,14 @@ def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
     if npu.cpu_layers:
         rows.append(("", f"on the CPU: {', '.join(npu.cpu_layers)}"))
     return rows
+
+
+def _ncnn(ncnn: NcnnReport) -> list[tuple[str, str]]:
+    sizes = f"any size: {', '.join(ncnn.free) or 'none'}; the image's only: {', '.join(ncnn.fixed) or 'none'}"
+    return [
+        ("ncnn", f"agreement with float {_score_list(ncnn.agreement)}; largest error {ncnn.max_error:.1e}"),
+        ("", f"weights {ncnn.weights:,} bytes, other memory {ncnn.memory:,} bytes; {sizes}"),
+    ]
 
 
 def _score_list(scores: dict[str, float]) -> str:

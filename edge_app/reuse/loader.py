@@ -1,6 +1,7 @@
 """Loads a model's segments into a FeatureCache, and combines the configured settings with the profile.
 
-onnxruntime runs boxes of any size; other engines run the sizes that the model was compiled for (manifest.FixedShapes).
+onnxruntime and ncnn run boxes of any size; other engines run the sizes that the model was compiled for
+(manifest.FixedShapes).
 Not here: when segments run (planner.py).
 """
 
@@ -20,7 +21,7 @@ from edge_app.reuse.fixed_shapes import FixedShapeSegment, Size
 from edge_app.reuse.profile import ReuseProfile
 from edge_app.reuse.segments import Segment, backbone_reach, head_reach
 
-FREE = ("onnx", "int8")  # targets whose graphs accept boxes of any size
+FREE = ("onnx", "int8", "ncnn")  # targets whose graphs accept boxes of any size
 _FIRST = "backbone0"  # the segment that takes the image
 _MODES: tuple[Mode, ...] = ("off", "gate", "auto")  # in ascending order of what they allow
 
@@ -139,4 +140,4 @@ def _propagation(settings: ReuseConfig, profile: ReuseProfile) -> Propagation:
 def _work(segment: Segment, graph: Graph) -> float:
     """A number roughly in proportion to a segment's operations: its weights times the cells of its finest output."""
     stride = min((segment.strides.get(name, 32) for name in segment.outputs), default=32)
-    return graph.path.stat().st_size / stride**2
+    return (graph.weights or graph).path.stat().st_size / stride**2

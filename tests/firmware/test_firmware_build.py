@@ -159,6 +159,15 @@ def test_an_unpacked_release_starts_from_any_folder(camera, files):
     assert bundle.damage(camera.root / "current") is None  # it wrote nothing into its own folder
 
 
+def test_a_board_without_npu_or_onnxruntime_gets_both_files_of_every_ncnn_graph(tmp_path):
+    (tmp_path / "model.yaml").write_text("heads:\n  a: {graph: {onnx: a.onnx, ncnn: a.param}}\n")
+    (tmp_path / "a.param").write_bytes(b"")
+    with pytest.raises(build.BuildError, match=r"a\.bin: missing"):
+        build.model_files(tmp_path, BOARDS["armhf"])
+    (tmp_path / "a.bin").write_bytes(b"")
+    assert build.model_files(tmp_path, BOARDS["armhf"]) == ["a.bin", "a.param", "model.yaml"]
+
+
 def test_the_default_configuration_of_every_board_matches_its_release():
     for board in ("amd64", "arm64"):
         files = build.release_files(BOARDS[board], MODEL, None, None)

@@ -30,7 +30,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--target",
         default="onnx",
         metavar="LIST",
-        help="targets, such as onnx,rv1106,rk3588 (default: onnx)",
+        help="targets, such as onnx,ncnn,rv1106,rk3588 (default: onnx)",
     )
     parser.add_argument("--family", metavar="NAME", help="the head's family (default: recognized)")
     parser.add_argument("--version", metavar="NAME", help="the version of a YOLO, such as v5 (default: recognized)")
@@ -47,6 +47,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--npu-shapes", metavar="WxH,…", help="sizes of the crops that reuse computes on an NPU")
     parser.add_argument("--rknn", type=Path, metavar="DIR", help="virtual environment of the RKNN converter")
     parser.add_argument("--setup-rknn", type=Path, metavar="DIR", help="create that virtual environment first (1.4 GB)")
+    parser.add_argument("--pnnx", type=Path, metavar="DIR", help="virtual environment of pnnx, the converter for ncnn")
+    parser.add_argument("--setup-pnnx", type=Path, metavar="DIR", help="create that virtual environment first (110 MB)")
     add_json(parser)
     parser.set_defaults(command=_compile)
 
