@@ -9,15 +9,39 @@ not return them.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 Ranges = dict[str, tuple[list[float], list[float]]]
+_MOST_RULES = 8  # disabled for one graph
 
 
 class ConverterError(Exception):
     """A converter call failed; the message names it."""
+
+
+def convert_without_broken_rules(job: dict[str, Any]) -> Ranges:
+    """Convert; if one of the converter's own optimization rules fails on the graph, convert again without that rule.
+
+    Release 2.5.0 fails in rules for attention blocks, as of YOLO v11 and 26; the layers are then converted one by one.
+    """
+    disabled = job["disabled_rules"] = []
+    while True:
+        try:
+            return convert(job)
+        except Exception as exc:
+            rule = failed_rule(str(exc))
+            if rule is None or rule in disabled or len(disabled) == _MOST_RULES:
+                raise
+            disabled.append(rule)
+
+
+def failed_rule(message: str) -> str | None:
+    """The optimization rule in whose function the converter failed, from the traceback in its message."""
+    names: list[str] = re.findall(r"rknn\.api\.rules\.\w+\._p_(\w+)", message)
+    return names[-1] if names else None
 
 
 def convert(job: dict[str, Any]) -> Ranges:
@@ -43,6 +67,8 @@ def configured_converter(job: dict[str, Any]) -> Any:
     config = {"target_platform": job["target"], "quantized_algorithm": "normal", "quantized_method": "channel"}
     if job["mean"] is not None:
         config |= {"mean_values": [job["mean"]], "std_values": [job["std"]]}
+    if job["disabled_rules"]:
+        config["disable_rules"] = list(job["disabled_rules"])
     check(rknn.config(**config) or 0, "config failed")
     return rknn
 
@@ -105,7 +131,7 @@ def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     problem, ranges = None, {}
     try:
-        ranges = convert(job)
+        ranges = convert_without_broken_rules(job)
     except ConverterError as exc:
         problem = str(exc)
     except Exception as exc:  # noqa: BLE001  # the parent reports any converter error as one line
