@@ -19,6 +19,7 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.preprocessing import Color, Preprocessing, Triple
 from edge_app.errors import ConfigError, ModelError
 from edge_app.heads import Head, HeadSpec
+from edge_app.heads._yolo_formats import READINGS
 from edge_app.heads.ultraface import priors
 from edge_app.model.manifest import label_set
 from edge_app.options import expectation
@@ -70,7 +71,7 @@ def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
     labels = requested.labels or _labels(evidence, found.name, options)
     build(net, found.name, options, resolved(labels))
     found = replace(found, options=options, labels=() if requested.labels else labels)
-    return _with_usual_values(evidence, found)
+    return _with_usual_values(evidence, found, resolved(labels))
 
 
 def resolved(labels: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def _recognized(evidence: Evidence, requested: Requested) -> Family:
         if _fits(net, name, options, requested.labels) or (requested.labels and _fits(net, name, options, ())):
             return Family(name, pattern.why, preprocessing.usual(evidence, name))
         if name == "yolo" and (versions := _versions(evidence, requested.labels)):
-            expected = " or ".join(f"--version {version}" for version in versions)
+            expected = " or ".join([*(f"--version {version}" for version in versions), "--labels FILE"])
             raise ModelError(
                 f"{net.name}: several YOLO formats have the outputs {_text(evidence)}; expected {expected}"
             )
@@ -172,9 +173,9 @@ def _checked_options(family: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(evidence: Evidence, labels: tuple[str, ...]) -> list[str]:
-    """The versions of YOLO whose format the outputs have."""
-    known = [version for version in get_args(_option_choices("yolo")["version"]) if version != "auto"]
-    return [version for version in known if _fits(evidence.net, "yolo", {"version": version}, labels)]
+    """The formats of YOLO that the outputs have, each by the version that has no other."""
+    known = [name for name in READINGS["auto"] if READINGS[name] == (name,)]
+    return [name for name in known if _fits(evidence.net, "yolo", {"version": name}, labels)]
 
 
 def _options(evidence: Evidence, family: str) -> dict[str, str]:
@@ -202,12 +203,12 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str 
     return _COCO if fits(coco) and not fits(coco[:-1]) else ()
 
 
-def _with_usual_values(evidence: Evidence, family: Family) -> Family:
+def _with_usual_values(evidence: Evidence, family: Family, labels: tuple[str, ...]) -> Family:
     """The family, once its decoder has read the outputs for synthetic images. Raises ModelError for unusual values."""
 
     def problem(options: Mapping[str, str]) -> str:
         least = {"score": 0.0} if "score" in _option_choices(family.name) else {}
-        head = build(evidence.net, family.name, {**options, **least}, ())
+        head = build(evidence.net, family.name, {**options, **least}, labels)
         return values.problem(evidence, family.name, options, head, family.preprocessing)
 
     found = problem(family.options)

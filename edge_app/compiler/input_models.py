@@ -116,8 +116,11 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     labels = options.labels or family.labels
     if not options.labels and labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
+    if file.widened:
+        assumed.append("float16 computed in float32")
     cut = tails.cut(whole, family.name, family.options)
     head_options = {**family.options, **(cut.options if cut else {})}
+    assumed += cut.assumed if cut else ()
     families.build(cut.net if cut else whole, family.name, head_options, families.resolved(labels))
     graph = file.data if raw is file.net else raw.to_model().SerializeToString()
     return InputModel(
@@ -207,7 +210,9 @@ def _with_options(family: Family, options: ModelOptions, pixels: float | None) -
         default = replace(default, mean=(pixels,) * 3, std=(1.0, 1.0, 1.0))
     resize = options.resize or ("crop" if options.crop_fraction else default.resize)
     fraction = options.crop_fraction or (default.crop_fraction if default.resize == "crop" else 1.0)
-    part = f" ({fraction:g} of the short side)" if resize == "crop" and not options.crop_fraction else ""
+    part = (
+        f" ({fraction:g} of the short side)" if resize == "crop" and fraction != 1 and not options.crop_fraction else ""
+    )
     assumed = [
         f"{name} {value}"
         for name, option, value in (

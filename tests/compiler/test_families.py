@@ -7,10 +7,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_app.compiler import families, input_models
+from edge_app.compiler import families, input_models, metadata, onnx_file
+from edge_app.compiler.families import Preprocessing, Requested
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.errors import ConfigError, ModelError
+from edge_app.geometry.boxes import fit
 from tests.compiler.graphs import Graph, classifier, segmenter
+from tests.compiler.outputs import cells, random, save
 from tests.compiler.yolos import ultralytics
 
 
@@ -110,3 +113,165 @@ def test_cutting_a_tail_sets_the_options_of_the_decoder(data):
     assert recognized(data / "version-RFB-320.onnx").options == {"boxes": "deltas"}
     spec = families.head_spec(recognized(data / "version-RFB-320.onnx").net, "faces", "ultraface", ("face",))
     assert spec.input_size == (320, 240)
+
+
+PUBLIC = {
+    "face_detection_short_range.onnx": "a MediaPipe detector",
+    "landmarks_68_pfld.onnx": "landmarks",
+    "mobilefacenet.onnx": "a vector that may be an embedding or class scores",
+    "scrfd_500m.onnx": "a face detector with landmarks in SCRFD form",
+    "yolov5n05face.onnx": "a face detector with landmarks in YOLOv5-face form",
+    "exports/v8_pose.onnx": "pose keypoints: not supported",
+}
+MORE = {
+    **dict.fromkeys((f"exports/{v}_pose.onnx" for v in ("v11", "v26")), "pose keypoints: not supported"),
+    **dict.fromkeys((f"exports/{v}_obb.onnx" for v in ("v8", "v11", "v26")), "oriented boxes: not supported"),
+    **dict.fromkeys((f"exports/{v}_seg.onnx" for v in ("v8", "v11", "v26")), "instance segmentation: not supported"),
+    "exports/v26_pose_e2e.onnx": "pose keypoints: not supported",
+    "exports/v26_seg_e2e.onnx": "instance segmentation: not supported",
+    "exports/avg7.onnx": "a vector that may be an embedding or class scores",
+    "exports/gdconv.onnx": "a vector that may be an embedding or class scores",
+}
+SEVEN = ("cat", "dog", "bird", "horse", "cup", "car", "person")
+DETECTORS = ("v5u", "v8", "v10", "v11", "v26", "v10_e2e", "v26_e2e", "v8_dynamic", "v8_opset20", "v8_p2", "v8_rect")
+
+
+def verdict(path) -> families.Family:
+    """The family of a file alone, without cutting its tail."""
+    raw = input_models._sized(onnx_file.load(path).net, ModelOptions(), path.name)
+    whole, _ = input_models._canonical(raw)
+    return families.recognize(whole, metadata.parse(raw.metadata), Requested())
+
+
+@pytest.mark.parametrize("file", [*PUBLIC, *(pytest.param(file, marks=pytest.mark.system) for file in MORE)])
+def test_names_public_models_that_are_not_supported(data, file):
+    with pytest.raises(ModelError, match=f": {(PUBLIC | MORE)[file]}"):
+        verdict(data / file)
+
+
+@pytest.mark.parametrize(
+    "name", ["v8_rect", *(pytest.param(name, marks=pytest.mark.system) for name in DETECTORS if name != "v8_rect")]
+)
+def test_the_metadata_of_a_public_detector_has_its_family_and_labels(data, name):
+    found = verdict(data / f"exports/{name}.onnx")
+    assert (found.name, found.labels, found.why) == ("yolo", SEVEN, "its metadata: task detect")
+    assert (found.preprocessing.std, found.preprocessing.resize) == ((255, 255, 255), "letterbox")
+
+
+def test_the_metadata_of_a_public_classifier_has_its_preprocessing(data):
+    found = verdict(data / "exports/v8_cls.onnx")
+    assert (found.name, found.labels) == ("classify", (*SEVEN, "bus", "boat"))
+    assert found.preprocessing == Preprocessing("rgb", (0, 0, 0), (255, 255, 255), "crop")
+
+
+def test_public_yolos_without_metadata(data):
+    assert verdict(data / "exports/v5own.onnx").labels == "coco80"
+    fastest = verdict(data / "yolofastestv2.onnx")
+    assert (fastest.name, fastest.labels) == ("yolo", "coco80")
+    assert (fastest.preprocessing.color, fastest.preprocessing.resize) == ("bgr", "stretch")
+
+
+def table(classes: int, rows: int = cells(64, 8, 16, 32), objectness: bool = False) -> np.ndarray:
+    """(1, rows, 4 [+ 1] + classes): boxes in pixels, and probabilities."""
+    boxes = random(1, rows, 4, low=8, high=40)
+    return np.concatenate([boxes, random(1, rows, classes + objectness, seed=1)], axis=2)
+
+
+def test_an_ambiguous_table_needs_the_version(tmp_path):
+    """YOLOX with two classes, or a YOLOv8 with three."""
+    path = save(tmp_path / "a.onnx", {"y": table(3)})
+    with pytest.raises(
+        ModelError, match=r"a: several YOLO formats .*; expected --version v8 or --version x or --labels"
+    ):
+        recognized(path)
+    assert recognized(path, head={"version": "v8"}).options["version"] == "v8"
+    assert recognized(path, labels=("a", "b", "c")).labels == ("a", "b", "c")
+
+
+def yolox(path, logits: bool = False):
+    """YOLOX starts by taking every second pixel, four times. Its boxes are offsets from cells."""
+    g = Graph(opset=17)
+    ends, axes, steps = (g.weight(np.array(v, np.int64)) for v in ([64, 64], [2, 3], [2, 2]))
+    starts = [g.weight(np.array(v, np.int64)) for v in ([0, 0], [1, 0], [0, 1], [1, 1])]
+    x = g.node("Concat", *(g.node("Slice", "image", start, ends, axes, steps) for start in starts), axis=1)
+    zero = g.node("Round", g.node("Mul", g.node("ReduceMean", x, keepdims=0), g.weight(np.array(1e-6, np.float32))))
+    scores = random(1, 84, 3, low=-6, high=2) if logits else random(1, 84, 3)
+    values = np.concatenate([random(1, 84, 4), scores], axis=2)
+    return g.save(path, {"y": g.node("Add", g.weight(values), zero)})
+
+
+def test_four_slices_at_the_input_are_yolox(tmp_path):
+    found = recognized(yolox(tmp_path / "a.onnx"))
+    assert found.options["version"] == "x"
+    assert (found.preprocessing.color, found.preprocessing.std) == ("bgr", (1, 1, 1))
+
+
+def test_the_raw_scores_of_a_yolox_get_a_sigmoid(tmp_path):
+    found = recognized(yolox(tmp_path / "a.onnx", logits=True))
+    assert found.options["version"] == "x"
+    result = families.build(found.net, "yolo", {**found.options, "score": 0.1}, ()).decode(
+        {"y": random(1, 84, 7, low=-6, high=2)}, fit((64, 64), (64, 64), "stretch")
+    )
+    assert len(result) > 0
+    assert result.score.max() < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": {"version": "v5"}}, "--version: found 'v5'; expected none: the family 'classify' has no such option"),
+        ({"head": {"activation": "relu"}}, "--activation: found 'relu'; expected auto or softmax or sigmoid or none"),
+        ({"family": "yollo"}, "--family: found 'yollo'; expected one of classify, "),
+    ],
+)
+def test_options_that_do_not_fit_are_reported(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        recognized(classifier(tmp_path / "a.onnx"), **options)
+
+
+def test_options_of_the_head_are_recorded(tmp_path):
+    found = recognized(classifier(tmp_path / "a.onnx"), head={"activation": "sigmoid"})
+    assert found.options == {"activation": "sigmoid"}
+
+
+def test_a_set_of_labels_is_read_before_its_number_is_compared(tmp_path):
+    found = recognized(classifier(tmp_path / "a.onnx", classes=80), labels="coco80")
+    assert (found.family.name, found.labels) == ("classify", "coco80")
+    with pytest.raises(ModelError, match=r"labels: found 80 labels, the graph has 5 classes"):
+        recognized(classifier(tmp_path / "b.onnx"), labels="coco80")
+
+
+def test_guessed_labels_that_do_not_fit_are_dropped(tmp_path):
+    """Metadata with names for another number of classes; 85 columns that are not 80 classes."""
+    path = save(tmp_path / "a.onnx", {"y": random(1, 5)}, last="Softmax", metadata={"names": "['a', 'b']"})
+    assert recognized(path).labels == ()
+    path = save(tmp_path / "b.onnx", {"y": table(81, cells(128, 8, 16, 32))}, size=(128, 128))
+    assert recognized(path, head={"version": "v8"}).labels == ()
+
+
+def test_a_family_for_another_task_than_the_metadata_says_is_reported(tmp_path):
+    path = save(tmp_path / "a.onnx", {"y": table(3)}, metadata={"task": "pose"})
+    with pytest.raises(ConfigError, match=r"^--family: found 'yolo', but the model is for the task 'pose'"):
+        recognized(path, family="yolo")
+    path = save(tmp_path / "b.onnx", {"y": random(1, 3)}, metadata={"task": "classify"})
+    with pytest.raises(ConfigError, match=r"; expected classify$"):
+        recognized(path, family="embed")
+
+
+def test_probabilities_of_a_classifier_stay_as_they_are(tmp_path):
+    path = save(tmp_path / "a.onnx", {"y": random(1, 5, low=-3)}, last="Sigmoid")
+    assert recognized(path).options == {"activation": "none"}
+    path = save(tmp_path / "b.onnx", {"y": random(1, 1, low=-3)})
+    assert recognized(path, family="classify").options == {"activation": "sigmoid"}
+
+
+def test_usual_preprocessing_of_classifiers_is_that_of_torchvision(tmp_path):
+    found = recognized(classifier(tmp_path / "a.onnx"))
+    assert (found.preprocessing.resize, found.preprocessing.crop_fraction) == ("crop", 0.875)
+    assert any("crop" in text for text in found.assumed)
+
+
+def test_the_metadata_of_the_image_sets_the_preprocessing(tmp_path):
+    given = {"Image.BitmapPixelFormat": "Bgr8", "Image.NominalPixelRange": "NominalRange_0_255"}
+    found = recognized(save(tmp_path / "a.onnx", {"y": random(1, 5)}, last="Softmax", metadata=given))
+    assert (found.preprocessing.color, found.preprocessing.mean, found.preprocessing.std) == ("bgr", (0,) * 3, (1,) * 3)
