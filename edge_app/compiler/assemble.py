@@ -1,6 +1,6 @@
-"""Turn whole models into backbone and heads, and check that they compute the same as the published files.
+"""Turn whole models into backbone and heads, and run them.
 
-Not here: writing files (folder_writer.py), INT8 (quantize.py).
+Not here: the comparison with the published files (proof.py), writing files (folder_writer.py), INT8 (quantize.py).
 """
 
 from __future__ import annotations
@@ -8,19 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from edge_app.compiler import canonical, frontend, share, split
-from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.net import Net, join
 from edge_app.compiler.output_cells import CellDependency, cell_dependencies
 from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.split import Feature
-from edge_app.errors import ModelError
 from edge_app.frame import UInt8
-
-TOLERANCE = 1e-4  # of max(1, |value|)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +103,15 @@ class Runner:
         self._segments = [HostSession(data) for data in segments]
         self._heads = {name: HostSession(data) for name, data in heads.items()}
 
+    @classmethod
+    def of(cls, assembly: Assembly) -> Runner:
+        """The graphs of an assembly, as they are written."""
+        segments, heads = assembly.on_pixels()
+        return cls(
+            [canonical.any_size(net).serialize() for net in segments],
+            {name: net.serialize() for name, net in heads.items()},
+        )
+
     def run(self, pixels: UInt8) -> dict[str, dict[str, Array]]:
         """Outputs by head and name for one image (H, W, 3) BGR."""
         tensors: dict[str, Array] = {frontend.IMAGE: pixels[None]}
@@ -118,37 +121,6 @@ class Runner:
         for name, session in self._heads.items():
             outputs[name] = dict(zip(session.outputs, session.feed({i: tensors[i] for i in session.inputs})))
         return outputs
-
-
-def prove_equal(models: Sequence[InputModel], runner: Runner, images: CalibrationImages, rows: Sequence[int]) -> float:
-    """Return the largest |a - b| / max(1, |b|) over all outputs, tails applied. Raises ModelError above TOLERANCE."""
-    worst = 0.0
-    tails = [model.cut.tail if model.cut else None for model in models]
-    rebuilt = [HostSession(tail.serialize()) if tail else None for tail in tails]
-    for row in rows:
-        image = images.pixels[row]
-        results = runner.run(image)
-        for model, tail in zip(models, rebuilt):
-            outputs = list(results[model.name].values())
-            if tail is not None:
-                outputs = tail.feed(dict(zip(tail.inputs, outputs)))
-            for reference, array in zip(model.run(image), outputs):
-                worst = max(worst, _error(model, reference, array))
-    return worst
-
-
-def _error(model: InputModel, reference: Array, output: Array) -> float:
-    if reference.shape != output.shape:
-        raise ModelError(
-            f"{model.name}: the compiled graph returns {output.shape}; "
-            f"expected {reference.shape}, as from the published file"
-        )
-    error = float(np.max(np.abs(output - reference) / np.maximum(1, np.abs(reference)), initial=0))
-    if not error <= TOLERANCE:
-        raise ModelError(
-            f"{model.name}: outputs differ from the published file by {error:.2g}; expected at most {TOLERANCE:g}"
-        )
-    return error
 
 
 def _whole(split_model: split.Parts) -> Net:

@@ -12,10 +12,10 @@ from dataclasses import replace
 from edge_app.compiler import assemble, calibration_images, folder, input_models, ncnn_target, npu, npu_shapes, pnnx
 from edge_app.compiler.assemble import Assembly, Runner
 from edge_app.compiler.calibration_images import CalibrationImages
-from edge_app.compiler.canonical import any_size
 from edge_app.compiler.compilation import CALIBRATION, HELD_OUT, Compilation, Plan, Progress
 from edge_app.compiler.folder_writer import FolderWriter
 from edge_app.compiler.input_models import InputModel
+from edge_app.compiler.proof import Proof
 from edge_app.compiler.report import HeadReport, Report
 from edge_app.compiler.session import HostSession, times_ms
 from edge_app.errors import ConfigError
@@ -29,6 +29,7 @@ def build(plan: Plan, progress: Progress) -> Report:
     """
     start = time.monotonic()
     npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
+    folder.check_out(plan.out, force=plan.force)
     if ncnn_target.TARGET in plan.targets:
         pnnx.program(plan.pnnx)
     progress("reading models")
@@ -39,8 +40,8 @@ def build(plan: Plan, progress: Progress) -> Report:
     spec = _input(models, assembly)
     progress("reading images")
     images = _images(plan, spec)
-    progress("checking equality")
-    error = assemble.prove_equal(models, _runner(assembly), images, images.held_out[:4])
+    progress("comparing results")
+    proofs = proof.prove(models, Runner.of(assembly), images, images.held_out[:4])
     times = _times(models, assembly, images)
     if size and size != (spec.width, spec.height):
         progress(f"resizing to {size[0]}x{size[1]}")
@@ -49,8 +50,8 @@ def build(plan: Plan, progress: Progress) -> Report:
         images = _images(plan, spec)
     npu_shapes.check(plan.shapes, (spec.width, spec.height), assembly)
     compilation = Compilation(plan, models, assembly, spec, images)
-    report = _report(compilation, error, times)
-    with folder.staged(plan.out) as staging:
+    report = _report(compilation, proofs, times)
+    with folder.staged(plan.out, force=plan.force) as staging:
         FolderWriter(compilation, staging, progress, report).write_all()
     report.seconds = time.monotonic() - start
     return report
@@ -85,15 +86,8 @@ def _input(models: Sequence[InputModel], assembly: Assembly) -> Input:
     )
 
 
-def _runner(assembly: Assembly) -> Runner:
-    segments, heads = assembly.on_pixels()
-    return Runner(
-        [any_size(net).serialize() for net in segments], {name: net.serialize() for name, net in heads.items()}
-    )
-
-
 def _times(models: Sequence[InputModel], assembly: Assembly, images: CalibrationImages) -> dict[str, float]:
-    runner, fused = _runner(assembly), HostSession(assembly.whole_on_pixels().serialize())
+    runner, fused = Runner.of(assembly), HostSession(assembly.whole_on_pixels().serialize())
     prepared = [model.prepared(images.pixels[0]) for model in models]
     calls: Mapping[str, Callable[[], object]] = {
         "as published": lambda: [o.infer(tensor) for o, tensor in zip(models, prepared)],
@@ -103,7 +97,7 @@ def _times(models: Sequence[InputModel], assembly: Assembly, images: Calibration
     return times_ms(calls)
 
 
-def _report(compilation: Compilation, error: float, times: dict[str, float]) -> Report:
+def _report(compilation: Compilation, proofs: dict[str, Proof], times: dict[str, float]) -> Report:
     plan, models, assembly, spec = compilation.plan, compilation.models, compilation.assembly, compilation.spec
     heads = [
         HeadReport(o.name, o.family.name, o.family.why, list(assembly.heads[o.name].outputs), _label_count(o))
@@ -116,8 +110,10 @@ def _report(compilation: Compilation, error: float, times: dict[str, float]) -> 
     targets = ["onnx", *(["int8"] if plan.calibrate else []), *(t for t in plan.targets if t != "onnx")]
     speedup, apart = (times["as published"] / times[name] for name in ("fused", "apart"))
     assumed = list(dict.fromkeys(text for o in models for text in o.assumed))
+    error = max((found.error for found in proofs.values() if found.error is not None), default=None)
+    warnings += [f"{name}: {text}" for name, found in proofs.items() if (text := found.warning())]
     return Report(
-        str(plan.out), text, heads, _backbone(assembly), error, speedup, apart, times, len(fused.serialize()),
+        str(plan.out), text, heads, _backbone(assembly), error, proofs, speedup, apart, times, len(fused.serialize()),
         fused.parameters(), compilation.images.origin, targets, assumed, warnings,
     )  # fmt: skip
 

@@ -31,9 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     plan = _plan(arguments)
     steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1) * (1 + len(plan.shapes))
-    with tqdm(total=steps, desc="compile", bar_format="{desc:<28} {bar:20} {elapsed}", file=sys.stderr) as bar:
+    form = "{desc:<28} {bar:20} {elapsed}"
+    with tqdm(total=steps, desc="compile", bar_format=form, file=sys.stderr, disable=None) as bar:
 
         def progress(step: str) -> None:
+            if bar.disable:  # not a terminal: one line a step
+                print(step, file=sys.stderr, flush=True)
             bar.set_description_str(step, refresh=False)
             bar.update()
 
@@ -56,9 +59,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         _triple("--std", arguments.std),
         arguments.color,
         arguments.resize,
-        _fraction(arguments),
         _size(arguments.input),
         {name: value for name in _HEAD_OPTIONS if (value := getattr(arguments, name)) is not None},
+        _fraction(arguments),
     )
     return Plan(
         tuple(arguments.models),

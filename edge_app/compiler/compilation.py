@@ -32,6 +32,7 @@ class Plan:
     cuts: tuple[int, ...] = ()
     converter: Path | None = None
     shapes: tuple[tuple[int, int], ...] = ()
+    force: bool = False
     pnnx: Path | None = None
 
 

@@ -52,8 +52,8 @@ def _heads(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) -> 
             **({"inputs": inputs} if assembly.segments else {}),
             "graph": files[model.name],
             **({"cells": {k: asdict(v) for k, v in cells[model.name].items()}} if model.name in cells else {}),
-            **({"labels": _plain(model.labels)} if model.labels else {}),
-            **({"options": {k: _plain(v) for k, v in model.options.items()}} if model.options else {}),
+            **({"labels": plain(model.labels)} if model.labels else {}),
+            **({"options": plain(dict(model.options))} if model.options else {}),
         }
     return heads
 
@@ -66,7 +66,7 @@ def _graphs(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) ->
 
 def _input_block(spec: Input) -> dict[str, Any]:
     fields = ("width", "height", "color", "layout", "dtype", "mean", "std", "resize", "pad")
-    return {name: _plain(getattr(spec, name)) for name in fields}
+    return {name: plain(getattr(spec, name)) for name in fields}
 
 
 def receptive_fields(assembly: Assembly) -> dict[str, ReceptiveField]:
@@ -95,10 +95,12 @@ def output_cells(assembly: Assembly) -> dict[str, dict[str, OutputCells]]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert for YAML: tuples to lists, whole floats to integers."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from edge_app.compiler.proof import Proof
+
 
 @dataclass(slots=True)
 class HeadReport:
@@ -76,13 +78,17 @@ class NcnnReport:
 
 @dataclass(slots=True)
 class Report:
-    """speedup: time of the published files over that of `fused`; speedup_split: over that of backbone and heads."""
+    """speedup: time of the published files over that of `fused`; speedup_split: over that of backbone and heads.
+
+    max_abs_error: the largest of the proofs, None if the rows of every output are without an order. proof: by head.
+    """
 
     out: str
     input: str
     heads: list[HeadReport]
     backbone: dict[str, str] | None
-    max_abs_error: float
+    max_abs_error: float | None
+    proof: dict[str, Proof]
     speedup: float
     speedup_split: float
     time_ms: dict[str, float]
@@ -115,9 +121,7 @@ def as_table(report: Report) -> str:
         rows.append((name, text))
     if report.assumed:
         rows.append(("assumed", "; ".join(report.assumed)))
-    rows.append(
-        ("equality", f"largest error {report.max_abs_error:.1e} against the published files, on {report.pictures}")
-    )
+    rows += [(f"proof {name}", f"{found.text()}; on {report.pictures}") for name, found in report.proof.items()]
     times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in report.time_ms.items())
     rows.append(
         (

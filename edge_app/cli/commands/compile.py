@@ -17,6 +17,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="ONNX files, or a model folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the model folder to write, such as models/NAME")
+    parser.add_argument(
+        "--force", action="store_true", help="replace a folder that compile did not write; it is kept as DIR.backup"
+    )
     parser.add_argument("--input", metavar="WxH", help="resize the network's input (default: the size in the files)")
     parser.add_argument(
         "--calibrate",

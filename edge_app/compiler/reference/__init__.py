@@ -1,0 +1,13 @@
+"""Boxes from a published file's own outputs, by the rule that its authors published: plain, independent of the heads.
+
+candidates.py   what a rule returns and what it may know, and the arithmetic that rules share
+detectors.py    the rules of FastestDet, NanoDet, UltraFace, YuNet and digits
+yolo.py         the rules of the YOLO detectors
+rules.py        the rule of a family
+The comparison with the boxes of a head is in ../box_proof.py.
+"""
+
+from edge_app.compiler.reference.candidates import Candidates, Published, overlaps
+from edge_app.compiler.reference.rules import candidates
+
+__all__ = ["Candidates", "Published", "candidates", "overlaps"]

@@ -1,0 +1,31 @@
+"""The rule of a family. Not here: the rules themselves (detectors.py, yolo.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_app.compiler.reference import detectors, yolo
+from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published
+
+_RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
+    "digits": detectors.digits,
+    "fastestdet": detectors.fastestdet,
+    "nanodet": detectors.nanodet,
+    "ultraface": detectors.ultraface,
+    "yolo": yolo.candidates,
+    "yunet": detectors.yunet,
+}
+
+
+def candidates(published: Published, outputs: Mapping[str, NDArray[Any]]) -> Candidates | None:
+    """The boxes of one image. outputs: of the file, by name, in its order. None: there is no rule for them here."""
+    rule = _RULES.get(published.family)
+    return rule(published, {name: _without_batch(array) for name, array in outputs.items()}) if rule else None
+
+
+def _without_batch(array: NDArray[Any]) -> Float64:
+    return np.asarray(array[0] if array.ndim > 2 and array.shape[0] == 1 else array, np.float64)

@@ -1,0 +1,52 @@
+"""The published rules: on outputs of every family, they give the boxes that the heads give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_app.compiler import box_proof
+from edge_app.compiler.reference import Published, candidates, overlaps
+from tests.heads import exports, plain
+
+
+@pytest.mark.parametrize("make", exports.DETECTORS)
+def test_a_rule_and_its_head_find_the_same_boxes(make):
+    case = make(np.random.default_rng(3))
+    spec = plain.spec_of(case.family, case.outputs, case.input_size, case.classes)
+    published = Published(case.family, case.options, case.input_size, case.classes)
+    found = candidates(published, case.outputs)
+    assert found is not None
+    proof = box_proof.prove(spec, case.options, [case.outputs], [(found, found)])
+    assert proof.matched == proof.compared >= 20
+    assert proof.lowest_iou > 0.99
+
+
+def test_a_pose_has_keypoints_and_the_classes_of_its_metadata():
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.uniform(0, 200, (4, 1680)), rng.uniform(0, 1, (1, 1680)), rng.normal(size=(51, 1680))])
+    metadata = {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[17, 3]"}
+    found = candidates(Published("yolo", {}, (320, 256), metadata=metadata), {"output0": rows[None]})
+    assert found is not None
+    assert found.points is not None
+    assert (found.scores.shape, found.points.shape) == ((1680, 1), (1680, 17, 2))
+    np.testing.assert_array_equal(found.points[7, 3], rows[5 + 9 : 5 + 11, 7])
+
+
+def test_a_final_table_has_one_class_a_row():
+    table = np.array([[0, 0, 10, 10, 0.9, 2], [5, 5, 20, 20, 0.5, 0]])
+    metadata = {"task": "detect", "names": "{0: 'a', 1: 'b', 2: 'c'}"}
+    found = candidates(Published("yolo", {}, (64, 64), metadata=metadata), {"output0": table[None]})
+    assert found is not None
+    assert found.final
+    np.testing.assert_array_equal(found.scores, [[0, 0, 0.9], [0.5, 0, 0]])
+
+
+@pytest.mark.parametrize(("family", "shape"), [("classify", (1, 10)), ("yolo", (1, 7, 13)), ("yolo", (1, 4, 5, 6))])
+def test_outputs_without_a_rule_have_no_boxes(family, shape):
+    assert candidates(Published(family, {}, (64, 64)), {"a": np.zeros(shape)}) is None
+
+
+def test_overlaps_of_boxes_beside_and_inside_each_other():
+    boxes = np.array([[0.0, 0, 10, 10], [10, 0, 20, 10], [0, 0, 5, 10]])
+    np.testing.assert_allclose(overlaps(boxes[:1], boxes), [[1, 0, 0.5]])
