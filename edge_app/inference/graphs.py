@@ -24,6 +24,8 @@ OutputsOf = Callable[[str], Mapping[str, Array]]
 class Network:
     """Backbone and first-stage heads. Raises ModelError if files, connections and manifest do not match.
 
+    Outputs of heads without a batch axis get one.
+
     heads: the heads to load. fused: use the model's fused graph if it has one for exactly these heads: passing features
     from graph to graph costs 5 to 20 % (compiler/README.md).
     outputs: by head, its output tensors.
@@ -65,7 +67,7 @@ class Network:
         assert spec.graph is not None
         assert spec.crops is not None
         graph = self._manifest.graph(spec.graph, self._backend.target)
-        session = self._backend.load(graph)
+        session = with_batch(self._backend.load(graph))
         self._stack.callback(session.close)
         self._check_input(session, graph.path.name, spec.crops.input)
         return session
@@ -113,7 +115,7 @@ class Network:
         if spec.graph is None:
             return None
         graph = self._manifest.graph(spec.graph, self._backend.target)
-        session = self._backend.load(graph)
+        session = with_batch(self._backend.load(graph))
         stack.callback(session.close)
         if spec.inputs:
             self._check_head_inputs(spec, session, features)
@@ -146,9 +148,10 @@ class Network:
             )
         fits = len(found.shape) == 4 and all(f in (None, e) for f, e in zip(found.shape, expected.shape))
         if not fits or found.dtype != expected.dtype:
+            hint = "" if found.dtype in ("float32", "uint8") else ": edge-app compile converts it"
             raise ModelError(
                 f"{self._where()}: input says {expected.dtype}{expected.shape} ({expected.layout}); "
-                f"{file} takes '{found.name}' {found.dtype}{_shape(found)}"
+                f"{file} takes '{found.name}' {found.dtype}{_shape(found)}{hint}"
             )
 
     def _features(self, backbone: Sequence[Session]) -> dict[str, TensorSpec]:
@@ -177,6 +180,31 @@ class Network:
 
     def _where(self) -> str:
         return str(self._manifest.folder / FILE)
+
+
+def with_batch(session: Session) -> Session:
+    """A session whose outputs of known shape all have a batch axis in front: (N, 6) becomes (1, N, 6)."""
+    shapes = {spec.name: spec.shape for spec in session.outputs if spec.shape}
+    missing = {name for name, shape in shapes.items() if len(shape) == 1 or shape[0] not in (1, None)}
+    return _WithBatch(session, missing) if missing else session
+
+
+class _WithBatch:
+    """Adds the axis to some outputs of a session."""
+
+    def __init__(self, session: Session, missing: Collection[str]) -> None:
+        self._session, self._missing = session, missing
+        self.inputs = session.inputs
+        self.outputs = tuple(
+            replace(spec, shape=(1, *spec.shape)) if spec.name in missing else spec for spec in session.outputs
+        )
+
+    def run(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        outputs = self._session.run(feeds)
+        return {name: _array(value)[None] if name in self._missing else value for name, value in outputs.items()}
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def _image(session: Session, tensor: NDArray[Any]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from edge_app.compiler.canonical import any_size
 from edge_app.compiler.input_models import InputModel, ModelOptions
 from edge_app.compiler.net import Net
 from edge_app.errors import ModelError
+from edge_app.model import manifest
 from edge_app.model.schema import Input
 from tests.compiler.graphs import Graph, classifier
 
@@ -247,3 +248,34 @@ def test_bad_files_are_reported_in_one_line_and_nothing_is_written(tmp_path, cap
         assert lines[-1].startswith(f"{path}: "), lines[-1]
         assert expected in lines[-1]
         assert "Traceback" not in "".join(lines)
+
+
+def test_a_classifier_is_assumed_to_take_the_center_of_the_image(tmp_path):
+    path = classifier(tmp_path / "a.onnx")
+    (model,) = input_models.read([path], ModelOptions())
+    assert (model.recorded.resize, model.recorded.crop_fraction) == ("crop", 0.875)
+    assert "resize crop (0.875 of the short side)" in model.assumed
+    (model,) = input_models.read([path], ModelOptions(resize="stretch"))
+    assert (model.recorded.resize, model.recorded.crop_fraction) == ("stretch", 1.0)
+    (model,) = input_models.read([path], ModelOptions(crop_fraction=1.0))
+    assert (model.recorded.resize, model.recorded.crop_fraction) == ("crop", 1.0)
+    assert not any("resize" in text for text in model.assumed if "crop" not in text)
+
+
+def test_a_cropped_input_is_written_and_read_again(tmp_path):
+    out = tmp_path / "m"
+    arguments = ["compile", str(classifier(tmp_path / "a.onnx")), "--out", str(out)]
+    assert main([*arguments, "--resize", "crop", "--crop-fraction", "0.9"]) == 0
+    assert manifest.load(out).input.crop_fraction == 0.9
+    assert main(["compile", str(out), "--out", str(tmp_path / "again")]) == 0
+    assert manifest.load(tmp_path / "again").input == manifest.load(out).input
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [(["--crop-fraction", "2"], "found '2'"), (["--crop-fraction", "0.5", "--resize", "stretch"], "--resize stretch")],
+)
+def test_rejects_a_crop_that_is_none(tmp_path, capsys, options, found):
+    arguments = ["compile", str(classifier(tmp_path / "a.onnx")), "--out", str(tmp_path / "m")]
+    assert main([*arguments, *options]) == 2
+    assert found in capsys.readouterr().err.strip().splitlines()[-1]
