@@ -76,6 +76,12 @@ def silent_name_server(monkeypatch: pytest.MonkeyPatch):
     over.set()
 
 
+def anonymous_bytes(process: int | str = "self") -> int:
+    """Memory of a process that is not the content of a file: what can leak. Pages of files come and go."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10
+
+
 def resident_bytes() -> int:
     """Resident memory of this process, after memory that earlier tests have freed is returned to the system."""
     gc.collect()

@@ -10,6 +10,7 @@ views.py          opens and reopens the web page and the snapshots
 snapshots.py      JPEG images of events
 logs.py           log output: journal, JSON or text
 heap.py           settings of the C library's heap
+mapped_files.py   releases code that was needed only at start
 state_dir.py      keeps state_dir private whatever the umask
 """
 

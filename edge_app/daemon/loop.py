@@ -18,7 +18,7 @@ from typing import Literal
 from edge_app import __version__, pipeline
 from edge_app.clock import SystemClock
 from edge_app.config import Config
-from edge_app.daemon import heap
+from edge_app.daemon import heap, mapped_files
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, release_status
 from edge_app.daemon.signals import Signals
@@ -116,7 +116,7 @@ class Daemon:
         self._reload_error: str | None = None
         self._rejected_reloads = 0
         self._reloads = 0
-        self._trimmed_at: object = None  # counters at the last heap.trim
+        self._trimmed_at: object = None  # counters at the last _trim_memory
         self._stuck: str | None = None
         self._config_file = FileWatch(running.config.path)
         self._ladder = self._build_ladder()
@@ -208,7 +208,7 @@ class Daemon:
             _LOG.warning("load level: %s (%s)", self._ladder.rung.name, self._ladder.reason)
             self.running.apply_rung(self._ladder.rung, self._ladder.reason)
             self._latency_s = None  # measured at the previous level
-        self._trim_heap()
+        self._trim_memory()
         self._check_memory_limit(now_s)
         if self._ready:
             self._notifier.status(self._status_line())
@@ -216,7 +216,7 @@ class Daemon:
             self._notifier.status(f"waiting for the first frame: {self.running.stats().capture.last_error or ''}")
             self._notifier.extend_start(_EXTEND_START_S)
 
-    def _trim_heap(self) -> None:
+    def _trim_memory(self) -> None:
         """Return free memory to the system after startup, after the first frames (which allocate most), and after a
         backend, camera or configuration was replaced.
         """
@@ -226,6 +226,7 @@ class Daemon:
         if counters != self._trimmed_at:
             self._trimmed_at = counters
             heap.trim()
+            mapped_files.release()
 
     def _check_memory_limit(self, now_s: float) -> None:
         """Request a restart if this process uses more memory than its limit."""

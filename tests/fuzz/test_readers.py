@@ -284,6 +284,7 @@ OPENS = {
     "cli/parser.py": "/dev/null",
     "clock.py": "kernel",
     "daemon/health_file.py": "the updater's",
+    "daemon/mapped_files.py": "kernel",
     "daemon/snapshots.py": "its own",
     "daemon/state_dir.py": "its own, in state_dir",
     "device.py": "kernel",

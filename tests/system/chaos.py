@@ -230,8 +230,8 @@ def broken_promises(found: dict) -> list[str]:
     if not all(found["settled"]):
         broken.append(f"did not settle within {SETTLE_S} s: {found['settled']}")
     broken += [f"the page did not answer: {found['page_s']}"] * (None in found["page_s"])
-    growth = found["growth"] or {"resident_mb": 0, "files": 0, "threads": 0}  # None: see `died`
-    if growth["resident_mb"] > MAX_GROWTH_MB or growth["files"] != 0 or growth["threads"] != 0:
+    growth = found["growth"] or {"anonymous_mb": 0, "files": 0, "threads": 0}  # None: see `died`
+    if growth["anonymous_mb"] > MAX_GROWTH_MB or growth["files"] != 0 or growth["threads"] != 0:
         broken.append(f"grew: {growth}")
     return broken
 

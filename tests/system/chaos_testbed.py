@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, anonymous_bytes
 from tests.running import free_port
 from tests.system import chaos_peers
 from tests.system.chaos_judge import Arrivals, History
@@ -165,16 +165,15 @@ class Testbed:
         return False
 
     def sizes(self) -> dict[str, float]:
-        """Resident MB, descriptors and threads of the daemon; the least of several samples."""
+        """Anonymous memory, descriptors and threads of the daemon; the least of several samples."""
         assert self.process is not None
         proc = Path(f"/proc/{self.process.pid}")
         samples = []
         for _ in range(40):
-            pages = int((proc / "statm").read_text(encoding="ascii").split()[1])
             counts = len(os.listdir(proc / "fd")), len(os.listdir(proc / "task"))
-            samples.append((pages * os.sysconf("SC_PAGE_SIZE") / 1e6, *counts))
+            samples.append((anonymous_bytes(self.process.pid) / 1e6, *counts))
             time.sleep(0.05)
-        return dict(zip(("resident_mb", "files", "threads"), map(min, zip(*samples))))
+        return dict(zip(("anonymous_mb", "files", "threads"), map(min, zip(*samples))))
 
     def open_files(self) -> Counter[str]:
         """The daemon's open files; of sockets and pipes only the kind."""

@@ -24,6 +24,7 @@ from edge_app.daemon import heap
 from edge_app.daemon.systemd import Notifier
 from edge_app.pipeline.sensors import Reading
 from tests import plugins
+from tests.conftest import anonymous_bytes
 
 MB = 1e6
 
@@ -120,8 +121,7 @@ def sizes() -> dict[str, float]:
         looks.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
         time.sleep(0.005)
     threads, files = map(min, zip(*looks))
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return {"resident_mb": pages * os.sysconf("SC_PAGE_SIZE") / MB, "threads": threads, "files": files}
+    return {"anonymous_mb": anonymous_bytes() / MB, "threads": threads, "files": files}
 
 
 class Calm:

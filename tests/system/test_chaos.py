@@ -109,7 +109,7 @@ def verdict(repeats: dict[str, int], *, kills: int, flaps: int, **growth: float)
     sinks = {"lost": [], "beyond_gaps": 0, "out_of_order": 0}
     found = {"died": [], "two_contents": [], "settled": [True], "page_s": [0.1], "kills": kills, "flaps": flaps}
     found["sinks"] = {name: sinks | {"repeats": repeats.get(name, 0)} for name in chaos_testbed.WINDOWS}
-    found["growth"] = {"resident_mb": 0.0, "files": 0, "threads": 0} | growth
+    found["growth"] = {"anonymous_mb": 0.0, "files": 0, "threads": 0} | growth
     return broken_promises(found)
 
 
@@ -120,8 +120,8 @@ def test_a_window_of_repeats_is_allowed_for_each_kill_and_by_mqtt_for_each_flap(
 
 
 def test_another_descriptor_or_thread_is_growth():
-    assert verdict({}, kills=0, flaps=0, resident_mb=3.0) == []
-    assert len(verdict({}, kills=0, flaps=0, resident_mb=3.1)) == 1
+    assert verdict({}, kills=0, flaps=0, anonymous_mb=3.0) == []
+    assert len(verdict({}, kills=0, flaps=0, anonymous_mb=3.1)) == 1
     assert len(verdict({}, kills=0, flaps=0, files=1)) == 1
     assert len(verdict({}, kills=0, flaps=0, threads=-1)) == 1
 

@@ -62,7 +62,7 @@ def test_exceeding_the_memory_limit_restarts_in_order_and_is_reported(config_fil
         again = running.messages()[len(events)]
         assert (again["type"], again["rule"]) == ("new", "camera")
         assert status_socket.request_status(tmp_path / "state")["uptime_s"] < 30
-        assert resident_mb(running.process.pid) < limit_mb - GROWTH_MB / 2
+        running.until(lambda: resident_mb(running.process.pid) < limit_mb - GROWTH_MB / 2)
         assert running.errors().count("; restarting") == 1
         assert running.stop(signal.SIGTERM) < 3
         assert running.process.returncode == 0
