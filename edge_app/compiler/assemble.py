@@ -146,4 +146,5 @@ def _whole(split_model: split.Parts) -> Net:
 
 def _preprocessing_text(model: InputModel) -> str:
     p = model.preprocessing
-    return f"({p.color}, mean {list(p.mean)}, std {list(p.std)}, {p.resize})"
+    part = f" {p.crop_fraction:g}" if p.resize == "crop" else ""
+    return f"({p.color}, mean {list(p.mean)}, std {list(p.std)}, {p.resize}{part})"

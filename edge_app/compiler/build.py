@@ -9,7 +9,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from edge_app.compiler import assemble, calibration_images, folder, input_models, ncnn_target, npu, npu_shapes, pnnx
+from edge_app.compiler import (
+    assemble,
+    calibration_images,
+    folder,
+    input_models,
+    ncnn_target,
+    npu,
+    npu_shapes,
+    pnnx,
+    proof,
+)
 from edge_app.compiler.assemble import Assembly, Runner
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.compilation import CALIBRATION, HELD_OUT, Compilation, Plan, Progress
@@ -83,6 +93,7 @@ def _input(models: Sequence[InputModel], assembly: Assembly) -> Input:
         (std[0], std[1], std[2]),
         recorded.resize,
         recorded.pad,
+        recorded.crop_fraction,
     )
 
 

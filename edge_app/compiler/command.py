@@ -72,6 +72,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         _strides(arguments.cut),
         arguments.rknn or arguments.setup_rknn,
         _sizes(arguments.npu_shapes),
+        force=arguments.force,
         pnnx=arguments.pnnx or arguments.setup_pnnx,
     )
 

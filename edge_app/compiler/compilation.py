@@ -21,7 +21,8 @@ class Plan:
 
     targets: `onnx`, `ncnn`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips
     and folders; if there are any, INT8 graphs are also written. converter, pnnx: the environments of the RKNN converter
-    and of pnnx. shapes: (width, height) of the parts of an image that an NPU can compute separately.
+    and of pnnx. shapes: (width, height) of the parts of an image that an NPU can compute separately. force: replace a
+    model folder that the compiler did not write, and keep a backup.
     """
 
     models: tuple[Path, ...]

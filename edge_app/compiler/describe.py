@@ -65,7 +65,8 @@ def _graphs(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) ->
 
 
 def _input_block(spec: Input) -> dict[str, Any]:
-    fields = ("width", "height", "color", "layout", "dtype", "mean", "std", "resize", "pad")
+    fields = ["width", "height", "color", "layout", "dtype", "mean", "std", "resize", "pad"]
+    fields += ["crop_fraction"] if spec.resize == "crop" else []
     return {name: plain(getattr(spec, name)) for name in fields}
 
 
