@@ -120,7 +120,7 @@ def _model(config: Config) -> Iterator[Finding]:
 
 
 def _reuse(config: Config) -> Iterator[Finding]:
-    """How much can be reused from the previous frame, and the memory for it. Runs inference on one gray frame."""
+    """How much can be reused from the previous frame, whether it is right, and the memory for it. Runs inference."""
     if config.reuse.mode == "off":
         return
     spec, state_dir = config.manifest.input, config.device.state_dir
@@ -131,9 +131,14 @@ def _reuse(config: Config) -> Iterator[Finding]:
     ) as inference:
         inference.infer(gray)
         stats = inference.reuse_stats()
+        error = inference.verify_reuse()
     if not stats:
         file = profile.path(state_dir, config.manifest)
         yield Finding("reuse", "warn", f"{file} turns reuse off: it does not pay for this model on this camera")
+        return
+    if error is not None and not error <= golden.TOLERANCE:
+        text = f"computed in parts, outputs differ by {error:.1e}; expected at most {golden.TOLERANCE:.0e}"
+        yield Finding("reuse", "fail", f"{config.manifest.folder / FILE}: {text}: compile the model again")
         return
     scope = "whole results and parts of feature maps" if stats["features"] else "whole results only"
     yield Finding("reuse", "ok", f"{scope}; the cache takes {stats['cache_bytes']:,} bytes, a constant size")

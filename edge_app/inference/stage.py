@@ -193,6 +193,13 @@ class Inference:
         clock = time.thread_time if self._on_cpu else time.perf_counter
         return self._reuse.measure_costs(CalibrationPair((image, other_image), (tensor, other_tensor)), clock)
 
+    def verify_reuse(self) -> float | None:
+        """Compute the model in parts and as a whole (reuse/verification.py). The largest error; None without parts."""
+        if self._reuse is None:
+            return None
+        images = calibration_images(self._manifest.input.width, self._manifest.input.height)
+        return self._reuse.verify(images, lambda image: self._preprocess.prepare(Frame("", 0, 0, 0, image))[0].copy())
+
     def use_costs(self, costs: Costs) -> None:
         """Replace the costs that reuse plans with. No effect without reuse."""
         if self._reuse is not None:

@@ -21,6 +21,7 @@ budget.py            the budget of inference time
 costs.py             the cost model
 calibrate.py         measures the costs
 cost_file.py         stores the costs, per machine
+verification.py      compares parts with the whole, for `edge-app check`
 loader.py            from a model folder to a feature cache
 profile.py           tolerances of a model on a camera, from `edge-app tune`
 """

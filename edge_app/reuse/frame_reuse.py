@@ -21,6 +21,7 @@ from edge_app.reuse.network_cache import NetworkCache, OutputsOf
 from edge_app.reuse.planner import Decision, Planner
 from edge_app.reuse.refresh import RollingRefresh
 from edge_app.reuse.relaxation import Bounds
+from edge_app.reuse.verification import largest_error
 
 _TILE_ALIGN = 32  # pixels
 
@@ -103,6 +104,14 @@ class FrameReuse:
         costs = measure_costs(pair, self._network.run_unrecorded, self._network.features, clock)
         self.use_costs(costs)
         return costs
+
+    def verify(self, images: tuple[UInt8, UInt8], tensor_of: Callable[[UInt8], Array]) -> float | None:
+        """Compare parts with the whole (verification.py). The next frame is computed in full. None without parts."""
+        features = self._network.features
+        if features is None:
+            return None
+        self._network.invalidate()
+        return largest_error(features, images, tensor_of)
 
     def use_costs(self, costs: Costs) -> None:
         """Replace the costs. Raises ValueError if they are those of another model."""
