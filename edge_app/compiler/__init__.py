@@ -3,10 +3,22 @@
 The passes, in order. build.py runs them:
 
 input_models.py         read the models, with their family and preprocessing; keep the published files for comparison
-net.py                  the editable graph: reading and writing ONNX
+onnx_file.py            read an ONNX file of any exporter
+external_data.py        weights that it keeps in other files
+opset.py                bring it to an opset from 13 to 19
+net.py                  the editable graph, converted from and to ONNX
+float_types.py          float16 to float32
 canonical.py            fold constants and BatchNorm, remove fixed sizes
+transposes.py           cancel the Transposes of graphs with the channels last
+output_layout.py        a batch axis and channels first for every output
 data_movement.py        replace chains of Reshape and Transpose by a channel Gather
-families.py             recognize the model family by its outputs and last layers
+metadata.py             task, labels and size from the metadata of the file
+evidence.py             outputs, last layers and values, from which the family is recognized
+structure.py            the families that outputs and last layers suggest
+unsupported.py          kinds of models that no family decodes, by name
+values.py               whether the outputs have the values that the family decodes
+preprocessing.py        the family's usual preprocessing
+families.py             recognize the model family from all of that
 tails/                  cut post-processing off that the family's decoder does
 frontend.py             let the graph take the camera's uint8 BGR pixels
 share.py                find the backbone that several models have in common

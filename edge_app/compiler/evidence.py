@@ -18,7 +18,7 @@ from edge_app.compiler.session import Array, HostSession
 from edge_app.model.schema import Input
 
 LAYOUT = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout")
-_IMAGES = 2  # synthetic ones, on which the values of the outputs are looked at
+_IMAGES = 2  # synthetic ones, whose output values are checked
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,7 +195,8 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str 
 
     if evidence.metadata.labels and fits(evidence.metadata.labels):
         return evidence.metadata.labels
-    if family == "yunet" or (family == "ultraface" and len(priors(evidence.size)) == evidence.tables[0][0]):
+    rows = {table[0] for table in evidence.tables}
+    if family == "yunet" or (family == "ultraface" and rows == {len(priors(evidence.size))}):
         return ("face",) if fits(("face",)) else ()
     if family in ("classify", "segment", "embed"):
         return ()

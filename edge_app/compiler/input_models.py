@@ -109,12 +109,11 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole, layouts = _canonical(raw)
     given = families.resolved(options.labels)
-    family = families.recognize(
-        whole, metadata.parse(file.net.metadata), Requested(options.family, given, options.head)
-    )
+    known = metadata.parse(file.net.metadata)
+    family = families.recognize(whole, known, Requested(options.family, given, options.head))
     preprocessing, assumed = _with_options(family, options, frontend.pixel_offset(raw))
     labels = options.labels or family.labels
-    if not options.labels and labels:
+    if not options.labels and labels and labels != known.labels:
         assumed.append(f"labels {labels if isinstance(labels, str) else ', '.join(labels)}")
     if file.widened:
         assumed.append("float16 computed in float32")

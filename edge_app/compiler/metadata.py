@@ -1,4 +1,4 @@
-"""What an ONNX file says about its model in `metadata_props`: its task, its labels, its input.
+"""Read the metadata of an ONNX file (`metadata_props`): task, labels, input.
 
 Sources: ultralytics (`task`, `head`, `names`, `imgsz`; YOLOv5 only `names`), PaddleOCR and RapidAI (`character`), ONNX
 image metadata (`Image.BitmapPixelFormat`, `Image.NominalPixelRange`).
@@ -22,7 +22,7 @@ _RANGES = {"nominalrange_0_255": 1.0, "normalized_0_1": 255.0}
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata of a file; a field is empty if the file says nothing about it, or nothing readable.
+    """The metadata of a file; a field is empty if it is missing or not readable.
 
     task: as ultralytics names it: detect, classify, segment, pose, obb, …. head: the class of the exporter's head.
     labels: in the order of the classes; for text recognition the characters. image_size: width and height, pixels.

@@ -78,7 +78,7 @@ def _is_any(_: Evidence) -> bool:
     return True
 
 
-SURE: tuple[Pattern, ...] = (  # told apart by their last layers, or unlike anything else
+SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     Pattern("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
 )

@@ -43,6 +43,7 @@ class Head(Protocol):
     def decode(self, outputs: Mapping[str, NDArray[Any]], transform: Transform) -> Result:
         """Decode a batch of one. outputs: by tensor name, read-only, valid only during the call.
 
-        transform: how the frame was fitted into the input. Results are in image pixels.
+        transform: how the frame was fitted into the input. Results are in image pixels. Scores are not clipped:
+        inference reports those that are outside 0..1, and clips what is outside by rounding.
         """
         ...

@@ -1,4 +1,4 @@
-"""Outputs of the right shapes and the wrong values: told apart by running the model on synthetic images."""
+"""Outputs of the right shapes and the wrong values: distinguished by running the model on synthetic images."""
 
 from __future__ import annotations
 
