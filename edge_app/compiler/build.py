@@ -39,7 +39,7 @@ def build(plan: Plan, progress: Progress) -> Report:
     """
     start = time.monotonic()
     npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
-    folder.check_out(plan.out, force=plan.force)
+    backup = folder.check_out(plan.out, force=plan.force)
     if ncnn_target.TARGET in plan.targets:
         pnnx.program(plan.pnnx)
     progress("reading models")
@@ -61,7 +61,8 @@ def build(plan: Plan, progress: Progress) -> Report:
     npu_shapes.check(plan.shapes, (spec.width, spec.height), assembly)
     compilation = Compilation(plan, models, assembly, spec, images)
     report = _report(compilation, proofs, times)
-    with folder.staged(plan.out, force=plan.force) as staging:
+    report.backup = None if backup is None else str(backup)
+    with folder.staged(plan.out, backup) as staging:
         FolderWriter(compilation, staging, progress, report).write_all()
     report.seconds = time.monotonic() - start
     return report

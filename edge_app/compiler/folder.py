@@ -26,40 +26,39 @@ from edge_app.options.files import MAX_TEXT, read_regular
 _HEADER = "# Written by edge-app compile"
 
 
-def check_out(out: Path, *, force: bool = False) -> None:
+def check_out(out: Path, *, force: bool = False) -> Path | None:
     """Raise ConfigError unless `out` can be written: absent, empty, or a model folder as the compiler wrote it.
 
-    force: any model folder is accepted.
+    force: any model folder is accepted. Returns where `out` has to be kept if the compiler did not write it, else None.
     """
     if not out.exists():
-        return
+        return None
     if not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; expected a folder")
     if not any(out.iterdir()):
-        return
+        return None
     if not (out / manifests.FILE).exists():
         raise ConfigError(
             f"--out {out}: contains files but no {manifests.FILE}; expected a new folder, or a model folder to replace"
         )
-    changed = None if force else _changed_by_others(out)
-    if changed:
+    changed = _changed_by_others(out)
+    if changed and not force:
         raise ConfigError(
             f"--out {out}: {changed}; expected a folder as edge-app compile wrote it, or --force, which keeps a backup"
         )
+    return _backup_name(Path(os.path.abspath(out))) if changed else None
 
 
 @contextmanager
-def staged(out: Path, *, force: bool = False) -> Iterator[Path]:
+def staged(out: Path, backup: Path | None = None) -> Iterator[Path]:
     """A temporary folder that replaces `out` at the end, or is removed if an exception is raised.
 
-    Files in `out` that are not part of its model (a clip, a README) are kept. force: replace a folder that the compiler
-    did not write too, and keep it as `NAME.backup`. Raises ConfigError if `out` must not be replaced (check_out),
-    ModelError if it cannot be written.
+    Files in `out` that are not part of its model (a clip, a README) are kept. backup: what `check_out` has returned;
+    the old folder is kept there. Raises ConfigError if `out` must not be replaced, ModelError if it cannot be written.
     """
     out = Path(os.path.abspath(out))
-    check_out(out, force=force)
-    replaces = out.exists() and any(out.iterdir())
-    backup = _backup_name(out) if force and replaces and _changed_by_others(out) else None
+    if backup is None:
+        check_out(out)
     staging: Path | None = None
     created = [parent for parent in out.parents if not parent.exists()]
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +134,8 @@ def _raw(
     model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs
 ) -> tuple[float | None, float, float]:
     """Error, noise and tolerance of the raw tensors, tails applied. Raises ModelError above the tolerance."""
+    if any(np.isnan(array).any() for run in published.plain for array in run if array.dtype.kind == "f"):
+        raise ModelError(f"{model.name}: the published file gives values that are no numbers; expected finite ones")
     pairs = zip(published.plain, published.unoptimized, published.changed)
     noise = max(max(largest_error(a, b), largest_error(a, c)) for a, b, c in pairs)
     if _UNORDERED & _published(model)[1]:  # the file selects its rows, and rounding changes their order
@@ -298,10 +299,7 @@ def _spec(model: InputModel, outputs: Mapping[str, Array]) -> HeadSpec:
 
 
 def _labels(model: InputModel) -> tuple[str, ...]:
-    if isinstance(model.labels, tuple):
-        return model.labels
-    text = (resources.files("edge_app.heads") / "labels" / f"{model.labels}.txt").read_text(encoding="utf-8")
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return model.labels if isinstance(model.labels, tuple) else manifests.label_set(model.labels)
 
 
 def _check_classes(name: str, result: Classification, raw: Array, options: Mapping[str, Any], tolerance: float) -> int:

@@ -81,6 +81,7 @@ class Report:
     """speedup: time of the published files over that of `fused`; speedup_split: over that of backbone and heads.
 
     max_abs_error: the largest of the proofs, None if the rows of every output are without an order. proof: by head.
+    backup: where the folder is kept that `out` has replaced, if the compiler did not write it.
     """
 
     out: str
@@ -102,6 +103,7 @@ class Report:
     npu: dict[str, NpuReport] = field(default_factory=dict)
     ncnn: NcnnReport | None = None
     seconds: float = 0.0
+    backup: str | None = None
 
     @property
     def int8_agreement(self) -> dict[str, float] | None:
@@ -137,6 +139,8 @@ def as_table(report: Report) -> str:
     if report.ncnn:
         rows += _ncnn(report.ncnn)
     rows.append(("targets", ", ".join(report.targets)))
+    if report.backup:
+        rows.append(("backup", f"the folder that was there before is now {report.backup}"))
     rows += [("warning", text) for text in report.warnings]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
