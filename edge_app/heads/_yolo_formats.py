@@ -6,7 +6,8 @@ classes, h x w a grid, cells the total of the grids of stride 8, 16, 32, or of t
 
     v5   1 x 3·cells x (5+C)      x, y, w, h in pixels, objectness, classes: all probabilities; also v7. Grids beside
                                   this output are ignored
-         1 x 3·(5+C) x h x w      one per grid (also 1 x 3 x h x w x (5+C)), boxes relative to cell and anchor; also v7
+         1 x 3·(5+C) x h x w      one per grid (also 1 x 3 x h x w x (5+C)), boxes relative to cell and anchor; also v7,
+                                  whose score is the objectness alone if there is one class
     v8   1 x (4+C) x cells        x, y, w, h in pixels, classes; also v9, v11, v12, 26; the last two axes may be swapped
          1 x (4+C) x cells, twice v9's auxiliary and main heads: the second is read
          1 x 4 x cells, 1 x C x cells
@@ -32,6 +33,7 @@ Not here: decoding the values (yolo.py).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from edge_app.backends import TensorSpec
@@ -74,7 +76,10 @@ def recognize(spec: HeadSpec, outputs: tuple[TensorSpec, ...], version: Version,
         texts = " or ".join(f"{form.reading} with {form.classes} classes" for form in matching or possible)
         hint = "set labels or `version`" if matching else f"{len(spec.labels)} labels match neither"
         raise unsupported_outputs(spec, outputs, f"an unambiguous format, but this may be {texts}; {hint}")
-    return matching[0]
+    form = matching[0]
+    if version == "v7" and form.classes == 1:  # v7 does not train the score of a single class
+        form = replace(form, scores=form.objectness, objectness=())
+    return form
 
 
 def _matching_formats(

@@ -60,7 +60,7 @@ def find(net: Net, given: dict[str, Any]) -> CutPoints | None:
     outputs = probe.run(random)
     for candidate in _candidates(levels, zeros, given):
         if _decodes(candidate, probe, random, outputs, given):
-            return _cut_points(candidate)
+            return _cut_points(candidate, given)
     if len(levels[0]) > 2:
         found = ", ".join(str(branch.channels) for branch in levels[0])
         raise ModelError(
@@ -91,7 +91,9 @@ def _readings(
             yield _Candidate(levels, "v5", columns.pop() - 5, dict(given))
     elif len(widths) == 2 and widths[0] % 4 == 0:
         yield _Candidate(levels, "v8", widths[1], {}, ({"version": "v8"}, {"version": "v6"}))
-        yield _Candidate(levels, "v10", widths[1])
+        rows = [array.shape[1] for array in zeros.values() if array.ndim == 3 and array.shape[2] == 6]
+        if rows:  # the file selects so many boxes
+            yield _Candidate(levels, "v10", widths[1], {"max_detections": rows[0]})
     elif len(widths) == 3 and widths[0] == 4 * widths[1]:
         if widths[1] > 1:
             yield _Candidate(levels, "fastestv2", widths[2])
@@ -141,10 +143,13 @@ def _options(candidate: _Candidate) -> dict[str, Any]:
     return {"version": candidate.reading, "activation": "apply", **candidate.options}
 
 
-def _cut_points(candidate: _Candidate) -> CutPoints:
+def _cut_points(candidate: _Candidate, given: Mapping[str, Any]) -> CutPoints:
     roles = _ROLES[len(candidate.levels[0])]
     names = {
         branch.name: f"{role}{i}" for i, level in enumerate(candidate.levels) for role, branch in zip(roles, level)
     }
     assumed = ("anchors of the published YOLO-FastestV2",) if candidate.reading == "fastestv2" else ()
-    return CutPoints(names, _options(candidate), assumed)
+    options = _options(candidate)
+    if candidate.reading == "v5" and given.get("version") == "v7":
+        options["version"] = "v7"  # one class is scored differently
+    return CutPoints(names, options, assumed)
