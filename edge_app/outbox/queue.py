@@ -24,7 +24,7 @@ from edge_app.outbox.gap import is_gap_record
 from edge_app.outbox.pending import Item
 from edge_app.outbox.sequence import SequenceNumbers
 from edge_app.outbox.state import State, Unwritten
-from edge_app.outbox.store import GapRecord, Row
+from edge_app.outbox.store import Changes, GapRecord, Row
 from edge_app.outbox.writer import COMMIT_RECORDS, Writer
 
 _LOG = logging.getLogger(__name__)
@@ -202,14 +202,24 @@ class Outbox:
         successor: an outbox on another disk. It gets what this one cannot write.
         """
         self.stop_waiting()
-        if self._writer.close(_CLOSING_S):  # a disk that hangs must not block the exit
-            self._disk.close()
+        ended = self._writer.close(_CLOSING_S)  # a disk that hangs must not block the exit
         with self._lock:
-            unwritten, problem = self._state.pop_unwritten(), self._state.problem
+            unwritten, problem = self._state.pop_unwritten(lost=successor is None), self._state.problem
         if successor is not None:
             successor._take_over(unwritten)
         elif unwritten.messages:
             _LOG.warning("outbox: %d messages are lost: %s", len(unwritten.messages), problem)
+            if ended and self._state.loaded:
+                self._write_gap(unwritten.gap)
+        if ended:
+            self._disk.close()
+
+    def _write_gap(self, gap: GapRecord) -> None:
+        """Record lost messages in the file. This may fit where the messages do not: it replaces a row."""
+        try:
+            self._disk.run(lambda store: store.commit(Changes(gap=gap)))
+        except (DiskUnavailable, FileDamaged) as exc:
+            _LOG.warning("outbox: their loss cannot be recorded: %s", exc)
 
     def _take_over(self, unwritten: Unwritten) -> None:
         with self._lock:

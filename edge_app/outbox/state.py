@@ -62,10 +62,13 @@ class State:
         """Store a refused message with the next commit."""
         self._refused.append((sink, reason, payload))
 
-    def pop_unwritten(self) -> Unwritten:
-        """Remove what is in memory only."""
+    def pop_unwritten(self, *, lost: bool) -> Unwritten:
+        """Remove what is in memory only. lost: count its messages as lost."""
         refused, self._refused = self._refused, []
-        return Unwritten(self.pending.pop_all(), self.losses.pop_unwritten() or {}, refused)
+        messages = self.pending.pop_all()
+        if lost and messages:
+            self.losses.add_messages("not stored before the end", messages)
+        return Unwritten(messages, self.losses.pop_unwritten() or {}, refused)
 
     def deletable_through(self) -> int:
         """The position up to which messages on disk are delivered to all sinks."""

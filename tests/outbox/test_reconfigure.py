@@ -148,3 +148,18 @@ def test_the_gap_of_a_full_disk_survives_a_change(open_box, factory):
     gap = next(item for item in receive_until_gap(box) if "gap" in json.loads(item.message.payload)["status"])
     assert decode(gap.message.payload).kind == "status"
     assert json.loads(gap.message.payload)["status"]["gap"]["lost"]["status"] == lost
+
+
+def test_messages_lost_at_the_end_are_named_after_the_next_start(open_box, factory):
+    box = open_box(max_memory_mb=0.05)
+    box._disk.run(fill)
+    for n in range(500):
+        box.put(factory.status(n=n))
+    until(lambda: box.stats().problem)
+    box.close()
+    again = open_box()
+    again.put(factory.status(n=500))
+    gap = next(item for item in receive_until_gap(again) if "gap" in json.loads(item.message.payload)["status"])
+    found = json.loads(gap.message.payload)["status"]["gap"]
+    assert found["lost"]["status"] + box.stats().stored == 500
+    assert found["reasons"] == ["memory full", "not stored before the end"]
