@@ -1,6 +1,6 @@
 """Weights that an ONNX file keeps in other files ("external data"): found inside its folder, checked, embedded.
 
-The format: onnx/docs/ExternalData.md. Not here: writing such files; compiled models have every weight inside.
+The format: "External Data" in the documentation of ONNX. Not here: writing such files; compiled models have none.
 """
 
 from __future__ import annotations

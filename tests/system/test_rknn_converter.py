@@ -94,6 +94,16 @@ def test_converts_a_segmenter_with_separate_features(converter, tmp_path, capsys
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
 
 
+@pytest.mark.parametrize("name", ["torch_dynamo", "paddle", "tensorflow"])
+def test_small_exports_of_each_framework_convert(converter, tmp_path, capsys, name):
+    path = PROJECT / "tests" / "compiler" / "exports" / f"{name}.onnx"
+    clip = str(PROJECT / "models" / "digits" / "sample.mp4")
+    arguments = ["--input", "64x64", "--calibrate", clip, "--target", "rv1106", "--rknn", str(converter), "--json"]
+    assert cli.main(["compile", str(path), "--out", str(tmp_path / "m"), *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert min(report["npu"]["rv1106"]["cosines"].values()) >= 0.98
+
+
 def test_compiled_parts_equal_the_whole_image(converter, tmp_path, capsys):
     path = segmenter(tmp_path / "a.onnx", size=128)
     clip = str(PROJECT / "models" / "digits" / "sample.mp4")
