@@ -65,7 +65,7 @@ class Faults:
         self._next_s = now + rng.expovariate(1 / FAULT_EVERY_S)
         kinds = ["freeze_broker", "restart_broker", "http", "clock", "hostile_clients", "rubbish", "reload", "backend"]
         kinds += ["disk"] * self._bed.has_disk + ["freeze_camera", "restart_camera"] * (self._bed.camera is not None)
-        kind = rng.choice(kinds + ["kill"] * 3 * kill)
+        kind = rng.choice(kinds + ["kill", "kill", "kill", "stop"] * kill)
         length_s = rng.uniform(0.3, 5.0)
         if kind not in self._active and (clear := getattr(self, f"_{kind}")()):
             self.counts[kind] += 1
@@ -78,14 +78,21 @@ class Faults:
 
     # Each injects one fault and returns the function that clears it, or None if it is not possible now.
 
-    def _kill(self) -> Callable[[], None] | None:
+    def _kill(self, number: int = signal.SIGKILL) -> Callable[[], None] | None:
         if not self._bed.is_publishing():
             return None
         for name in ("rubbish", "backend"):  # a daemon that starts with one of these exits, as it should
             if name in self._active:
                 self._active.pop(name)[1]()
-        self._bed.end(signal.SIGKILL)
+        self._bed.end(number)
         return self._bed.start
+
+    def _stop(self) -> Callable[[], None] | None:
+        """In order. Not if the disk was full since the start: then there is no file to record a loss in."""
+        started = self._bed.history.starts[-1]
+        if any(begin <= started < end for begin, end in self._bed.history.disk_full):
+            return None
+        return self._kill(signal.SIGTERM)
 
     def _freeze_broker(self) -> Callable[[], None] | None:
         if not self._bed.broker.running:
