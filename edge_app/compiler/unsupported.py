@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edge_app.compiler.evidence import Evidence
 from edge_app.errors import foreign_text
-from edge_app.heads._grids import grid
+from edge_app.heads._yolo_tables import runs
 from edge_app.heads.ultraface import priors
 
 _LANDMARKS = {2 * n for n in (17, 21, 29, 33, 39, 66, 68, 98, 106, 468, 478)} | {
@@ -81,8 +81,7 @@ def _always(_: Evidence) -> bool:
 
 def cells(e: Evidence) -> set[int]:
     """The numbers of cells of the usual pyramids of detectors."""
-    strides = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
-    return {sum(grid(e.size, stride).cells for stride in some) for some in strides}
+    return {sum(grid.cells for grid in grids) for grids in runs(e.size)}
 
 
 def _selects(e: Evidence) -> bool:

@@ -42,7 +42,8 @@ def problem(evidence: Evidence, family: str, options: _Options, head: Head, usua
 
 def _unusual_table(evidence: Evidence, _: _Options, arrays: list[Array]) -> str:
     """Of YOLO: rows of final detections are corners in pixels, a score and a class number."""
-    is_final = len(arrays) == 1 and arrays[0].shape[2:] == (6,) and arrays[0].shape[1] not in cells(evidence)
+    per_cell = {n * count for count in cells(evidence) for n in (1, 3)}  # 3: v5 and v7 with one class
+    is_final = len(arrays) == 1 and arrays[0].shape[2:] == (6,) and arrays[0].shape[1] not in per_cell
     if not is_final:
         return ""
     if float(np.abs(arrays[0][..., :4]).max(initial=0)) <= _NORMALIZED:

@@ -68,7 +68,8 @@ def _table(published: Published, table: Float64) -> Candidates | None:
     if in_columns and columns > rows:
         in_rows = by_anchor = ()
     if by_anchor and columns > 5:
-        return _with_objectness(table)
+        one_class = columns == 6 and published.options.get("version") == "v7"  # v7 ignores the score of a single class
+        return _with_objectness(np.insert(table[:, :5], 5, 1.0, axis=1) if one_class else table)
     if in_rows == _FAST_STRIDES and columns > 15 and _version(published) != "x":
         return _fastest(published, table)
     plain = published.classes == columns - 4 or (_version(published) == "v8" and not published.cut)

@@ -60,7 +60,7 @@ def find(net: Net, given: dict[str, Any]) -> CutPoints | None:
     outputs = probe.run(random)
     for candidate in _candidates(levels, zeros, given):
         if _decodes(candidate, probe, random, outputs, given):
-            return _cut_points(candidate, given)
+            return _cut_points(candidate)
     if len(levels[0]) > 2:
         found = ", ".join(str(branch.channels) for branch in levels[0])
         raise ModelError(
@@ -84,8 +84,9 @@ def _readings(
     levels: _Levels, widths: tuple[int, ...], zeros: Mapping[str, Array], given: Mapping[str, Any]
 ) -> Iterator[_Candidate]:
     if len(widths) == 1:
+        v7 = {"version": "v7"} if given.get("version") == "v7" else {}  # its single class is scored differently
         for classes, anchors in _anchors(levels, widths[0], zeros):
-            yield _Candidate(levels, "v5", classes, {"anchors": anchors}, ({"anchors": anchors},))
+            yield _Candidate(levels, "v5", classes, {"anchors": anchors, **v7}, ({"anchors": anchors},))
         columns = {array.shape[-1] for array in zeros.values() if array.ndim == 5}
         if len(columns) == 1:  # not decoded: the user has given the anchors, or the version that has them
             yield _Candidate(levels, "v5", columns.pop() - 5, dict(given))
@@ -143,13 +144,10 @@ def _options(candidate: _Candidate) -> dict[str, Any]:
     return {"version": candidate.reading, "activation": "apply", **candidate.options}
 
 
-def _cut_points(candidate: _Candidate, given: Mapping[str, Any]) -> CutPoints:
+def _cut_points(candidate: _Candidate) -> CutPoints:
     roles = _ROLES[len(candidate.levels[0])]
     names = {
         branch.name: f"{role}{i}" for i, level in enumerate(candidate.levels) for role, branch in zip(roles, level)
     }
     assumed = ("anchors of the published YOLO-FastestV2",) if candidate.reading == "fastestv2" else ()
-    options = _options(candidate)
-    if candidate.reading == "v5" and given.get("version") == "v7":
-        options["version"] = "v7"  # one class is scored differently
-    return CutPoints(names, options, assumed)
+    return CutPoints(names, _options(candidate), assumed)

@@ -102,6 +102,21 @@ def test_graph_and_tail_equal_the_published_file(tmp_path, name):
         np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_the_score_of_a_v7_with_one_class_is_its_objectness(tmp_path):
+    found = cut(yolos.yolov5(tmp_path / "a.onnx", classes=1), version="v7")
+    assert found.options["version"] == "v7"
+    image = np.random.default_rng(1).normal(size=(1, 3, 64, 96)).astype(np.float32)
+    maps = run(found.net, image)
+    rows = HostSession(found.tail.serialize()).feed(maps)[0][0]
+    specs = tuple(TensorSpec(n, a.shape, a.dtype.name) for n, a in maps.items())
+    head = registry.build(
+        "heads", "yolo", HeadSpec("h", "yolo", ("a",), (96, 64), outputs=specs), nms_iou=1.0, **found.options
+    )
+    result = head.decode(maps, fit((96, 64), (96, 64), "stretch"))
+    assert len(result) > 3
+    np.testing.assert_allclose(np.sort(result.score)[-4:], np.sort(rows[:, 4])[-4:], atol=1e-4)
+
+
 def test_reads_the_anchors_of_an_own_training(tmp_path):
     assert cut(yolos.yolov5(tmp_path / "a.onnx")).options["anchors"] == yolos.OWN_ANCHORS
 
