@@ -170,7 +170,7 @@ class Frame:
     captured_ns: CLOCK_BOOTTIME. utc_ns: since 1970, meaningless while the clock is not synchronized.
     pixels: as captured, uint8: `bgr` (H, W, 3) or `nv12` (H * 3 / 2, W). Read-only after capture.
     heads: filled by inference: outputs by head name. tracked: filled by tracking: outputs of tracked heads, with track
-    ids. events: filled by the rules, in order.
+    ids. events: filled by the rules, in order. work: of inference, while the frame is between two of its steps.
     """
 
     source: str
@@ -182,6 +182,7 @@ class Frame:
     heads: Mapping[str, HeadOutput] | None = None
     tracked: Mapping[str, HeadOutput] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
+    work: object = None
     _image: UInt8 | None = None
 
     def __post_init__(self) -> None:

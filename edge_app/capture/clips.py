@@ -5,6 +5,8 @@ Not here: the thread (read_ahead.py); cameras, and clips in real time, which mus
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge_app import config
 from edge_app.capture.build import build_source
 from edge_app.capture.connection import CaptureStats, State
@@ -19,13 +21,15 @@ from edge_app.sources import Source
 class ClipReader:
     """Frames of one configured clip, geometry applied, in order, none dropped. Used by one thread.
 
-    ahead: decode the next frames on another thread. The frames are the same.
+    prepare: called with each frame on another thread, which reads ahead; None: nothing is read ahead.
     """
 
-    def __init__(self, config: config.SourceConfig, clock: Clock, *, ahead: bool = False) -> None:
+    def __init__(
+        self, config: config.SourceConfig, clock: Clock, *, prepare: Callable[[Frame], None] | None = None
+    ) -> None:
         self._config = config
         self._clock = clock
-        self._ahead = ahead
+        self._prepare = prepare
         self._reading: ReadAhead | None = None
         self._geometry = Geometry(config.common.rotate, config.common.flip, config.common.crop, config.common.mask)
         self._source: Source | None = None
@@ -49,7 +53,7 @@ class ClipReader:
             raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
         self._source = source
         self._since_ns = self._clock.monotonic_ns()
-        if self._ahead:
+        if self._prepare is not None:
             self._reading = ReadAhead(self._read_source)
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -106,6 +110,8 @@ class ClipReader:
             frame.source = self._config.common.name
             if not self._geometry.identity:
                 frame.pixels = self._geometry.apply(frame.pixels, frame.format)
+            if self._prepare is not None:
+                self._prepare(frame)
         return frame
 
     def _enter(self, state: State) -> None:

@@ -25,7 +25,8 @@ from edge_app.config import Config
 from edge_app.errors import EdgeError, foreign_text
 from edge_app.frame import Frame
 from edge_app.inference import golden
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.engine import open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model.manifest import FILE
 from edge_app.reuse import profile
 from edge_app.reuse.loader import FREE

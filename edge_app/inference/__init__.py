@@ -1,6 +1,8 @@
 """Inference: from a frame's pixels to the results of every head.
 
+engine.py      chooses and builds the inference engine
 stage.py       the inference stage: runs and decodes the heads that are due
+overlap.py     the same in steps that run on several threads, for a replay
 preprocess.py  converts pixels to the input tensor
 graphs.py      the model's graphs on a backend
 decoding.py    decodes the outputs of a head and checks the result

@@ -16,8 +16,9 @@ import numpy as np
 from edge_app.backends import Array
 from edge_app.config import Config
 from edge_app.errors import BackendError, ModelError
+from edge_app.inference.engine import open_backend
 from edge_app.inference.golden_file import GoldenFile
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model.manifest import GOLDEN
 
 TOLERANCE = 1e-3  # relative to max(1, |value|): engine builds round differently; a wrong model is off by far more

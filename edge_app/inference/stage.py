@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_app import registry
 from edge_app.backends import Array, Backend
-from edge_app.config import HeadConfig, ModelConfig
+from edge_app.config import HeadConfig
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
@@ -28,6 +28,7 @@ from edge_app.inference.crops import SecondStage
 from edge_app.inference.decoding import decode
 from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.graphs import Network
+from edge_app.inference.overlap import OverlappedInference
 from edge_app.inference.preprocess import Preprocess
 from edge_app.inference.score_check import ScoreCheck
 from edge_app.model.manifest import Manifest, ManifestHead
@@ -72,20 +73,6 @@ class _Branch:
 
     def due(self, now_ns: int) -> bool:
         return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
-
-
-def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
-    """Build the configured backend; for `auto` the preferred one that this machine has and the model was compiled for.
-
-    Raises ConfigError if its library is missing.
-    """
-    name = model.backend
-    if name == "auto":
-        engines = registry.loadable("backends").items()
-        usable = [(cls.preference, engine) for engine, cls in engines if cls.available(manifest.targets())]
-        name = max(usable)[1] if usable else "onnx"
-    backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
-    return backend
 
 
 class Inference:
@@ -176,6 +163,19 @@ class Inference:
             branch.last_ns, branch.reused = now_ns, "result"
         for branch in run:
             branch.since_ns, branch.reused = since_ns, "features"
+
+    def overlapped(self) -> OverlappedInference | None:
+        """`infer` in steps for several threads; None if a step would depend on the outcome of a later one."""
+        branches, network = self._branches, self._network
+        if self._tolerant or self._reuse or self._cascades or any(branch.every_ns for branch in branches.values()):
+            return None
+
+        def decode_one(name: str, outputs: Mapping[str, Array], transform: Transform) -> HeadOutput:
+            self._decode(branches[name], lambda _: outputs, transform)
+            return branches[name].output(branches[name].since_ns)
+
+        spec = self._manifest.input
+        return OverlappedInference(spec, network.run, self.enabled, decode_one, copy=not self._on_cpu)
 
     def reuse_stats(self) -> dict[str, JsonValue]:
         """Statistics of reuse (reuse/frame_reuse.py); empty without reuse."""

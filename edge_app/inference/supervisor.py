@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from edge_app.backoff import Backoff
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
+from edge_app.inference.overlap import OverlappedInference
 from edge_app.inference.stage import Inference
 from edge_app.threads import AbandonedThreads, Inline, Worker
 
@@ -27,14 +28,19 @@ Timed = Callable[[Callable[[Frame], Frame], Frame], Frame]  # calls a stage with
 
 
 class _Model:
-    """The model of one inference thread."""
+    """The model of one inference thread. steps: if its steps overlap; `infer` then only runs the graphs."""
 
-    def __init__(self, open_model: Open, inference: Inference | None, timed: Timed) -> None:
+    def __init__(
+        self, open_model: Open, inference: Inference | None, timed: Timed, steps: OverlappedInference | None
+    ) -> None:
         self._open = open_model
         self._timed = timed
         self.inference = inference
+        self.steps = steps
 
     def infer(self, frame: Frame) -> Frame:
+        if self.steps is not None:
+            return self._timed(self.steps.run, frame)
         if self.inference is None:
             self.inference = self._open()
         return self._timed(self.inference.infer, frame)
@@ -96,6 +102,12 @@ class InferenceSupervisor:
         """Seconds until a frame may be submitted. More than 0 only after a failure."""
         return max(0.0, self._retry_s - time.monotonic())
 
+    def prepare(self, frame: Frame) -> None:
+        """Prepare a frame for `submit`, if the steps of inference overlap. For one thread that reads ahead."""
+        steps = self._model.steps
+        if steps is not None:
+            steps.prepare(frame)
+
     def submit(self, frame: Frame) -> None:
         """Start inference on a frame."""
         self._submitted_s = time.monotonic()
@@ -107,7 +119,8 @@ class InferenceSupervisor:
         Raises BackendError if too many threads hang; without a deadline, the exception of inference.
         """
         if self._deadline_s is None:
-            return self._worker.result()
+            frame = self._worker.result()
+            return frame if self._model.steps is None else self._model.steps.decode(frame)
         try:
             frame = self._worker.result(timeout_s)
         except TimeoutError:
@@ -205,7 +218,9 @@ class InferenceSupervisor:
         self._start_thread(inference)
 
     def _start_thread(self, inference: Inference | None) -> None:
-        self._model = _Model(self._reopen, inference, self._timed)
+        ahead = self._deadline_s is None and not self._inline and inference is not None
+        steps = inference.overlapped() if ahead and inference is not None else None
+        self._model = _Model(self._reopen, inference, self._timed, steps)
         self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
             Inline(self._model.infer, finish=self._model.close)
             if self._deadline_s is None and self._inline

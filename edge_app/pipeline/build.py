@@ -5,13 +5,17 @@ Not here: the loop (loop.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge_app.capture.clips import ClipReader
 from edge_app.capture.thread import Capture
 from edge_app.clock import Clock
 from edge_app.config import Config
 from edge_app.config import rules as rule_config
 from edge_app.device import device_id
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.frame import Frame
+from edge_app.inference.engine import open_backend
+from edge_app.inference.stage import Inference
 from edge_app.pipeline.rule_stage import ConfiguredRule
 from edge_app.publish.publisher import Publisher
 from edge_app.publish.transport import Handover
@@ -19,13 +23,15 @@ from edge_app.reuse import cost_file
 from edge_app.tracking.tracker import Tracker
 
 
-def build_source(config: Config, clock: Clock, *, replay: bool, ahead: bool = True) -> Capture | ClipReader:
+def build_source(
+    config: Config, clock: Clock, *, replay: bool, prepare: Callable[[Frame], None] | None = None
+) -> Capture | ClipReader:
     """Build and start the capture stage. Raises ConfigError or SourceError.
 
-    ahead: whether a replay decodes ahead on another thread.
+    prepare: a replay reads ahead on another thread and calls this there; None: it does not read ahead.
     """
     capture: Capture | ClipReader
-    capture = ClipReader(config.source, clock, ahead=ahead) if replay else Capture(config.source, clock)
+    capture = ClipReader(config.source, clock, prepare=prepare) if replay else Capture(config.source, clock)
     capture.start()
     return capture
 

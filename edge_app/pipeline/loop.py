@@ -241,7 +241,8 @@ class Pipeline:
         self._end, self._ended = None, False
 
     def _build_source(self, config: Config) -> Capture | ClipReader:
-        return build_source(config, self._clock, replay=self._replay, ahead=self._overlap)
+        prepare = self._inference.prepare if self._overlap else None
+        return build_source(config, self._clock, replay=self._replay, prepare=prepare)
 
     def overlay(self) -> Sequence[Overlay]:
         """The shapes that the rules draw onto the frame that `step` returned last."""

@@ -10,18 +10,19 @@ from edge_app.clock import ClipClock
 from edge_app.errors import ClipError, ConfigError, EndOfClip
 
 
-def reader(type_="synthetic", common=None, ahead=False, **options):
+def reader(type_="synthetic", common=None, prepare=None, **options):
     if type_ == "synthetic":
         options = {"width": 64, "height": 48, "pace": "fast", **options}
     source = config.SourceConfig(
         config.SourceCommon(type_, name="door", **(common or {})), config.PluginConfig(type_, options)
     )
-    return ClipReader(source, ClipClock(), ahead=ahead)
+    return ClipReader(source, ClipClock(), prepare=prepare)
 
 
 def test_frames_that_are_read_ahead_are_the_same():
     options = {"frames": 6, "common": {"rotate": 90, "crop": (0.0, 0.0, 0.5, 1.0)}}
-    with reader(**options) as direct, reader(ahead=True, **options) as ahead:
+    prepared = []
+    with reader(**options) as direct, reader(prepare=prepared.append, **options) as ahead:
         for _ in range(6):
             expected, found = direct.read(0), ahead.read(20.0)
             assert (found.source, found.sequence, found.captured_ns) == (
@@ -30,6 +31,7 @@ def test_frames_that_are_read_ahead_are_the_same():
                 expected.captured_ns,
             )
             assert (found.pixels == expected.pixels).all()
+            assert prepared[expected.sequence] is found
         with pytest.raises(EndOfClip):
             ahead.read(20.0)
         assert ahead.state == "ended"

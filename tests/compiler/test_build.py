@@ -18,8 +18,9 @@ from edge_app.config import HeadCommon, HeadConfig, ModelConfig
 from edge_app.errors import ConfigError, ModelError
 from edge_app.evaluation import f1_with_hysteresis
 from edge_app.frame import Frame
+from edge_app.inference.engine import open_backend
 from edge_app.inference.golden import golden_error
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model import manifest
 from tests.compiler.graphs import Graph, classifier, segmenter
 

@@ -14,7 +14,8 @@ from edge_app.backoff import Backoff
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import BackendError
 from edge_app.frame import Frame
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.engine import open_backend
+from edge_app.inference.stage import Inference
 from edge_app.inference.supervisor import InferenceSupervisor
 from edge_app.pipeline.timing import StageTimer
 from tests import plugins

@@ -14,7 +14,8 @@ from edge_app import cli
 from edge_app.config import HeadCommon, HeadConfig, ModelConfig
 from edge_app.config.reuse import ReuseConfig
 from edge_app.frame import Frame
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.engine import open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model import manifest
 from edge_app.reuse.feature_cache import EXACT, FeatureCache
 from edge_app.reuse.loader import open_features

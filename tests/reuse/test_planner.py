@@ -12,8 +12,9 @@ import yaml
 
 from edge_app.config import HeadCommon, HeadConfig, ModelConfig
 from edge_app.config.reuse import ReuseConfig
+from edge_app.inference.engine import open_backend
 from edge_app.inference.graphs import Network
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model.manifest import FILE, load
 from edge_app.reuse import profile
 from edge_app.reuse.costs import Cost, Costs

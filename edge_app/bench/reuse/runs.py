@@ -24,7 +24,8 @@ from edge_app.config import ModelConfig
 from edge_app.config.reuse import OFF, ReuseConfig
 from edge_app.errors import ClipError
 from edge_app.frame import Frame
-from edge_app.inference.stage import Inference, open_backend
+from edge_app.inference.engine import open_backend
+from edge_app.inference.stage import Inference
 from edge_app.model.manifest import Manifest
 
 REFERENCE_LEVELS, REFERENCE_SEED = 2, 20_202  # the reference's noise: up to this many gray levels

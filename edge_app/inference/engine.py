@@ -1,0 +1,34 @@
+"""Choose and build the inference engine of a configuration.
+
+Not here: the engines (backends/), loading graphs on one (graphs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from edge_app import registry
+from edge_app.backends import Backend
+from edge_app.config import ModelConfig
+from edge_app.model.manifest import Manifest
+
+_ON_CPUS = ("onnx", "ncnn")  # targets that need no device
+
+
+def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
+    """Build the configured backend; for `auto` the preferred one that this machine has and the model was compiled for.
+
+    If there is none, the preferred one that this machine has: loading then reports which target the model lacks.
+    Raises ConfigError if its library is missing.
+    """
+    name = model.backend
+    if name == "auto":
+        name = _preferred(manifest.targets()) or _preferred(_ON_CPUS) or "onnx"
+    backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
+    return backend
+
+
+def _preferred(targets: Collection[str]) -> str | None:
+    engines = registry.loadable("backends").items()
+    usable = [(cls.preference, engine) for engine, cls in engines if cls.available(targets)]
+    return max(usable)[1] if usable else None
