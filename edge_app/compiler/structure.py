@@ -42,6 +42,10 @@ def _is_vector(e: Evidence) -> bool:
     return len(e.outputs) == len(e.vectors) == 1
 
 
+def _is_probabilities(e: Evidence) -> bool:
+    return _is_vector(e) and e.ends_with("Softmax", "Sigmoid", "HardSigmoid")
+
+
 def _is_embedding(e: Evidence) -> bool:
     kinds = ("Div", "LpNormalization", "BatchNormalization")
     return _is_vector(e) and not e.labels and e.ends_with(*kinds)
@@ -88,7 +92,8 @@ LIKELY: tuple[Pattern, ...] = (
     Pattern("ultraface", "scores with a background class, and boxes of 4", _has_background),
     Pattern("digits", "one grid of class scores and edge distances", _is_digits),
     Pattern("embed", "one vector, normalized at the end", _is_embedding),
-    Pattern("classify", "one vector of class scores", _is_vector),
+    Pattern("classify", "one vector of class probabilities", _is_probabilities),
+    Pattern("classify", "one vector, assumed to be class scores before the softmax", _is_vector),
     Pattern("segment", "one map of class scores", _is_map),
     Pattern("yolo", "grids or cells of boxes and class scores", _is_any),
 )

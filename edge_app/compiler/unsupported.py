@@ -88,6 +88,10 @@ def _selects(e: Evidence) -> bool:
     return "NonMaxSuppression" in e.operations or any("nms" in node.op.lower() for node in e.net.nodes)
 
 
+def _has_free_sizes(e: Evidence) -> bool:
+    return any(0 in shape for shape in e.shapes)
+
+
 def _is_class_map(e: Evidence) -> bool:
     return len(e.outputs) == 1 and e.ends_with("ArgMax") and len(e.shapes[0]) >= 2
 
@@ -270,7 +274,7 @@ def _is_boxes_beside_scores(e: Evidence) -> bool:
     """All cells' boxes (1, N, 4), decoded to pixels, and scores (1, N, C) or (1, C, N)."""
     counts = cells(e)
     by_row = [columns for rows, columns in e.tables if rows in counts]
-    by_column = [rows for rows, columns in e.tables if columns in counts]
+    by_column = [rows for rows, columns in e.tables if columns in counts and rows not in counts]
     return len(e.outputs) == len(e.tables) == 2 == len(by_row) + len(by_column) and 4 in by_row
 
 
@@ -278,6 +282,7 @@ _SEGMENT = ("family segment", "a map of classes")
 _CLASSIFY = ("family classify", "class scores")
 KINDS: tuple[Kind, ...] = (
     Kind("non-maximum suppression in the graph (export the model without it)", _selects),
+    Kind("outputs whose size depends on what the image shows", _has_free_sizes),
     Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
     Kind("anomaly detection", _is_anomaly),
     Kind("instance segmentation (boxes with mask coefficients)", _is_instances),

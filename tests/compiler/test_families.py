@@ -261,6 +261,7 @@ def test_a_family_for_another_task_than_the_metadata_says_is_reported(tmp_path):
 def test_probabilities_of_a_classifier_stay_as_they_are(tmp_path):
     path = save(tmp_path / "a.onnx", {"y": random(1, 5, low=-3)}, last="Sigmoid")
     assert recognized(path).options == {"activation": "none"}
+    assert recognized(path).family.why == "one vector of class probabilities"
     path = save(tmp_path / "b.onnx", {"y": random(1, 1, low=-3)})
     assert recognized(path, family="classify").options == {"activation": "sigmoid"}
 

@@ -98,6 +98,11 @@ def test_names_suppression_and_class_numbers_in_the_graph(tmp_path):
     g.save(tmp_path / "a.onnx", {"chosen": g.node("Cast", chosen, to=1)})
     with pytest.raises(ModelError, match="non-maximum suppression in the graph"):
         read(tmp_path / "a.onnx")
+    g = Graph(opset=13)
+    rows = g.node("NonZero", g.conv("image", 3, 1))
+    g.save(tmp_path / "c.onnx", {"rows": g.node("Cast", rows, to=1)})
+    with pytest.raises(ModelError, match="outputs whose size depends on what the image shows"):
+        read(tmp_path / "c.onnx")
     g = Graph()
     numbers = g.node("ArgMax", g.conv("image", 3, 5), axis=1)
     g.save(tmp_path / "b.onnx", {"classes": g.node("Cast", numbers, to=1)})
