@@ -24,7 +24,12 @@ _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
 def candidates(published: Published, outputs: Mapping[str, NDArray[Any]]) -> Candidates | None:
     """The boxes of one image. outputs: of the file, by name, in its order. None: there is no rule for them here."""
     rule = _RULES.get(published.family)
-    return rule(published, {name: _without_batch(array) for name, array in outputs.items()}) if rule else None
+    if rule is None:
+        return None
+    try:
+        return rule(published, {name: _without_batch(array) for name, array in outputs.items()})
+    except (ValueError, IndexError, TypeError):  # shapes that the rule does not know
+        return None
 
 
 def _without_batch(array: NDArray[Any]) -> Float64:

@@ -42,7 +42,8 @@ def test_a_final_table_has_one_class_a_row():
     np.testing.assert_array_equal(found.scores, [[0, 0, 0.9], [0.5, 0, 0]])
 
 
-@pytest.mark.parametrize(("family", "shape"), [("classify", (1, 10)), ("yolo", (1, 7, 13)), ("yolo", (1, 4, 5, 6))])
+@pytest.mark.parametrize("family", ["classify", "yolo", "fastestdet", "nanodet", "ultraface", "yunet", "digits"])
+@pytest.mark.parametrize("shape", [(1, 10), (1, 7, 13), (1, 4, 5, 6), (1, 1, 1, 1), (3,), ()])
 def test_outputs_without_a_rule_have_no_boxes(family, shape):
     assert candidates(Published(family, {}, (64, 64)), {"a": np.zeros(shape)}) is None
 
