@@ -231,7 +231,12 @@ def _with_options(family: Family, options: ModelOptions, pixels: float | None) -
 
 def _canonical(raw: Net) -> tuple[Net, tuple[Layout, ...]]:
     """The graph on float planes in canonical form, and the layouts that its outputs had."""
-    return canonical.with_head_layout(canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw))))
+    whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
+    if unknown := [name for name in whole.outputs if name not in whole.shapes()]:
+        raise ModelError(
+            f"{raw.name}: the shape of the output '{unknown[0]}' cannot be inferred; expected a known shape"
+        )
+    return canonical.with_head_layout(whole)
 
 
 def _text(shape: net.Shape) -> str:

@@ -260,14 +260,14 @@ def _constant(attrs: dict[str, Any], graph: str) -> Array | None:
     """The value of a Constant; None for strings and sparse tensors."""
     ((kind, value),) = attrs.items()
     if kind == "value":
-        return _array(value, graph)
+        return _array(value, graph) if isinstance(value, TensorProto) else None
     dtype = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
     return np.array(value, dtype[kind]) if kind in dtype else None
 
 
 def _attribute(attribute: onnx.AttributeProto) -> Any:
     value = helper.get_attribute_value(attribute)
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 _TYPES = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import Message
 from onnx import AttributeProto, inliner
 
 from edge_app.backends import MAX_GRAPH
@@ -55,7 +56,8 @@ def load(path: Path, data: bytes | None = None) -> OnnxFile:
     model = _parsed(data, path)
     version = opset.version_of(model)
     opset.check(version, path)
-    if external_data.embed(model, path, MAX_GRAPH - len(data)):
+    repaired = _repair_text(model)
+    if external_data.embed(model, path, MAX_GRAPH - len(data)) or repaired:
         data = model.SerializeToString()
     model = _flat(model, path)
     _check_nodes(model, version, path)
@@ -86,12 +88,40 @@ def _parsed(data: bytes, path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: contains no graph; expected an ONNX model")
     if not model.graph.output:
         raise ModelError(f"{path}: the graph has no outputs; expected at least one")
+    if not all(isinstance(name, str) for name in _names(model.graph)):
+        raise ModelError(f"{path}: contains a name that is not UTF-8 text; expected a complete ONNX model")
     weights = {tensor.name for tensor in model.graph.initializer}
-    true_inputs = [info for info in model.graph.input if info.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(true_inputs)
+    for position in reversed(range(len(model.graph.input))):
+        if model.graph.input[position].name in weights:
+            del model.graph.input[position]
     model.ir_version = max(model.ir_version, _IR_VERSION)
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    """Every name in a graph; bytes where the file has no valid text."""
+    for node in graph.node:
+        yield from (node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
+    for each in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield each.name
+
+
+def _repair_text(message: Message) -> bool:
+    """Replace text that is not UTF-8, which protobuf returns as bytes. Returns whether there was any."""
+    repaired = False
+    for field, value in message.ListFields():
+        is_single = isinstance(value, (str, bytes, Message))
+        values = [value] if is_single else value
+        if field.type == field.TYPE_MESSAGE:
+            repaired = any([_repair_text(each) for each in values]) or repaired
+        elif field.type == field.TYPE_STRING and any(isinstance(each, bytes) for each in values):
+            texts = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
+            if is_single:
+                setattr(message, field.name, texts[0])
+            else:
+                value[:] = texts
+            repaired = True
+    return repaired
 
 
 def _flat(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -276,3 +276,41 @@ def test_rejects_weights_that_do_not_fit_their_shape(tmp_path):
     model.graph.initializer[0].dims[0] += 1
     with pytest.raises(ModelError, match="the data of 'w0' do not fit its shape"):
         onnx_file.read(saved(tmp_path, model))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_damaged_file_is_one_line_or_still_a_graph(tmp_path, seed):
+    """Random bytes changed, dropped and added, mostly where the structure is."""
+    rng = np.random.default_rng(seed)
+    whole = classifier(tmp_path / "a.onnx").read_bytes()
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.integers(1, 5)):
+            at = int(rng.integers(0, len(whole) if rng.random() < 0.5 else 600))
+            data[at : at + int(rng.integers(0, 3))] = rng.bytes(int(rng.integers(0, 3)))
+        problem = ""
+        try:
+            onnx_file.load(tmp_path / "a.onnx", bytes(data))
+        except ModelError as exc:
+            problem = str(exc)
+        assert "\n" not in problem
+
+
+def test_rejects_a_name_that_is_no_text(tmp_path):
+    data = classifier(tmp_path / "a.onnx").read_bytes().replace(b"Relu", b"R\xfflu")
+    with pytest.raises(ModelError, match="contains a name that is not UTF-8 text"):
+        onnx_file.load(tmp_path / "a.onnx", data)
+
+
+def test_replaces_text_that_is_not_utf_8(tmp_path):
+    """protobuf returns it as bytes, in names, attributes and metadata alike."""
+    node = helper.make_node("Relu", ["image"], ["found"], name="A NAME")
+    model = graph_of([node], [image_input()], ["found"])
+    helper.set_model_props(model, {"key": "A NAME"})
+    data = model.SerializeToString().replace(b"A NAME", b"\xff\xfeNAME")
+    read = onnx_file.load(tmp_path / "a.onnx", data)
+    assert [each.op_type for each in read.net.nodes] == ["Relu"]
+    repaired = onnx.load_from_string(read.data)
+    assert repaired.graph.node[0].name == repaired.metadata_props[0].value == "\ufffd\ufffdNAME"
+    with pytest.raises(ModelError, match="Rel"):
+        onnx_file.load(tmp_path / "a.onnx", data.replace(b"Relu", b"Rel\xff"))
