@@ -22,6 +22,7 @@ _TENSORS = "#edge-app "
 _MAX_LAYERS, _MAX_NAME, _MAX_KEY = 20_000, 200, 31
 _MAX_SIDE = 1 << 16
 _DTYPES = ("float32", "uint8")
+_EXPRESSION = re.compile(r'"[\w(),.+*/-]{1,200}"')
 _VALUE = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+")
 
 
@@ -109,8 +110,10 @@ def _layer(row: str, number: int, is_layer: Callable[[str], bool]) -> Layer:
 
 
 def _param(word: str, number: int) -> tuple[int, tuple[float, ...]]:
-    """`3=1` or `-23303=2,1,1`, an array with its length."""
+    """`3=1`; `-23303=2,1,1`, an array with its length; or `6="0w,0h"`, an expression of sizes, which has no values."""
     key, _, text = word.partition("=")
+    if re.fullmatch(r"\d{1,2}", key) and _EXPRESSION.fullmatch(text) and int(key) <= _MAX_KEY:
+        return int(key), ()
     parts = text.split(",")
     if not re.fullmatch(r"-?\d{1,6}", key) or not all(len(p) < 32 and _VALUE.fullmatch(p.lstrip("-")) for p in parts):
         raise ValueError(f"line {number}: found '{foreign_text(word, 60)}'; expected key=value")

@@ -14,7 +14,10 @@ def limit_data(at_most: int | None = None) -> int:
 
     at_most: a lower limit. An allocation beyond it fails, which the engines report.
     """
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # a root directory without /proc
+        status = []
     used = next((int(line.split()[1]) << 10 for line in status if line.startswith("VmData")), 0)
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = max(physical, _MIN_BYTES)

@@ -5,10 +5,12 @@ The NPU is the tests' fake librknnmrt, built for armhf. tests/backends/README.md
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -98,8 +100,11 @@ def release(board, tmp_path_factory):
     return f"/userdata/edge-app/releases/{updater.boot()[0]}"
 
 
-def emulated(board, *command, **environment):
-    """Start a command on the board. The emulator cannot start other programs: no shell, no launcher."""
+def emulated(board, *command, python="/usr/bin/python3.11", bounded=True, **environment):
+    """Start Python on the board. The emulator cannot start other programs: no shell, no launcher.
+
+    bounded: limit the emulator's own memory, to measure that of the program; it then takes four times as long.
+    """
     settings = {
         "PATH": "/usr/bin:/usr/sbin",
         "LD_LIBRARY_PATH": LIBRARIES,
@@ -107,8 +112,9 @@ def emulated(board, *command, **environment):
         "PYTHONDONTWRITEBYTECODE": "1",
         **environment,
     }
+    options = _options() if bounded else ()
     return subprocess.Popen(
-        ["chroot", str(board), "/qemu", *_options(), "-B", hex(GUEST), "/usr/bin/python3.11", *command],
+        ["chroot", str(board), "/qemu", *options, "-B", hex(GUEST), python, *command],
         env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -184,3 +190,43 @@ def test_the_updater_runs(board, release):
     shutil.copytree(Path(slots.__file__).parent, board / "updater", ignore=shutil.ignore_patterns("__pycache__"))
     out, err = emulated(board, "-sE", "/updater/slots.py", "--help").communicate(timeout=120)
     assert "mark-good" in out, err
+
+
+@pytest.fixture(scope="module")
+def environment(board):
+    """A virtual environment with ncnn, which takes numpy, OpenCV and PyYAML from Debian. Returns its Python."""
+    made = emulated(board, "-m", "venv", "--system-site-packages", "--without-pip", "/env", bounded=False)
+    _, err = made.communicate(timeout=120)
+    assert made.returncode == 0, err
+    packages = board / "env/lib/python3.11/site-packages"
+    wheel = ["--platform=manylinux_2_31_armv7l", "--python-version=3.11", "--only-binary=:all:", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *wheel, "--target", packages, "ncnn"]
+    subprocess.run(command, check=True, timeout=120)
+    shutil.copytree(PROJECT / "edge_app", packages / "edge_app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "tests/backends/ncnn_model", board / "ncnn_model")
+    shutil.copy(PROJECT / "models/digits/sample.mp4", board / "sample.mp4")
+    (board / "ncnn.yaml").write_text(
+        "source: {type: video, path: /sample.mp4}\nmodel: {path: /ncnn_model}\nheads: {small: {}}\n"
+        'sinks: [{type: jsonl, path: "-"}]\n'
+    )
+    return "/env/bin/python3"
+
+
+def test_ncnn_is_chosen_computes_what_the_host_computed_and_replays_the_sample_clip(board, environment):
+    script = """
+import platform
+from pathlib import Path
+from edge_app import cli
+from edge_app.config import load
+from edge_app.inference import golden
+
+for each in golden.replay(load(Path("/ncnn.yaml"))):
+    print(platform.machine(), each.verdict, each.engine, each.text)
+cli.main(["replay", "/sample.mp4", "-c", "/ncnn.yaml", "--max-frames", "5"])
+"""
+    out, err = emulated(board, "-c", script, python=environment, bounded=False).communicate(timeout=300)
+    lines = out.splitlines()
+    vectors, results = lines[:2], [json.loads(line) for line in lines[2:] if '"kind":"result"' in line]
+    assert len(results) == 5, err
+    assert all("segments" in each["heads"]["small"] for each in results)
+    assert all(line.startswith("armv7l ok ncnn 1.") for line in vectors), vectors  # fused, and in parts
