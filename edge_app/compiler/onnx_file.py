@@ -88,22 +88,12 @@ def _parsed(data: bytes, path: Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: contains no graph; expected an ONNX model")
     if not model.graph.output:
         raise ModelError(f"{path}: the graph has no outputs; expected at least one")
-    if not all(isinstance(name, str) for name in _names(model.graph)):
-        raise ModelError(f"{path}: contains a name that is not UTF-8 text; expected a complete ONNX model")
     weights = {tensor.name for tensor in model.graph.initializer}
     for position in reversed(range(len(model.graph.input))):
         if model.graph.input[position].name in weights:
             del model.graph.input[position]
     model.ir_version = max(model.ir_version, _IR_VERSION)
     return model
-
-
-def _names(graph: onnx.GraphProto) -> Iterator[object]:
-    """Every name in a graph; bytes where the file has no valid text."""
-    for node in graph.node:
-        yield from (node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute))
-    for each in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        yield each.name
 
 
 def _repair_text(message: Message) -> bool:
@@ -113,7 +103,8 @@ def _repair_text(message: Message) -> bool:
         is_single = isinstance(value, (str, bytes, Message))
         values = [value] if is_single else value
         if field.type == field.TYPE_MESSAGE:
-            repaired = any([_repair_text(each) for each in values]) or repaired
+            for each in values:
+                repaired = _repair_text(each) or repaired
         elif field.type == field.TYPE_STRING and any(isinstance(each, bytes) for each in values):
             texts = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
             if is_single:
