@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
-from google.protobuf.message import Message
 from onnx import AttributeProto, inliner
 
 from edge_app.backends import MAX_GRAPH
@@ -96,11 +96,11 @@ def _parsed(data: bytes, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _repair_text(message: Message) -> bool:
+def _repair_text(message: Any) -> bool:
     """Replace text that is not UTF-8, which protobuf returns as bytes. Returns whether there was any."""
     repaired = False
     for field, value in message.ListFields():
-        is_single = isinstance(value, (str, bytes, Message))
+        is_single = isinstance(value, (str, bytes)) or hasattr(value, "ListFields")
         values = [value] if is_single else value
         if field.type == field.TYPE_MESSAGE:
             for each in values:
