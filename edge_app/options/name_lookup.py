@@ -1,7 +1,7 @@
-"""Look up the addresses of a host within a time limit.
+"""Find the addresses of a host within a time limit.
 
-The C library's resolver cannot be interrupted, and takes 10 to 30 s without an answer. So it runs on a thread of its
-own. Each host has at most one such thread in the process, however often it is looked up meanwhile.
+The C library's resolver cannot be interrupted, and takes 10 to 30 s without an answer. So it runs on a
+separate thread. Each host has at most one in the process, however often its addresses are requested meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _resolve(host: str, port: int) -> list[Address]:
 
 
 class Resolver:
-    """Looks up hosts. Thread-safe. resolve: may take any time. Keeps the last answer of each host."""
+    """Finds addresses. Thread-safe. resolve: may take any time. Keeps the last answer of each host."""
 
     def __init__(self, resolve: Resolve = _resolve) -> None:
         self._resolve = resolve

@@ -48,7 +48,7 @@ def check_host(option: str, host: str) -> None:
 
 
 def connect(host: str, port: int, deadline: Deadline, tls: ssl.SSLContext | None) -> socket.socket:
-    """Look up the host and connect, with TLS if a context is given. Raises OSError."""
+    """Resolve the host and connect, with TLS if a context is given. Raises OSError."""
     addresses = look_up(host, port, deadline.left_s())
     failure = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for n, (family, type_, protocol, _, address) in enumerate(addresses):
