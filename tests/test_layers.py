@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "tracking": "frame geometry config",
     "capture": "errors frame clock backoff threads geometry registry sources config",
     "reuse": "errors frame geometry options backends model config",
-    "inference": "errors frame backoff threads geometry registry backends heads model config reuse",
+    "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
     "publish": "errors frame clock backoff messages registry sinks config outbox",
     "pipeline": "errors frame clock device messages rules config tracking capture reuse inference publish",

@@ -1,6 +1,6 @@
 """Benchmarks, host only: each measures edge-app and an alternative in one run. RESULTS.md holds the figures.
 
-pipeline.py     the whole pipeline against a plain loop (plain_loop.py); passes.py runs each side, pipeline_plot.py draws both
+pipeline.py     the whole pipeline against a plain loop (plain_loop.py); passes.py runs both; pipeline_plot.py draws
 track.py        the tracker against the `trackers` package, on simulated crowds (crowd.py)
 outbox.py       the durable queue against persist-queue (outbox_load.py, mosquitto.py); fleet.py: many cameras
 reuse/          speed and agreement of reuse against full inference and other methods of equal cost

@@ -31,14 +31,14 @@ A7_FACTOR = 15.0
 class Plan:
     """The clip and the model. threads: of onnxruntime; max_frames: the first frames of the clip, None: all.
 
-    precision: which of the model's graphs run, on both sides.
+    precision: which of the model's graphs run, on both sides; not `auto`.
     """
 
     clip: Path
     model: Path
     threads: int = 1
     max_frames: int | None = None
-    precision: Literal["float", "int8"] = "float"
+    precision: Literal["float", "int8", "auto"] = "float"
 
 
 @dataclass(frozen=True, slots=True)

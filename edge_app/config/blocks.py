@@ -68,14 +68,15 @@ class SourceConfig:
 class ModelConfig:
     """The model folder and the inference engine. threads: for onnxruntime; NPUs ignore it.
 
-    precision: which files of the model onnxruntime runs; an NPU runs the files compiled for it.
+    precision: which files of the model onnxruntime runs; `auto`, only for `run`: the faster ones, measured once on this
+    machine, and float elsewhere. An NPU runs the files compiled for it.
     deadline_s: the longest that one inference run may take. After it, the backend counts as hung and is rebuilt.
     """
 
     path: Path
     backend: str = "auto"
     threads: Annotated[int, Range(1, 64)] = 1
-    precision: Literal["float", "int8"] = "float"
+    precision: Literal["float", "int8", "auto"] = "float"
     deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
 
 

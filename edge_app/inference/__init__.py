@@ -1,6 +1,7 @@
 """Inference: from a frame's pixels to the results of every head.
 
 engine.py      chooses and builds the inference engine
+precision.py   chooses float or int8 graphs by measuring both
 stage.py       the inference stage: runs and decodes the heads that are due
 overlap.py     the same in steps that run on several threads, for a replay
 preprocess.py  converts pixels to the input tensor

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from edge_app import registry
 from edge_app.backends import Backend
 from edge_app.config import ModelConfig
-from edge_app.model.manifest import Manifest
+from edge_app.errors import ModelError
+from edge_app.model.manifest import FILE, Manifest
 
 _ON_CPUS = ("onnx", "ncnn")  # targets that need no device
 
@@ -19,12 +20,19 @@ def open_backend(manifest: Manifest, model: ModelConfig) -> Backend:
     """Build the configured backend; for `auto` the preferred one that this machine has and the model was compiled for.
 
     If there is none, the preferred one that this machine has: loading then reports which target the model lacks.
-    Raises ConfigError if its library is missing.
+    The precision `auto` is float here; precision.py replaces it. Raises ConfigError if the library is missing,
+    ModelError if onnxruntime is to run int8 graphs that the model does not have.
     """
     name = model.backend
     if name == "auto":
         name = _preferred(manifest.targets()) or _preferred(_ON_CPUS) or "onnx"
-    backend: Backend = registry.build("backends", name, threads=model.threads, precision=model.precision)
+    if name == "onnx" and model.precision == "int8" and "int8" not in manifest.targets():
+        raise ModelError(
+            f"model.precision: found int8, but {manifest.folder / FILE} has no int8 graphs; "
+            "expected float or auto, or the model compiled with --calibrate"
+        )
+    precision = "float" if model.precision == "auto" else model.precision
+    backend: Backend = registry.build("backends", name, threads=model.threads, precision=precision)
     return backend
 
 

@@ -96,7 +96,7 @@ class Inference:
         state_dir: Path | None = None,
     ) -> None:
         self._tolerant = tolerant
-        self.backend = backend.version
+        self.backend = backend.version + (" int8" if backend.target == "int8" else "")
         self._on_cpu = backend.target in FREE
         self._quantized = backend.target not in _FLOAT
         self._manifest = manifest

@@ -14,6 +14,7 @@ from edge_app.config import Config
 from edge_app.config import rules as rule_config
 from edge_app.device import device_id
 from edge_app.frame import Frame
+from edge_app.inference import precision
 from edge_app.inference.engine import open_backend
 from edge_app.inference.stage import Inference
 from edge_app.pipeline.rule_stage import ConfiguredRule
@@ -38,7 +39,10 @@ def build_source(
 
 def build_inference(config: Config, *, replay: bool) -> Inference:
     """Load the model. Raises ConfigError, ModelError or BackendError."""
-    backend = open_backend(config.manifest, config.model)
+    model = config.model  # of a replay, `auto` means float: its output must not depend on a measured time
+    if not replay:
+        model = precision.choose(config.manifest, model, config.heads, config.device.state_dir)
+    backend = open_backend(config.manifest, model)
     try:
         inference = Inference(
             config.manifest,

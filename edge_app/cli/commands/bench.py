@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_app.cli.arguments import DEFAULT_CLIP, DEFAULT_MODEL, Commands, add_json, positive
+from edge_app.cli.arguments import DEFAULT_CLIP, DEFAULT_MODEL, Commands, add_json, add_precision, positive
+
+if TYPE_CHECKING:
+    from edge_app.config import ModelConfig
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -33,6 +37,7 @@ def _add_pipeline(benches: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("clip", nargs="?", default=str(DEFAULT_CLIP), metavar="CLIP", help="default: the sample clip")
     _add_model(parser)
     _add_threads(parser)
+    add_precision(parser, "float")
     parser.add_argument(
         "--rounds", type=positive, default=5, metavar="N", help="interleaved rounds; the median counts (default: 5)"
     )
@@ -80,9 +85,7 @@ def _add_reuse(benches: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-controls", action="store_true", help="measure only reuse and full inference")
     parser.add_argument("--max-frames", type=positive, metavar="N", help="use the first N frames of each clip")
     _add_threads(parser)
-    parser.add_argument(
-        "--precision", choices=("float", "int8"), default="float", help="of onnxruntime's graphs (default: float)"
-    )
+    add_precision(parser, "float")
     parser.add_argument(
         "--state", type=Path, metavar="DIR", help="a state_dir with the results of `tune` (default: untuned)"
     )
@@ -147,12 +150,27 @@ def _add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _model(arguments: argparse.Namespace) -> ModelConfig:
+    """The model to measure on onnxruntime. The precision `auto` is measured here, and not stored."""
+    from edge_app.config import HeadCommon, HeadConfig, ModelConfig
+    from edge_app.inference import precision
+    from edge_app.model import manifest
+
+    model = ModelConfig(arguments.model, "onnx", arguments.threads, arguments.precision)
+    if model.precision != "auto":
+        return model
+    loaded = manifest.load(model.path)
+    heads = {name: HeadConfig(HeadCommon(), spec.options) for name, spec in loaded.heads.items()}
+    return precision.choose(loaded, model, heads, None)
+
+
 def _pipeline(arguments: argparse.Namespace) -> int:
     from edge_app.bench import figures, pipeline, pipeline_plot
 
     if arguments.plot is not None:
         figures.check_available()
-    plan = pipeline.Plan(Path(arguments.clip), arguments.model, arguments.threads, arguments.max_frames)
+    model = _model(arguments)
+    plan = pipeline.Plan(Path(arguments.clip), model.path, model.threads, arguments.max_frames, model.precision)
     report = pipeline.bench(plan, arguments.rounds)
     print(pipeline.as_json(report) if arguments.json else pipeline.as_table(report))
     if arguments.plot is not None:
@@ -171,7 +189,6 @@ def _track(arguments: argparse.Namespace) -> int:
 def _reuse(arguments: argparse.Namespace) -> int:
     from edge_app.bench import figures
     from edge_app.bench.reuse import command, plot, report
-    from edge_app.config import ModelConfig
     from edge_app.config.reuse import ReuseConfig
 
     if arguments.plot is not None:
@@ -179,7 +196,7 @@ def _reuse(arguments: argparse.Namespace) -> int:
     reports = command.bench(
         command.Plan(
             arguments.clips,
-            ModelConfig(arguments.model, threads=arguments.threads, precision=arguments.precision),
+            _model(arguments),
             ReuseConfig(mode=arguments.mode, tolerance=arguments.tolerance),
             stress=arguments.stress,
             only=tuple(name for name in arguments.only.split(",") if name),
