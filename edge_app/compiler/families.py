@@ -24,7 +24,18 @@ from edge_app.heads.ultraface import priors
 from edge_app.model.manifest import label_set
 from edge_app.options import expectation
 
-__all__ = ["Color", "Family", "Preprocessing", "Requested", "Triple", "build", "head_spec", "recognize"]
+__all__ = [
+    "Color",
+    "Family",
+    "Preprocessing",
+    "Requested",
+    "Triple",
+    "build",
+    "check_task",
+    "head_spec",
+    "recognize",
+    "resolved",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
     Raises ModelError if no family, or not the requested one, can decode the outputs; ConfigError for wrong options.
     """
     evidence = Evidence(net, metadata, requested.labels or metadata.labels)
-    _check_requested(requested, metadata)
+    check_task(net.name, metadata, requested)
     if requested.family is None:
         _reject_unsupported(evidence, requested)
         found = _recognized(evidence, requested)
@@ -72,6 +83,27 @@ def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
     build(net, found.name, options, resolved(labels))
     found = replace(found, options=options, labels=() if requested.labels else labels)
     return _with_usual_values(evidence, found, resolved(labels))
+
+
+def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
+    """Raise ModelError if no family decodes the task of the metadata, ConfigError if --family is wrong or for another.
+
+    A graph is not needed: this takes no time. name: of the model.
+    """
+    family, expected = requested.family, _TASKS.get(metadata.task)
+    if family is None:
+        if task := unsupported.task(metadata):
+            raise ModelError(
+                f"{name}: {task}: not supported; found it in the metadata of the file; expected another model"
+            )
+        return
+    if family not in registry.names("heads"):
+        raise ConfigError(f"--family: found '{family}'; expected one of {', '.join(registry.names('heads'))}")
+    if metadata.task and family in _FOR_ONE_TASK and family != expected:
+        raise ConfigError(
+            f"--family: found '{family}', but the model is for the task '{metadata.task}', as its metadata says; "
+            f"expected {expected or 'a family that decodes it'}"
+        )
 
 
 def resolved(labels: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -104,27 +136,11 @@ def _fits(net: Net, family: str, options: Mapping[str, object], labels: tuple[st
     return True
 
 
-def _check_requested(requested: Requested, metadata: Metadata) -> None:
-    """Raises ConfigError if --family is none, or is for another task than the file's metadata says."""
-    family = requested.family
-    if family is None:
-        return
-    if family not in registry.names("heads"):
-        raise ConfigError(f"--family: found '{family}'; expected one of {', '.join(registry.names('heads'))}")
-    expected = _TASKS.get(metadata.task)
-    if metadata.task and family in _FOR_ONE_TASK and family != expected:
-        raise ConfigError(
-            f"--family: found '{family}', but the model is for the task '{metadata.task}', as its metadata says; "
-            f"expected {expected or 'a family that decodes it'}"
-        )
-
-
 def _reject_unsupported(evidence: Evidence, requested: Requested) -> None:
-    metadata = evidence.metadata
     given = {f"{option} {value}" for option, value in requested.options.items()}
-    kind = unsupported.task_kind(metadata.task, metadata.head)
-    if kind is None and not any(pattern.matches(evidence) for pattern in structure.SURE):
-        kind = unsupported.find(evidence, given | ({"labels"} if requested.labels else set()))
+    if any(pattern.matches(evidence) for pattern in structure.SURE):
+        return
+    kind = unsupported.find(evidence, given | ({"labels"} if requested.labels else set()))
     if kind is not None:
         raise ModelError(f"{evidence.net.name}: {unsupported.described(kind, evidence)}")
 

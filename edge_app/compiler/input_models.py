@@ -105,12 +105,13 @@ def read(paths: Sequence[Path], options: ModelOptions) -> list[InputModel]:
 
 def _file(path: Path, options: ModelOptions) -> InputModel:
     file = onnx_file.load(path)
+    known = metadata.parse(file.net.metadata)
+    requested = Requested(options.family, families.resolved(options.labels), options.head)
+    families.check_task(path.stem, known, requested)
     raw = _sized(file.net, options, str(path))
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole, layouts = _canonical(raw)
-    given = families.resolved(options.labels)
-    known = metadata.parse(file.net.metadata)
-    family = families.recognize(whole, known, Requested(options.family, given, options.head))
+    family = families.recognize(whole, known, requested)
     preprocessing, assumed = _with_options(family, options, frontend.pixel_offset(raw))
     labels = options.labels or family.labels
     if not options.labels and labels and labels != known.labels:

@@ -1,6 +1,6 @@
 """Models that no family decodes although the shapes of their outputs resemble one: one row of KINDS each.
 
-A row is where support for such a kind starts: a family takes its place in families.py, and the row goes.
+A row is where support for such a kind starts: a family takes its place in structure.py, and the row goes.
 Sources: the exporters of ultralytics, InsightFace, MediaPipe, PaddleOCR, PaddleDetection, PFLD, DETR, MiDaS.
 Not here: the families (families.py).
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_app.compiler.evidence import Evidence
+from edge_app.compiler.metadata import Metadata
 from edge_app.errors import foreign_text
 from edge_app.heads._yolo_tables import runs
 from edge_app.heads.ultraface import priors
@@ -22,6 +23,15 @@ _IMAGENET = (1000, 1001, 11221, 21841, 21843)
 _KEYPOINTS = (16, 17, 68, 98, 106, 133)  # channels of published heatmaps, at stride 4
 _PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
 _EMBEDDING_STEP = 64  # published embeddings are multiples of it long
+
+
+_TASKS = {
+    "pose": "pose keypoints",
+    "segment": "instance segmentation",
+    "obb": "oriented boxes",
+    "depth": "a depth map",
+    "semantic": "class numbers instead of class scores",
+}  # of ultralytics, in metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +75,13 @@ def outputs_text(evidence: Evidence) -> str:
     return ", ".join(texts[:8]) + more
 
 
-def task_kind(task: str, head: str) -> Kind | None:
-    """The kind by the metadata of a file, None if its task is supported or not known."""
-    if head == "RTDETRDecoder":
-        return Kind("a DETR detector (boxes as centers and sizes in 0..1)", _always)
-    names = {"pose": "pose keypoints", "segment": "instance segmentation", "obb": "oriented boxes"}
-    if not task or task in ("detect", "classify"):
-        return None
-    return Kind(names.get(task, f"the task '{task}'"), _always)
-
-
-def _always(_: Evidence) -> bool:
-    return True
+def task(metadata: Metadata) -> str:
+    """The name of the task in the metadata of a file, empty if a family decodes it or the metadata has none."""
+    if metadata.head == "RTDETRDecoder":
+        return "a DETR detector (boxes as centers and sizes in 0..1)"
+    if metadata.task in ("", "detect", "classify"):
+        return ""
+    return _TASKS.get(metadata.task, f"the task '{metadata.task}'")
 
 
 def cells(e: Evidence) -> set[int]:
