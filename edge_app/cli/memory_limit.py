@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 _MIN_BYTES = 1 << 30  # a small board reserves more than it has: thread stacks, libraries
@@ -24,6 +26,9 @@ def limit_data(at_most: int | None = None) -> int:
     if at_most is not None:
         limit = min(limit, at_most)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    total = used + limit
-    resource.setrlimit(resource.RLIMIT_DATA, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))
+    total = min(used + limit, sys.maxsize)  # 2 GiB on 32-bit systems
+    with suppress(
+        ValueError, OSError
+    ):  # the system call is not permitted in a sandbox; it has a limit, such as MemoryMax=
+        resource.setrlimit(resource.RLIMIT_DATA, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))
     return limit

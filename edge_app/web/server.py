@@ -6,6 +6,7 @@ Not here: access control (access.py), encoding of frames (live.py), the page its
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -104,10 +105,10 @@ class PageServer:
         self._thread.start()
         try:
             self.port = started.result(_START_TIMEOUT_S)
-        except OSError as exc:
+        except (OSError, concurrent.futures.TimeoutError) as exc:  # the latter is no OSError before Python 3.11
             self._thread.join(1.0)
             where = f"{settings.host}:{settings.port}"
-            raise ConfigError(f"web: cannot listen on {where}: {exc.strerror or exc}") from exc
+            raise ConfigError(f"web: cannot listen on {where}: {getattr(exc, 'strerror', None) or exc}") from exc
         _LOG.info("web page: http://%s:%d/", settings.host, self.port)
 
     def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:

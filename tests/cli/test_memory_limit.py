@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 
+from edge_app.cli.memory_limit import limit_data
 from tests.cli.test_model_check import huge
 
 SCRIPT = """
@@ -39,6 +40,14 @@ def test_a_lower_limit_of_the_system_stays():
     )
     assert resource.RLIMIT_DATA == 2
     assert run("-c", script).stdout == f"({1 << 29}, {1 << 29})\n"
+
+
+def test_a_sandbox_that_forbids_limits_is_no_error(monkeypatch):
+    def forbidden(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")  # what Python makes of EPERM
+
+    monkeypatch.setattr(resource, "setrlimit", forbidden)
+    assert limit_data() >= 1 << 30
 
 
 def test_a_model_that_asks_for_256_gb_ends_a_replay_with_one_line(tmp_path):
