@@ -11,7 +11,7 @@ from threading import Thread
 
 from edge_app.frame import Frame
 
-FRAMES = 2  # read ahead, besides the one being decoded; each takes the memory of an image
+FRAMES = 2  # read ahead, the one being decoded included; each takes the memory of an image
 _POLL_S = 0.1  # the longest wait inside a paced source, so that the thread notices `close`
 
 

@@ -22,8 +22,7 @@ from edge_app.inference.preprocess import Preprocess
 from edge_app.model.schema import Input
 from edge_app.reuse.network_cache import OutputsOf
 
-# Frames that hold a tensor: one being prepared, two that were read ahead, one about to run, one running.
-_TENSORS = 5
+_TENSORS = 4  # of two frames that are read ahead (capture/read_ahead.py), one that runs, and one spare
 
 Outputs = Mapping[str, Array]
 
@@ -44,8 +43,8 @@ class Work:
 class OverlappedInference:
     """The three steps. Each is called by one thread, in the order of the frames.
 
-    run: runs the shared graphs on a tensor. enabled: by head name. decode: decodes the outputs of
-    the head of a name. copy: whether the engine overwrites outputs with its next run.
+    run: runs the shared graphs on a tensor. enabled: by head name. decode: decodes the outputs of the head of a name.
+    copy: whether the engine overwrites outputs with its next run.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class OverlappedInference:
         self._preprocesses = cycle([Preprocess(spec) for _ in range(_TENSORS)])
 
     def prepare(self, frame: Frame) -> None:
-        """Make the input tensor. It is valid until four more frames have been prepared."""
+        """Make the input tensor. It is valid until the fourth frame after this one is prepared."""
         frame.work = Work(self, *next(self._preprocesses).prepare(frame))
 
     def run(self, frame: Frame) -> Frame:
