@@ -160,7 +160,8 @@ def _check_interface(model: onnx.ModelProto, path: Path) -> None:
     for info in model.graph.input:
         kind = info.type.tensor_type.elem_type
         if kind not in _ELEMENTS:
-            found = onnx.TensorProto.DataType.Name(kind).lower() if kind else "not a tensor"
+            names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+            found = names.get(kind, f"of the unknown type {kind}") if kind else "not a tensor"
             raise ModelError(
                 f"{path}: input '{foreign_text(info.name)}' is {found}; expected an image of float32, float16 or uint8"
             )

@@ -308,3 +308,10 @@ def test_replaces_text_that_is_not_utf_8(tmp_path):
     assert repaired.graph.node[0].name == repaired.metadata_props[0].value == "\ufffd\ufffdNAME"
     with pytest.raises(ModelError, match="Rel"):
         onnx_file.load(tmp_path / "a.onnx", data.replace(b"Relu", b"Rel\xff"))
+
+
+def test_rejects_an_input_of_an_unknown_type(tmp_path):
+    model = graph_of([helper.make_node("Relu", ["image"], ["found"])], [image_input()], ["found"])
+    model.graph.input[0].type.tensor_type.elem_type = 64
+    with pytest.raises(ModelError, match="input 'image' is of the unknown type 64"):
+        onnx_file.load(tmp_path / "a.onnx", model.SerializeToString())
