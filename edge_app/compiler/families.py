@@ -80,7 +80,7 @@ def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
         found = Family(requested.family, "given by --family", preprocessing.usual(evidence, requested.family))
     options = {**_options(evidence, found.name), **_checked_options(found.name, requested.options)}
     labels = requested.labels or _labels(evidence, found.name, options)
-    build(net, found.name, options, resolved(labels))
+    _check_decodable(net, found.name, options, resolved(labels), given=bool(requested.labels))
     found = replace(found, options=options, labels=() if requested.labels else labels)
     return _with_usual_values(evidence, found, resolved(labels))
 
@@ -126,6 +126,16 @@ def build(net: Net, family: str, options: Mapping[str, object], labels: tuple[st
 def _outputs(net: Net) -> tuple[TensorSpec, ...]:
     values = net.values()
     return tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in net.outputs)
+
+
+def _check_decodable(net: Net, family: str, options: Mapping[str, str], labels: tuple[str, ...], given: bool) -> None:
+    """Raises ModelError if the family cannot decode the outputs; ConfigError if only because of the `given` labels."""
+    try:
+        build(net, family, options, labels)
+    except ModelError as exc:
+        if given and _fits(net, family, options, ()):
+            raise ConfigError(f"--labels: {str(exc).partition(': ')[2]}") from exc
+        raise
 
 
 def _fits(net: Net, family: str, options: Mapping[str, object], labels: tuple[str, ...]) -> bool:

@@ -48,10 +48,9 @@ class Kind:
 
 def find(evidence: Evidence, given: set[str]) -> Kind | None:
     """The kind of a model, unless an option in `given` says that it is another: `version v5`, `labels`."""
-    is_known = bool(evidence.metadata.task)  # then shapes are not needed to guess the task
-    for kind in KINDS:
+    for kind in FORMS if evidence.metadata.task else (*FORMS, *KINDS):
         answered = any(option in given or option.split()[0] in given for option, _ in kind.answers)
-        if not answered and not (is_known and kind.answers) and kind.matches(evidence):
+        if not answered and kind.matches(evidence):
             return kind
     return None
 
@@ -106,6 +105,8 @@ def _is_text(e: Evidence) -> bool:
     if len(e.outputs) != 1 or len(e.shapes[0]) != 2:
         return [m for m in e.maps if m[1] == 1 and m[0] > 1] != [] and len(e.outputs) == 1
     (rows, columns), (width, height) = e.shapes[0], e.size
+    if "TopK" in e.operations:
+        return False  # final detections
     if len(e.metadata.labels) in (columns - 1, columns - 2) and rows <= width:
         return True
     is_short = min(rows, columns) <= width and rows not in _anchored(e) and columns not in _anchored(e)
@@ -285,9 +286,11 @@ def _is_boxes_beside_scores(e: Evidence) -> bool:
 
 _SEGMENT = ("family segment", "a map of classes")
 _CLASSIFY = ("family classify", "class scores")
-KINDS: tuple[Kind, ...] = (
+FORMS: tuple[Kind, ...] = (  # of models of any task
     Kind("non-maximum suppression in the graph (export the model without it)", _selects),
     Kind("outputs whose size depends on what the image shows", _has_free_sizes),
+)
+KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does not have the task
     Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
     Kind("anomaly detection", _is_anomaly),
     Kind("instance segmentation (boxes with mask coefficients)", _is_instances),

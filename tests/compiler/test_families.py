@@ -236,7 +236,7 @@ def test_options_of_the_head_are_recorded(tmp_path):
 def test_a_set_of_labels_is_read_before_its_number_is_compared(tmp_path):
     found = recognized(classifier(tmp_path / "a.onnx", classes=80), labels="coco80")
     assert (found.family.name, found.labels) == ("classify", "coco80")
-    with pytest.raises(ModelError, match=r"labels: found 80 labels, the graph has 5 classes"):
+    with pytest.raises(ConfigError, match=r"^--labels: found 80 labels, the graph has 5 classes; expected one label"):
         recognized(classifier(tmp_path / "b.onnx"), labels="coco80")
 
 

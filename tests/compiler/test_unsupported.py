@@ -174,8 +174,16 @@ def test_every_answer_is_an_option_of_compile():
     parser = argparse.ArgumentParser()
     compile_command.add(parser.add_subparsers())
     arguments = parser.parse_args(["compile", "a.onnx"])
-    for kind in unsupported.KINDS:
+    for kind in (*unsupported.FORMS, *unsupported.KINDS):
         for option, meaning in kind.answers:
             assert hasattr(arguments, option.split()[0]), option
             assert meaning
             assert re.fullmatch(r"(family [a-z]+|version [a-z0-9]+|labels FILE)", option)
+
+
+def test_the_task_of_the_metadata_needs_no_guess_by_shapes(tmp_path):
+    """A wide input with few rows is no text, and 11 classes are no landmarks."""
+    corners = np.concatenate([random(1, 300, 2, high=30), random(1, 300, 2, low=31, high=60)], axis=2)
+    final = np.concatenate([corners, random(1, 300, 1), np.full((1, 300, 1), 2)], axis=2)
+    path = save(tmp_path / "a.onnx", {"y": final}, size=(128, 64), metadata={"task": "detect"})
+    assert read(path).family.name == "yolo"
