@@ -26,7 +26,9 @@ split.py                split one model into backbone and head; cut the backbone
 cell_windows.py         which input cells one operation reads, and whether it can run on a crop
 receptive_field.py      stride and receptive field of every feature map
 output_cells.py         which input cells each output cell of a head depends on
-assemble.py             backbone and heads from the passes above; check that they equal the published files
+assemble.py             backbone and heads from the passes above, and how the device runs them
+proof.py                compare them with the published files; box_proof.py matches boxes
+reference/              boxes of the published files, by their published rules
 calibration_images.py   read images to calibrate with and to compare on
 ranges.py               measure the range of every tensor
 quantize.py             INT8 graphs; choose the calibration method

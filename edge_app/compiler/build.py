@@ -25,7 +25,7 @@ from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.compilation import CALIBRATION, HELD_OUT, Compilation, Plan, Progress
 from edge_app.compiler.folder_writer import FolderWriter
 from edge_app.compiler.input_models import InputModel
-from edge_app.compiler.proof import Proof
+from edge_app.compiler.proof import HeadProof
 from edge_app.compiler.report import HeadReport, Report
 from edge_app.compiler.session import HostSession, times_ms
 from edge_app.errors import ConfigError
@@ -109,7 +109,7 @@ def _times(models: Sequence[InputModel], assembly: Assembly, images: Calibration
     return times_ms(calls)
 
 
-def _report(compilation: Compilation, proofs: dict[str, Proof], times: dict[str, float]) -> Report:
+def _report(compilation: Compilation, proofs: dict[str, HeadProof], times: dict[str, float]) -> Report:
     plan, models, assembly, spec = compilation.plan, compilation.models, compilation.assembly, compilation.spec
     heads = [
         HeadReport(o.name, o.family.name, o.family.why, list(assembly.heads[o.name].outputs), _label_count(o))

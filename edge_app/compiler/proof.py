@@ -40,7 +40,7 @@ _UNORDERED = {"TopK", "NonMaxSuppression"}
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class HeadProof:
     """Result for one head.
 
     noise: largest difference of two runs of the published file, |a - b| / max(1, |b|); tolerance: what follows from it.
@@ -87,7 +87,7 @@ class Proof:
 
 def prove(
     models: Sequence[InputModel], runner: Runner, images: CalibrationImages, rows: Sequence[int]
-) -> dict[str, Proof]:
+) -> dict[str, HeadProof]:
     """Compare every model on the images `rows`. Returns the proofs by head. Raises ModelError if something differs."""
     results = [runner.run(images.pixels[row]) for row in rows]
     proofs = {}
@@ -95,7 +95,7 @@ def prove(
         outputs = [result[model.name] for result in results]
         published = _Runs.of(model, images, rows)
         error, noise, tolerance = _raw(model, outputs, published)
-        proofs[model.name] = _decoded(model, outputs, published, Proof(noise, tolerance, error))
+        proofs[model.name] = _decoded(model, outputs, published, HeadProof(noise, tolerance, error))
     return proofs
 
 
@@ -184,7 +184,9 @@ def _published(model: InputModel) -> tuple[dict[str, str], frozenset[str]]:
     return metadata, frozenset(operators)
 
 
-def _decoded(model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs, proof: Proof) -> Proof:
+def _decoded(
+    model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs, proof: HeadProof
+) -> HeadProof:
     """Add the comparison of decoded results."""
     options = written_options(model)
     spec = _spec(model, outputs[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from edge_app.compiler.proof import Proof
+from edge_app.compiler.proof import HeadProof
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Report:
     heads: list[HeadReport]
     backbone: dict[str, str] | None
     max_abs_error: float | None
-    proof: dict[str, Proof]
+    proof: dict[str, HeadProof]
     speedup: float
     speedup_split: float
     time_ms: dict[str, float]

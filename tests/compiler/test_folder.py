@@ -1,4 +1,4 @@
-"""Replacing a model folder: what may be replaced, what is kept, and that a failure changes nothing."""
+"""Replacing a model folder: which folders may be replaced, which files stay, and that a failure changes nothing."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Compiled:
     def model(self) -> InputModel:
         return self.models[0]
 
-    def proved(self, model: InputModel | None = None) -> proof.Proof:
+    def proved(self, model: InputModel | None = None) -> proof.HeadProof:
         models = [model or self.model]
         return proof.prove(models, self.runner, self.images, self.images.held_out)[self.model.name]
 

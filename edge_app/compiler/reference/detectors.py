@@ -59,7 +59,7 @@ def nanodet(published: Published, outputs: Outputs) -> Candidates | None:
 def ultraface(published: Published, outputs: Outputs) -> Candidates | None:
     """Probabilities (N, 1 + C), the background first, and corners (N, 4) relative to the input."""
     if published.options.get("boxes") == "deltas" and not published.cut:
-        return None  # a model folder: what is left of the file is not decoded
+        return None  # a model folder: its outputs are not decoded
     boxes = next((n for n, table in outputs.items() if table.shape[1] == 4 and "score" not in n.lower()), None)
     scores = next((n for n in outputs if n != boxes), None)
     if boxes is None or scores is None:
