@@ -106,6 +106,21 @@ def test_a_reload_of_the_sinks_loses_no_frame(settings):
     assert len(before) in (5, 6)  # the frame in flight belongs to the old configuration
 
 
+def test_reloads_without_a_usable_disk_lose_no_message(settings):
+    """Also a rejected one. Messages wait in memory for a sink that is not reachable."""
+    (settings.path.parent / "state").write_text("not a folder", encoding="utf-8")
+    unreachable = settings.replaced(sinks=(PluginConfig("http", {"url": "http://127.0.0.1:9/"}),))
+    bad = settings.replaced(sinks=(PluginConfig("jsonl", {"path": Path("/nonexistent/results.jsonl")}),))
+    with pipeline.build(unreachable) as running:
+        running.step()
+        with pytest.raises(SinkError):
+            running.apply(bad)
+        running.step()
+        running.apply(settings)
+        run_out(running)
+    assert [message["frame"] for message in results(settings) if message["kind"] == "result"] == list(range(20))
+
+
 def test_a_reload_rebuilds_only_changed_stages(settings):
     with pipeline.build(settings, replay=True) as running:
         running.step()
