@@ -5,7 +5,7 @@ Not here: reading files (onnx_file.py), any rewriting (canonical.py, data_moveme
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from edge_app.compiler import opset as opsets
 from edge_app.errors import ModelError, foreign_text
 
 IR_VERSION = 8  # readable by every onnxruntime since 1.10
+_MAX_SHAPE = 1024  # elements of a constant that may be a shape, sizes or axes
 Shape = tuple[int | None, ...]
 Array = NDArray[Any]
 
@@ -138,13 +139,18 @@ class Net:
 
     def values(self) -> dict[str, Value]:
         """Every tensor whose type and shape can be inferred. Raises ModelError if the graph is inconsistent."""
-        model = self._model([])  # without outputs, inference lists every tensor
+        model = self._model([], self._large_weights())  # without outputs, inference lists every tensor
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except shape_inference.InferenceError as exc:
             raise ModelError(f"{self.name}: {_reason(exc)}; expected consistent shapes") from exc
         inferred_values = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
-        return {value.name: value for value in inferred_values if value is not None}
+        return {value.name: value for value in inferred_values if value is not None and value.name not in self.weights}
+
+    def _large_weights(self) -> list[Value]:
+        """The large weights, of which shape inference needs only type and shape: copying them takes time and memory."""
+        large = ((name, array) for name, array in self.weights.items() if array.size > _MAX_SHAPE)
+        return [Value(name, array.dtype.name, array.shape) for name, array in large if array.dtype.name in _TYPES]
 
     def shapes(self) -> dict[str, Shape]:
         """The shape of every tensor that can be inferred; a free size is None."""
@@ -152,35 +158,43 @@ class Net:
 
     def to_model(self) -> onnx.ModelProto:
         """As ONNX, with typed outputs. Raises ModelError if an output's shape cannot be inferred."""
+        return self._model(self._results())
+
+    def _results(self) -> list[Value]:
         values = self.declared | self.values()
         for name in self.outputs:
             if name not in values:
                 raise ModelError(f"{self.name}: the shape of the output '{name}' cannot be inferred")
-        return self._model([values[name] for name in self.outputs])
+        return [values[name] for name in self.outputs]
 
-    def _model(self, results: list[Value]) -> onnx.ModelProto:
+    def _model(self, results: list[Value], as_inputs: Sequence[Value] = ()) -> onnx.ModelProto:
+        """as_inputs: weights to declare as inputs."""
         inputs, outputs = (
             [helper.make_tensor_value_info(v.name, _TYPES[v.dtype], list(v.shape)) for v in side]
-            for side in (self.inputs, results)
+            for side in ((*self.inputs, *as_inputs), results)
         )
+        declared = {value.name for value in as_inputs}
         nodes = [
             helper.make_node(n.op, n.inputs, n.outputs, name=f"{n.op}_{n.outputs[0]}", domain=n.domain, **n.attrs)
             for n in self.nodes
         ]
-        weights = [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in self.weights.items()]
-        graph = helper.make_graph(nodes, self.name, inputs, outputs, weights)
+        graph = helper.make_graph(nodes, self.name, inputs, outputs)
         domains = {"": self.opset} | {node.domain: 1 for node in self.nodes if node.domain}
         opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edge_app")
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="edge_app")
+        for name, array in self.weights.items():  # last and one by one: make_graph and make_model copy all of them
+            if name not in declared:
+                model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return model
 
     def serialize(self) -> bytes:
         """The bytes of a complete, checked ONNX file. Raises ModelError if it is invalid."""
-        model = self.to_model()
+        results = self._results()
         try:
-            onnx.checker.check_model(model, full_check=True)
+            onnx.checker.check_model(self._model(results, self._large_weights()), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
             raise ModelError(f"{self.name}: the compiled graph is not valid ONNX: {str(exc).splitlines()[0]}") from exc
-        data: bytes = model.SerializeToString()
+        data: bytes = self._model(results).SerializeToString()
         return data
 
     def parameters(self) -> int:
