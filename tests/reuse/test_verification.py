@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import closing
 
+import numpy as np
 import pytest
 
-from edge_app import config
+from edge_app import cli, config
 from edge_app.cli import model_check
 from edge_app.config.reuse import ReuseConfig
 from edge_app.model import manifest
+from edge_app.reuse.costs import Cost, Costs
 from edge_app.reuse.feature_cache import NEAR
 from tests.reuse import models
 
@@ -46,6 +48,27 @@ def findings(folder, tmp_path):
 def test_parts_of_a_compiled_model_equal_the_whole(folder):
     with closing(models.inference(folder, reuse=ReuseConfig(mode="auto"))) as inference:
         assert inference.verify_reuse() <= 1e-4
+
+
+@pytest.mark.parametrize("file", ["exports/gdconv.onnx", "exports/avg7.onnx", "mobilefacenet.onnx"])
+def test_a_network_that_ends_in_a_kernel_as_large_as_its_map_runs_under_reuse(file, tmp_path):
+    """Its last map depends on the whole image; the maps before it are computed in parts."""
+    source = models.DATA / file
+    if not source.exists():
+        pytest.skip(f"{file} is not in $EDGE_APP_DATA")
+    assert cli.main(["compile", str(source), "--out", str(tmp_path / "model"), "--family", "embed"]) == 0
+    with closing(models.inference(tmp_path / "model", reuse=ReuseConfig(mode="auto", tolerance=0))) as inference:
+        assert inference.verify_reuse() <= 1e-4
+        segments = inference._reuse._network.features.segments
+        assert [segment.croppable for segment in segments].count(False) == 1
+        inference.use_costs(Costs(1e3, {segment.name: Cost(0.0, 1.0) for segment in segments}))
+        image = models.picture(1, (112, 112))
+        changed = image.copy()
+        changed[40:60, 40:60] = 0
+        vectors = [inference.infer(frame).heads[source.stem] for frame in models.frames([image, changed, image])]
+        assert inference.reuse_stats()["partial"] == 2
+        assert np.allclose(vectors[2].result.vector, vectors[0].result.vector, atol=1e-5)
+        assert not np.allclose(vectors[1].result.vector, vectors[0].result.vector, atol=1e-5)
 
 
 def test_verification_leaves_costs_and_propagation_as_they_were(folder):
