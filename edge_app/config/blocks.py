@@ -66,7 +66,7 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The model folder and the inference engine. threads: for onnxruntime; NPUs ignore it.
+    """The model folder and the inference engine. threads: for onnxruntime and ncnn; NPUs ignore it.
 
     precision: which files of the model onnxruntime runs; `auto`, only for `run`: the faster ones, measured once on this
     machine, and float elsewhere. An NPU runs the files compiled for it.
