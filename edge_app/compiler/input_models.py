@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import canonical, families, frontend, metadata, net, onnx_file, output_layout, tails
+from edge_app.compiler import canonical, families, frontend, metadata, net, onnx_file, opset, output_layout, tails
 from edge_app.compiler.families import Color, Family, Preprocessing, Requested, Triple
 from edge_app.compiler.net import Net
 from edge_app.compiler.output_layout import Layout
@@ -100,7 +100,16 @@ def read(paths: Sequence[Path], options: ModelOptions) -> list[InputModel]:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{name}: two models have this name; expected files with different names")
-    return models
+    return [_in_opset(model, max(each.net.opset for each in models)) for model in models]
+
+
+def _in_opset(model: InputModel, version: int) -> InputModel:
+    """The model with its graph in the opset of the others, so that they can be joined."""
+    if model.net.opset == version:
+        return model
+    raised = net.from_model(opset.raised(model.net.to_model(), version, model.name), model.net.name)
+    raised.metadata = model.net.metadata
+    return replace(model, net=raised)
 
 
 def _file(path: Path, options: ModelOptions) -> InputModel:

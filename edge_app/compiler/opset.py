@@ -36,16 +36,18 @@ def converted(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     version = version_of(model)
     if version > HIGHEST:
         return _lowered(model, version, path)
-    if version >= LOWEST:
-        return model
+    # with shapes known, Softmax keeps its axis instead of being flattened
+    return model if version >= LOWEST else raised(shape_inference.infer_shapes(model), LOWEST, str(path))
+
+
+def raised(model: onnx.ModelProto, version: int, where: str) -> onnx.ModelProto:
+    """The model in a higher opset. where: for messages. Raises ModelError if that is not possible."""
     try:
-        # with shapes known, Softmax keeps its axis instead of being flattened
-        return version_converter.convert_version(shape_inference.infer_shapes(model), LOWEST)
+        return version_converter.convert_version(model, version)
     except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
         reason = foreign_text(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
-        raise ModelError(
-            f"{path}: opset {version} cannot be converted to {LOWEST}: {reason}; export with opset_version=17"
-        ) from exc
+        found = f"{where}: opset {version_of(model)} cannot be converted to {version}"
+        raise ModelError(f"{found}: {reason}; export with opset_version=17") from exc
 
 
 def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProto:

@@ -14,13 +14,13 @@ from onnx import TensorProto, helper
 
 from edge_app.cli import main
 from edge_app.compiler import assemble, calibration_images, input_models
-from edge_app.compiler.canonical import any_size
 from edge_app.compiler.input_models import InputModel, ModelOptions
 from edge_app.compiler.net import Net
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
 from edge_app.model import manifest
 from edge_app.model.schema import Input
-from tests.compiler.graphs import Graph, classifier
+from tests.compiler.graphs import Graph, classifier, trunk
 
 EXPORTS = Path(__file__).parent / "exports"
 
@@ -31,10 +31,7 @@ def equal(path: Path, atol: float = 1e-4, **options) -> tuple[InputModel, assemb
     assembly = assemble.assemble([model], None, (4, 8, 16))
     height, width = assembly.whole.inputs[0].shape[2:]
     images = calibration_images.synthetic(Input(width, height, resize="stretch"))
-    segments, heads = assembly.on_pixels()
-    runner = assemble.Runner(
-        [any_size(net).serialize() for net in segments], {name: net.serialize() for name, net in heads.items()}
-    )
+    runner = assemble.Runner.of(assembly)
     for image in images.pixels:
         (found,) = runner.run(image).values()
         for expected, output in zip(model.run(image), found.values()):
@@ -279,3 +276,30 @@ def test_rejects_a_crop_that_is_none(tmp_path, capsys, options, found):
     arguments = ["compile", str(classifier(tmp_path / "a.onnx")), "--out", str(tmp_path / "m")]
     assert main([*arguments, *options]) == 2
     assert found in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def pooled(path: Path, opset: int, seed: int) -> Path:
+    """A common trunk and a classifier whose ReduceMean has its axes as an attribute, or since opset 18 as an input."""
+    g = Graph(0, opset=opset)
+    x = trunk(g)
+    g.rng = np.random.default_rng(seed)
+    x = g.relu(g.conv(x, 16, 24, 1))
+    if opset < 18:
+        x = g.node("ReduceMean", x, axes=[2, 3], keepdims=0)
+    else:
+        x = g.node("ReduceMean", x, g.weight(np.array([2, 3])), keepdims=0)
+    return g.save(path, {"y": g.node("Gemm", x, g.weight(g.rng.normal(size=(24, 5)).astype(np.float32)))})
+
+
+def test_models_of_different_opsets_share_a_backbone(tmp_path):
+    models = input_models.read([pooled(tmp_path / "a.onnx", 13, 1), pooled(tmp_path / "b.onnx", 18, 2)], ModelOptions())
+    assembly = assemble.assemble(models, None, (4, 8))
+    assert assembly.segments
+    image = calibration_images.synthetic(Input(64, 64, resize="stretch")).pixels[0]
+    found = assemble.Runner.of(assembly).run(image)
+    whole = HostSession(assembly.whole_on_pixels().serialize()).run(image[None])
+    for model, joined in zip(models, whole):
+        (expected,) = model.run(image)
+        (apart,) = found[model.name].values()
+        np.testing.assert_allclose(apart, expected, atol=1e-4)
+        np.testing.assert_allclose(joined, expected, atol=1e-4)
