@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_app import cli
 from edge_app.compiler import assemble, calibration_images, input_models, proof
 from edge_app.compiler.assemble import Runner
 from edge_app.compiler.input_models import InputModel, ModelOptions
@@ -73,6 +74,24 @@ def test_the_boxes_of_a_compiled_yolo_are_those_of_its_file(tmp_path, name):
     assert found.boxes is not None
     assert found.boxes.matched == found.boxes.compared >= 50
     assert (found.error is None) == ("end to end" in name)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (yolos.yolov5, {"classes": 1}),
+        (yolos.ultralytics, {"classes": 4, "bins": 1}),
+        (yolos.ultralytics, {"end2end": True}),
+        (yolos.yolox, {}),
+    ],
+)
+def test_a_compiled_folder_can_be_compiled_again(tmp_path, make, settings):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"label{i}\n" for i in range(settings.get("classes", 5))))
+    first, again = str(tmp_path / "first"), str(tmp_path / "again")
+    model = str(make(tmp_path / "a.onnx", **settings))
+    assert cli.main(["compile", model, "--labels", str(labels), "--out", first]) == 0
+    assert cli.main(["compile", first, "--out", again]) == 0
 
 
 def test_a_lost_anchor_is_rejected(tmp_path):

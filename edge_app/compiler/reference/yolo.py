@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +39,7 @@ _ANCHORS_V7 = ((12, 16, 19, 36, 40, 28), (36, 75, 76, 55, 72, 146), (142, 110, 1
 _FAST_STRIDES = (16, 32)
 _FAST_ANCHORS = (12.64, 19.39, 37.88, 51.48, 55.71, 138.31, 126.91, 78.23, 131.57, 214.55, 279.92, 258.87)
 _COARSEST_FIRST = 16  # the finest stride of a detector is not above this
+_OBJECTNESS = ("v5", "x", "fastestv2")
 _RAW_CENTER = 8  # cells; the median center of raw boxes is closer to its cell
 
 
@@ -191,25 +193,38 @@ def _boxes_and_scores(published: Published, tables: Sequence[Float64]) -> Candid
 
 def _maps(published: Published, tables: Sequence[Float64]) -> Candidates | None:
     """Maps of each stride: the file leaves the decoding to its user."""
-    sizes = {table.shape[-2:] if table.ndim == 3 else table.shape[1:3] for table in tables}
-    levels = [
-        [table for table in tables if (table.shape[-2:] if table.ndim == 3 else table.shape[1:3]) == size]
-        for size in sorted(sizes, reverse=True)
-    ]
-    strides = [_stride(published.size, size) for size in sorted(sizes, reverse=True)]
-    if 0 in strides or len({len(level) for level in levels}) != 1:
+    sizes = sorted({_map_size(table) for table in tables}, reverse=True)
+    levels = [[table for table in tables if _map_size(table) == size] for size in sizes]
+    strides = [_stride(published.size, size) for size in sizes]
+    own = published.options.get("version") == "v10" or (len(levels[0]) > 2 and _version(published) in _OBJECTNESS)
+    if own or 0 in strides or len({len(level) for level in levels}) != 1:
+        return None  # own: forms of compiled folders, which nobody publishes
+    activation = "auto" if published.cut else published.options.get("activation", "auto")  # that of a cut is its own
+    found = _levels(replace(published, options={**published.options, "activation": "none"}), levels, strides)
+    if found is None:
         return None
+    if activation == "apply" or (activation == "auto" and found[1].min(initial=0) < 0):
+        found = _levels(replace(published, options={**published.options, "activation": "apply"}), levels, strides)
+        assert found is not None
+    boxes, scores = found
+    return Candidates(boxes, scores[:, :1] * scores[:, 1:] if _objectness(published, levels[0]) else scores)
+
+
+def _map_size(table: Float64) -> tuple[int, ...]:
+    """Height and width of a map (C, h, w) or (A, h, w, C)."""
+    return table.shape[-2:] if table.ndim == 3 else table.shape[1:3]
+
+
+def _levels(
+    published: Published, levels: Sequence[Sequence[Float64]], strides: Sequence[int]
+) -> tuple[Float64, Float64] | None:
+    """Boxes (N, 4) and scores (N, [1 +] C) of all strides; `activation` is one of apply and none."""
     found = [_level(published, level, stride, i, len(levels)) for i, (level, stride) in enumerate(zip(levels, strides))]
-    parts = [level for level in found if level is not None]
+    parts = [part for part in found if part is not None]
     if len(parts) != len(found):
         return None
     boxes, scores = (np.concatenate(part) for part in zip(*parts))
-    activation = "auto" if published.cut else published.options.get("activation", "auto")  # a cut has its own
-    if activation == "apply" or (activation == "auto" and scores.min(initial=0) < 0):
-        scores = sigmoid(scores)
-    if _objectness(published, levels[0]):
-        scores = scores[:, :1] * scores[:, 1:]
-    return Candidates(boxes, scores)
+    return boxes, sigmoid(scores) if published.options["activation"] == "apply" else scores
 
 
 def _stride(size: tuple[int, int], cells_: tuple[int, ...]) -> int:
@@ -232,7 +247,8 @@ def _level(
     column, row = cells(published.size, stride)
     if len(level) > 1:
         wide = [table.reshape(len(table), -1).T for table in level if len(table) > 1 or len(level) == 2]
-        first_is_box = wide[0].shape[1] in (4, 4 * _BINS, 4 * (_BINS + 1)) and published.classes != wide[0].shape[1]
+        first, second = wide[0].shape[1], wide[1].shape[1]
+        first_is_box = first in (4, 4 * _BINS, 4 * (_BINS + 1)) and (first == second or published.classes != first)
         boxes, scores = wide[:2] if first_is_box else wide[1::-1]
     elif level[0].ndim == 4 or not _is_v8(published, len(level[0])):
         return _anchored(published, level[0], stride, index, count)
@@ -261,7 +277,7 @@ def _anchored(
     by_anchor = level if level.ndim == 4 else level.reshape(len(pairs), -1, *level.shape[1:]).transpose(0, 2, 3, 1)
     boxes, scores = [], []
     for values, (width, height) in zip(by_anchor.reshape(len(pairs), -1, by_anchor.shape[-1]), pairs):
-        near = values[:, :4] if values[:, 4:].min(initial=0) >= 0 else sigmoid(values[:, :4])
+        near = sigmoid(values[:, :4]) if published.options["activation"] == "apply" else values[:, :4]
         x, y = (2 * near[:, 0] - 0.5 + column) * stride, (2 * near[:, 1] - 0.5 + row) * stride
         boxes.append(centered(x, y, (2 * near[:, 2]) ** 2 * width, (2 * near[:, 3]) ** 2 * height))
         scores.append(values[:, 4:])
