@@ -132,8 +132,8 @@ def _widths(e: Evidence) -> list[tuple[int, ...]]:
 
 
 def _is_scrfd(e: Evidence) -> bool:
-    widths = set(_widths(e)) or {tuple(sorted(shape[-1] for shape in e.shapes))[:: len(e.shapes) // 3 or 1]}
-    return len(e.outputs) in (6, 9) and widths <= {(1, 4, 10), (1, 4)}
+    widths = set(_widths(e))
+    return len(e.outputs) in (6, 9) and widths != set() and widths <= {(1, 4, 10), (1, 4)}
 
 
 def _is_retinaface(e: Evidence) -> bool:
@@ -141,11 +141,9 @@ def _is_retinaface(e: Evidence) -> bool:
 
 
 def _is_mediapipe(e: Evidence) -> bool:
-    """Scores, and boxes with keypoints, relative to anchors."""
-    return any(len(w) == 2 and w[0] == 1 and w[1] > 4 and w[1] % 2 == 0 for w in _widths(e)) and len(e.outputs) in (
-        2,
-        4,
-    )
+    """Scores, and boxes with four, six or seven keypoints, relative to anchors."""
+    widths = _widths(e)
+    return len(widths) * 2 == len(e.outputs) and set(widths) <= {(1, 12), (1, 16), (1, 18)} and widths != []
 
 
 def _is_face_grid(e: Evidence) -> bool:

@@ -228,6 +228,12 @@ def test_options_that_do_not_fit_are_reported(tmp_path, options, message):
         recognized(classifier(tmp_path / "a.onnx"), **options)
 
 
+def test_a_nanodet_of_one_class_is_no_mediapipe_detector(tmp_path):
+    rows = cells(64, 8, 16, 32, 64)
+    path = save(tmp_path / "a.onnx", {"scores": random(1, rows, 1), "boxes": random(1, rows, 32, low=-2)})
+    assert recognized(path).family.name == "nanodet"
+
+
 def test_options_of_the_head_are_recorded(tmp_path):
     found = recognized(classifier(tmp_path / "a.onnx"), head={"activation": "sigmoid"})
     assert found.options == {"activation": "sigmoid"}

@@ -36,6 +36,9 @@ NAMED = {
         "boxes": random(1, 168, 4), "scores": random(1, 168, 2), "points": random(1, 168, 10)
     },
     "a MediaPipe detector": {"regressors": random(1, 896, 16), "classificators": random(1, 896, 1)},
+    "a MediaPipe detector ": {
+        "r8": random(1, 512, 16), "r16": random(1, 384, 16), "s8": random(1, 512, 1), "s16": random(1, 384, 1)
+    },
     "a face detector with landmarks in YOLOv5-face form": {
         f"stride_{s}": random(1, 3, 64 // s, 64 // s, 16) for s in (8, 16, 32)
     },
