@@ -1,5 +1,7 @@
 """_selection: the number of candidates is limited, and invalid boxes are dropped."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_app.geometry.boxes import fit
@@ -51,3 +53,13 @@ def test_respects_max_detections():
     score = np.linspace(0.6, 0.9, 30, dtype=np.float32)
     result = SELECTION.detections(boxes, score, np.zeros(30, np.int64), WHOLE)
     assert result.xyxy[:, 0].tolist() == [87 - 3 * i for i in range(10)]
+
+
+def test_an_inverted_box_suppresses_no_other():
+    """With more boxes than plain Python handles. YOLO 26 predicts distances, which may be negative."""
+    corners = np.arange(12, dtype=np.float32)[:, None] * 8
+    boxes = np.concatenate([corners, corners, corners + 6, corners + 6], axis=1)
+    boxes = np.concatenate([[[90, 0, 10, 90]], boxes]).astype(np.float32)
+    score = np.linspace(1, 0.6, 13, dtype=np.float32)
+    result = replace(SELECTION, max_detections=20).detections(boxes, score, np.zeros(13, np.int64), WHOLE)
+    np.testing.assert_array_equal(result.score, score[1:])
