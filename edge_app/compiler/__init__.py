@@ -11,6 +11,7 @@ float_types.py          float16 to float32
 canonical.py            fold constants and BatchNorm, remove fixed sizes
 transposes.py           cancel the Transposes of graphs with the channels last
 output_layout.py        a batch axis and channels first for every output
+projections.py          give query, key and value of an attention block a convolution each
 data_movement.py        replace chains of Reshape and Transpose by a channel Gather
 metadata.py             task, labels and size from the metadata of the file
 evidence.py             outputs, last layers and values, from which the family is recognized

@@ -19,7 +19,9 @@ from edge_app import cli
 from edge_app.backends import _rknn_file
 from edge_app.compiler import assemble, frontend, input_models, npu_shapes, rknn
 from edge_app.compiler.input_models import ModelOptions
+from edge_app.compiler.session import HostSession
 from edge_app.errors import ModelError
+from edge_app.evaluation import cosine
 from edge_app.model import manifest
 from tests.compiler.graphs import Graph, segmenter, trunk
 
@@ -53,6 +55,25 @@ def test_digits_in_the_simulator_matches_int8_here(converter, tmp_path, capsys):
         assert (header.format, header.platforms) == (_rknn_file.MINI, ("rv1106",))
     with np.load(out / "golden.npz") as golden:
         assert golden["rv1106:digits/scores"].shape == golden["digits/scores"].shape
+
+
+@pytest.mark.parametrize(("name", "least"), [("v8", 0.96), ("v26", 0.85)])
+def test_converts_a_yolo_with_boxes_and_scores_apart(converter, data, tmp_path, name, least):
+    """As one graph. v26 is 16 times narrower than the published one; with random weights, it loses more in INT8."""
+    assembly = assemble.assemble(input_models.read([data / "exports" / f"{name}.onnx"], ModelOptions()), None, ())
+    paths = sorted((data / "coco20").glob("*.jpg"))
+    images = np.stack([cv2.resize(cv2.imread(str(path)), (160, 160)) for path in paths])
+    calibration, held_out = {frontend.IMAGE: images[4:]}, images[:4]
+    job = rknn.ConversionJob(
+        name, assembly.whole.serialize(), "rv1106", assembly.mean, assembly.std, calibration,
+        {frontend.IMAGE: held_out},
+    )  # fmt: skip
+    converted = rknn.convert(job, converter / "bin" / "python", tmp_path)
+    assert assembly.whole.outputs == [f"{name}/{kind}{i}" for i in range(3) for kind in ("boxes", "scores")]
+    session = HostSession(assembly.whole_on_pixels().serialize())
+    expected = zip(*(session.run(image[None]) for image in held_out))
+    for array, rows in zip(converted.outputs, expected, strict=True):
+        assert cosine(array, np.concatenate(rows)) >= least
 
 
 def test_rejects_a_layer_that_rv1106_would_run_on_the_cpu(converter, tmp_path, capsys):
