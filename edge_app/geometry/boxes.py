@@ -117,6 +117,7 @@ def nms(
         return np.array(kept[:limit], np.intp)
     xywh = xyxy.astype(np.float64)
     xywh[:, 2:] -= xywh[:, :2]
+    np.maximum(xywh[:, 2:], 0, out=xywh[:, 2:])  # OpenCV lets an inverted box suppress every smaller one
     if class_id is not None:
         xywh[:, 0] += class_id * _CLASS_OFFSET
     kept_rows = cv2.dnn.NMSBoxes(xywh, score, 0.0, iou_threshold)  # type: ignore[arg-type]  # arrays work too, faster

@@ -61,10 +61,6 @@ class Selection:
             near = np.flatnonzero(np.abs(xyxy).max(axis=1) < _FAR_PX)
             xyxy, score, classes = xyxy[near], score[near], classes[near]
             points = None if points is None else points[near]
-        if (xyxy[:, 2:] < xyxy[:, :2]).any():  # rare; a negative area would suppress every smaller box
-            ordered = np.flatnonzero((xyxy[:, 2:] >= xyxy[:, :2]).all(axis=1))
-            xyxy, score, classes = xyxy[ordered], score[ordered], classes[ordered]
-            points = None if points is None else points[ordered]
         order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, self.max_detections)
         mapped = transform.to_image(xyxy[order])
         if (mapped[:, 2:] <= mapped[:, :2]).any():
