@@ -167,14 +167,37 @@ def with_planes(net: Net) -> Net:
 
 
 def _reverse_colors(net: Net) -> None:
-    """Swap red and blue: in the weights of the first convolutions, or by a Gather before any other first layer."""
-    if _change_weights(net, IMAGE, lambda weights: weights[:, ::-1]):
+    """Swap red and blue: in the weights of the first convolutions, or by a Gather before any other first layer.
+
+    Constants of each channel between, by which a graph normalizes the image, are swapped too.
+    """
+    normalization, last = _normalization(net)
+    if _change_weights(net, last, lambda weights: weights[:, ::-1]):
+        for node in normalization:
+            for position, name in enumerate(node.inputs):
+                if name in net.weights and net.weights[name].size > 1:
+                    node.inputs[position] = net.fresh(f"{name}_bgr")
+                    net.weights[node.inputs[position]] = net.weights[name][..., ::-1, :, :]
         return
     index, swapped = net.fresh("bgr_to_rgb"), net.fresh("rgb")
     for node in net.nodes:
         node.inputs = [swapped if name == IMAGE else name for name in node.inputs]
     net.weights[index] = REVERSED
     net.nodes.insert(0, Node("Gather", [IMAGE, index], [swapped], {"axis": 1}))
+
+
+def _normalization(net: Net) -> tuple[list[Node], str]:
+    """The operations with a constant that the image goes through first, and their result."""
+    consumers, name = net.consumers(), IMAGE
+    chain: list[Node] = []
+    while len(after := consumers.get(name, [])) == 1 and after[0].op in ("Sub", "Add", "Mul", "Div"):
+        (node,) = after
+        constants = [net.weights[other] for other in node.inputs if other in net.weights]
+        if len(constants) != 1 or (constants[0].size > 1 and constants[0].shape[-3:] != (3, 1, 1)):
+            break
+        chain.append(node)
+        name = node.outputs[0]
+    return chain, name
 
 
 def _scale_weights(net: Net, tensor: str, factors: np.ndarray) -> bool:

@@ -49,7 +49,7 @@ def test_small_exports_of_each_framework_are_equal(name):
     options = {"input_size": (64, 64)} if name == "paddle" else {}
     _, assembly = equal(EXPORTS / f"{name}.onnx", **options)
     assert assembly.segments
-    assert "Transpose" not in ops(assembly.whole)
+    assert not {"Transpose", "Gather"} & set(ops(assembly.whole))
 
 
 def test_a_segmenter_from_tensorflow_gives_maps_with_the_channels_first():
@@ -82,7 +82,7 @@ def test_transposes_around_operations_cancel(tmp_path, op):
     g = Graph()
     y = channels_last(g, lambda x: g.node(op, x))
     model, assembly = equal(g.save(tmp_path / "a.onnx", {"y": y}, shape=(1, 48, 64, 3)))
-    assert "Transpose" not in ops(assembly.whole)
+    assert not {"Transpose", "Gather"} & set(ops(assembly.whole)), "red and blue are swapped in the weights"
     assert model.layouts == ("channels last",)
     assert model.shape == (1, 48, 64, 3)
 
