@@ -13,6 +13,7 @@ from edge_app.compiler.evidence import Evidence
 from edge_app.compiler.preprocessing import Preprocessing
 from edge_app.compiler.session import Array
 from edge_app.compiler.unsupported import cells
+from edge_app.errors import ModelError, foreign_exception
 from edge_app.frame import Detections
 from edge_app.geometry.boxes import fit
 from edge_app.heads import Head
@@ -30,7 +31,10 @@ def problem(evidence: Evidence, family: str, options: _Options, head: Head, usua
     for outputs in evidence.values(usual.color, usual.mean, usual.std):
         if check is not None and (found := check(evidence, options, [outputs[name] for name in evidence.net.outputs])):
             return found
-        result = head.decode(outputs, fit(evidence.size, evidence.size, "stretch"))
+        try:
+            result = head.decode(outputs, fit(evidence.size, evidence.size, "stretch"))
+        except (TypeError, ValueError) as exc:  # of an installed head's own code
+            raise ModelError(f"{evidence.net.name}: family '{family}': decode: {foreign_exception(exc)}") from exc
         if not isinstance(result, Detections):
             continue
         if wrong := out_of_range(result.score):
