@@ -136,6 +136,28 @@ def test_decoding_matches_plain_loops(make, reference):
         plain.assert_matches(head.decode(case.outputs, transform), expected, 0.05)
 
 
+def test_of_the_two_heads_of_v9_the_main_one_is_read():
+    case, auxiliary = exports.yolo_v8(np.random.default_rng(5)), exports.yolo_v8(np.random.default_rng(6))
+    expected = plain.expected_detections(v8(case.outputs), TRANSFORMS[0], SCORE, NMS_IOU)
+    case.outputs = {"aux": auxiliary.outputs["output0"], "main": case.outputs["output0"]}
+    plain.assert_matches(case.head(score=SCORE).decode(case.outputs, TRANSFORMS[0]), expected)
+
+
+def test_the_rows_of_v6_are_in_pixels():
+    case = exports.yolo_x_decoded(np.random.default_rng(5))
+    case.outputs["output"][..., :4] /= 20  # so small that version x takes them for raw
+    expected = plain.expected_detections(v5(case.outputs), TRANSFORMS[0], SCORE, NMS_IOU)
+    plain.assert_matches(case.head(score=SCORE, version="v6").decode(case.outputs, TRANSFORMS[0]), expected)
+
+
+def test_grids_that_need_no_nms_report_every_class_of_a_cell():
+    case = exports.yolo_v8_pairs(np.random.default_rng(5))
+    case.outputs["class8"][0, :3, 4, 4] = 0.9, 0.8, 0.7
+    result = case.head(score=0.65, version="v10").decode(case.outputs, TRANSFORMS[0])
+    same = (result.xyxy[:, None] == result.xyxy[None]).all(axis=2).sum(axis=1) == 3
+    assert sorted(result.class_id[same].tolist()) == [0, 1, 2]
+
+
 def test_class_aware_false_suppresses_across_classes():
     case = exports.yolo_v8(np.random.default_rng(5))
     expected = plain.expected_detections(v8(case.outputs), TRANSFORMS[0], SCORE, NMS_IOU, class_aware=False)
