@@ -28,10 +28,8 @@ FEW, MANY = 50, 300  # boxes of an image that are compared, if there are enough
 _HEAD_LIMIT = 1000  # candidates that a head decodes at most
 _SCORE, _LOWEST = 0.01, 1e-5  # tolerance of a score, relative to the image's best; lower scores are never compared
 _EDGE_PX, _EDGE = 0.5, 0.005  # tolerance of an edge: pixels, and a fraction of the longer side
-_MAX_SCORE_NOISE, _MAX_EDGE_NOISE = (
-    0.05,
-    4,
-)  # the most that noise can add: to a score; in multiples of an edge's tolerance
+_MAX_SCORE_NOISE = 0.05  # the highest tolerance of a score that noise can cause
+_MAX_EDGE_NOISE = 4  # the same of an edge, in multiples of its tolerance
 _MARGIN = 8192  # pixels around the image in which boxes are compared too; a float32 is exact to 0.001 there
 _SLIVER_PX = 0.1  # boxes with a shorter side may be dropped; edges that differ less are equal whatever the IoU
 NOISE = 4  # tolerance in multiples of the difference between two runs of the published file

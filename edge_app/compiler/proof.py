@@ -44,12 +44,12 @@ class HeadProof:
     """Result for one head.
 
     noise: largest difference of two runs of the published file, |a - b| / max(1, |b|); tolerance: what follows from it.
-    error: of the raw tensors, None if the order of their rows means nothing. boxes: None if the head has no boxes, or
-    the form of the outputs has no independent rule; drawn: of random values in the place of the compiled
-    graph's outputs. values: number of class scores or vector elements compared.
+    error: of the raw tensors. noise and error are None if the order of the rows means nothing. boxes: None if the head
+    has no boxes, or the form of the outputs has no independent rule; drawn: of random values in the place of the
+    compiled graph's outputs. values: number of class scores or vector elements compared.
     """
 
-    noise: float
+    noise: float | None
     tolerance: float
     error: float | None
     boxes: BoxProof | None = None
@@ -59,7 +59,7 @@ class HeadProof:
     def text(self) -> str:
         """One line for the report."""
         raw = "rows without an order: not compared as tensors"
-        if self.error is not None:
+        if self.error is not None and self.noise is not None:
             raw = f"largest error {self.error:.1e}, tolerance {self.tolerance:.1e} (noise of the file {self.noise:.1e})"
         return f"{self._decoded()}; {raw}"
 
@@ -132,14 +132,14 @@ def _last_bit(tensor: Array) -> Array:
 
 def _raw(
     model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs
-) -> tuple[float | None, float, float]:
+) -> tuple[float | None, float | None, float]:
     """Error, noise and tolerance of the raw tensors, tails applied. Raises ModelError above the tolerance."""
     if any(np.isnan(array).any() for run in published.plain for array in run if array.dtype.kind == "f"):
         raise ModelError(f"{model.name}: the published file gives values that are no numbers; expected finite ones")
+    if _UNORDERED & _published(model)[1]:  # the file selects its rows, and rounding changes their order
+        return None, None, TOLERANCE
     pairs = zip(published.plain, published.unoptimized, published.changed)
     noise = max(max(largest_error(a, b), largest_error(a, c)) for a, b, c in pairs)
-    if _UNORDERED & _published(model)[1]:  # the file selects its rows, and rounding changes their order
-        return None, noise, TOLERANCE
     tolerance = max(TOLERANCE, min(NOISE * noise, _MAX_TOLERANCE))
     tail = HostSession(model.cut.tail.serialize()) if model.cut else None
     error = 0.0
