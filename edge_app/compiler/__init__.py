@@ -37,7 +37,7 @@ npu.py                  convert for an NPU and simulate
 rknn.py                 run the RKNN converter; rknn_worker.py runs inside its environment
 npu_shapes.py           convert segments and heads for parts of an image; check that a part equals the whole
 ncnn_target.py          convert for ncnn and prove every graph; ncnn_worker.py runs them
-pnnx.py                 run pnnx and ncnn in other processes; pnnx_graph.py brings a graph into a form that pnnx converts
+pnnx.py                 run pnnx and ncnn in other processes; pnnx_graph.py brings a graph into a form that it reads
 comparison.py           compare decoded outputs with those of float32
 describe.py             the manifest's contents
 folder_writer.py        write graphs, golden vectors and manifest; folder.py replaces the folder at the end
