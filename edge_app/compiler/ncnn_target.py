@@ -28,6 +28,8 @@ from edge_app.inference.golden import TOLERANCE, golden_error
 from edge_app.model.schema import Memory
 
 TARGET = "ncnn"
+_NOISE = 10.0  # how far ncnn may be from onnxruntime, as a multiple of the noise of rounding: it uses Winograd
+_LEAST_AGREEMENT = 0.99  # of decoded results, with float32 in onnxruntime
 Tensors = Mapping[str, Array]
 
 
@@ -53,9 +55,17 @@ class NcnnModel:
     outputs: list[Outputs]
 
     def report(self, comparison: OutputComparison) -> NcnnReport:
+        """Raises ModelError if decoded results differ from those of float32."""
         loaded = [graph for part, graph in self.files.items() if part != "fused"]
+        agreement = comparison.agreement(self.outputs)
+        for head, value in agreement.items():
+            if value < _LEAST_AGREEMENT:
+                raise ModelError(
+                    f"{head} for ncnn: found an agreement of {value:.3f} with onnxruntime; "
+                    f"expected at least {_LEAST_AGREEMENT}"
+                )
         return NcnnReport(
-            comparison.agreement(self.outputs),
+            agreement,
             max(graph.error for graph in self.files.values()),
             sum(graph.memory.weights for graph in loaded),
             sum(graph.memory.internal for graph in loaded),
@@ -144,7 +154,13 @@ class Conversion:
             raise ModelError(f"{part.name} for ncnn: pnnx does not convert {operations}; expected a graph without them")
         text = _declared(converted.param, part.net)
         proof = self._run(part.name, text, part.feeds)
-        error = max(_error(part.name, *pair) for pair in zip(part.expected, proof.outputs))
+        errors = [_largest_error(part.name, *pair) for pair in zip(part.expected, proof.outputs)]
+        error, output = max(errors)
+        if not error <= TOLERANCE and not error <= (tolerance := _NOISE * _noise(part)):
+            raise ModelError(
+                f"{part.name} for ncnn: output '{output}' differs from onnxruntime by {error:.2g}; "
+                f"expected at most {max(tolerance, TOLERANCE):.2g}"
+            )
         free = self._free_text(part, converted.param)
         size = len(converted.weights)
         memory = Memory(size, max(0, proof.memory - size))
@@ -159,11 +175,13 @@ class Conversion:
         feeds, expected = part.crop
         try:
             proof = self._run(part.name, text, [feeds, part.feeds[0]])
-            _error(part.name, expected, proof.outputs[0])
-            _error(part.name, part.expected[0], proof.outputs[1])
+            error = max(
+                _largest_error(part.name, expected, proof.outputs[0]),
+                _largest_error(part.name, part.expected[0], proof.outputs[1]),
+            )
         except ModelError:
             return None
-        return text
+        return text if error[0] <= TOLERANCE else None
 
     def _run(self, name: str, param: str, feeds: Sequence[Tensors]) -> pnnx.ProofRun:
         path = self.folder / pnnx.PARAM
@@ -191,8 +209,14 @@ def _sized(loose: Net, net: Net) -> Net:
     return sized
 
 
-def _reference(net: Net, tensors: Tensors) -> Tensors:
-    session = HostSession(net.serialize())
+def _noise(part: _Part) -> float:
+    """The largest error of onnxruntime without its optimizations: of rounding in another order."""
+    pairs = zip(part.expected, (_reference(part.net, feeds, optimize=False) for feeds in part.feeds))
+    return max(_largest_error(part.name, *pair)[0] for pair in pairs)
+
+
+def _reference(net: Net, tensors: Tensors, *, optimize: bool = True) -> Tensors:
+    session = HostSession(net.serialize(), optimize=optimize)
     return dict(zip(session.outputs, session.feed({name: tensors[name] for name in session.inputs})))
 
 
@@ -220,19 +244,14 @@ def _declared(param: str, net: Net) -> str:
     return ncnn_param.with_tensors(param, tensors("in", net.inputs), tensors("out", outputs))
 
 
-def _error(name: str, expected: Tensors, found: Tensors) -> float:
-    """The largest error of all outputs, as `edge-app check` measures it. Raises ModelError if it is too large."""
-    worst = 0.0
+def _largest_error(name: str, expected: Tensors, found: Tensors) -> tuple[float, str]:
+    """The largest error, as `edge-app check` measures it, and its output. Raises ModelError if shapes differ."""
+    errors = []
     for output, reference in expected.items():
         if found[output].shape != reference.shape:
             raise ModelError(
                 f"{name} for ncnn: output '{output}' is {found[output].shape}; expected {reference.shape}, as of ONNX"
             )
         error = golden_error(reference, found[output])
-        if not error <= TOLERANCE:
-            raise ModelError(
-                f"{name} for ncnn: output '{output}' differs from onnxruntime by {error:.2g}; "
-                f"expected at most {TOLERANCE:g}"
-            )
-        worst = max(worst, error)
-    return worst
+        errors.append((error if math.isfinite(error) else math.inf, output))
+    return max(errors)
