@@ -71,6 +71,7 @@ def test_the_boxes_of_a_cut_graph_are_those_of_the_published_file(tmp_path, name
     yolo.strides = settings.get("strides", (16, 32) if make is yolos.fastestv2 else yolo.strides)
     assert found.net.outputs == [f"{role}{i}" for i in range(len(yolo.strides)) for role in roles]
     assert (found.options["version"], found.options["activation"]) == (version, "apply")
+    assert found.options.get("max_detections") == (60 if version == "v10" else None)
     image = np.random.default_rng(1).normal(size=(1, 3, yolo.size[1], yolo.size[0])).astype(np.float32)
     published = HostSession(path.read_bytes()).run(image)
     maps = run(found.net, image)
@@ -83,10 +84,8 @@ def test_the_boxes_of_a_cut_graph_are_those_of_the_published_file(tmp_path, name
     specs = tuple(TensorSpec(n, a.shape, a.dtype.name) for n, a in maps.items())
     labels = tuple(f"class{i}" for i in range(yolo.classes))
     for known in (labels, ()):
-        head = registry.build(
-            "heads", "yolo", HeadSpec("h", "yolo", known, yolo.size, outputs=specs),
-            score=SCORE, nms_iou=NMS_IOU, max_detections=len(expected), **found.options,
-        )  # fmt: skip
+        options = {**found.options, "score": SCORE, "nms_iou": NMS_IOU, "max_detections": len(expected)}
+        head = registry.build("heads", "yolo", HeadSpec("h", "yolo", known, yolo.size, outputs=specs), **options)
         plain.assert_matches(head.decode(maps, transform), expected, 0.1)
 
 
