@@ -35,7 +35,7 @@ class Backend:
     """
 
     extra = "ncnn"
-    preference = -1  # onnxruntime, where it exists, is faster on most models (edge_app/bench/RESULTS.md)
+    preference = -1  # onnxruntime, where it exists, is faster on all models measured (edge_app/bench/RESULTS.md)
     target = "ncnn"
 
     def __init__(self, *, threads: Annotated[int, Range(1, 64)] = 1, precision: str = "float") -> None:
