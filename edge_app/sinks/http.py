@@ -14,18 +14,20 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import SplitResult
 
 from edge_app import __version__
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
+from edge_app.network.connection import Deadline
+from edge_app.network.http_client import HttpClient
+from edge_app.network.tls import client_context, explain
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.options.url import Url
-from edge_app.sinks import SinkContext, _tls
-from edge_app.sinks._connection import BoundedSocket, Deadline, connect
+from edge_app.sinks import SinkContext
 
 _MAX_BODY_BYTES = 4 * 1024
 _MAX_RESPONSE_BYTES = 64 * 1024  # header, interim responses and body together
@@ -57,8 +59,7 @@ class Sink:
         self._clock = context.clock
         self.batch_limit: Positive = batch
         parts = _parse(url)
-        self._tls = _tls.client_context(ca, cert, key) if parts.scheme == "https" else None
-        self._address = (parts.hostname or "", parts.port or (80 if self._tls is None else 443))
+        self._client = HttpClient(parts, client_context(ca, cert, key) if parts.scheme == "https" else None)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout_s = timeout_s
         self._token = token
@@ -69,15 +70,13 @@ class Sink:
         for name, value in self._headers.items():
             if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
                 raise ConfigError(f"headers.{foreign_text(name, 40)}: expected ASCII on one line")
-        self._connection: http.client.HTTPConnection | None = None
-        self._socket: BoundedSocket | None = None
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
         """Raises SinkError; see the module's docstring for which responses are retried."""
         body = b"[" + b",".join([message.payload for message in batch]) + b"]"
         ids = [message.id for message in batch]
         key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32] if len(ids) > 1 else ids[0]
-        kept_alive = self._connection is not None
+        kept_alive = self._client.is_open
         deadline = Deadline(self._timeout_s)
         try:
             response = self._post(body, key, deadline)
@@ -92,9 +91,7 @@ class Sink:
         """Nothing to do: the next POST connects."""
 
     def close(self) -> None:
-        connection, self._connection, self._socket = self._connection, None, None
-        if connection is not None:
-            connection.close()
+        self._client.close()
 
     def _post(self, body: bytes, key: str, deadline: Deadline) -> http.client.HTTPResponse:
         """Send a request and read the response. Raises SinkError (retry) if there is none."""
@@ -103,31 +100,19 @@ class Sink:
             self._sent_token = self._read_token()
             if self._sent_token is not None:
                 headers["Authorization"] = f"Bearer {self._sent_token}"
-            connection = self._connect(deadline)
-            connection.request("POST", self._target, body, headers)
-            response = connection.getresponse()
-            with response:
+            with self._client.request(self._target, headers, deadline, _MAX_RESPONSE_BYTES, body=body) as response:
                 if len(response.read(_MAX_BODY_BYTES)) == _MAX_BODY_BYTES or response.will_close:
                     self.close()  # do not read the rest of a long response
         except OSError as exc:
             self.close()
-            raise SinkError(_tls.explain(exc, *self._address, self._clock), retry=True) from exc
+            raise SinkError(explain(exc, *self._client.address, self._clock), retry=True) from exc
         except ConfigError as exc:  # the token's file is missing
             raise SinkError(str(exc), retry=True) from exc
         except (http.client.HTTPException, ValueError) as exc:  # ValueError: a length that is not a number
             self.close()
             reason = f"not an HTTP response ({type(exc).__name__})"
-            raise SinkError(f"{self._where()}: {reason}", retry=True) from exc
+            raise SinkError(f"{self._client.where}: {reason}", retry=True) from exc
         return response
-
-    def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
-        """The open connection, or a new one. The deadline holds for the next request on it."""
-        if self._connection is None or self._socket is None:
-            self._socket = BoundedSocket(connect(*self._address, deadline, self._tls))
-            self._connection = (_Connection if self._tls is None else _SecureConnection)(*self._address)
-            self._connection.sock = self._socket
-        self._socket.begin(deadline, _MAX_RESPONSE_BYTES)
-        return self._connection
 
     def _read_token(self) -> str | None:
         """Raises ConfigError, which does not quote it."""
@@ -136,15 +121,12 @@ class Sink:
             raise ConfigError(f"token {self._token}: found other characters than printable ASCII; expected a token")
         return token
 
-    def _where(self) -> str:
-        return f"{self._address[0]}:{self._address[1]}"
-
     def _check_status(self, response: http.client.HTTPResponse) -> None:
         """Raises SinkError unless the messages are delivered."""
         status = response.status
         if 200 <= status < 300:
             return
-        reason = f"{self._where()}: {status} {self._foreign_text(response.reason)}"
+        reason = f"{self._client.where}: {status} {self._foreign_text(response.reason)}"
         if status in _RETRY_STATUS or status >= 500:
             raise SinkError(reason, retry=True, after_s=_retry_after_s(response.getheader("Retry-After"), self._clock))
         if 400 <= status < 500:
@@ -160,17 +142,6 @@ class Sink:
         for secret in (self._sent_token, *self._private):
             text = text.replace(secret, "…") if secret else text
         return foreign_text(text)
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection whose socket is set from outside."""
-
-    auto_open = 0
-    sock: Any
-
-
-class _SecureConnection(_Connection):
-    default_port = http.client.HTTPS_PORT
 
 
 def _parse(url: str) -> SplitResult:

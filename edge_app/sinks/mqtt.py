@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
+from edge_app.network.connection import Deadline, check_host, connect
+from edge_app.network.tls import client_context, explain
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
-from edge_app.sinks import SinkContext, _home_assistant, _tls
-from edge_app.sinks._connection import Deadline, check_host, connect
+from edge_app.sinks import SinkContext, _home_assistant
 from edge_app.sinks._paho import LimitedSocket, new_client
 from edge_app.sinks._topics import MAX_TEXT_BYTES, check_topics, is_level, is_text
 
@@ -181,7 +182,7 @@ class Sink:
         except Exception as exc:  # paho raises any exception on what it cannot encode or parse
             self._drop()
             if isinstance(exc, OSError):
-                raise SinkError(_tls.explain(exc, *self._address, self._context.clock), retry=True) from exc
+                raise SinkError(explain(exc, *self._address, self._context.clock), retry=True) from exc
             raise SinkError(f"{self._where()}: {foreign_text(exc)}", retry=True) from exc
         self._publish(f"{self._base}/available", b"online", None, retain=True)
         if self._discovery is not None:
@@ -317,7 +318,7 @@ class Sink:
 
 def _tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if tls:
-        return _tls.client_context(ca, cert, key)
+        return client_context(ca, cert, key)
     if ca or cert or key:
         raise ConfigError("found ca, cert or key without TLS; expected tls: true")
     return None

@@ -1,12 +1,13 @@
-"""TCP and TLS connections whose steps share one deadline, and the check of an address. For http and mqtt.
+"""TCP and TLS connections whose steps share one deadline, and the check of an address.
 
-Not here: certificates and the texts of TLS errors (_tls.py), limits on what an MQTT broker sends (_paho.py).
+Not here: certificates and the texts of TLS errors (tls.py), limits on what an MQTT broker sends (sinks/_paho.py).
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import select
 import socket
 import ssl
 import time
@@ -84,6 +85,14 @@ class BoundedSocket:
         while rest:
             self._connection.settimeout(self.deadline.left_s())
             rest = rest[self._connection.send(rest) :]
+
+    def has_data(self) -> bool:
+        """Whether received bytes, or the end of the connection, wait to be read."""
+        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(0))
 
     def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002  http.client asks for "rb"
         return io.BufferedReader(_Reader(self, self._connection))

@@ -1,14 +1,14 @@
-"""TLS for all sinks: the server is always verified, and errors are explained in plain words."""
+"""TLS contexts and certificates; the errors of connections in plain words."""
 
 from __future__ import annotations
 
 import socket
 import ssl
+from datetime import datetime, timezone
 from pathlib import Path
 
 from edge_app.clock import Clock
 from edge_app.errors import ConfigError, foreign_text
-from edge_app.messages import rfc3339
 from edge_app.options.files import MAX_TEXT, read_regular
 
 # X509_V_ERR_…, <openssl/x509_vfy.h>
@@ -17,8 +17,13 @@ _EXPIRED = 10
 _WRONG_HOST = (62, 64)
 
 
-def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """A client's context. ca: trusted authorities; None: the system's. cert, key: our own. Raises ConfigError."""
+def client_context(
+    ca: Path | None, cert: Path | None = None, key: Path | None = None, *, verify: bool = True
+) -> ssl.SSLContext:
+    """A client's context. ca: trusted authorities; None: the system's. cert, key: our own. Raises ConfigError.
+
+    verify: false accepts any server, so the connection is encrypted but may end at an attacker.
+    """
     if (cert is None) != (key is None):
         raise ConfigError("found only one of cert and key; expected both or neither")
     for path in (ca, cert, key):  # OpenSSL waits for the writer of a named pipe
@@ -31,6 +36,8 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     except OSError as exc:  # includes SSLError
         raise ConfigError(f"{ca}: {_reason(exc)}; expected certificates in PEM") from exc
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if cert is not None and key is not None:
         try:
@@ -43,20 +50,25 @@ def client_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.
 
 
 def explain(exc: OSError, host: str, port: int, clock: Clock) -> str:
-    """Why a connection failed, in one line."""
-    where = f"{host}:{port}"
+    """Why a connection failed, in one line that starts with the address."""
+    return f"{host}:{port}: {why_failed(exc, clock)}"
+
+
+def why_failed(exc: OSError, clock: Clock) -> str:
+    """Why a connection failed."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
-        return f"{where}: {_reason(exc)}"
-    today = rfc3339(clock.utc_ns())[:10]  # the date only: an unchanged text is logged once
+        return _reason(exc)
+    now = datetime.fromtimestamp(clock.utc_ns() / 1e9, timezone.utc)
+    today = now.date().isoformat()  # the date only: an unchanged text is logged once
     if exc.verify_code == _NOT_YET_VALID and not clock.synced():
-        return f"{where}: the certificate is not yet valid: the local clock is not set ({today})"
+        return f"the certificate is not yet valid: the local clock is not set ({today})"
     if exc.verify_code == _NOT_YET_VALID:
-        return f"{where}: the certificate is not yet valid; the local clock says {today}"
+        return f"the certificate is not yet valid; the local clock says {today}"
     if exc.verify_code == _EXPIRED:
-        return f"{where}: the certificate has expired; the local clock says {today}"
+        return f"the certificate has expired; the local clock says {today}"
     if exc.verify_code in _WRONG_HOST:
-        return f"{where}: the certificate is for another host"
-    return f"{where}: the certificate is not trusted: {foreign_text(exc.verify_message)}"
+        return "the certificate is for another host"
+    return f"the certificate is not trusted: {foreign_text(exc.verify_message)}"
 
 
 def _reason(exc: OSError) -> str:
