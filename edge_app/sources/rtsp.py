@@ -1,38 +1,33 @@
 """A network camera over RTSP, decoded by OpenCV's FFmpeg.
 
-Credentials do not belong in config.yaml: `${NAME}` in the url is replaced with an environment variable, `password` is
-a reference to a secret, or `credentials` names a file that contains `user:password`. No message shows them.
-Not here: the syntax of addresses (options/url.py), reconnecting (capture/thread.py).
+Not here: the login and variables in the address (_address.py), reconnecting (capture/thread.py).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
 from edge_app.clock import Clock
-from edge_app.errors import ConfigError, OptionError, SourceError, mask_urls
+from edge_app.errors import SourceError
 from edge_app.frame import Frame
 from edge_app.options import Range, Secret, Url
-from edge_app.options.files import MAX_TEXT, read_regular
 from edge_app.options.name_lookup import Address, look_up
-from edge_app.options.scalars import checked_text
 from edge_app.sources import LiveLimits
+from edge_app.sources._address import resolve, shown, with_login
 from edge_app.sources._ffmpeg import limit_allocations
 from edge_app.sources._limits import too_large
 from edge_app.sources._opencv import frame_size, silence
 
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Without `nobuffer`, which would discard the packets read while probing, so that decoding waits for the next key frame.
 _QUICK_START = "flags;low_delay|analyzeduration;500000"
@@ -68,14 +63,8 @@ class Source:
         frozen_after_s: Annotated[float, Range(0)] = 120.0,
     ) -> None:
         silence()
-        if credentials is not None and (username is not None or password is not None):
-            raise OptionError("credentials", "found it together with username or password; expected one of the two")
-        resolved = _resolved(url)
-        if credentials is not None:
-            self._url = _with_login(resolved, *_read_credentials(credentials))
-        else:
-            self._url = _with_login(resolved, username, None if password is None else password.read())
-        self._shown = mask_urls(_REFERENCE.sub(_masked_reference, url))
+        self._url = with_login(resolve(url, _URL), username, password, credentials)
+        self._shown = shown(url)
         self._clock = clock
         self._transport = transport
         self._open_timeout_s = open_timeout_s
@@ -166,63 +155,6 @@ class _LagEstimator:
             self._least_ns = min(delay_ns, drifted_ns)
         self._last_ns = now_ns
         return delay_ns - self._least_ns
-
-
-def _resolved(url: str) -> str:
-    """Replace each ${NAME} and check the address. Raises OptionError, whose message shows no value."""
-    resolved = _REFERENCE.sub(_value, url)
-    try:
-        return _URL.parse(resolved).geturl()
-    except ValueError as exc:
-        raise OptionError("url", str(exc)) from None
-
-
-def _value(match: re.Match[str]) -> str:
-    """The value of ${NAME}. In the login part it is a user or password: its `@`, `:` and `/` are escaped."""
-    name = match[1]
-    if name not in os.environ:
-        raise OptionError("url", f"found ${{{name}}}; expected an environment variable of that name")
-    try:
-        value = checked_text(os.environ[name])
-    except ValueError as exc:
-        raise OptionError("url", f"in the value of ${{{name}}}: {exc}") from None
-    in_login = "@" in match.string[match.end() :] and "://" in match.string[: match.start()]
-    return quote(value, safe="") if in_login else value
-
-
-def _masked_reference(match: re.Match[str]) -> str:
-    """The text for ${NAME} in messages: nothing in the path or after it, where it may be a secret."""
-    before = match.string[: match.start()].partition("://")[2]
-    return "…" if re.search("[/?#]", before) else _value(match)
-
-
-def _read_credentials(file: Path) -> tuple[str, str]:
-    """User and password of a file. Raises ConfigError."""
-    try:
-        text = checked_text(read_regular(file, MAX_TEXT).decode().strip())
-    except OSError as exc:
-        raise ConfigError(f"{file}: cannot be read: {exc.strerror}; expected a line user:password") from exc
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: found bytes that are not UTF-8; expected a line user:password") from None
-    except ValueError as exc:
-        raise ConfigError(f"{file}: {exc}, user:password") from None
-    user, colon, password = text.partition(":")
-    if not colon or not user:
-        raise ConfigError(f"{file}: found no colon; expected a line user:password")
-    return user, password
-
-
-def _with_login(url: str, username: str | None, password: str | None) -> str:
-    """The address with this login. None: as in the address. Raises OptionError if there is a password but no user."""
-    parts = urlsplit(url)
-    login, _, host = parts.netloc.rpartition("@")
-    user, colon, own_password = login.partition(":")
-    user = user if username is None else quote(username, safe="")
-    if password is not None:
-        own_password, colon = quote(password, safe=""), ":"
-    if colon and not user:
-        raise OptionError("password", "found it without a user; expected username too")
-    return parts._replace(netloc=f"{user}{colon}{own_password}@{host}" if user else host).geturl()
 
 
 @contextmanager

@@ -10,22 +10,9 @@ import pytest
 from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, OptionError, SourceError
 from edge_app.options import Secret
-from edge_app.sources.rtsp import Source, _LagEstimator, _resolved
+from edge_app.sources.rtsp import Source, _LagEstimator
 from tests.hostile_peers import RTSP, HostilePeer
 from tests.sources import network, rtsp_peer
-
-
-def test_only_variables_in_the_login_part_are_escaped(monkeypatch):
-    monkeypatch.setenv("CAM_PASSWORD", "p@s/s:1")
-    monkeypatch.setenv("CAM_HOST", "10.0.0.7:8554")
-    monkeypatch.setenv("CAM_PATH", "a/b")
-    url = _resolved("rtsp://bob:${CAM_PASSWORD}@${CAM_HOST}/${CAM_PATH}")
-    assert url == "rtsp://bob:p%40s%2Fs%3A1@10.0.0.7:8554/a/b"
-
-
-def test_a_variable_may_contain_the_complete_url(monkeypatch):
-    monkeypatch.setenv("CAM_URL", "rtsp://bob:secret@cam/live")
-    assert _resolved("${CAM_URL}") == "rtsp://bob:secret@cam/live"
 
 
 def test_a_login_option_overrides_the_one_in_the_url(tmp_path):
