@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "messages": "frame",
     "registry": "errors options",
     "backends": "errors options",
-    "sources": "errors frame clock options",
+    "sources": "errors frame clock network options",
     "network": "errors clock options",
     "sinks": "errors frame clock network options messages",
     "heads": "errors frame geometry options backends",

@@ -42,7 +42,7 @@ def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: in
 def _as_fast_as_possible(source: SourceConfig) -> SourceConfig:
     plugin = source.plugin
     names = {option.name for option in registry.options("sources", plugin.type)}
-    if plugin.type in ("rtsp", "v4l2"):
+    if plugin.type in ("rtsp", "http", "v4l2"):
         raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
     options = {**plugin.options, "pace": "fast"} if "pace" in names else plugin.options
     return SourceConfig(source.common, PluginConfig(plugin.type, options, plugin.where))

@@ -56,6 +56,8 @@ def _from_text(text: str) -> SourceConfig:
     options: dict[str, Any] = {}
     if text.startswith(("rtsp://", "rtsps://")):
         type_, options = "rtsp", {"url": text}
+    elif text.startswith(("http://", "https://")):
+        type_, options = "http", {"url": text}
     elif text.startswith("/dev/"):
         type_, options = "v4l2", {"device": text}
     elif text.rstrip(":") == "synthetic":

@@ -22,6 +22,7 @@ class HttpClient:
         self._tls = tls
         self._connection: http.client.HTTPConnection | None = None
         self._socket: BoundedSocket | None = None
+        self._response: http.client.HTTPResponse | None = None
 
     @property
     def where(self) -> str:
@@ -45,7 +46,8 @@ class HttpClient:
             connection = self._connect(deadline)
             self.extend(deadline, max_bytes)
             connection.request("GET" if body is None else "POST", target, body, dict(headers))
-            return connection.getresponse()
+            self._response = connection.getresponse()
+            return self._response
         except (OSError, http.client.HTTPException, ValueError):
             self.close()
             raise
@@ -60,9 +62,10 @@ class HttpClient:
         return self._socket is not None and self._socket.has_data()
 
     def close(self) -> None:
-        connection, self._connection, self._socket = self._connection, None, None
-        if connection is not None:
-            connection.close()
+        for each in (self._connection, self._response):  # a response keeps its socket open
+            if each is not None:
+                each.close()
+        self._connection = self._socket = self._response = None
 
     def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
         if self._connection is None or self._socket is None:
