@@ -24,17 +24,21 @@ from edge_app.options import Range, Secret, Url
 from edge_app.options.name_lookup import Address, look_up
 from edge_app.sources import LiveLimits
 from edge_app.sources._address import resolve, shown, with_login
+from edge_app.sources._arrival import ArrivalClock, Reordering
 from edge_app.sources._ffmpeg import limit_allocations
 from edge_app.sources._limits import too_large
 from edge_app.sources._opencv import frame_size, silence
 
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Without `nobuffer`, which would discard the packets read while probing, so that decoding waits for the next key frame.
-_QUICK_START = "flags;low_delay|analyzeduration;500000"
+# FFmpeg would read 20 frames of MJPEG to find their rate.
+_QUICK_START = "analyzeduration;500000|fpsprobesize;0"
 _PROBE_S = 1.0
 _HANG_MARGIN_S = 5.0  # after both timeouts, before a read counts as hung: FFmpeg checks them only between its waits
-_DRIFT = 2e-4  # seconds per second by which the camera's clock may be slower than ours
-_JUMP_S = 30.0  # a jump of the stream's times by more than this means that the camera has set its clock
+_STALE_FRAMES = 4  # later by as many frame intervals is no backlog
+_N_THREADS: int | None = getattr(cv2, "CAP_PROP_N_THREADS", None)  # OpenCV 4.6 has neither
+_FRAME_TYPE: int | None = getattr(cv2, "CAP_PROP_FRAME_TYPE", None)
+_REORDERING_CODECS = ("h264", "hevc")
 
 Timeout = Annotated[float, Range(0.1, 600)]
 _URL = Url("rtsp", "rtsps")
@@ -44,8 +48,10 @@ class Source:
     """`rtsp`. username, password: instead of those in the url. credentials: a file that contains `user:password`.
 
     open_timeout_s, read_timeout_s: OpenCV's timeouts. stale_after_s, frozen_after_s: see `LiveLimits`.
+    decode_threads: more of them decode larger images; each one after the first delays every frame by one frame
+    interval (H.264, H.265). Debian 12's OpenCV has as many as the processor has cores.
 
-    A frame's timestamp is its arrival time minus its lag (see `_LagEstimator`), so its age shows a growing backlog.
+    A frame's timestamp is its arrival less its delay (see _arrival.py), so its age shows a growing backlog.
     """
 
     def __init__(
@@ -61,11 +67,11 @@ class Source:
         read_timeout_s: Timeout = 10.0,
         stale_after_s: Timeout = 5.0,
         frozen_after_s: Annotated[float, Range(0)] = 120.0,
+        decode_threads: Annotated[int, Range(1, 16)] = 2,
     ) -> None:
         silence()
         self._url = with_login(resolve(url, _URL), username, password, credentials)
         self._shown = shown(url)
-        self._clock = clock
         self._transport = transport
         self._open_timeout_s = open_timeout_s
         self._read_timeout_s = read_timeout_s
@@ -76,7 +82,10 @@ class Source:
             frozen_after_s=frozen_after_s,
         )
         self._capture: cv2.VideoCapture | None = None
-        self._lag = _LagEstimator()
+        self._decode_threads = min(decode_threads, os.cpu_count() or 1)
+        self._decoder_frames: int | None = None
+        self._arrival = ArrivalClock(clock)
+        self._reordering = Reordering()
         self._sequence = 0
 
     def read(self, timeout_s: float) -> Frame:
@@ -90,10 +99,12 @@ class Source:
             raise SourceError(f"{self._shown}: no frame for {waited_s:.1f} s; expected a live stream")
         if not good:
             raise SourceError(f"{self._shown}: the stream ended; expected a live stream")
-        now_ns = self._clock.monotonic_ns()
-        lag_ns = self._lag.update(now_ns, round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6))
-        utc_ns = self._clock.utc_ns() - lag_ns
-        frame = Frame("rtsp", self._sequence, now_ns - lag_ns, utc_ns, np.asarray(pixels, np.uint8))
+        stream_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        captured_ns, utc_ns = self._arrival.stamp(stream_ns, self._hidden_frames(capture))
+        late_s = self._arrival.backlog_s
+        if late_s > self.live.stale_after_s + _STALE_FRAMES * self._arrival.interval_s:
+            raise SourceError(f"{self._shown}: frames arrive {late_s:.1f} s late; expected a steady delay")
+        frame = Frame("rtsp", self._sequence, captured_ns, utc_ns, np.asarray(pixels, np.uint8))
         self._sequence += 1
         return frame
 
@@ -104,17 +115,20 @@ class Source:
 
     def _open(self) -> cv2.VideoCapture:
         limit_allocations()
+        self._arrival.start()
         started_s = time.monotonic()
         addresses = self._look_up()  # FFmpeg's own lookup has no time limit, but is quick after this one
         left_s = max(0.1, self._open_timeout_s - (time.monotonic() - started_s))
-        timeouts = [
+        parameters = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             round(left_s * 1000),
             cv2.CAP_PROP_READ_TIMEOUT_MSEC,
             round(self._read_timeout_s * 1000),
         ]
+        if _N_THREADS is not None:
+            parameters += [_N_THREADS, self._decode_threads]
         with _capture_options(f"rtsp_transport;{self._transport}|{_QUICK_START}"):
-            capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, timeouts)
+            capture = cv2.VideoCapture(self._url, cv2.CAP_FFMPEG, parameters)
         if not capture.isOpened():
             waited_s = time.monotonic() - started_s
             timed_out = waited_s >= self._open_timeout_s
@@ -123,6 +137,14 @@ class Source:
             capture.release()
             raise SourceError(f"{self._shown}: {problem}")
         return capture
+
+    def _hidden_frames(self, capture: cv2.VideoCapture) -> int:
+        """How many later frames have arrived when the decoder returns one; see `DelayEstimator`."""
+        if self._decoder_frames is None:
+            self._decoder_frames = _decoder_frames(capture)
+        if not self._decoder_frames or _FRAME_TYPE is None:
+            return self._decoder_frames
+        return self._decoder_frames + self._reordering.update(chr(int(capture.get(_FRAME_TYPE))))
 
     def _look_up(self) -> list[Address]:
         parts = urlsplit(self._url)
@@ -136,25 +158,13 @@ class Source:
         return SourceError(f"{self._shown}: cannot be opened: {reason}; expected an RTSP stream")
 
 
-class _LagEstimator:
-    """Estimates how late a frame arrives, relative to the frame with the least delay so far: the backlog."""
-
-    def __init__(self) -> None:
-        self._last_ns = 0
-        self._least_ns: int | None = None  # least delay so far, arrival minus presentation time
-
-    def update(self, now_ns: int, stream_ns: int) -> int:
-        """Return the frame's lag in ns, >= 0. now_ns: arrival; stream_ns: presentation time, <= 0 if unknown."""
-        if stream_ns <= 0:
-            return 0
-        delay_ns = now_ns - stream_ns
-        if self._least_ns is None or abs(delay_ns - self._least_ns) > _JUMP_S * 1e9:
-            self._least_ns = delay_ns
-        else:
-            drifted_ns = self._least_ns + round((now_ns - self._last_ns) * _DRIFT)
-            self._least_ns = min(delay_ns, drifted_ns)
-        self._last_ns = now_ns
-        return delay_ns - self._least_ns
+def _decoder_frames(capture: cv2.VideoCapture) -> int:
+    """Frames that FFmpeg holds without B-frames: one to find the end of a frame, one for each further thread."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    if code.to_bytes(4, "little").decode("latin-1").lower() not in _REORDERING_CODECS:
+        return 0
+    threads = round(capture.get(_N_THREADS)) if _N_THREADS is not None else os.cpu_count()
+    return max(1, threads or 1)
 
 
 @contextmanager

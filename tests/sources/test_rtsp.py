@@ -10,7 +10,7 @@ import pytest
 from edge_app.clock import SystemClock
 from edge_app.errors import ConfigError, OptionError, SourceError
 from edge_app.options import Secret
-from edge_app.sources.rtsp import Source, _LagEstimator
+from edge_app.sources.rtsp import Source
 from tests.hostile_peers import RTSP, HostilePeer
 from tests.sources import network, rtsp_peer
 
@@ -155,37 +155,3 @@ def test_a_camera_that_turns_hostile_while_it_plays_is_lost_in_time(attack):
         source.close()
     assert time.monotonic() - started_s < 4.0
     assert network.peak_bytes() - before_bytes < 64 << 20
-
-
-SECOND = 10**9
-
-
-def test_the_frame_with_the_least_delay_has_no_lag():
-    lag = _LagEstimator()
-    assert lag.update(100 * SECOND, 5 * SECOND) == 0
-    assert lag.update(101 * SECOND, 6 * SECOND) == 0
-
-
-def test_lag_follows_a_backlog_up_and_down():
-    lag = _LagEstimator()
-    lags = [lag.update((100 + t) * SECOND, (5 + stream) * SECOND) for t, stream in ((0, 0), (2, 1), (4, 2), (5, 5))]
-    assert [round(ns / SECOND, 2) for ns in lags] == [0, 1, 2, 0]
-
-
-def test_a_slow_camera_clock_causes_no_growing_lag():
-    lag = _LagEstimator()
-    late = 0
-    for second in range(1, 200_000, 50):  # two days with a clock that is 100 ppm slow
-        late = max(late, lag.update(second * SECOND, round(second * SECOND * 0.9999)))
-    assert late < 0.1 * SECOND
-
-
-def test_a_jump_of_the_camera_clock_causes_no_lag():
-    lag = _LagEstimator()
-    lag.update(100 * SECOND, 50 * SECOND)
-    assert lag.update(101 * SECOND, 5 * SECOND) == 0
-    assert lag.update(102 * SECOND, 6 * SECOND) == 0
-
-
-def test_a_stream_without_times_has_no_lag():
-    assert _LagEstimator().update(100 * SECOND, 0) == 0
