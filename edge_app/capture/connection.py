@@ -31,6 +31,7 @@ class CaptureStats:
     failures: times that the source could not be opened or was lost. reconnects: times that it then delivered frames
     again. abandoned: hung reader threads that were replaced. last_error: one line.
     last_frame_ns: captured_ns of the latest frame, read or not.
+    missing: frames of a recorded clip that could not be decoded, since it was opened or has started again.
     """
 
     state: State
@@ -42,6 +43,7 @@ class CaptureStats:
     abandoned: int
     last_error: str | None
     last_frame_ns: int | None
+    missing: int = 0
 
 
 class Connection:
@@ -68,6 +70,11 @@ class Connection:
         if state != self.state:
             self.state = state
             self.since_ns = self._clock.monotonic_ns()
+
+    def restart(self) -> None:
+        """Wait for the first frame again, after a pause."""
+        self._lost, self._attempt = False, 0
+        self.enter("waiting")
 
     def record_frame(self, *, frozen: bool) -> None:
         """A frame has arrived. frozen: its image has not changed for too long."""

@@ -42,6 +42,11 @@ class FrameQueue:
             self.dropped += 1
         self.put(frame)
 
+    def clear(self) -> None:
+        """Drop the frames that were not read, and forget the end."""
+        self._frames.clear()
+        self.end = None
+
     def pop(self) -> Frame:
         self.delivered += 1
         return self._frames.popleft()

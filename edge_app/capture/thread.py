@@ -28,6 +28,8 @@ from edge_app.threads import AbandonedThreads
 
 _POLL_S = 0.1  # the longest wait inside a source, so that the thread notices closing and silence
 _MAX_HUNG_THREADS = 4
+_CODED_FRAMES = 8  # an encoder and a decoder hold so many, which at 0.5 frames a second is more than any limit
+_INTERVAL_DECAY = 0.8  # per frame, of the longest interval between arrivals
 
 
 class Capture:
@@ -54,6 +56,8 @@ class Capture:
         self._stop = threading.Event()
         # The lock of _changed guards everything below.
         self._live = False  # until the source is built
+        self._closed = False
+        self._required = common.connect == "required"
         self._reader: Reader | None = None
         self._queue = FrameQueue(prefetch)
         self._connection = Connection(common.name, clock, backoff or Backoff(), rng or random.Random())
@@ -66,12 +70,19 @@ class Capture:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Build the source and start reading ahead. Raises ConfigError, or ClipError if the file is unusable."""
+    def start(self, *, paused: bool = False) -> None:
+        """Build the source and start reading ahead. Raises ConfigError, or ClipError if the file is unusable.
+
+        paused: only check that the source can be built; `resume` starts reading.
+        """
         source = build_source(self._config.plugin, self._clock)
         with self._changed:
             self._connection.start()
-            self._start_reader(source)
+            if not paused:
+                self._start_reader(source)
+        if paused:
+            source.close()
+            self.pause()
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame of a clip or the latest of a live source; None if none arrives within timeout_s.
@@ -112,11 +123,13 @@ class Capture:
                 self._abandoned.total,
                 connection.last_error,
                 queue.last_frame_ns,
+                self._reader.missing if self._reader is not None else 0,
             )
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Stop reading and release the source. A thread that hangs is abandoned."""
         with self._changed:
+            self._closed = True
             self._stop.set()
             reader, self._reader = self._reader, None
             if reader is not None:
@@ -126,6 +139,23 @@ class Capture:
         if reader is not None and not reader.join(timeout_s):
             with self._changed:
                 self._abandoned.add(reader)
+
+    def pause(self, timeout_s: float = 2.0) -> None:
+        """Close the source and drop unread frames, until `resume`. `read` returns None in between."""
+        self.close(timeout_s)
+        with self._changed:
+            self._closed = False
+            self._queue.clear()
+            self._required = False  # it was there, or nobody has looked: its absence does not end the process
+
+    def resume(self) -> None:
+        """Open the source again. If it is not there, that is tried again, as after a loss."""
+        with self._changed:
+            if self._closed or self._reader is not None:
+                return
+            self._stop = threading.Event()
+            self._connection.restart()
+            self._start_reader(None)
 
     def _run(self, reader: Reader) -> None:
         """The thread's main function. `read` raises the exception that ends it."""
@@ -158,7 +188,7 @@ class Capture:
         except SourceError as exc:
             self._reconnect_later(reader, exc)
         except Exception as exc:  # a live source must survive exceptions of libraries and a missing password file
-            if not self._live:
+            if not self._live and self._required:
                 raise
             found = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
             self._reconnect_later(reader, SourceError(f"{self._connection.name}: {found}"))
@@ -171,10 +201,12 @@ class Capture:
         self._stop.wait(wait_s)
 
     def _read_clip(self, reader: Reader) -> None:
+        first_sequence = self._queue.next_sequence  # 0, or after a pause, which starts the clip again
         while not reader.retired:
             frame = reader.read(_POLL_S)
             if frame is None:
                 continue
+            frame.sequence += first_sequence
             self._apply_geometry(frame)
             with self._changed:
                 while self._queue.full and not reader.retired:
@@ -188,7 +220,7 @@ class Capture:
         name, reader.hang_after_s = self._connection.name, live.hang_after_s
         self._live = True
         first_sequence = self._queue.next_sequence
-        last_frame_s = time.monotonic()
+        last_frame_s, interval_s = time.monotonic(), 0.0
         while not reader.retired:
             frame = reader.read(min(_POLL_S, live.silent_after_s))
             now_s = time.monotonic()
@@ -196,10 +228,11 @@ class Capture:
                 if now_s - last_frame_s > live.silent_after_s:
                     raise SourceError(f"{name}: no frame for {now_s - last_frame_s:.1f} s")
                 continue
+            interval_s = max(now_s - last_frame_s, interval_s * _INTERVAL_DECAY)
             last_frame_s = now_s
             frame.sequence += first_sequence
             age_s = (self._clock.monotonic_ns() - frame.captured_ns) * 1e-9
-            if age_s > live.stale_after_s:
+            if age_s > live.stale_after_s + _CODED_FRAMES * interval_s:
                 raise SourceError(f"{name}: frames arrive {age_s:.1f} s late; at most {live.stale_after_s:g} s")
             unchanged_s = self._frozen_detector.update(frame.pixels, now_s)
             frozen = 0 < live.frozen_after_s <= unchanged_s
@@ -226,7 +259,7 @@ class Capture:
         Raises the failure if the camera is required and has never delivered a frame.
         """
         self._connection.record_failure(error)
-        if self._queue.next_sequence == 0 and self._config.common.connect == "required":
+        if self._queue.next_sequence == 0 and self._required:
             raise error
         wait_s = self._connection.lose(error)
         self._changed.notify_all()

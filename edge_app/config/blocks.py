@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from edge_app.options import Fraction, Point, Range, Seconds
+from edge_app.schedule import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,14 @@ class DeviceConfig:
     """The device. id: its name in messages; `auto` is the SoC serial number, else the MAC address.
 
     state_dir: the folder of all persistent state. commit_sink: the updater commits a new release only after this sink
-    has acknowledged a message; "": it does not wait for a sink.
+    has acknowledged a message; "": it does not wait for a sink. trust_clock: whether schedules and totals use the clock
+    although no time server has set it; for devices with a battery-backed clock and no network.
     """
 
     id: Annotated[str, "1 to 64 of A-Z a-z 0-9 . _ -"] = "auto"
     state_dir: Path = Path("state")
     commit_sink: str = ""
+    trust_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class SourceCommon:
 
     rotate: degrees clockwise. crop: x1, y1, x2, y2; mask: polygons that are painted black. Both are 0..1 of the image
     after the steps before. connect: whether to exit (`required`) or wait (`retry`) if there is no camera at start.
+    schedule: when the camera is open; empty: always.
     """
 
     type: str
@@ -41,6 +45,7 @@ class SourceCommon:
     crop: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
     mask: tuple[tuple[Point, ...], ...] = ()
     connect: Literal["required", "retry"] = "required"
+    schedule: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class HeadCommon:
     every_s: the shortest interval; between runs, its last result is repeated with its age. on_change: with `reuse`, do
     not run while the image is unchanged. max_age_s: the greatest age of data in its result; null: as in `reuse`.
     ignore: polygons, 0..1 of the image; detections with their center in one are dropped.
-    priority: under high load, heads of lower priority are disabled first.
+    priority: under high load, heads of lower priority are disabled first. schedule: when it runs; empty: always.
     """
 
     enabled: bool = True
@@ -96,6 +101,7 @@ class HeadCommon:
     max_age_s: Annotated[float, Range(0.1)] | None = None
     ignore: tuple[tuple[Point, ...], ...] = ()
     priority: int = 0
+    schedule: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

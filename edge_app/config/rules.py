@@ -19,6 +19,7 @@ from edge_app.errors import ConfigError, OptionError
 from edge_app.options import WRONG, Fraction, Positive, Range, Seconds, read_dataclass
 from edge_app.options.document import Problems, describe, entries, nearest
 from edge_app.rules import Labels, RuleContext
+from edge_app.schedule import Window
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADS = ("head", "heads")
@@ -48,11 +49,12 @@ class TrackConfig:
 
 @dataclass(frozen=True, slots=True)
 class RuleCommon:
-    """The options that all rules have. name: the rule name in its events."""
+    """The options that all rules have. name: the rule name in its events. schedule: when it is on; empty: always."""
 
     name: str
     type: str
     enabled: bool = True
+    schedule: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class RuleConfig:
     enabled: bool = True
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     where: str = ""
+    schedule: tuple[Window, ...] = ()
 
 
 def read_rules(
@@ -83,7 +86,8 @@ def read_rules(
         pair = read_plugin(child, "rules", f"rules[{i}]", RuleCommon, problems)
         if pair is not None and not (overridden and watched(pair[1].options) - set(heads)):
             common, plugin = pair
-            read.append((RuleConfig(common.name, common.type, common.enabled, plugin.options, plugin.where), child))
+            shared = (common.name, common.type, common.enabled)
+            read.append((RuleConfig(*shared, plugin.options, plugin.where, common.schedule), child))
     check_rules(read, heads, None if track is None else track.head, problems)
     return track, tuple(rule for rule, _ in read)
 

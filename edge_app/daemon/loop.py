@@ -212,6 +212,9 @@ class Daemon:
         self._check_memory_limit(now_s)
         if self._ready:
             self._notifier.status(self._status_line())
+        elif self.running.source_off:  # there may be no frame for days
+            self._ready = True
+            self._notifier.ready(self._status_line())
         else:
             self._notifier.status(f"waiting for the first frame: {self.running.stats().capture.last_error or ''}")
             self._notifier.extend_start(_EXTEND_START_S)

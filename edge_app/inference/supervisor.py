@@ -198,6 +198,11 @@ class InferenceSupervisor:
         self._degraded, self._relaxed = frozenset(without), relax_reuse
         self._apply_switches()
 
+    def set_off_hours(self, names: Collection[str]) -> None:
+        """Switch these heads off by schedule, and the others on, across rebuilds."""
+        self._off_hours = frozenset(names)
+        self._apply_switches()
+
     @property
     def reuses(self) -> bool:
         """Whether the model reuses results of earlier frames."""
@@ -213,6 +218,7 @@ class InferenceSupervisor:
         self._reuses = inference.reuses
         self._enabled = inference.enabled()  # as configured, then by set_enabled
         self._degraded, self._relaxed = frozenset(), False
+        self._off_hours = frozenset[str]()
         self._problem = self._failing_since_s = None
         self._attempt, self._retry_s = 0, 0.0
         self._start_thread(inference)
@@ -231,7 +237,7 @@ class InferenceSupervisor:
         """Build the model again, with the current switches. Runs on the inference thread."""
         inference = self._open()
         for name, enabled in self._enabled.items():
-            inference.set_enabled(name, enabled and name not in self._degraded)
+            inference.set_enabled(name, enabled and name not in self._degraded | self._off_hours)
         inference.relax(self._relaxed)
         return inference
 
@@ -244,7 +250,7 @@ class InferenceSupervisor:
         if self._inference is None:
             return
         for name in names:
-            enabled = self._enabled[name] and name not in self._degraded
+            enabled = self._enabled[name] and name not in self._degraded | self._off_hours
             if self._inference.enabled()[name] != enabled:
                 self._inference.set_enabled(name, enabled)
 

@@ -17,7 +17,7 @@ import yaml
 
 from edge_app.options.document import Problems, describe, entries, is_null, nearest
 from edge_app.options.scalars import checked_path, checked_text, read_float, read_int
-from edge_app.options.schema import REQUIRED, Option, Range, expectation, options_of
+from edge_app.options.schema import REQUIRED, Option, Range, expectation, field_name, options_of
 from edge_app.options.secret import Secret
 from edge_app.options.url import Url
 
@@ -51,10 +51,15 @@ def read_options(node: yaml.Node | None, options: Iterable[Option], where: str, 
 
 
 def read_dataclass(node: yaml.Node | None, schema: type[Any], where: str, problems: Problems) -> Any:
-    """Read a block into a dataclass. Adds every mistake to `problems`, and then returns WRONG."""
+    """Read a block into a dataclass. Adds every mistake to `problems`, and then returns WRONG.
+
+    Raises ValueError if the constructor does, with what it found and expected.
+    """
     before = len(problems.found)
     values = read_options(node, options_of(schema), where, problems)
-    return schema(**values) if len(problems.found) == before else WRONG
+    if len(problems.found) > before:
+        return WRONG
+    return schema(**{field_name(name): value for name, value in values.items()})
 
 
 class _Wrong:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import keyword
 import math
 import types
 from collections.abc import Callable, Mapping
@@ -52,6 +53,15 @@ class Option:
     default: Any
 
 
+def field_name(option: str) -> str:
+    """The field of a dataclass for an option: `from_` for `from`, which is a keyword of Python."""
+    return f"{option}_" if keyword.iskeyword(option) else option
+
+
+def _option_name(field: str) -> str:
+    return field[:-1] if field.endswith("_") and keyword.iskeyword(field[:-1]) else field
+
+
 def options_of(schema: Callable[..., Any]) -> tuple[Option, ...]:
     """The options of a dataclass or of a constructor.
 
@@ -66,7 +76,8 @@ def options_of(schema: Callable[..., Any]) -> tuple[Option, ...]:
             "expected names that are imported at run time"
         ) from exc
     if dataclasses.is_dataclass(schema):
-        options = [Option(f.name, hints[f.name], _default_of(f)) for f in dataclasses.fields(schema) if f.init]
+        fields = [f for f in dataclasses.fields(schema) if f.init]
+        options = [Option(_option_name(f.name), hints[f.name], _default_of(f)) for f in fields]
     else:
         parameters = inspect.signature(target).parameters.values()
         options = [Option(p.name, hints.get(p.name, REQUIRED), p.default) for p in parameters if _is_option(p)]

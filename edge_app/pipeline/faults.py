@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from edge_app.capture import CaptureStats
 from edge_app.config.rules import RUNTIME
+from edge_app.errors import EndOfClip
 from edge_app.frame import Event, JsonValue
 from edge_app.rules import Moment, RuleContext
 from edge_app.rules._ledger import Ledger
@@ -25,16 +26,18 @@ class Faults:
         self._ledger = Ledger(RuleContext(RUNTIME, RUNTIME, {}), _EVERY_UPDATE_S)
         self._values: dict[str, Mapping[str, JsonValue]] = {}
 
-    def update(self, fault: str, value: Mapping[str, JsonValue] | None, now: Moment) -> list[Event]:
+    def update(
+        self, fault: str, value: Mapping[str, JsonValue] | None, now: Moment, reason: str = "recovered"
+    ) -> list[Event]:
         """Set the state of a fault; None: the fault is over. Returns its events if the state has changed.
 
-        fault: its kind; a `:` and the name of the affected part may follow, as in `head:panel`.
+        fault: its kind; a `:` and the name of the affected part may follow, as in `head:panel`. reason: of its end.
         """
         if value == self._values.get(fault):
             return []
         if value is None:
             del self._values[fault]
-            return [self._ledger.end(fault, now, "recovered")]
+            return [self._ledger.end(fault, now, reason)]
         is_new = fault not in self._values
         self._values[fault] = dict(value)
         published = {"fault": fault.partition(":")[0], **value}
@@ -75,3 +78,8 @@ class Faults:
 def camera_lost(capture: CaptureStats) -> bool:
     """Whether the camera delivers no usable frames: it is lost or frozen."""
     return capture.state in _LOST
+
+
+def end_reason(error: Exception | None) -> str:
+    """Why events end when the pipeline does. error: of the source, or None."""
+    return {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(error), "source_lost")

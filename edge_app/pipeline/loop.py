@@ -20,8 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
-import cv2
-
 from edge_app.capture import Capture
 from edge_app.capture.clips import ClipReader
 from edge_app.clock import ClipClock, Clock, SystemClock
@@ -36,14 +34,17 @@ from edge_app.pipeline.build import (
     build_rules,
     build_source,
     build_tracker,
+    configure_opencv,
+    deadline_s,
     inference_settings,
     labels_of,
     publisher_settings,
 )
 from edge_app.pipeline.degradation import FULL, FrameSkipper, Rung
-from edge_app.pipeline.faults import Faults, camera_lost
+from edge_app.pipeline.faults import Faults, camera_lost, end_reason
 from edge_app.pipeline.health import Health, Stats, status_fields
 from edge_app.pipeline.rule_stage import RuleStage
+from edge_app.pipeline.schedules import Schedules
 from edge_app.pipeline.timing import StageTimer
 from edge_app.rules import Moment, Overlay
 
@@ -57,9 +58,7 @@ def build(config: Config, *, replay: bool = False) -> Pipeline:
     replay: process every frame of a clip, in order, as fast as possible, on the clip's own clock, and publish a result
     for each.
     """
-    cv2.setNumThreads(1)  # frames are small; a second OpenCV thread would compete with the engine for its core
-    if hasattr(cv2, "ipp"):
-        cv2.ipp.setUseIPP(False)  # after a decoder, IPP resizes an image 20 % slower than OpenCV's own code
+    configure_opencv()
     overlap = not replay or len(os.sched_getaffinity(0)) > config.model.threads
     return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay, overlap=overlap)
 
@@ -87,11 +86,12 @@ class Pipeline:
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
         self._rules = RuleStage(build_rules(config))
+        self._schedules = Schedules(config, clock, replay=replay)
         with ExitStack() as stack:
             self._inference = InferenceSupervisor(
                 partial(build_inference, config, replay=replay),
                 self._timers["inference"].timed,
-                self._deadline_s(config),
+                deadline_s(config, replay=replay),
                 inline=not overlap,
             )
             stack.enter_context(closing(self._inference))
@@ -110,6 +110,8 @@ class Pipeline:
 
         Raises EndOfClip after the last frame of a clip, EdgeError if a stage cannot continue.
         """
+        if not self._replay and self._schedules.update():
+            self._apply_schedules()
         if not self._inference.busy:
             self._timers["wait"].timed(self._start_inference, timeout_s)
             if self._end is not None and not self._inference.busy and not self._inference.wait_s():
@@ -137,10 +139,15 @@ class Pipeline:
                 self._end = exc
             else:
                 if frame is not None and self._skipper.passes():
+                    if self._replay and self._schedules.update_heads(Moment.of(frame)):
+                        self._inference.wait()
+                        self._inference.set_off_hours(self._schedules.off_heads)
                     self._inference.submit(frame)
 
     def _finish_frame(self, frame: Frame) -> Frame:
         """Track, evaluate and publish a frame that inference has finished."""
+        if self._replay and self._schedules.update_rules(Moment.of(frame)):
+            self._publish_events(self._rules.set_off_hours(self._schedules.off_rules))
         self._timers["rules"].timed(self._track_and_evaluate, frame)
         self._timers["publish"].timed(self._publisher.publish_frame, frame)
         self.recent_events.extend(frame.events)
@@ -153,6 +160,27 @@ class Pipeline:
         if self._tracker is not None:
             self._tracker.track(frame)
         return self._rules.evaluate(frame)
+
+    def _apply_schedules(self) -> None:
+        """Switch heads, rules and the camera on or off, as their schedules say."""
+        schedules = self._schedules
+        closed = self._capture.state == "closed"
+        if isinstance(self._capture, Capture) and schedules.source_off and not closed:
+            self._capture.pause()
+            self._drain()
+            self._publish_events(self._rules.finish("schedule"))
+            self._publish_events(self._faults.update("camera", None, self._now(), "schedule"))
+        self._publish_events(self._rules.set_off_hours(schedules.off_rules))
+        self._inference.set_off_hours(schedules.off_heads)
+        if isinstance(self._capture, Capture) and closed and not schedules.source_off:
+            self._capture.resume()
+            self._inference.refresh()
+
+    def _drain(self) -> None:
+        """Finish the frame in flight, unless it is lost."""
+        frame = self._inference.drain()
+        if frame is not None:
+            self._finish_frame(frame)
 
     def _update_faults(self) -> None:
         """Publish the loss of a camera, backend or head, and its recovery."""
@@ -195,9 +223,7 @@ class Pipeline:
 
         Raises EdgeError if the new configuration cannot be built; the old one then continues.
         """
-        frame = self._inference.drain()
-        if frame is not None:
-            self._finish_frame(frame)
+        self._drain()
         old = self.config
         rules = build_rules(config)  # may raise: nothing has changed yet
         model_changed = inference_settings(old) != inference_settings(config)
@@ -212,15 +238,16 @@ class Pipeline:
             undo.pop_all()
         if model_changed:
             reopen = partial(build_inference, config, replay=self._replay)
-            self._inference.replace(reopen, inference, self._deadline_s(config))
+            self._inference.replace(reopen, inference, deadline_s(config, replay=self._replay))
             self._inference.degrade(self._skipper.rung.without, relax_reuse=self._skipper.rung.relax_reuse)
         if old.track != config.track or labels_of(old) != labels_of(config):
             self._tracker = build_tracker(config)
         self._publish_events(self._rules.apply(rules))
         self.config = config
-
-    def _deadline_s(self, config: Config) -> float | None:
-        return None if self._replay else config.model.deadline_s
+        clock_set = self._schedules.clock_set
+        self._schedules = Schedules(config, self._clock, replay=self._replay, clock_set=clock_set)
+        self._schedules.update()
+        self._apply_schedules()
 
     def _reopen_publisher(self, config: Config) -> None:
         previous = self._publisher.hand_over(_RELOAD_DRAIN_S)  # before the new one opens: both would use the same sinks
@@ -260,11 +287,17 @@ class Pipeline:
 
     def status(self) -> dict[str, JsonValue]:
         """The fields of the heartbeat: progress, timing, health."""
-        return {**status_fields(self.stats(), self.health(), self.reuse_stats()), **self.about}
+        fields = status_fields(self.stats(), self.health(), self.reuse_stats())
+        return {**fields, **self._schedules.status(), **self.about}
 
     def stuck(self) -> str | None:
         """Why there is no progress, or None. A lost camera or an unreachable sink does not count: both are retried."""
         return self._inference.stuck() or self._publisher.stuck()
+
+    @property
+    def source_off(self) -> bool:
+        """Whether the camera is closed by schedule."""
+        return self._schedules.source_off
 
     @property
     def reuses(self) -> bool:
@@ -309,7 +342,6 @@ class Pipeline:
             stack.callback(self._inference.close, drain_s / 3)
 
     def _end_events(self) -> None:
-        end = self._end if self._ended else None
-        reason = {EndOfClip: "end_of_clip", type(None): "shutdown"}.get(type(end), "source_lost")
+        reason = end_reason(self._end if self._ended else None)
         self._publish_events(self._rules.finish(reason))
         self._publish_events(self._faults.finish(reason, self._now()))

@@ -5,7 +5,7 @@ Not here: the rules themselves (rules/), track ids (tracking/), the published fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_app.frame import Event, Frame
@@ -14,11 +14,20 @@ from edge_app.rules import Moment, Overlay, Rule
 
 @dataclass(slots=True)
 class ConfiguredRule:
-    """A rule and whether it is enabled. key: the settings it was built from; equal keys mean equal rules."""
+    """A rule and whether it is enabled. key: the settings it was built from; equal keys mean equal rules.
+
+    off_hours: its schedule has switched it off.
+    """
 
     rule: Rule
     enabled: bool
     key: object
+    off_hours: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it is evaluated."""
+        return self.enabled and not self.off_hours
 
 
 class RuleStage:
@@ -29,10 +38,10 @@ class RuleStage:
         self._at = Moment(0, 0)
 
     def evaluate(self, frame: Frame) -> Frame:
-        """Evaluate every enabled rule. Fills `frame.events`."""
+        """Evaluate every active rule. Fills `frame.events`."""
         self._at = Moment.of(frame)
         frame.events = tuple(
-            event for running in self._rules.values() if running.enabled for event in running.rule.step(frame)
+            event for running in self._rules.values() if running.active for event in running.rule.step(frame)
         )
         return frame
 
@@ -49,15 +58,24 @@ class RuleStage:
         running.enabled = enabled
         return [] if enabled else list(running.rule.finish("disabled", self._at))
 
+    def set_off_hours(self, names: Collection[str]) -> list[Event]:
+        """Switch these rules off by schedule, and the others on. Returns the `end` of open events."""
+        events: list[Event] = []
+        for name, running in self._rules.items():
+            if running.active and name in names:
+                events += running.rule.finish("schedule", self._at)
+            running.off_hours = name in names
+        return events
+
     def enabled(self) -> dict[str, bool]:
-        """By rule name, whether it is enabled."""
-        return {name: running.enabled for name, running in self._rules.items()}
+        """By rule name, whether it is evaluated: enabled, and not off by schedule."""
+        return {name: running.active for name, running in self._rules.items()}
 
     def finish(self, reason: str) -> list[Event]:
         """End every open event. Its end is the time of the last frame, since nothing later was observed."""
         return [event for running in self._rules.values() for event in running.rule.finish(reason, self._at)]
 
     def overlay(self) -> Sequence[Overlay]:
-        """The shapes that the enabled rules draw onto the last frame."""
-        enabled = ((name, running.rule) for name, running in self._rules.items() if running.enabled)
-        return [replace(shape, rule=name) for name, rule in enabled for shape in rule.overlay()]
+        """The shapes that the active rules draw onto the last frame."""
+        active = ((name, running.rule) for name, running in self._rules.items() if running.active)
+        return [replace(shape, rule=name) for name, rule in active for shape in rule.overlay()]

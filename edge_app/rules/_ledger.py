@@ -9,6 +9,7 @@ from edge_app.frame import Event, JsonValue
 from edge_app.rules import Moment, RuleContext
 
 Value = Mapping[str, JsonValue]
+_STEP_NS = 100_000_000  # smaller differences come from how frames are stamped
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Ledger:
         if not self._every_ns or now.ns - entry.published_ns < self._every_ns:
             return []
         entry.published_ns = now.ns
-        return [self._event("update", entry, None)]
+        return [self._event("update", entry, None, now)]
 
     def end(self, key: Hashable, end: Moment, reason: str, value: Value | None = None) -> Event:
         """End an event. value: None for the last one. reason: added to the value."""
@@ -64,8 +65,9 @@ class Ledger:
         """End all open events, oldest first."""
         return [self.end(key, at, reason) for key in list(self._open)]
 
-    def _event(self, type_: str, entry: _OpenEvent, end: Moment | None) -> Event:
-        start = entry.start
+    def _event(self, type_: str, entry: _OpenEvent, end: Moment | None, now: Moment | None = None) -> Event:
+        start = _on_the_same_clock(entry.start, end or now)
+        duration_ns = 0 if end is None else max(0, end.ns - start.ns)  # clocks step; durations are never negative
         return Event(
             type_,  # type: ignore[arg-type]  # one of its literals: begin, update and end pass them
             entry.id,
@@ -73,10 +75,18 @@ class Ledger:
             self._context.type,
             start.ns,
             start.utc_ns,
-            None if end is None else max(end.ns, start.ns),  # clocks step; durations are never negative
-            None if end is None else max(end.utc_ns, start.utc_ns),
+            None if end is None else start.ns + duration_ns,
+            None if end is None else start.utc_ns + duration_ns,
             entry.value,
         )
+
+
+def _on_the_same_clock(start: Moment, later: Moment | None) -> Moment:
+    """The start of an event in UTC as the clock shows it at a later moment, in case that the clock has been stepped."""
+    if later is None:
+        return start
+    step_ns = (later.utc_ns - start.utc_ns) - (later.ns - start.ns)
+    return start if abs(step_ns) < _STEP_NS else Moment(start.ns, start.utc_ns + step_ns)
 
 
 _INSTANT = object()
