@@ -40,7 +40,7 @@ def read_source(node: yaml.Node | None, problems: Problems) -> SourceConfig | No
 
 
 def from_url(text: str) -> SourceConfig:
-    """The source of a `--source` argument: a path, `rtsp://…`, `/dev/videoN` or `synthetic:`.
+    """The source of a `--source` argument: a path, `rtsp://…`, `http://…`, `/dev/videoN` or `synthetic:`.
 
     Raises ConfigError if it is none of these.
     """
@@ -64,7 +64,7 @@ def _from_text(text: str) -> SourceConfig:
         type_ = "synthetic"
     elif "://" in text:
         found = foreign_text(text)
-        raise ValueError(f"found '{found}'; expected a path, rtsp://…, /dev/videoN or synthetic:")
+        raise ValueError(f"found '{found}'; expected a path, rtsp://…, http://…, /dev/videoN or synthetic:")
     else:
         path = checked_path(text)
         type_ = "images" if path.is_dir() else "video"

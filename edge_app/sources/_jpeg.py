@@ -17,7 +17,7 @@ _START_OF_IMAGE = 0xD8
 
 
 class JpegScanner:
-    """Looks for the end of an image in a buffer that grows. Reads every byte once.
+    """Finds the end of an image in a buffer that grows. Reads every byte once.
 
     start: index of the start marker. damaged: the data can no longer become a complete JPEG.
     """

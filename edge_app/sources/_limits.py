@@ -31,7 +31,7 @@ def too_large(width: int, height: int) -> str:
     return f"has {width} x {height} pixels; expected at most {limit / 1e6:.1f} million on this machine"
 
 
-def declared_size(data: bytes) -> tuple[int, int] | None:
+def declared_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """Width and height that the header of a BMP, JPEG, PNG or WebP declares; None if it is none of these."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
@@ -50,7 +50,7 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
     return width, abs(height)  # a negative height of a BMP: the first row is the top
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """From the first frame header (ITU T.81, B.2.2). None if a scan precedes it or the segments are damaged."""
     at = 2
     while data[at] == 0xFF:
@@ -67,7 +67,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: bytes | bytearray) -> tuple[int, int] | None:
     """From the first chunk (RFC 9649): the canvas, or the header of the one lossy or lossless image."""
     kind = data[12:16]
     if kind == b"VP8X":

@@ -124,10 +124,8 @@ class Source:
             response = self._get(deadline)
             type_ = response.headers.get("Content-Type", "")
             first = response.read1(_CHUNK)
-            is_stream = type_.lower().lstrip().startswith("multipart/") or first.startswith(
-                b"--"
-            )
-            if not is_stream:
+            is_stream = type_.lower().lstrip().startswith("multipart/")
+            if not is_stream and not first.startswith(b"--"):  # FFmpeg sends a stream without its type
                 return self._read_snapshot(response, first)
             self._stream = response, JpegStream(type_, self._max_bytes)
             self._stream[1].feed(first)
@@ -188,7 +186,7 @@ class Source:
 
     def _frame(self, image: bytearray) -> Frame | None:
         now_ns, utc_ns = self._clock.monotonic_ns(), self._clock.utc_ns()
-        size = declared_size(bytes(image)) if image else None
+        size = declared_size(image) if image else None
         if size is not None and (problem := too_large(*size)):
             raise SourceError(f"{self._shown}: {problem}")
         pixels = None if size is None else _decode(image)

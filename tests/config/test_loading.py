@@ -157,6 +157,8 @@ def test_another_model_ignores_heads_of_the_configured_one(config_file, tmp_path
     ("text", "type_", "options"),
     [
         ("rtsp://u:p@10.0.0.1/live", "rtsp", {"url": "rtsp://u:p@10.0.0.1/live"}),
+        ("http://10.0.0.1/mjpeg", "http", {"url": "http://10.0.0.1/mjpeg"}),
+        ("https://10.0.0.1/snap.jpg", "http", {"url": "https://10.0.0.1/snap.jpg"}),
         ("/dev/video3", "v4l2", {"device": "/dev/video3"}),
         ("synthetic:", "synthetic", {}),
         ("clip.mp4", "video", {"path": Path("clip.mp4")}),
@@ -172,5 +174,5 @@ def test_a_folder_as_source_argument_is_images(tmp_path: Path):
 
 
 def test_rejects_an_unknown_scheme():
-    with pytest.raises(ConfigError, match="--source: found 'http://x'"):
-        config.from_url("http://x")
+    with pytest.raises(ConfigError, match="--source: found 'ftp://x'"):
+        config.from_url("ftp://x")

@@ -18,6 +18,8 @@ from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _frames
 from edge_app.sinks.http import Sink as HttpSink
 from edge_app.sinks.mqtt import Sink as MqttSink
+from edge_app.sources._http_login import Login
+from edge_app.sources._multipart import JpegStream, MultipartError
 from edge_app.web.server import PageServer
 from tests.fuzz import peers
 from tests.fuzz.registry import folder, target, write
@@ -49,6 +51,33 @@ def http_answer(data: bytes) -> None:
         sink.send([_MESSAGE])
     finally:
         sink.close()
+
+
+@target()
+def http_challenge(data: bytes) -> None:
+    """The input is a header WWW-Authenticate. Also: the answer is one printable line."""
+    login = Login("user", "pass")
+    if login.accept([data.decode("latin-1")]):
+        assert str(login.authorization("GET", "/")).isprintable()
+
+
+@target(MultipartError)
+def jpeg_stream(data: bytes) -> None:
+    """The input is a header Content-Type, a NUL, and a stream. Also: it arrives in any pieces with the same result."""
+    header, _, body = data.partition(b"\0")
+    found = [_images(header.decode("latin-1"), body, size) for size in (len(body) + 1, 61)]
+    assert found[0] == found[1]
+
+
+def _images(content_type: str, body: bytes, piece: int) -> list[bytes]:
+    stream, found = JpegStream(content_type, 1 << 20), list[bytes]()
+    for at in range(0, len(body), piece):
+        stream.feed(body[at : at + piece])
+        while stream.next_image():
+            assert stream.image.startswith(b"\xff\xd8")
+            assert stream.image.endswith(b"\xff\xd9")
+            found.append(bytes(stream.image))
+    return found
 
 
 @target(SinkError)

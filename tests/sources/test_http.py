@@ -298,7 +298,7 @@ def test_an_answer_without_an_image_is_one_line(status, headers, text):
         source.close()
 
 
-class Guard:
+class DigestServer:
     """Asks for a login by Digest. nonces: of the server, the last one is valid. Checks with the formula of RFC 7616."""
 
     def __init__(self, algorithm="MD5", stale="", lifetime=1000):
@@ -330,7 +330,7 @@ class Guard:
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "MD5-sess", "SHA-256-sess"])
 def test_logs_in_by_digest_once_for_many_snapshots(algorithm):
-    with Camera(Guard(algorithm)) as camera:
+    with Camera(DigestServer(algorithm)) as camera:
         source = open_source(camera, "/a?b=c", LOGIN, fps=50.0)
         assert [read(source) for _ in range(3)] == [1, 2, 3]
         source.close()
@@ -339,7 +339,7 @@ def test_logs_in_by_digest_once_for_many_snapshots(algorithm):
 
 @pytest.mark.parametrize("stale", ["", ", stale=true"])
 def test_renews_a_nonce_that_the_server_no_longer_accepts(stale):
-    with Camera(Guard(stale=stale, lifetime=2)) as camera:
+    with Camera(DigestServer(stale=stale, lifetime=2)) as camera:
         source = open_source(camera, login=LOGIN, fps=50.0)
         assert [read(source) for _ in range(5)] == [1, 2, 4, 5, 7]
         source.close()
@@ -347,7 +347,7 @@ def test_renews_a_nonce_that_the_server_no_longer_accepts(stale):
 
 @pytest.mark.parametrize("stale", ["", ", stale=true"])
 def test_a_wrong_password_is_an_error_after_few_requests(stale):
-    with Camera(Guard(stale=stale)) as camera:
+    with Camera(DigestServer(stale=stale)) as camera:
         source = open_source(camera, login="bob:wrong")
         with pytest.raises(SourceError, match=r"check the user and password|redirects or logins") as caught:
             read(source)
