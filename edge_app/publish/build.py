@@ -15,10 +15,11 @@ def build_sinks(config: Config, clock: Clock, device_id: str, stack: ExitStack) 
     """Construct the configured sinks, by name. `stack` closes them. Raises ConfigError or SinkError with file:line."""
     heads = {name: head.family for name, head in config.manifest.heads.items()}
     rules = {rule.name: rule.type for rule in config.rules}
+    snapshots = config.device.state_dir / "snapshots" if config.snapshots.enabled else None
     sinks: dict[str, Sink] = {}
     for plugin in config.sinks:
         name = plugin.name or plugin.type
-        context = SinkContext(device_id, name, clock, rules, heads)
+        context = SinkContext(device_id, name, clock, rules, heads, config.source.common.name, snapshots)
         sinks[name] = _build(plugin, context)
         stack.callback(sinks[name].close)
     return sinks

@@ -29,6 +29,8 @@ _IDLE_S = 1.0
 _POLL_S = 0.1
 _PREDECESSOR_S = 60.0  # most sinks end a request earlier
 _MAX_RETRY_AFTER_S = 3600.0
+_LINGER_POLL_S = 0.1
+_LOG_AGAIN_S = 600.0  # the same failure, with successes between
 _MAX_REASON = 300  # characters of a sink's error in logs, statuses and gap records
 
 
@@ -61,7 +63,10 @@ class Delivery:
         self._backoff = backoff
         self._rng = rng
         self._failures = 0  # in a row
+        self._logged_s = -_LOG_AGAIN_S  # when the last failure was logged; time.monotonic()
+        self._is_logged = False  # the present failure
         self._limit = sink.batch_limit
+        self._linger_s: float = getattr(sink, "linger_s", 0.0)
         self._predecessor = predecessor
         self._stop = Event()
         self._sends_nothing_new = False
@@ -122,7 +127,7 @@ class Delivery:
     def _loop(self) -> None:
         batch: list[Item] = []
         while not self._sends_nothing_new:
-            batch = batch or self._outbox.next_batch(self.name, self._limit, _IDLE_S)
+            batch = batch or self._next_batch()
             if not batch and self._stop.is_set():
                 return
             try:
@@ -143,6 +148,18 @@ class Delivery:
                 self._wait_to_retry(reason, None)
             if self._failures and self._stop.is_set():
                 return
+
+    def _next_batch(self) -> list[Item]:
+        """The next messages. If the batch is not full, it waits for more, for at most the sink's `linger_s`."""
+        batch = self._outbox.next_batch(self.name, self._limit, _IDLE_S)
+        if not batch or self._linger_s <= 0:
+            return batch
+        end_s = time.monotonic() + self._linger_s
+        while self._outbox.stats().queued.get(self.name, 0) < self._limit:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or self._stop.wait(min(left_s, _LINGER_POLL_S)):
+                break
+        return self._outbox.next_batch(self.name, self._limit, 0.0) or batch
 
     def _send(self, batch: list[Item]) -> list[Item]:
         """Send once. Returns the messages that have not arrived."""
@@ -186,8 +203,10 @@ class Delivery:
     def _wait_to_retry(self, reason: str, after_s: float | None) -> None:
         self._failures += 1
         self.failed += 1
-        if self._failures == 1 or reason != self.last_error:
+        again = time.monotonic() - self._logged_s >= _LOG_AGAIN_S
+        if reason != self.last_error or (self._failures == 1 and again):
             _LOG.warning("sink '%s': %s; retrying", self.name, reason)
+            self._logged_s, self._is_logged = time.monotonic(), True
         self.last_error = reason
         wait_s = self._backoff.wait_s(self._failures - 1, self._rng)
         if after_s is not None:
@@ -195,9 +214,9 @@ class Delivery:
         self._stop.wait(wait_s)
 
     def _record_success(self) -> None:
-        if self._failures:
+        if self._failures and self._is_logged:
             _LOG.warning("sink '%s': recovered", self.name)
-        self._failures = 0
+        self._failures, self._is_logged = 0, False
 
 
 def corrected(message: Message, clock: Clock) -> Message:

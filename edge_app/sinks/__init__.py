@@ -3,13 +3,15 @@
 A sink is a class `Sink(context, *, options…)`. Its constructor checks all that can be checked without a connection and
 raises ConfigError or SinkError. An unreachable broker or an unplugged cable is an error of `send`, not of the
 constructor. A sink whose constructor creates or changes a file sets `opens_file = True`; `edge-app check` then does not
-construct it.
+construct it. A sink with an attribute `linger_s` gets a batch that is not full that many seconds after its first
+message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from edge_app.clock import Clock
@@ -18,13 +20,18 @@ from edge_app.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """The device whose messages a sink sends. name: the sink's. rules: name -> type. heads: name -> family."""
+    """The device whose messages a sink sends. name: the sink's. rules: name -> type. heads: name -> family.
+
+    source: the camera's name. snapshots: the folder with a JPEG for each event, if there is one.
+    """
 
     device_id: str
     name: str
     clock: Clock
     rules: Mapping[str, str] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
+    source: str = "camera"
+    snapshots: Path | None = None
 
 
 class Sink(Protocol):

@@ -10,7 +10,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from edge_app.errors import ConfigError
+from edge_app.network.tls import client_context
 
 _MAX_PACKET_BYTES = 4096  # expected: acknowledgments, and `online` from Home Assistant
 _BURST_BYTES = 16 * 1024
@@ -55,6 +59,15 @@ class LimitedSocket:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
+
+
+def tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """The context of the options of a sink; None without TLS. Raises ConfigError."""
+    if tls:
+        return client_context(ca, cert, key)
+    if ca or cert or key:
+        raise ConfigError("found ca, cert or key without TLS; expected tls: true")
+    return None
 
 
 def new_client(paho: Any, client_id: str, connect: Callable[[], LimitedSocket]) -> Any:

@@ -1,12 +1,10 @@
-"""Strings and topics of MQTT 3.1.1: the ones that a broker accepts. Not here: which topics there are (mqtt.py)."""
+"""Checks of the options and names that are parts of topics. Not here: which topics there are (dialects/)."""
 
 from __future__ import annotations
 
+from edge_app.dialects import is_level
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.sinks import SinkContext
-
-MAX_TEXT_BYTES = 65535  # of a string in MQTT
-_LEVEL_NOT_ALLOWED = ("+", "#", "/", "\0")
 
 
 def check_topics(context: SinkContext, **prefixes: str) -> None:
@@ -21,13 +19,3 @@ def check_topics(context: SinkContext, **prefixes: str) -> None:
             raise ConfigError(
                 f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"
             )
-
-
-def is_level(text: str) -> bool:
-    """Whether a text can be one level of a topic: not empty, at most 256 bytes, no reserved character."""
-    return bool(text) and is_text(text, 256) and not any(bad in text for bad in _LEVEL_NOT_ALLOWED)
-
-
-def is_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> bool:
-    """Whether a text can be a string in MQTT: no control characters, no surrogates, short enough."""
-    return text.isprintable() and len(text.encode()) <= max_bytes

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +21,7 @@ from urllib.parse import SplitResult
 
 from edge_app import __version__
 from edge_app.clock import Clock
+from edge_app.dialects import Conversion, Publication
 from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
 from edge_app.network.connection import Deadline
@@ -27,7 +30,8 @@ from edge_app.network.tls import client_context, explain
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.options.url import Url
-from edge_app.sinks import SinkContext
+from edge_app.sinks import SinkContext, _cloudevents
+from edge_app.sinks._dialect import dialect_of
 
 _MAX_BODY_BYTES = 4 * 1024
 _MAX_RESPONSE_BYTES = 64 * 1024  # header, interim responses and body together
@@ -40,7 +44,9 @@ _MIN_SECRET = 8  # characters; a shorter value of a header is no secret
 class Sink:
     """batch: messages per request. token: for `Authorization: Bearer`. ca: trusted authorities; null: the system's.
 
-    timeout_s: for one request, from connecting to the end of the response.
+    timeout_s: for one request, from connecting to the end of the response. linger_s: how long a batch that is not full
+    waits for more messages. dialect: of the elements, if not edge-app: `topic` and `payload`. cloudevents: send
+    CloudEvents.
     """
 
     def __init__(
@@ -49,7 +55,10 @@ class Sink:
         *,
         url: Annotated[str, Url("http", "https")],
         batch: Annotated[int, Range(1, 1000)] = 50,
+        linger_s: Annotated[float, Range(0, 60)] = 0.0,
         timeout_s: Annotated[float, Range(0.1, 300)] = 10.0,
+        dialect: str = "edge-app",
+        cloudevents: bool = False,
         token: Secret | None = None,
         headers: Mapping[str, str] | None = None,
         ca: Path | None = None,
@@ -58,6 +67,11 @@ class Sink:
     ) -> None:
         self._clock = context.clock
         self.batch_limit: Positive = batch
+        self.linger_s = linger_s
+        self._dialect = dialect_of(dialect, replace(context, snapshots=None))  # an image is no JSON
+        self._base = self._dialect.prefix + (f"/{context.device_id}" if self._dialect.per_device else "")
+        self._conversion = None if dialect == "edge-app" else Conversion(self._dialect)
+        self._source = _cloudevents.source_of(context.device_id, context.source) if cloudevents else None
         parts = _parse(url)
         self._client = HttpClient(parts, client_context(ca, cert, key) if parts.scheme == "https" else None)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -73,19 +87,53 @@ class Sink:
 
     def send(self, batch: Sequence[Message]) -> Collection[str]:
         """Raises SinkError; see the module's docstring for which responses are retried."""
-        body = b"[" + b",".join([message.payload for message in batch]) + b"]"
         ids = [message.id for message in batch]
+        headers, body = self._request(batch)
+        if body:
+            self._deliver(ids, headers, body)
+        if self._conversion is not None:
+            for id_ in ids:
+                self._conversion.forget(id_)
+        return ids
+
+    def _request(self, batch: Sequence[Message]) -> tuple[dict[str, str], bytes]:
+        """Headers and body; no body if the dialect has nothing for these messages."""
+        source = self._source
+        if self._conversion is None and source is None:
+            return {}, b"[" + b",".join([message.payload for message in batch]) + b"]"
+        if self._conversion is None and source is not None:
+            return _cloudevents.request([_cloudevents.event_of(m, source, m.payload) for m in batch])
+        converted = [(m, n, each) for m in batch for n, each in enumerate(self._converted(m))]
+        if not converted:
+            return {}, b""
+        if source is None:
+            return {}, b"[" + b",".join([self._element(each) for _, _, each in converted]) + b"]"
+        events = [
+            _cloudevents.event_of(m, source, _as_json(each.payload), n, f"{self._base}/{each.topic}")
+            for m, n, each in converted
+        ]
+        return _cloudevents.request(events)
+
+    def _converted(self, message: Message) -> Sequence[Publication]:
+        assert self._conversion is not None
+        return self._conversion.of(message)
+
+    def _element(self, publication: Publication) -> bytes:
+        topic = json.dumps(f"{self._base}/{publication.topic}", ensure_ascii=False).encode()
+        return b'{"topic":' + topic + b',"payload":' + _as_json(publication.payload) + b"}"
+
+    def _deliver(self, ids: Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
+        """POST a body once or twice. Raises SinkError."""
         key = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32] if len(ids) > 1 else ids[0]
         kept_alive = self._client.is_open
         deadline = Deadline(self._timeout_s)
         try:
-            response = self._post(body, key, deadline)
+            response = self._post(body, {**headers, "Idempotency-Key": key}, deadline)
         except SinkError:
             if not kept_alive:
-                raise
-            response = self._post(body, key, deadline)  # the server may have closed the idle connection
+                raise  # else the server may have closed the idle connection
+            response = self._post(body, {**headers, "Idempotency-Key": key}, deadline)
         self._check_status(response)
-        return ids
 
     def idle(self) -> None:
         """Nothing to do: the next POST connects."""
@@ -93,9 +141,9 @@ class Sink:
     def close(self) -> None:
         self._client.close()
 
-    def _post(self, body: bytes, key: str, deadline: Deadline) -> http.client.HTTPResponse:
-        """Send a request and read the response. Raises SinkError (retry) if there is none."""
-        headers = {**self._headers, "Idempotency-Key": key}
+    def _post(self, body: bytes, own: Mapping[str, str], deadline: Deadline) -> http.client.HTTPResponse:
+        """Send a request and read the response. own: its own headers. Raises SinkError (retry) if there is none."""
+        headers = {**self._headers, **own}
         try:
             self._sent_token = self._read_token()
             if self._sent_token is not None:
@@ -142,6 +190,16 @@ class Sink:
         for secret in (self._sent_token, *self._private):
             text = text.replace(secret, "…") if secret else text
         return foreign_text(text)
+
+
+def _as_json(payload: bytes) -> bytes:
+    """The payload of a publication: JSON as it is, other text as a string, nothing as null."""
+    text = payload.decode()
+    try:
+        json.loads(text)
+    except ValueError:
+        return json.dumps(text or None).encode()
+    return payload
 
 
 def _parse(url: str) -> SplitResult:

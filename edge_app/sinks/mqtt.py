@@ -1,8 +1,8 @@
 """MQTT 3.1.1 with QoS 1: a message counts as delivered when the broker has sent its PUBACK.
 
-Topics: `<prefix>/<device>/result`, `…/status`, `…/event/<rule>`, and `…/available`, retained: `online` or, as the last
-will, `offline`. paho's queue and reconnect are not used: the queue is in memory only, and the reconnect has no jitter.
-Each connection has its own client, so nothing is sent that the outbox does not track.
+Topics: those of the dialect (dialects/) below `<prefix>/<device>`, and `…/available`, retained: `online` or, as the
+last will, `offline`. paho's queue and reconnect are not used: the queue is in memory only, and the reconnect has no
+jitter. Each connection has its own client, so nothing is sent that the outbox does not track.
 
 A broker closes the connection when it gets a message over its size limit. After a lost connection, messages are sent
 one at a time. If the connection is lost five times in a row while the same message is the only one in flight, the
@@ -11,25 +11,24 @@ message is refused.
 
 from __future__ import annotations
 
-import json
 import select
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+from edge_app.dialects import MAX_TEXT_BYTES, Conversion, Publication, is_text
 from edge_app.errors import ConfigError, OptionError, SinkError, foreign_text
 from edge_app.messages import Message
 from edge_app.network.connection import Deadline, check_host, connect
-from edge_app.network.tls import client_context, explain
+from edge_app.network.tls import explain
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _home_assistant
-from edge_app.sinks._paho import LimitedSocket, new_client
-from edge_app.sinks._topics import MAX_TEXT_BYTES, check_topics, is_level, is_text
-
-if TYPE_CHECKING:
-    import ssl
+from edge_app.sinks._dialect import dialect_of
+from edge_app.sinks._evictions import EvictionDetector
+from edge_app.sinks._paho import LimitedSocket, new_client, tls_context
+from edge_app.sinks._topics import check_topics
 
 _WINDOW_BYTES = 1 << 20
 _MAX_LOSSES = 5  # of the connection while one message is in flight
@@ -44,6 +43,7 @@ class _ConnectionLost(SinkError):
 class Sink:
     """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event.
 
+    dialect: the system whose topics and payloads are published. prefix: their first levels; null: the dialect's.
     ack_timeout_s: for connecting, and for each acknowledgment. A batch may take six times as long.
     """
 
@@ -55,7 +55,8 @@ class Sink:
         *,
         host: str,
         port: Annotated[int, Range(1, 65535)] | None = None,
-        prefix: str = "edge-app",
+        prefix: str | None = None,
+        dialect: str = "edge-app",
         username: str | None = None,
         password: Secret | None = None,
         tls: bool = False,
@@ -74,14 +75,20 @@ class Sink:
         self._context = context
         check_host("host", host)
         self._address = (host, port or (8883 if tls else 1883))
+        self._dialect = dialect_of(dialect, context)
+        prefix = self._dialect.prefix if prefix is None else prefix
         check_topics(context, prefix=prefix, discovery_prefix=discovery_prefix)
-        self._base = f"{prefix}/{context.device_id}"
-        self._tls = _tls_context(tls, ca, cert, key)
+        self._base = f"{prefix}/{context.device_id}" if self._dialect.per_device else prefix
+        self._conversion = Conversion(self._dialect)
+        if home_assistant and dialect != "edge-app":
+            raise OptionError("home_assistant", f"found it with dialect: {dialect}; expected dialect: edge-app")
+        self._tls = tls_context(tls, ca, cert, key)
         self._login = (username, password)
         if username is not None and not is_text(username):
             raise OptionError("username", f"expected at most {MAX_TEXT_BYTES} bytes without control characters")
         if password is not None:
             password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
+        self._client_id = f"edge-app-{context.device_id}-{context.name}"
         self._window = window
         self._ack_timeout_s = ack_timeout_s
         self._keepalive_s = keepalive_s
@@ -94,7 +101,10 @@ class Sink:
         self._connected = False
         self._waiting: dict[int, tuple[str | None, int]] = {}  # by mid: message id (None: our own), bytes
         self._waiting_bytes = 0
+        self._unacknowledged: dict[str, int] = {}  # by message id: its publications without an acknowledgment
         self._acked: set[str] = set()
+        self._delivered = False  # a message, over this connection
+        self._evictions = EvictionDetector()
         self._suspect: str | None = None  # id of the first message in flight when the connection was lost
         self._losses = 0  # in a row, with that message
 
@@ -103,7 +113,7 @@ class Sink:
 
         Without retry if a topic is not allowed or the broker closes the connection whenever it gets the first message.
         """
-        topics = [self._topic(message) for message in batch]
+        converted = [self._conversion.of(message) for message in batch]
         first = batch[0]
         if first.id == self._suspect and self._losses >= _MAX_LOSSES:
             size, times = f"{len(first.payload)} bytes", f"{_MAX_LOSSES} times"
@@ -115,12 +125,9 @@ class Sink:
         published = 0
         window, end = 1 if self._suspect else self._window, Deadline(self._ack_timeout_s * _BATCH_TIMEOUTS)
         try:
-            for message, topic in zip(batch, topics):
-                while len(self._waiting) >= window or self._waiting_bytes > _WINDOW_BYTES:
-                    self._await_ack(end)
+            for message, publications in zip(batch, converted):
                 published += 1
-                retain = self._discovery is not None and message.kind == "event"
-                self._publish(topic, message.payload, message.id, retain=retain)
+                self._publish_message(message, publications, window, end)
             while self._waiting:
                 self._await_ack(end)
             self._suspect = None
@@ -130,6 +137,23 @@ class Sink:
             if not self._acked:
                 raise
         return self._acked
+
+    def _publish_message(
+        self, message: Message, publications: Sequence[Publication], window: int, end: Deadline
+    ) -> None:
+        """Publish what a message is in the dialect. Without publications it is delivered."""
+        if not publications:
+            self._record_delivery(message.id)
+        self._unacknowledged[message.id] = len(publications)
+        for each in publications:
+            while len(self._waiting) >= window or self._waiting_bytes > _WINDOW_BYTES:
+                self._await_ack(end)
+            retain = each.retain or (self._discovery is not None and message.kind == "event")
+            self._publish(each.topic, each.payload, message.id, retain=retain)
+
+    def _record_delivery(self, id_: str) -> None:
+        self._acked.add(id_)
+        self._conversion.forget(id_)
 
     def _record_loss(self, published: Sequence[Message]) -> None:
         """Record the first message that was in flight when the connection was lost."""
@@ -142,12 +166,12 @@ class Sink:
         self._connect()
         self._poll(0)
         if self._announce and not self._waiting:  # not more often than the broker acknowledges
-            self._publish_discovery()
+            self._publish_state()
 
     def close(self) -> None:
         if self._client is not None and self._connected:
             try:
-                self._publish(f"{self._base}/available", b"offline", None, retain=True)
+                self._publish("available", b"offline", None, retain=True)
                 end = time.monotonic() + 1.0
                 while self._waiting and time.monotonic() < end:
                     self._poll(0.1)
@@ -184,18 +208,20 @@ class Sink:
             if isinstance(exc, OSError):
                 raise SinkError(explain(exc, *self._address, self._context.clock), retry=True) from exc
             raise SinkError(f"{self._where()}: {foreign_text(exc)}", retry=True) from exc
-        self._publish(f"{self._base}/available", b"online", None, retain=True)
-        if self._discovery is not None:
-            if time.monotonic() >= self._subscribe_at:
-                client.subscribe(f"{self._discovery}/status", 1)
-            self._publish_discovery()
+        self._evictions.connected(time.monotonic())
+        self._publish("available", b"online", None, retain=True)
+        topics = [f"{self._base}/{topic}" for topic in self._dialect.commands]
+        topics += [] if self._discovery is None else [f"{self._discovery}/status"]
+        for topic in topics if time.monotonic() >= self._subscribe_at else ():
+            client.subscribe(topic, 1)
+        self._publish_state()
 
     def _new_client(self, deadline: Deadline) -> Any:
         def open_socket() -> LimitedSocket:
             self._socket = LimitedSocket(connect(*self._address, deadline, self._tls))
             return self._socket
 
-        client = new_client(self._paho, f"edge-app-{self._context.device_id}-{self._context.name}", open_socket)
+        client = new_client(self._paho, self._client_id, open_socket)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
@@ -210,8 +236,9 @@ class Sink:
     def _drop(self) -> None:
         """Close the connection and discard paho's state."""
         connection, self._client, self._socket = self._socket, None, None
-        self._connected = False
+        self._connected = self._delivered = False
         self._waiting.clear()
+        self._unacknowledged.clear()
         self._waiting_bytes = 0
         if connection is not None:
             connection.close()
@@ -241,15 +268,21 @@ class Sink:
 
     def _connection_lost(self, excess: str | None) -> SinkError:
         """The error for a closed connection. excess: the limit that the broker exceeded."""
-        refusal = self._refusal
+        refusal, now_s = self._refusal, time.monotonic()
+        if self._connected and excess is None:
+            in_flight = any(id_ is not None for id_, _ in self._waiting.values())
+            self._evictions.lost(now_s, explained=in_flight and not self._delivered)
         self._drop()
         if excess is not None:
             self._subscribe_at = time.monotonic() + _SUBSCRIBE_AGAIN_S
-            topic = f"; ignoring '{self._discovery}/status' for an hour" if self._discovery else ""
-            return SinkError(f"{self._where()}: the broker sent {excess}{topic}", retry=True)
+            ignored = f"'{self._discovery}/status'" if self._discovery else "commands" if self._dialect.commands else ""
+            ignored = f"; ignoring {ignored} for an hour" if ignored else ""
+            return SinkError(f"{self._where()}: the broker sent {excess}{ignored}", retry=True)
         if refusal is not None:
             return SinkError(f"{self._where()}: the broker refused: {refusal}", retry=True)
-        return _ConnectionLost(f"{self._where()}: the connection was lost", retry=True)
+        evicted = self._evictions.is_likely(now_s)
+        reason = self._evictions.text(self._client_id) if evicted else "the connection was lost"
+        return _ConnectionLost(f"{self._where()}: {reason}", retry=True)
 
     def _await_ack(self, batch: Deadline) -> None:
         """Wait until at least one more message is acknowledged. Raises SinkError (retry)."""
@@ -265,6 +298,10 @@ class Sink:
             self._poll(min(left_s, 1.0))
 
     def _publish(self, topic: str, payload: bytes, id_: str | None, *, retain: bool = False) -> None:
+        """topic: below the device's."""
+        self._publish_at(f"{self._base}/{topic}", payload, id_, retain=retain)
+
+    def _publish_at(self, topic: str, payload: bytes, id_: str | None, *, retain: bool) -> None:
         try:
             info = self._client.publish(topic, payload, qos=1, retain=retain)
         except (OSError, ValueError) as exc:
@@ -293,32 +330,21 @@ class Sink:
         id_, size = self._waiting.pop(arguments[2], (None, 0))
         self._waiting_bytes -= size
         if id_ is not None:
-            self._acked.add(id_)
+            self._delivered = True
+            self._unacknowledged[id_] = self._unacknowledged.get(id_, 0) - 1
+            if self._unacknowledged[id_] <= 0:
+                del self._unacknowledged[id_]
+                self._record_delivery(id_)
 
     def _on_message(self, *arguments: Any) -> None:
-        self._announce = self._announce or arguments[2].payload == b"online"
+        is_command = bool(self._dialect.commands)  # the answer: the state, which a command does not change
+        self._announce = self._announce or is_command or arguments[2].payload == b"online"
 
-    # Topics.
-
-    def _topic(self, message: Message) -> str:
-        if message.kind != "event":
-            return f"{self._base}/{message.kind}"
-        rule = json.loads(message.payload)["rule"]
-        if not is_level(rule):
-            raise SinkError(
-                f"rule '{foreign_text(rule)}' cannot be part of a topic: found one of + # / NUL", retry=False
-            )
-        return f"{self._base}/event/{rule}"
-
-    def _publish_discovery(self) -> None:
+    def _publish_state(self) -> None:
+        """What a receiver needs to know now: the discovery, and the state in the dialect."""
         self._announce = False
-        topic, payload = _home_assistant.discovery(self._context, self._base, str(self._discovery))
-        self._publish(topic, payload, None, retain=True)
-
-
-def _tls_context(tls: bool, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if tls:
-        return client_context(ca, cert, key)
-    if ca or cert or key:
-        raise ConfigError("found ca, cert or key without TLS; expected tls: true")
-    return None
+        if self._discovery is not None:
+            topic, payload = _home_assistant.discovery(self._context, self._base, self._discovery)
+            self._publish_at(topic, payload, None, retain=True)
+        for each in self._dialect.state():
+            self._publish(each.topic, each.payload, None, retain=each.retain)
