@@ -6,7 +6,9 @@ a kind share are a dataclass (blocks.py). Not here: heads (models.py), rules (ru
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,11 +21,13 @@ from edge_app.options import Option, options_of, read_options
 from edge_app.options.document import Problems, describe, entries
 from edge_app.options.scalars import checked_path, checked_text
 
+_CAMERA_NUMBER = re.compile("[0-9]{1,3}")
+
 
 def read_source(node: yaml.Node | None, problems: Problems) -> SourceConfig | None:
     """Read the block `source`. Adds mistakes to `problems`, and then returns None if it is unusable."""
     if not isinstance(node, yaml.MappingNode):
-        problems.add(node, "source: missing; expected a block with a type")
+        problems.add(node, f"source: {_why_no_block(node)}")
         return None
     read = read_plugin(node, "sources", "source", SourceCommon, problems)
     if read is None:
@@ -39,8 +43,16 @@ def read_source(node: yaml.Node | None, problems: Problems) -> SourceConfig | No
     return SourceConfig(common, plugin)
 
 
+def _why_no_block(node: yaml.Node | None) -> str:
+    if node is None:
+        return "missing; expected a block with a type"
+    if isinstance(node, yaml.SequenceNode):
+        return f"found {describe(node)}; expected one block with a type: each camera has its own edge-app process"
+    return f"found {describe(node)}; expected a block such as {{type: rtsp, url: rtsp://host/path}}"
+
+
 def from_url(text: str) -> SourceConfig:
-    """The source of a `--source` argument: a path, `rtsp://…`, `http://…`, `/dev/videoN` or `synthetic:`.
+    """The source of a `--source` argument: a path, `rtsp://…`, `http://…`, `/dev/videoN`, N or `synthetic:`.
 
     Raises ConfigError if it is none of these.
     """
@@ -54,15 +66,16 @@ def _from_text(text: str) -> SourceConfig:
     """As `from_url`. Raises ValueError with what was found and expected."""
     checked_text(text)
     options: dict[str, Any] = {}
-    if text.startswith(("rtsp://", "rtsps://")):
+    scheme, separator, _ = text.lower().partition("://")
+    if separator and scheme in ("rtsp", "rtsps"):
         type_, options = "rtsp", {"url": text}
-    elif text.startswith(("http://", "https://")):
+    elif separator and scheme in ("http", "https"):
         type_, options = "http", {"url": text}
-    elif text.startswith("/dev/"):
+    elif text.startswith("/dev/") or (_CAMERA_NUMBER.fullmatch(text) and not Path(text).exists()):
         type_, options = "v4l2", {"device": text}
     elif text.rstrip(":") == "synthetic":
         type_ = "synthetic"
-    elif "://" in text:
+    elif separator:
         found = foreign_text(text)
         raise ValueError(f"found '{found}'; expected a path, rtsp://…, http://…, /dev/videoN or synthetic:")
     else:

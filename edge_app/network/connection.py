@@ -41,6 +41,10 @@ class Deadline:
 def check_host(option: str, host: str) -> None:
     """Raises OptionError unless `host` is a name or an IP address. Does not quote it: it may be part of a password."""
     try:
+        if "://" in host:
+            raise ValueError("found an address with a scheme; expected the name or IP address alone: see port and tls")
+        if host.count(":") == 1 and "@" not in host:
+            raise ValueError("found a host with a port; expected the name or IP address alone: see port")
         if any(character in host for character in "/?#@[]"):
             raise ValueError("found a character that no host has; expected a name or an IP address")
         Url("tcp").parse(f"tcp://[{host}]" if ":" in host else f"tcp://{host}")

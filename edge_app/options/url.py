@@ -42,7 +42,7 @@ class Url:
         if not text.isprintable() or " " in text:
             raise ValueError(f"found a space or a control character; expected {self.example}")
         scheme, separator, rest = text.partition("://")
-        if not separator or scheme not in self.schemes:
+        if not separator or scheme.lower() not in self.schemes:
             expected = " or ".join(f"{each}://" for each in self.schemes)
             raise ValueError(f"found no {expected} address; expected {self.example}")
         _check_login(rest)

@@ -22,7 +22,7 @@ class LiveLimits:
 
     hang_after_s: longest duration of one `read`, including opening the device.
     silent_after_s: longest time without a new frame.
-    stale_after_s: greatest age of a frame when `read` returns it.
+    stale_after_s: greatest age of a frame when `read` returns it, beyond the frames that coding holds back.
     frozen_after_s: longest time that the image may stay the same, byte for byte; 0 disables the check.
     """
 

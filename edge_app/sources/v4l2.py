@@ -22,6 +22,7 @@ from edge_app.errors import SourceError
 from edge_app.frame import Frame, PixelFormat, UInt8
 from edge_app.options import Positive, Range
 from edge_app.sources import LiveLimits
+from edge_app.sources._jpeg import is_complete
 from edge_app.sources._opencv import silence
 from edge_app.sources._v4l2 import CapturedBuffer, Device, NegotiatedFormat
 
@@ -35,8 +36,9 @@ _HANG_AFTER_S = 10.0  # for the calls that open a device; waiting for a frame ha
 
 
 class Source:
-    """`v4l2`. device: `auto` is Rockchip's main path, or else the first device that captures. width, height, fps:
-    requested; null keeps the driver's setting. buffers: the driver's. silent_after_s, frozen_after_s: see `LiveLimits`.
+    """`v4l2`. device: `/dev/videoN` or N; `auto` is Rockchip's main path, or else the first device that captures.
+    width, height, fps: requested; null keeps the driver's setting. buffers: the driver's. silent_after_s,
+    frozen_after_s: see `LiveLimits`.
     """
 
     class_dir = Path("/sys/class/video4linux")
@@ -57,7 +59,7 @@ class Source:
         silence()
         self.live = LiveLimits(_HANG_AFTER_S, silent_after_s, silent_after_s, frozen_after_s)
         self._clock = clock
-        self._path = device
+        self._path = f"/dev/video{device}" if device.isdecimal() and device.isascii() else device
         self._size = width, height
         self._fps = fps
         self._format: Format = format
@@ -134,7 +136,7 @@ def _pixels(data: memoryview, format_: NegotiatedFormat) -> tuple[UInt8, PixelFo
     """Copy a buffer to bgr or nv12 pixels; None if it is too short or cannot be decoded."""
     raw = np.frombuffer(data, np.uint8)
     if format_.fourcc == "MJPG":
-        decoded = cv2.imdecode(raw, cv2.IMREAD_COLOR) if raw.size else None
+        decoded = cv2.imdecode(raw, cv2.IMREAD_COLOR) if is_complete(data) else None
         return None if decoded is None else (np.asarray(decoded, np.uint8), "bgr")
     rows = format_.height * 3 // 2 if format_.fourcc == "NV12" else format_.height
     line = format_.bytes_per_line or (format_.width if format_.fourcc == "NV12" else format_.width * 2)

@@ -72,6 +72,14 @@ def test_only_the_named_heads_run(config_file):
         (SOURCE + MODEL + "heads: {digit: {}}", ["3: heads: the model has no head 'digit'; did you mean 'digits'?"]),
         (MODEL, [" source: missing; expected a block with a type"]),
         (
+            "source: [{type: synthetic}]\n" + MODEL,
+            ["1: source: found a list of 1; expected one block with a type: each camera has its own edge-app process"],
+        ),
+        (
+            "source: rtsp://user:word@cam/live\n" + MODEL,
+            ["1: source: found 'rtsp://…@cam/live'; expected a block such as {type: rtsp, url: rtsp://host/path}"],
+        ),
+        (
             "source: {type: rtps}\n" + MODEL,
             ["1: source.type: unknown type 'rtps'; did you mean 'rtsp'?"],
         ),
@@ -159,7 +167,10 @@ def test_another_model_ignores_heads_of_the_configured_one(config_file, tmp_path
         ("rtsp://u:p@10.0.0.1/live", "rtsp", {"url": "rtsp://u:p@10.0.0.1/live"}),
         ("http://10.0.0.1/mjpeg", "http", {"url": "http://10.0.0.1/mjpeg"}),
         ("https://10.0.0.1/snap.jpg", "http", {"url": "https://10.0.0.1/snap.jpg"}),
+        ("RTSP://10.0.0.1/live", "rtsp", {"url": "RTSP://10.0.0.1/live"}),
+        ("HTTPS://10.0.0.1/snap.jpg", "http", {"url": "HTTPS://10.0.0.1/snap.jpg"}),
         ("/dev/video3", "v4l2", {"device": "/dev/video3"}),
+        ("0", "v4l2", {"device": "0"}),
         ("synthetic:", "synthetic", {}),
         ("clip.mp4", "video", {"path": Path("clip.mp4")}),
     ],
@@ -171,6 +182,12 @@ def test_a_source_argument_selects_the_type(text: str, type_: str, options: dict
 
 def test_a_folder_as_source_argument_is_images(tmp_path: Path):
     assert config.from_url(str(tmp_path)).plugin.type == "images"
+
+
+def test_a_file_whose_name_is_a_number_is_not_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").mkdir()
+    assert config.from_url("7").plugin.type == "images"
 
 
 def test_rejects_an_unknown_scheme():

@@ -16,6 +16,7 @@ URL = Url("rtsp", "rtsps")
     [
         ("rtsp://127.0.0.1/x", "127.0.0.1", None),
         ("rtsps://CAM.local:322/", "cam.local", 322),
+        ("RTSP://cam:1/x", "cam", 1),
         ("rtsp://bob:p%2Fw@[fe80::1%25eth0]:8554/x", "fe80::1%25eth0", 8554),
         ("rtsp://bob:p@ss@cam:1/x?a=b", "cam", 1),
         ("rtsp://cam:/x", "cam", None),

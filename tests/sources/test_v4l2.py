@@ -179,3 +179,7 @@ def test_finds_the_processes_that_have_a_device_open(tmp_path):
         finally:
             holder.kill()
     assert list(_holders(str(held))) == []
+
+
+def test_a_number_is_the_device_of_that_number():
+    assert error_of(device="99").startswith("/dev/video99: no such device")
