@@ -38,7 +38,7 @@ def build(plan: Plan, progress: Progress) -> Report:
     Raises ConfigError, ModelError; `plan.out` is then unchanged.
     """
     start = time.monotonic()
-    npu.check_targets(plan.targets, bool(plan.calibrate), plan.converter, shaped=bool(plan.shapes))
+    npu.check_targets(plan)
     backup = folder.check_out(plan.out, force=plan.force)
     if ncnn_target.TARGET in plan.targets:
         pnnx.program(plan.pnnx)

@@ -74,6 +74,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         _sizes(arguments.npu_shapes),
         force=arguments.force,
         pnnx=arguments.pnnx or arguments.setup_pnnx,
+        npu_precision=arguments.precision,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.calibration_images import CalibrationImages
@@ -13,6 +14,7 @@ from edge_app.model.schema import Input
 
 CALIBRATION, HELD_OUT, GOLDEN = 40, 16, 3
 Progress = Callable[[str], None]
+NpuPrecision = Literal["int8", "int16", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Plan:
     shapes: tuple[tuple[int, int], ...] = ()
     force: bool = False
     pnnx: Path | None = None
+    npu_precision: NpuPrecision = "int8"
 
 
 @dataclass(frozen=True, slots=True)

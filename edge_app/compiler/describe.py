@@ -7,6 +7,7 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
+from edge_app.compiler import rknn
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.compilation import Compilation
 from edge_app.model import manifest as manifests
@@ -38,6 +39,9 @@ def manifest(
         written["memory"] = {n: {"weights": m.weights, "internal": m.internal} for n, m in memory.items()}
     if shapes:
         written["shapes"] = {target: asdict(shaped) for target, shaped in shapes.items()}
+    if compilation.plan.npu_precision != "int8":
+        npus = [target for target in compilation.plan.targets if target in rknn.TARGETS]
+        written["precision"] = dict.fromkeys(npus, compilation.plan.npu_precision)
     return {**written, "heads": _heads(compilation, files)}
 
 

@@ -117,8 +117,9 @@ class FolderWriter:
         plan = self._compilation.plan
         with tempfile.TemporaryDirectory() as temporary:
             conversion = npu.Conversion(
-                target, npu.python(plan.converter), Path(temporary), self._progress, self._assembly, plan.shapes
-            )
+                target, npu.python(plan.converter), Path(temporary), self._progress, self._assembly, plan.shapes,
+                plan.npu_precision,
+            )  # fmt: skip
             converted = conversion.run(self._images, self._rows)
         for part, graph in converted.files.items():
             name = self._write(part, target, f"{target}.rknn", graph.data)

@@ -20,8 +20,9 @@ from edge_app.compiler import frontend, npu_shapes, rknn
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.comparison import OutputComparison, Outputs
+from edge_app.compiler.compilation import NpuPrecision, Plan
 from edge_app.compiler.frontend import IMAGE
-from edge_app.compiler.net import Net
+from edge_app.compiler.net import Net, Node
 from edge_app.compiler.npu_shapes import SegmentShapes
 from edge_app.compiler.report import NpuReport, ShapesReport
 from edge_app.compiler.rknn import ConversionJob, ConvertedGraph, Ranges
@@ -33,19 +34,31 @@ TARGETS = rknn.TARGETS
 ShapesByName = dict[str, SegmentShapes]
 
 
-def check_targets(targets: Sequence[str], calibrated: bool, converter: Path | None, *, shaped: bool = False) -> None:
-    """Check NPUs, calibration and converter before work begins. shaped: with --npu-shapes. Raises ConfigError."""
-    npus = [target for target in targets if target in TARGETS]
-    if shaped and not npus:
+def check_targets(plan: Plan) -> None:
+    """Check NPUs, precision, calibration and converter before work begins. Raises ConfigError."""
+    npus = [target for target in plan.targets if target in TARGETS]
+    if plan.npu_precision != "int8":
+        _check_precision(plan, npus)
+    if plan.shapes and not npus:
         raise ConfigError("--npu-shapes: found no NPU among the targets; expected one, such as --target rv1106")
-    if npus and not calibrated:
-        raise ConfigError(
-            f"--target {npus[0]}: NPUs compute in int8; expected --calibrate with a clip or a folder of images"
-        )
+    if npus and not plan.calibrate and plan.npu_precision != "float16":
+        found = f"--target {npus[0]}: NPUs compute in {plan.npu_precision}"
+        raise ConfigError(f"{found}; expected --calibrate with a clip or a folder of images")
     if npus:
-        python = rknn.environment(converter)
-        if shaped:
+        python = rknn.environment(plan.converter)
+        if plan.shapes:
             rknn.check_ranges(python)
+
+
+def _check_precision(plan: Plan, npus: Sequence[str]) -> None:
+    option = f"--precision {plan.npu_precision}"
+    able = [target for target in TARGETS if plan.npu_precision in rknn.PRECISIONS[target]]
+    if not npus:
+        raise ConfigError(f"{option}: found no NPU among the targets; expected some of {', '.join(able)}")
+    if others := [target for target in npus if target not in able]:
+        raise ConfigError(f"{option}: found the target {others[0]}; expected some of {', '.join(able)}")
+    if plan.shapes:
+        raise ConfigError(f"{option}: found with --npu-shapes; expected --precision int8")
 
 
 def python(converter: Path | None) -> Path:
@@ -57,13 +70,16 @@ class ConvertedModel:
     """All graphs of a model for one target.
 
     files: by part. outputs: of the simulator for every held-out row, with backbone and heads as separate graphs.
-    segments, heads: in several shapes, by name; empty without --npu-shapes.
+    segments, heads: in several shapes, by name; empty without --npu-shapes. finer: a more exact precision that the
+    target has for this model, or "".
     """
 
     files: dict[str, ConvertedGraph]
     outputs: list[Outputs]
     segments: ShapesByName = field(default_factory=dict)
     heads: ShapesByName = field(default_factory=dict)
+    precision: NpuPrecision = "int8"
+    finer: str = ""
 
     def report(self, comparison: OutputComparison, int8: list[Outputs] | None) -> NpuReport:
         loaded = [graph for part, graph in self.files.items() if part != "fused"]
@@ -76,6 +92,8 @@ class ConvertedModel:
             sum(graph.memory.internal for graph in loaded),
             sorted({f"{layer.op} {layer.name}" for graph in loaded for layer in graph.cpu_layers}),
             self._shapes_report() if self.segments else None,
+            self.precision,
+            self.finer,
         )
 
     def _shapes_report(self) -> ShapesReport:
@@ -103,10 +121,14 @@ class Conversion:
     progress: Callable[[str], None]
     assembly: Assembly
     sizes: tuple[Size, ...] = ()
+    precision: NpuPrecision = "int8"
 
     def run(self, images: CalibrationImages, rows: Sequence[int]) -> ConvertedModel:
         """Convert backbone, heads and the fused graph. rows: to simulate. Raises ModelError if a conversion fails."""
         assembly = self.assembly
+        if self.precision == "int16" and (node := _activation_product(assembly.whole)):
+            layer = f"layer '{node.outputs[0]}' ({node.op}) multiplies two activations, as in attention"
+            raise ModelError(f"{self.target}: {layer}: the converter has no int16 for that; expected --precision int8")
         calibration: dict[str, Array] = {IMAGE: images.pixels[list(images.calibration)]}
         simulated: dict[str, Array] = {IMAGE: images.pixels[list(rows)]}
         ranges: Ranges | None = {} if self.sizes else None  # {}: have the converter report them, for the parts
@@ -127,7 +149,14 @@ class Conversion:
             for i in range(len(rows))
         ]
         first = {name: array[:1] for name, array in simulated.items()}
-        return ConvertedModel(files, outputs, *(self._parts(files, first) if self.sizes else ()))
+        segments, heads = self._parts(files, first) if self.sizes else ({}, {})
+        return ConvertedModel(files, outputs, segments, heads, self.precision, self._finer())
+
+    def _finer(self) -> str:
+        """The target's precision that is more exact than int8, if this model can use it and does not; otherwise ""."""
+        finer = rknn.PRECISIONS[self.target][1]
+        possible = finer != "int16" or _activation_product(self.assembly.whole) is None
+        return finer if possible and self.precision == "int8" else ""
 
     def _parts(self, files: dict[str, ConvertedGraph], maps: dict[str, Array]) -> tuple[ShapesByName, ShapesByName]:
         """Segments and heads in several shapes. maps: one image and its simulated features."""
@@ -162,8 +191,15 @@ class Conversion:
             part, net.serialize(), self.target,
             self.assembly.mean if image else None, self.assembly.std if image else None,
             {name: calibration[name] for name in names}, {name: simulated[name] for name in names if simulated}, ranges,
+            self.precision,
         )  # fmt: skip
         return rknn.convert(job, self.python, self.folder)
+
+
+def _activation_product(net: Net) -> Node | None:
+    """The first product of two activations. Converted to int16, it ends release 2.5.0 of the converter with SIGSEGV."""
+    products = (node for node in net.nodes if node.op in ("MatMul", "Gemm"))
+    return next((node for node in products if not set(node.inputs[:2]) & set(net.weights)), None)
 
 
 def _float_features(net: Net, assembly: Assembly, tensors: dict[str, Array]) -> dict[str, Array]:

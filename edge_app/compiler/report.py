@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 
 from edge_app.compiler.proof import HeadProof
 
+LEAST_COSINE = 0.99  # of an NPU's outputs with float; below it, the report names a more exact precision
+
 
 @dataclass(slots=True)
 class HeadReport:
@@ -48,7 +50,8 @@ class ShapesReport:
 class NpuReport:
     """agreement, cosines: of the converter's simulator with float32, and with onnxruntime's INT8 if it was built.
 
-    weights, internal: bytes of NPU memory. cpu_layers: layers that run on the CPU, on targets that can.
+    weights, internal: bytes of NPU memory. cpu_layers: layers that run on the CPU, on targets that can. finer: a more
+    exact precision that the target has for this model, or "".
     """
 
     agreement: dict[str, float]
@@ -59,6 +62,8 @@ class NpuReport:
     internal: int
     cpu_layers: list[str]
     shapes: ShapesReport | None = None
+    precision: str = "int8"
+    finer: str = ""
 
 
 @dataclass(slots=True)
@@ -159,13 +164,15 @@ def _int8(int8: Int8Report) -> list[tuple[str, str]]:
 def _npu(target: str, npu: NpuReport) -> list[tuple[str, str]]:
     against = f", with onnxruntime INT8 {_score_list(npu.agreement_int8)}" if npu.agreement_int8 else ""
     rows = [
-        (target, f"simulator: agreement with float {_score_list(npu.agreement)}{against}"),
+        (target, f"{npu.precision}, simulator: agreement with float {_score_list(npu.agreement)}{against}"),
         ("", f"lowest cosine {min(npu.cosines.values()):.4f}; NPU memory {npu.weights:,} + {npu.internal:,} bytes"),
     ]
     if npu.shapes:
         s = npu.shapes
         memory = f"{s.bytes:,} bytes, NPU memory {s.weights:,} + {s.internal:,} bytes"
         rows.append(("", f"{s.files} graphs for parts: {memory}; {s.boxes} parts checked, bit-equal to the whole"))
+    if min(npu.cosines.values()) < LEAST_COSINE and npu.finer:
+        rows.append(("", f"an output's cosine is below {LEAST_COSINE}; --precision {npu.finer} is closer to float"))
     if npu.cpu_layers:
         rows.append(("", f"on the CPU: {', '.join(npu.cpu_layers)}"))
     return rows

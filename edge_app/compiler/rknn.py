@@ -25,6 +25,9 @@ from edge_app.model.schema import Memory
 
 TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588")
 NO_CPU = ("rv1103", "rv1106")
+PRECISIONS = {  # of each target; the converter's first choice is int8
+    target: ("int8", "int16" if target in NO_CPU else "float16") for target in TARGETS
+}
 PINS = (
     "rknn-toolkit2==2.5.0", "torch==2.13.0", "typing_extensions", "numpy==1.26.4", "onnx==1.18.0", "protobuf==4.25.4",
     "scipy", "tqdm", "opencv-python-headless", "onnxruntime", "ruamel.yaml",
@@ -62,7 +65,7 @@ class ConversionJob:
 
     mean, std: for a graph that takes pixels; None for one that takes features. calibration, feeds (for the simulator):
     by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. ranges: by tensor, to use instead of the calibrated ones; {}
-    uses the calibrated ones and returns them, None does not return them.
+    uses the calibrated ones and returns them, None does not return them. precision: of weights and activations.
     """
 
     name: str
@@ -73,6 +76,7 @@ class ConversionJob:
     calibration: Mapping[str, Array]
     feeds: Mapping[str, Array]
     ranges: Ranges | None = None
+    precision: str = "int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,7 @@ def _write_job(job: ConversionJob, paths: Mapping[str, str], base: str) -> None:
         "onnx": paths["onnx"], "out": paths["rknn"], "target": job.target, "mean": job.mean, "std": job.std,
         "dataset": paths["txt"], "feeds": paths["npz"] if job.feeds else None, "inputs": list(job.calibration),
         "outputs": paths["out.npz"], "result": paths["result"], "ranges": job.ranges,
+        "precision": job.precision,
     }  # fmt: skip
     Path(paths["json"]).write_text(json.dumps(description), encoding="utf-8")
 

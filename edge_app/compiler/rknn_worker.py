@@ -50,7 +50,8 @@ def convert(job: dict[str, Any]) -> Ranges:
     if job["ranges"] is None:
         rknn = configured_converter(job)
         check(rknn.load_onnx(model=job["onnx"]), "load_onnx failed")
-        check(rknn.build(do_quantization=True, dataset=job["dataset"]), "build failed")
+        quantized = job["precision"] != "float16"
+        check(rknn.build(do_quantization=quantized, dataset=job["dataset"] if quantized else None), "build failed")
     else:
         rknn, ranges = build_with_ranges(job)
     check(rknn.export_rknn(job["out"]), "export_rknn failed")
@@ -65,6 +66,8 @@ def configured_converter(job: dict[str, Any]) -> Any:
 
     rknn = RKNN(verbose=True)
     config = {"target_platform": job["target"], "quantized_algorithm": "normal", "quantized_method": "channel"}
+    if job["precision"] == "int16":
+        config["quantized_dtype"] = "w16a16i_dfp"
     if job["mean"] is not None:
         config |= {"mean_values": [job["mean"]], "std_values": [job["std"]]}
     if job["disabled_rules"]:

@@ -60,7 +60,7 @@ class Manifest:
 
     fused: by target, one file with backbone and all heads, its outputs named `head/output`. It is used when every head
     runs on every frame and copying features through a slow CPU costs more than sharing the backbone saves.
-    memory: by file name. shapes: by target.
+    memory: by file name. shapes, precision: by target.
     """
 
     folder: Path
@@ -72,6 +72,7 @@ class Manifest:
     fused: Mapping[str, str] = field(default_factory=dict)
     memory: Mapping[str, Memory] = field(default_factory=dict)
     shapes: Mapping[str, FixedShapes] = field(default_factory=dict)
+    precision: Mapping[str, str] = field(default_factory=dict)
 
     def graph(self, files: Mapping[str, str], target: str) -> Graph:
         """The file of one graph for a target (`onnx`, `rv1106`, …). Raises ModelError if there is none."""
@@ -150,8 +151,9 @@ def _read(folder: Path, root: yaml.MappingNode, problems: Problems) -> Manifest 
     checks.wiring(file, node["heads"], problems)
     checks.shapes(file, root, problems)
     return Manifest(
-        folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory, file.shapes
-    )
+        folder, file.name, file.input, heads, file.backbone, file.sha256, file.fused, file.memory, file.shapes,
+        file.precision,
+    )  # fmt: skip
 
 
 def _without_head_options(root: yaml.MappingNode) -> yaml.MappingNode:

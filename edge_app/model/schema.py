@@ -148,7 +148,7 @@ class HeadManifest:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """model.yaml as written."""
+    """model.yaml as written. precision: of the NPU files, by target; int8 where a target is not listed."""
 
     format: int
     name: str
@@ -159,3 +159,4 @@ class File:
     fused: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
     shapes: dict[str, FixedShapes] = field(default_factory=dict)
+    precision: dict[str, Literal["int8", "int16", "float16"]] = field(default_factory=dict)

@@ -6,8 +6,10 @@
  *   image NAME H W C MEAN STD ROW          an input of pixels, rows of ROW pixels
  *   feature NAME C H W ZP SCALE            an input NC1HWC2 int8, C2 = 16
  *   output NAME C H W ZP SCALE ROW GAIN    computed as below, stored as NHWC (rows of ROW pixels) or NC1HWC2
+ *   feature16 NAME C H W FL                an input NC1HWC2 int16, C2 = 8: real = q * 2^-FL; SCALE is not set
+ *   output16 NAME C H W FL ROW GAIN        int16 in the same way
  *
- * output[c, y, x] = GAIN * sum over inputs i of real(i[c % Ci, y * Hi / H, x * Wi / W]), then quantized to int8.
+ * output[c, y, x] = GAIN * sum over inputs i of real(i[c % Ci, y * Hi / H, x * Wi / W]), then quantized to int8 or int16.
  * It does not prove that the NPU, its driver and the vendor's library behave like this. */
 #include <math.h>
 #include <stdint.h>
@@ -30,11 +32,11 @@ typedef struct { char api[256], drv[256]; } sdk_version;
 typedef struct { uint32_t weight, internal; uint64_t dma; uint32_t sram, sram_free, reserved[10]; } mem_size;
 _Static_assert(sizeof(tensor_attr) == 376 && sizeof(tensor_mem) == 40 && sizeof(mem_size) == 64, "documented sizes");
 
-enum { NHWC = 1, NC1HWC2 = 2, INT8 = 2, UINT8 = 3, C2 = 16, MOST = 8 };
+enum { NHWC = 1, NC1HWC2 = 2, INT8 = 2, UINT8 = 3, INT16 = 4, DFP = 1, AFFINE = 2, MOST = 8 };
 enum { FAIL = -1, PARAM_INVALID = -5, MODEL_INVALID = -6, CTX_INVALID = -7, INPUT_INVALID = -8, OUTPUT_INVALID = -9 };
 
 typedef struct {
-    char name[256]; int image, c, h, w, zp, row; float scale, mean, gain;
+    char name[256]; int image, c, h, w, zp, row, wide, fl; float scale, mean, gain; /* wide: int16 */
     tensor_mem *mem; tensor_attr bound;
 } tensor;
 typedef struct {
@@ -56,7 +58,8 @@ static context *of(rknn_context ctx) {
     return c && c->magic == MAGIC ? c : NULL;
 }
 
-static int blocks(const tensor *t) { return (t->c + C2 - 1) / C2; }
+static int depth(const tensor *t) { return t->wide ? 8 : 16; } /* C2 */
+static int blocks(const tensor *t) { return (t->c + depth(t) - 1) / depth(t); }
 
 static int parse(context *c, char *text) {
     int code = 0;
@@ -75,6 +78,14 @@ static int parse(context *c, char *text) {
         } else if (sscanf(line, "feature %255s %d %d %d %d %f", t.name, &t.c, &t.h, &t.w, &t.zp, &t.scale) == 6) {
             if (c->n_in == MOST) return MODEL_INVALID;
             c->in[c->n_in++] = t;
+        } else if (sscanf(line, "feature16 %255s %d %d %d %d", t.name, &t.c, &t.h, &t.w, &t.fl) == 5) {
+            t.wide = 1; t.scale = ldexpf(1, -t.fl);
+            if (c->n_in == MOST) return MODEL_INVALID;
+            c->in[c->n_in++] = t;
+        } else if (sscanf(line, "output16 %255s %d %d %d %d %d %f", t.name, &t.c, &t.h, &t.w, &t.fl, &t.row, &t.gain) == 7) {
+            t.wide = 1; t.scale = ldexpf(1, -t.fl);
+            if (c->n_out == MOST) return MODEL_INVALID;
+            c->out[c->n_out++] = t;
         } else if (sscanf(line, "output %255s %d %d %d %d %f %d %f", t.name, &t.c, &t.h, &t.w, &t.zp, &t.scale, &t.row, &t.gain) == 8) {
             if (c->n_out == MOST) return MODEL_INVALID;
             c->out[c->n_out++] = t;
@@ -109,10 +120,10 @@ int rknn_destroy(rknn_context ctx) {
     return 0;
 }
 
-static void dims(tensor_attr *a, int n, const int *d) {
+static void dims(tensor_attr *a, int wide, int n, const int *d) {
     a->n_dims = (uint32_t)n; a->n_elems = 1;
     for (int i = 0; i < n; i++) { a->dims[i] = (uint32_t)d[i]; a->n_elems *= (uint32_t)d[i]; }
-    a->size = a->size_with_stride = a->n_elems;
+    a->size = a->size_with_stride = a->n_elems << wide;
 }
 
 static int attribute(context *c, int what, tensor_attr *a) {
@@ -122,17 +133,18 @@ static int attribute(context *c, int what, tensor_attr *a) {
     if (what == 11 && c->fail_query11) return c->fail_query11;
     tensor *t = output ? &c->out[index] : &c->in[index];
     memset(a, 0, sizeof *a);
-    a->index = index; a->type = INT8; a->qnt_type = 2; a->zp = t->zp; a->scale = t->scale;
+    a->index = index; a->type = t->wide ? INT16 : INT8; a->qnt_type = t->wide ? DFP : AFFINE; a->fl = (int8_t)t->fl;
+    a->zp = t->zp; a->scale = t->wide ? 0 : t->scale;
     strcpy(a->name, t->name);
     if (what == 1 || what == 2) {
-        dims(a, 4, (int[]){1, t->c, t->h, t->w});
+        dims(a, t->wide, 4, (int[]){1, t->c, t->h, t->w});
     } else if (t->image || what == 11) {
         a->fmt = NHWC; a->w_stride = (uint32_t)t->row;
-        dims(a, 4, (int[]){1, t->h, t->w, t->c});
-        a->size_with_stride = (uint32_t)(t->h * t->row * t->c);
+        dims(a, t->wide, 4, (int[]){1, t->h, t->w, t->c});
+        a->size_with_stride = (uint32_t)(t->h * t->row * t->c) << t->wide;
     } else {
         a->fmt = NC1HWC2;
-        dims(a, 5, (int[]){1, blocks(t), t->h, t->w, C2});
+        dims(a, t->wide, 5, (int[]){1, blocks(t), t->h, t->w, depth(t)});
     }
     return 0;
 }
@@ -193,7 +205,7 @@ int rknn_set_io_mem(rknn_context ctx, tensor_mem *mem, tensor_attr *a) {
             tensor *t = side ? &c->out[i] : &c->in[i];
             if (strcmp(t->name, a->name)) continue;
             if (!side && t->image && (a->type != UINT8 || a->fmt != NHWC || a->pass_through)) return INPUT_INVALID;
-            if (!side && !t->image && (a->type != INT8 || !a->pass_through)) return INPUT_INVALID;
+            if (!side && !t->image && (a->type != (t->wide ? INT16 : INT8) || !a->pass_through)) return INPUT_INVALID;
             t->mem = mem; t->bound = *a;
             binds++;
             return 0;
@@ -206,8 +218,9 @@ static float input_at(const tensor *t, int c, int y, int x) {
         const uint8_t *p = t->mem->virt_addr;
         return ((float)p[(y * t->row + x) * t->c + c] - t->mean) * t->scale;
     }
-    const int8_t *p = t->mem->virt_addr;
-    return (float)(p[((c / C2 * t->h + y) * t->w + x) * C2 + c % C2] - t->zp) * t->scale;
+    const void *p = t->mem->virt_addr;
+    int d = depth(t), i = ((c / d * t->h + y) * t->w + x) * d + c % d;
+    return (float)((t->wide ? ((const int16_t *)p)[i] : ((const int8_t *)p)[i]) - t->zp) * t->scale;
 }
 
 int rknn_run(rknn_context ctx, void *extend) {
@@ -219,7 +232,9 @@ int rknn_run(rknn_context ctx, void *extend) {
     for (int o = 0; o < c->n_out; o++) {
         tensor *t = &c->out[o];
         if (!t->mem) return OUTPUT_INVALID;
-        int8_t *p = t->mem->virt_addr;
+        void *p = t->mem->virt_addr;
+        float most = t->wide ? 32767 : 127;
+        int d = depth(t);
         for (int ch = 0; ch < t->c; ch++)
             for (int y = 0; y < t->h; y++)
                 for (int x = 0; x < t->w; x++) {
@@ -227,9 +242,11 @@ int rknn_run(rknn_context ctx, void *extend) {
                     for (int i = 0; i < c->n_in; i++)
                         sum += input_at(&c->in[i], ch % c->in[i].c, y * c->in[i].h / t->h, x * c->in[i].w / t->w);
                     float q = rintf(t->gain * sum / t->scale) + (float)t->zp;
-                    int8_t value = (int8_t)fmaxf(-128, fminf(127, q));
-                    if (t->bound.fmt == NHWC) p[(y * t->row + x) * t->c + ch] = value;
-                    else p[((ch / C2 * t->h + y) * t->w + x) * C2 + ch % C2] = value;
+                    int nhwc = t->bound.fmt == NHWC;
+                    int i = nhwc ? (y * t->row + x) * t->c + ch : ((ch / d * t->h + y) * t->w + x) * d + ch % d;
+                    q = fmaxf(-most - 1, fminf(most, q));
+                    if (t->wide) ((int16_t *)p)[i] = (int16_t)q;
+                    else ((int8_t *)p)[i] = (int8_t)q;
                 }
     }
     return 0;

@@ -52,6 +52,16 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Feature16(Feature):
+    """In int16; fl: its fraction length."""
+
+    fl: int = 8
+
+    def line(self):
+        return f"feature16 {self.name} {self.channels} {self.height} {self.width} {self.fl}"
+
+
+@dataclass(frozen=True)
 class Output:
     name: str
     channels: int
@@ -70,6 +80,17 @@ class Output:
     @property
     def shape(self):
         return [1, self.channels, self.height, self.width]
+
+
+@dataclass(frozen=True)
+class Output16(Output):
+    """In int16; fl: its fraction length."""
+
+    fl: int = 8
+
+    def line(self):
+        size = f"{self.channels} {self.height} {self.width}"
+        return f"output16 {self.name} {size} {self.fl} {self.row or self.width} {self.gain}"
 
 
 def write(path: Path, inputs, outputs, *extra, platforms=("rv1106",), format_=MINI, version="2.3.2") -> Graph:

@@ -17,7 +17,7 @@ from edge_app.backends import _rknn_layout as layout
 from edge_app.backends import _soc, rknn_mrt
 from edge_app.errors import BackendError, ModelError
 from tests.backends.contract import Case, Contract
-from tests.backends.rknn_files import FULL, MINI, Feature, Image, Output, expected, write
+from tests.backends.rknn_files import FULL, MINI, Feature, Feature16, Image, Output, Output16, expected, write
 from tests.reuse import shaped
 
 HERE = Path(__file__).parent
@@ -82,6 +82,31 @@ class TestContractWithoutNhwcOutputs(Contract):
     @pytest.fixture
     def case(self, backend, tmp_path):
         return case(backend, tmp_path, "fail query11 -5")
+
+
+@pytest.mark.parametrize("layout_of_outputs", [(), ("fail query11 -5",)])
+@pytest.mark.parametrize("fl", [12, 9, -2])
+def test_reads_int16_outputs_by_their_fraction_length(backend, tmp_path, layout_of_outputs, fl):
+    """real = q * 2^-fl, in NHWC with padded rows and in NC1HWC2 with eight channels in a block."""
+    output = Output16("y", 13, 6, 10, row=16, fl=fl, gain=0.4 if fl > 0 else 4000)
+    session = backend.load(write(tmp_path / "m.rknn", [IMAGE], [output], *layout_of_outputs))
+    result = session.run({"image": PICTURE})["y"]
+    assert len(np.unique(result)) > 100
+    np.testing.assert_allclose(result, expected(output, [real(PICTURE)]), atol=1.01 * 2.0**-fl / 2)
+
+
+@pytest.mark.parametrize("fl", [12, 10])
+def test_an_int16_feature_is_bound_or_quantized_by_its_fraction_length(backend, fake, tmp_path, fl):
+    feature = Output16("c8", 13, 6, 10, row=10, fl=12)
+    output = Output16("y", 5, 6, 10, row=10, fl=12)
+    first = backend.load(write(tmp_path / "a.rknn", [IMAGE], [feature]), keep=("c8",))
+    second = backend.load(write(tmp_path / "b.rknn", [Feature16("c8", 13, 6, 10, fl=fl)], [output]))
+    second.run(first.run({"image": PICTURE}))
+    syncs = fake.fake_syncs()
+    result = second.run(first.run({"image": PICTURE}))["y"]
+    assert fake.fake_syncs() == syncs + (2 if fl == 12 else 4)  # else read, quantized and written on the CPU
+    values = expected(output, [expected(feature, [real(PICTURE)])[0]])
+    np.testing.assert_allclose(result, values, atol=2.0**-fl)
 
 
 def test_the_structs_have_the_documented_sizes_and_offsets():

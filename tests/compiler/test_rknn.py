@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from edge_app.compiler import assemble, input_models, npu, rknn
+from edge_app.compiler.compilation import Plan
 from edge_app.compiler.input_models import ModelOptions
 from edge_app.compiler.rknn import ConversionJob, Layer
 from edge_app.errors import ConfigError, ModelError
 from edge_app.model.schema import Memory
-from tests.compiler.graphs import segmenter
+from tests.compiler.graphs import Graph, segmenter, trunk
 
 ROWS = (
     "ID   OpType             DataType Target InputShape      OutputShape     Cycles(DDR/NPU/Total)    RW(KB)  FullName",
@@ -107,9 +108,61 @@ def test_completes_an_existing_environment(tmp_path):
     assert "ruamel.yaml" in (tmp_path / "log").read_text().splitlines()[-1]
 
 
-def test_npus_need_calibration(tmp_path):
+def plan(*targets: str, **changes) -> Plan:
+    return Plan((), Path(), ModelOptions(), ("onnx", *targets), **changes)
+
+
+def test_npus_need_calibration():
     with pytest.raises(ConfigError, match="--target rv1106: NPUs compute in int8; expected --calibrate"):
-        npu.check_targets(("onnx", "rv1106"), False, None)
+        npu.check_targets(plan("rv1106"))
+
+
+def test_float16_needs_no_calibration(tmp_path):
+    with pytest.raises(ConfigError, match="found no RKNN converter"):
+        npu.check_targets(plan("rk3588", npu_precision="float16", converter=tmp_path))
+
+
+@pytest.mark.parametrize(("targets", "precision", "message"), [
+    ((), "int16", "--precision int16: found no NPU among the targets; expected some of rv1103, rv1106"),
+    (("rv1106", "rk3588"), "int16", "--precision int16: found the target rk3588; expected some of rv1103, rv1106"),
+    (("rv1106",), "float16", "--precision float16: found the target rv1106; expected some of rk3562, rk3566, rk3576"),
+])  # fmt: skip
+def test_rejects_a_precision_that_the_target_lacks(targets, precision, message):
+    with pytest.raises(ConfigError, match=message):
+        npu.check_targets(plan(*targets, npu_precision=precision))
+
+
+def test_parts_of_an_image_are_int8_only():
+    with pytest.raises(ConfigError, match="int16: found with --npu-shapes; expected --precision int8"):
+        npu.check_targets(plan("rv1106", npu_precision="int16", shapes=((64, 64),)))
+
+
+def attention(folder: Path, name: str = "a.onnx") -> Path:
+    """A segmenter whose map is multiplied by itself."""
+    g = Graph()
+    rows = g.reshape(g.conv(trunk(g), 16, 4, 1), 1, 4, 64)
+    product = g.node("MatMul", g.node("MatMul", rows, g.node("Transpose", rows, perm=[0, 2, 1])), rows)
+    return g.save(folder / name, {"mask": g.reshape(product, 1, 4, 8, 8)})
+
+
+def conversion(path: Path, target: str, precision: str) -> npu.Conversion:
+    assembly = assemble.assemble(input_models.read([path], ModelOptions("segment")), None, ())
+    return npu.Conversion(target, Path(), path.parent, lambda step: None, assembly, (), precision)
+
+
+def test_int16_rejects_a_product_of_two_activations_by_name(tmp_path):
+    with pytest.raises(
+        ModelError, match=r"layer '.+' \(MatMul\) multiplies two activations.*expected --precision int8"
+    ):
+        conversion(attention(tmp_path), "rv1106", "int16").run(None, ())
+
+
+def test_names_the_more_exact_precision_that_a_model_can_use(tmp_path):
+    plain, product = segmenter(tmp_path / "b.onnx"), attention(tmp_path)
+    assert conversion(plain, "rv1106", "int8")._finer() == "int16"
+    assert conversion(product, "rv1106", "int8")._finer() == ""
+    assert conversion(product, "rk3588", "int8")._finer() == "float16"
+    assert conversion(product, "rk3588", "float16")._finer() == ""
 
 
 def test_lists_one_calibration_sample_per_line(tmp_path):

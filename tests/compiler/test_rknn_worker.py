@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import ClassVar
+
 import pytest
 
 from edge_app.compiler import rknn_worker
@@ -49,3 +53,29 @@ def test_gives_up_after_some_rules(monkeypatch):
 
 def test_another_failure_is_not_repeated():
     assert rknn_worker.failed_rule("ValueError: opset 20") is None
+
+
+class Converter:
+    """Stands for rknn.api.RKNN: every call succeeds and is recorded."""
+
+    calls: ClassVar[dict[str, dict]] = {}
+
+    def __init__(self, verbose):
+        self.calls.clear()
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.calls.update({name: options}) or 0
+
+
+@pytest.mark.parametrize(("precision", "dtype", "quantized"), [
+    ("int8", None, True), ("int16", "w16a16i_dfp", True), ("float16", None, False),
+])  # fmt: skip
+def test_passes_the_precision_to_the_converter(monkeypatch, precision, dtype, quantized):
+    api = ModuleType("rknn.api")
+    api.RKNN = Converter
+    monkeypatch.setitem(sys.modules, "rknn", ModuleType("rknn"))
+    monkeypatch.setitem(sys.modules, "rknn.api", api)
+    job = dict.fromkeys(("mean", "std", "ranges", "feeds", "onnx", "out"))
+    rknn_worker.convert_without_broken_rules({**job, "target": "rv1106", "dataset": "d.txt", "precision": precision})
+    assert Converter.calls["config"].get("quantized_dtype") == dtype
+    assert Converter.calls["build"] == {"do_quantization": quantized, "dataset": "d.txt" if quantized else None}

@@ -48,6 +48,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--cut", metavar="STRIDES", help="end backbone segments at these strides, such as 4,8,16; or none"
     )
     parser.add_argument("--npu-shapes", metavar="WxH,…", help="sizes of the crops that reuse computes on an NPU")
+    parser.add_argument(
+        "--precision", choices=("int8", "int16", "float16"), default="int8",
+        help="what the NPUs compute with: int8 (default), int16 on rv1103 and rv1106, float16 on the others",
+    )  # fmt: skip
     parser.add_argument("--rknn", type=Path, metavar="DIR", help="virtual environment of the RKNN converter")
     parser.add_argument("--setup-rknn", type=Path, metavar="DIR", help="create that virtual environment first (1.4 GB)")
     parser.add_argument("--pnnx", type=Path, metavar="DIR", help="virtual environment of pnnx, the converter for ncnn")
