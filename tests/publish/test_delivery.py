@@ -137,6 +137,20 @@ def test_a_reason_has_no_control_characters(open_box, factory, deliver, caplog):
         assert len(text) < 400
 
 
+def test_a_failure_that_recurs_after_each_success_is_logged_once(open_box, factory, deliver, caplog):
+    box = open_box()
+    lost = SinkError("the connection was lost", retry=True)
+    sink = Flaky([each for _ in range(6) for each in (lost, 1)])
+    delivery = deliver(box, "a", sink)
+    for n in range(6):
+        box.put(factory.status(n=n))
+        until(lambda: box.stats().queued["a"] == 0)
+    assert delivery.failed == 6
+    assert delivery.last_error == "the connection was lost"
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["sink 'a': the connection was lost; retrying", "sink 'a': recovered"]
+
+
 def test_an_error_while_closing_a_sink_is_logged(open_box, deliver, caplog):
     class Stuck(Flaky):
         def close(self):

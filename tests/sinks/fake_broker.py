@@ -24,6 +24,10 @@ class FakeBroker:
         for peer in self._peers:
             peer.close()
 
+    def peers(self):
+        """The connections so far."""
+        return list(self._peers)
+
     def _accept(self):
         while True:
             try:
