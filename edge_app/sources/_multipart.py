@@ -8,7 +8,6 @@ Not here: HTTP, decoding.
 from __future__ import annotations
 
 import re
-from email.message import Message
 
 from edge_app.sources._jpeg import JpegScanner
 
@@ -16,6 +15,7 @@ _MAX_HEADER = 8192  # bytes of a part's header
 _MAX_BOUNDARY = 200
 _MAX_DASHES = 80
 _IMAGES = (b"image/jp", b"image/pjpeg", b"application/octet-stream")
+_PARAMETER = re.compile(r'boundary\s*=\s*(?:"([^"]*)"|([^";]*))', re.IGNORECASE)
 _FIRST_LINE = re.compile(rb"[\r\n]*([^\r\n]+)\r?\n")
 _LINE_END = re.compile(rb"(--)?[ \t]*\r?\n")
 _HEADER_END = re.compile(rb"\r?\n[ \t]*\r?\n")
@@ -33,11 +33,11 @@ class JpegStream:
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
-        header = Message()
-        header["Content-Type"] = content_type
-        declared = header.get_param("boundary", "")
-        self._boundary = str(declared).encode("latin-1", "replace").strip().lstrip(b"-")[:_MAX_BOUNDARY]
+        declared = _PARAMETER.search(content_type)
+        name = "" if declared is None else declared[1] or declared[2]
+        self._boundary = name.encode("latin-1", "replace").strip().lstrip(b"-")[:_MAX_BOUNDARY]
         self._knows_boundary = False  # the first line of the stream is right if the header is not
+        self._dashed: bool | None = None  # whether boundaries start with dashes, as the first one does
         self._max_bytes = max_bytes
         self.image = bytearray()
         self.dropped = 0
@@ -96,7 +96,10 @@ class JpegStream:
         if start is None:
             self._trim()
             return False
-        line_end = _LINE_END.match(self._buffer, self._buffer.index(self._boundary, start) + len(self._boundary))
+        name = self._buffer.index(self._boundary, start)
+        if self._dashed is None:
+            self._dashed = name - start >= 2
+        line_end = _LINE_END.match(self._buffer, name + len(self._boundary))
         assert line_end is not None
         if line_end[1]:
             self.ended = True
@@ -158,8 +161,10 @@ class JpegStream:
         return None
 
     def _starts_line(self, start: int, name: int) -> bool:
-        """Whether a boundary may start here. In a JPEG, its name alone may occur by chance."""
-        return name - start >= 2 or not self._in_body or (start > 0 and self._buffer[start - 1] == 0x0A)
+        """Whether a boundary may start here. In a JPEG, a short name may occur by chance."""
+        if self._dashed:
+            return name - start >= 2
+        return not self._in_body or (start > 0 and self._buffer[start - 1] == 0x0A)
 
     def _end_body(self, index: int) -> None:
         self._in_body = False

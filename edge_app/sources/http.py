@@ -11,6 +11,7 @@ import logging
 import time
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
+from mimetypes import types_map
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, quote, unquote, urldefrag, urljoin, urlsplit
@@ -28,6 +29,7 @@ from edge_app.network.tls import client_context, why_failed
 from edge_app.options import Range, Secret, Url
 from edge_app.sources import LiveLimits
 from edge_app.sources._address import resolve, shown, with_login
+from edge_app.sources._arrival import ArrivalClock
 from edge_app.sources._http_login import Login
 from edge_app.sources._jpeg import is_complete
 from edge_app.sources._limits import declared_size, too_large
@@ -82,6 +84,7 @@ class Source:
         self._url = complete._replace(netloc=complete.netloc.rpartition("@")[2])
         self._tls = client_context(ca, verify=verify) if complete.scheme == "https" or ca or not verify else None
         self._clock = clock
+        self._arrival = ArrivalClock(clock)
         self._period_s = 1 / fps
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
@@ -178,14 +181,14 @@ class Source:
         if response.will_close or not complete:
             self._client.close()
         if not self._snapshot.startswith(b"\xff\xd8"):
-            type_ = foreign_text(response.headers.get("Content-Type", "no type"), 60)
-            raise SourceError(f"{self._shown}: found {type_}; expected a JPEG or a stream of JPEGs")
+            found = _known_type(response.headers.get("Content-Type", ""))
+            raise SourceError(f"{self._shown}: found {found}; expected a JPEG or a stream of JPEGs")
         if not is_complete(self._snapshot):
             self._snapshot.clear()
         return self._snapshot
 
     def _frame(self, image: bytearray) -> Frame | None:
-        now_ns, utc_ns = self._clock.monotonic_ns(), self._clock.utc_ns()
+        captured_ns, utc_ns = self._arrival.stamp()
         size = declared_size(image) if image else None
         if size is not None and (problem := too_large(*size)):
             raise SourceError(f"{self._shown}: {problem}")
@@ -195,7 +198,7 @@ class Source:
                 _LOG.warning("%s: dropped an incomplete or damaged JPEG", self._shown)
             self._warned = True
             return None
-        frame = Frame("http", self._sequence, now_ns, utc_ns, pixels)
+        frame = Frame("http", self._sequence, captured_ns, utc_ns, pixels)
         self._sequence += 1
         return frame
 
@@ -285,6 +288,12 @@ def _status_text(status: int) -> str:
     """Without the server's own text, which may repeat a secret."""
     known = {each.value: each.phrase for each in HTTPStatus}
     return f"the server answered {status} {known.get(status, '')}".rstrip()
+
+
+def _known_type(header: str) -> str:
+    """A Content-Type for a message. The server's own text may repeat a secret."""
+    type_ = header.partition(";")[0].strip().lower()
+    return type_ if type_ in types_map.values() else "an unknown type" if type_ else "no type"
 
 
 def _wait_until(moment_s: float, timeout_s: float) -> bool:

@@ -284,6 +284,7 @@ def test_an_incomplete_snapshot_is_dropped(caplog):
     ("status", "headers", "text"),
     [
         (200, {"Content_Type": "text/html"}, "found text/html; expected a JPEG or a stream of JPEGs"),
+        (200, {"Content_Type": "c4nary/c4nary"}, "found an unknown type; expected a JPEG"),
         (404, {}, "the server answered 404 Not Found"),
         (503, {}, "the server answered 503 Service Unavailable"),
         (401, {"WWW_Authenticate": "Basic realm=x"}, "401 Unauthorized; expected username and password"),

@@ -92,6 +92,13 @@ def test_the_boundary_inside_an_image_with_a_length_does_not_end_it():
     assert images(stream_of([image, PICTURES[1]])) == ([image, PICTURES[1]], 0)
 
 
+def test_a_short_boundary_occurs_by_chance_inside_an_image_without_its_dashes():
+    comment = b"x\r\nf\r\n\r\n"
+    image = PICTURES[0][:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + PICTURES[0][2:]
+    data = stream_of([image, PICTURES[1]], line="--f", length=False)
+    assert images(data, "multipart/x-mixed-replace; boundary=f") == ([image, PICTURES[1]], 0)
+
+
 def test_parts_of_other_types_are_skipped():
     text = stream_of([b"motion: 1" * 20_000], type_="text/plain")
     for length in (True, False):
