@@ -47,7 +47,7 @@ def test_every_command_explains_itself():
 
 
 def test_a_clip_goes_through_every_stage(tmp_path: Path):
-    out, drawn = tmp_path / "results.jsonl", tmp_path / "drawn.mp4"
+    out, drawn = tmp_path / "results.jsonl", tmp_path / "drawn.avi"
     done = edge_app("replay", CLIP, "--out", out, "--draw", drawn, "--max-frames", 120)
     assert done.returncode == 0, done.stderr
     messages = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]

@@ -37,6 +37,7 @@ class ClipReader:
         self._since_ns = 0
         self._frames = 0
         self._last_frame_ns: int | None = None
+        self._missing = 0
 
     def __enter__(self) -> ClipReader:
         self.start()
@@ -90,10 +91,12 @@ class ClipReader:
             abandoned=0,
             last_error=None,
             last_frame_ns=self._last_frame_ns,
+            missing=self._missing if self._source is None else int(getattr(self._source, "missing", 0)),
         )
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Release the source. Safe to call twice. A decoder that hangs for timeout_s keeps its source."""
+        self._missing = self.stats().missing
         reading, self._reading = self._reading, None
         if reading is not None and not reading.close(timeout_s):
             self._source = None

@@ -27,6 +27,7 @@ class Reader:
         self.hang_after_s = math.inf
         self.thread: threading.Thread | None = None
         self._busy_since_s: float | None = None  # start of the current call into the source
+        self._missing = 0
 
     def start(self, run: Callable[[Reader], None]) -> None:
         self.thread = threading.Thread(target=run, args=(self,), name="capture", daemon=True)
@@ -38,6 +39,7 @@ class Reader:
             return self.source.read(timeout_s)
 
     def close(self) -> None:
+        self._missing = self.missing
         source, self.source = self.source, None
         if source is not None:
             with self._timed_call():
@@ -51,6 +53,12 @@ class Reader:
 
     def is_alive(self) -> bool:
         return self.thread is not None and self.thread.is_alive()
+
+    @property
+    def missing(self) -> int:
+        """Frames of a recorded clip that could not be decoded. For any thread."""
+        source = self.source
+        return self._missing if source is None else int(getattr(source, "missing", 0))
 
     def hangs(self) -> bool:
         """Whether the current call into the source has exceeded `hang_after_s`. For any thread."""

@@ -10,15 +10,18 @@ from typing import Any, Protocol
 
 from edge_app import pipeline, registry
 from edge_app.config import Config, PluginConfig, SourceConfig
-from edge_app.drawing.annotation import ClipWriter
-from edge_app.errors import ConfigError, EndOfClip
+from edge_app.drawing.clip_writer import ClipWriter
+from edge_app.errors import ClipError, ConfigError, EndOfClip
 
 
-def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: int | None = None) -> int:
+def replay(
+    config: Config, *, out: str, draw: Path | None = None, max_frames: int | None = None, strict: bool = False
+) -> int:
     """Replay `config.source` and write results as JSON lines to `out` ("-": stdout). Returns the number of frames.
 
     The same clip gives the same bytes. The configured sinks are not used. draw: path of an annotated clip to write.
-    Raises ConfigError if the source is live, EdgeError if a stage fails.
+    strict: raise ClipError after the last frame if frames of the clip are missing. Raises ConfigError if the source is
+    live, EdgeError if a stage fails.
     """
     file = {"path": Path(out), "append": False, "max_mb": None}
     sink = PluginConfig("jsonl", {"path": out} if out == "-" else file, "--out")
@@ -36,6 +39,9 @@ def replay(config: Config, *, out: str, draw: Path | None = None, max_frames: in
                 progress.update()
         except EndOfClip:
             pass
+        missing = running.stats().capture.missing
+    if strict and missing:
+        raise ClipError(f"replay --strict: found {missing} frames that could not be decoded; expected none")
     return frames
 
 
@@ -46,6 +52,13 @@ def _as_fast_as_possible(source: SourceConfig) -> SourceConfig:
         raise ConfigError(f"replay: found a live source ({plugin.type}); expected a recorded clip")
     options = {**plugin.options, "pace": "fast"} if "pace" in names else plugin.options
     return SourceConfig(source.common, PluginConfig(plugin.type, options, plugin.where))
+
+
+def with_rate(config: Config, fps: float) -> Config:
+    """The configuration with frames stamped at this rate, by the source's option `fps`."""
+    plugin = config.source.plugin
+    options = {**plugin.options, "fps": fps}
+    return config.replaced(source=SourceConfig(config.source.common, PluginConfig(plugin.type, options, plugin.where)))
 
 
 def _writer(path: Path | None, config: Config) -> AbstractContextManager[ClipWriter | None]:

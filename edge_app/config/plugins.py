@@ -20,6 +20,7 @@ from edge_app.geometry.polygons import polygon_of
 from edge_app.options import Option, options_of, read_options
 from edge_app.options.document import Problems, describe, entries
 from edge_app.options.scalars import checked_path, checked_text
+from edge_app.sources import IMAGE_SUFFIXES
 
 _CAMERA_NUMBER = re.compile("[0-9]{1,3}")
 
@@ -80,7 +81,7 @@ def _from_text(text: str) -> SourceConfig:
         raise ValueError(f"found '{found}'; expected a path, rtsp://…, http://…, /dev/videoN or synthetic:")
     else:
         path = checked_path(text)
-        type_ = "images" if path.is_dir() else "video"
+        type_ = "images" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "video"
         options = {"path": path}
     return SourceConfig(SourceCommon(type_), PluginConfig(type_, options, "--source"))
 

@@ -1,8 +1,10 @@
 """Annotated images and clips.
 
-annotation.py  draws results into a copy of a frame, and writes annotated frames as a clip
+annotation.py   draws results into a copy of a frame
+clip_writer.py  writes annotated frames as a clip that browsers play
 """
 
-from edge_app.drawing.annotation import ClipWriter, annotate
+from edge_app.drawing.annotation import annotate
+from edge_app.drawing.clip_writer import ClipWriter
 
 __all__ = ["ClipWriter", "annotate"]

@@ -1,15 +1,16 @@
-"""Draw results into a copy of a frame, and write annotated frames as a clip."""
+"""Draw results into a copy of a frame.
+
+Not here: writing annotated frames as a clip (clip_writer.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_app.errors import SinkError
 from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation, UInt8
 from edge_app.messages import label_of
 from edge_app.rules import Overlay
@@ -75,46 +76,6 @@ def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> U
             captions.append((shape.text, color))
     _draw_captions(image, captions, style)
     return image
-
-
-class ClipWriter:
-    """Writes annotated frames as an MPEG-4 clip. The interval of the first two frames sets the frame rate."""
-
-    def __init__(self, path: Path, labels: Labels) -> None:
-        self._path = path
-        self._labels = labels
-        self._pending: list[tuple[int, UInt8]] = []  # time and image of the first frame, until the second one arrives
-        self._writer: cv2.VideoWriter | None = None
-        if not path.parent.is_dir():
-            raise SinkError(f"{path}: the folder {path.parent} does not exist", retry=False)
-
-    def write(self, frame: Frame, overlay: Sequence[Overlay] = ()) -> None:
-        """Annotate a frame and append it. Raises SinkError if the file cannot be written."""
-        image = annotate(frame, self._labels, overlay)
-        if self._writer is not None:
-            self._writer.write(image)
-            return
-        self._pending.append((frame.captured_ns, image))
-        if len(self._pending) == 2:
-            self._open(1e9 / max(1, self._pending[1][0] - self._pending[0][0]))
-
-    def close(self) -> None:
-        if self._writer is None and self._pending:
-            self._open(10.0)
-        if self._writer is not None:
-            self._writer.release()
-
-    def _open(self, fps: float) -> None:
-        height, width = self._pending[0][1].shape[:2]
-        code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(self._path), code, min(fps, 120.0), (width, height))
-        if not self._writer.isOpened():
-            raise SinkError(
-                f"{self._path}: cannot be written as a video; expected a new file ending in .mp4", retry=False
-            )
-        for _, image in self._pending:
-            self._writer.write(image)
-        self._pending.clear()
 
 
 def _draw_boxes(image: UInt8, detections: Detections, labels: Sequence[str], color: Color, style: _Style) -> None:

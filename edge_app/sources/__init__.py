@@ -15,6 +15,8 @@ from typing import Protocol
 
 from edge_app.frame import Frame
 
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # of files that `images` reads
+
 
 @dataclass(frozen=True, slots=True)
 class LiveLimits:
@@ -33,7 +35,10 @@ class LiveLimits:
 
 
 class Source(Protocol):
-    """One camera, stream or recorded clip. Used by one thread; not usable after `close`."""
+    """One camera, stream or recorded clip. Used by one thread; not usable after `close`.
+
+    A clip may have an attribute `missing: int`: frames that it could not deliver because its file is damaged.
+    """
 
     @property
     def live(self) -> LiveLimits | None:

@@ -58,7 +58,7 @@ def test_two_replays_print_the_same_bytes():
 
 
 def test_an_annotated_clip_has_the_size_and_length_of_the_original(tmp_path: Path):
-    drawn = tmp_path / "drawn.mp4"
+    drawn = tmp_path / "drawn.webm"
     done = edge_app("replay", CLIP, "--out", tmp_path / "r.jsonl", "--draw", drawn, "--max-frames", 12)
     assert done.returncode == 0, done.stderr
     found, original = cv2.VideoCapture(str(drawn)), cv2.VideoCapture(str(CLIP))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_app.drawing.annotation import ClipWriter, annotate
+from edge_app.drawing.annotation import annotate
+from edge_app.drawing.clip_writer import ClipWriter
 from edge_app.errors import SinkError
 from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation
 
