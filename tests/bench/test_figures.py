@@ -9,7 +9,12 @@ from edge_app.bench import figures, pipeline_plot
 from edge_app.bench.pipeline import Report
 from edge_app.errors import ConfigError
 
-REPORT = Report("a/clip.mp4", "models/digits", 1, 2, 420, 118.0, 131.0, 0.9, 0.66, 0.89, 9.9, 15, 114.0, 120.0)
+REPORT = Report(
+    clip="a/clip.mp4", model="models/digits", threads=1, precision="float", cores=2, frames=420, fps=118.0,
+    baseline_fps=131.0, ratio=0.9, ratio_range=(0.8, 1.0), ceiling=1.2, graph_ms=6.0, busiest_ms=7.0,
+    baseline_busiest_ms=8.0, overhead_ms=0.66, baseline_overhead_ms=0.89, overhead_a7_ms=9.9, a7_factor=15,
+    peak_rss_mb=114.0, baseline_peak_rss_mb=120.0,
+)  # fmt: skip
 
 
 def test_the_pipeline_plot_is_a_png_of_a_fixed_size(tmp_path):
