@@ -37,7 +37,12 @@ def inside_any(points: Float64, polygons: Sequence[Float64]) -> NDArray[np.bool_
 
 
 def polygon_of(option: str, points: Sequence[Point]) -> Float64:
-    """A simple polygon (K, 2). Raises OptionError if it has fewer than 3 points or crosses or touches itself."""
+    """A simple polygon (K, 2). Raises OptionError if it has fewer than 3 points or crosses or touches itself.
+
+    It may be closed as in GeoJSON: then the last point, which repeats the first, is left out.
+    """
+    if len(points) > 3 and tuple(points[0]) == tuple(points[-1]):
+        points = points[:-1]
     if len(points) < 3:
         raise OptionError(option, f"found a polygon of {len(points)} points; expected at least 3")
     corners = np.array(points, np.float64)

@@ -62,6 +62,11 @@ def test_rejects_polygons_that_are_not_simple(points):
         polygon_of("polygon", points)
 
 
+def test_a_closed_polygon_is_the_same_as_an_open_one():
+    corners = [(0.1, 0.1), (0.9, 0.1), (0.5, 0.9)]
+    np.testing.assert_array_equal(polygon_of("polygon", [*corners, corners[0]]), corners)
+
+
 def test_rejects_a_line_of_length_0():
     with pytest.raises(OptionError, match=r"length 0 at \[0.5, 0.5\]"):
         line_of("line", ((0.5, 0.5), (0.5, 0.5)))
