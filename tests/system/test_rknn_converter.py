@@ -57,16 +57,18 @@ def test_digits_in_the_simulator_matches_int8_here(converter, tmp_path, capsys):
         assert golden["rv1106:digits/scores"].shape == golden["digits/scores"].shape
 
 
-@pytest.mark.parametrize(("name", "least"), [("v8", 0.96), ("v26", 0.85)])
-def test_converts_a_yolo_with_boxes_and_scores_apart(converter, data, tmp_path, name, least):
+@pytest.mark.parametrize(("name", "target", "precision", "least"), [
+    ("v8", "rv1106", "int8", 0.96), ("v26", "rv1106", "int8", 0.85), ("v26", "rk3588", "float16", 0.999),
+])  # fmt: skip
+def test_converts_a_yolo_with_boxes_and_scores_apart(converter, data, tmp_path, name, target, precision, least):
     """As one graph. v26 is 16 times narrower than the published one; with random weights, it loses more in INT8."""
     assembly = assemble.assemble(input_models.read([data / "exports" / f"{name}.onnx"], ModelOptions()), None, ())
     paths = sorted((data / "coco20").glob("*.jpg"))
     images = np.stack([cv2.resize(cv2.imread(str(path)), (160, 160)) for path in paths])
     calibration, held_out = {frontend.IMAGE: images[4:]}, images[:4]
     job = rknn.ConversionJob(
-        name, assembly.whole.serialize(), "rv1106", assembly.mean, assembly.std, calibration,
-        {frontend.IMAGE: held_out},
+        name, assembly.whole.serialize(), target, assembly.mean, assembly.std, calibration,
+        {frontend.IMAGE: held_out}, precision=precision,
     )  # fmt: skip
     converted = rknn.convert(job, converter / "bin" / "python", tmp_path)
     assert assembly.whole.outputs == [f"{name}/{kind}{i}" for i in range(3) for kind in ("boxes", "scores")]
@@ -74,6 +76,23 @@ def test_converts_a_yolo_with_boxes_and_scores_apart(converter, data, tmp_path, 
     expected = zip(*(session.run(image[None]) for image in held_out))
     for array, rows in zip(converted.outputs, expected, strict=True):
         assert cosine(array, np.concatenate(rows)) >= least
+
+
+def test_digits_in_int16_equals_float(converter, tmp_path):
+    """As one graph, on frames that are not used for calibration."""
+    assembly = assemble.assemble(input_models.read([PROJECT / "models" / "digits"], ModelOptions()), None, ())
+    clip = cv2.VideoCapture(str(PROJECT / "models" / "digits" / "sample.mp4"))
+    images = np.stack([cv2.resize(clip.read()[1], (320, 320)) for _ in range(6)])
+    clip.release()
+    job = rknn.ConversionJob(
+        "digits", assembly.whole.serialize(), "rv1106", assembly.mean, assembly.std, {frontend.IMAGE: images[:4]},
+        {frontend.IMAGE: images[4:]}, precision="int16",
+    )  # fmt: skip
+    converted = rknn.convert(job, converter / "bin" / "python", tmp_path)
+    session = HostSession(assembly.whole_on_pixels().serialize())
+    expected = zip(*(session.run(image[None]) for image in images[4:]))
+    for array, rows in zip(converted.outputs, expected, strict=True):
+        assert cosine(array, np.concatenate(rows)) >= 0.9999
 
 
 def test_rejects_a_layer_that_rv1106_would_run_on_the_cpu(converter, tmp_path, capsys):
