@@ -1,8 +1,7 @@
 """Frigate's events, counts, snapshots and switches.
 
-Fields: TrackedObject.to_dict of blakeblackshear/frigate, 0.16. Consumers: custom_components/frigate of
-blakeblackshear/frigate-hass-integration at 8b49db24a183 (sensor.py), db561bc32140 (binary_sensor.py), 387af4d37f9a
-(switch.py) and 0e900934e183 (image.py).
+Fields: TrackedObject.to_dict of blakeblackshear/frigate, 0.16. Consumers: the sensors, binary sensors, switches and
+images of blakeblackshear/frigate-hass-integration at the commits 8b49db24a183, db561bc32140, 387af4d37f9a, 0e900934e183.
 """
 
 import json
