@@ -147,8 +147,7 @@ def decode(payload: bytes) -> Message:
     """Parse a payload. utc_ns has a resolution of milliseconds. Raises ValueError if it is not a message."""
     try:
         body = json.loads(payload)
-        moment = datetime.strptime(body["utc"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
-        utc_ns = round(moment.timestamp() * 1000) * 1_000_000
+        utc_ns = utc_of(body["utc"])
         message = Message(
             body["id"], body["seq"], body["kind"], body["monotonic_ns"], utc_ns, body["clock_synced"], payload
         )
@@ -162,6 +161,12 @@ def decode(payload: bytes) -> Message:
     ):
         raise ValueError(f"not a message of {SCHEMA_ID}: a field has another type")
     return message
+
+
+def utc_of(text: str) -> int:
+    """The inverse of `rfc3339`: UTC nanoseconds since 1970. Raises ValueError if the text is not one."""
+    moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return round(moment.timestamp() * 1000) * 1_000_000
 
 
 def rfc3339(utc_ns: int) -> str:

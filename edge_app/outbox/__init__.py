@@ -8,6 +8,7 @@ gap.py        lost messages, until they are reported
 writer.py     the thread that commits to disk and retries
 store.py      the SQLite file
 disk.py       locks the folder, opens the file, replaces a damaged one
+event_log.py  the events that are open, for the next process
 sequence.py   message numbers that are never used twice
 view.py       edge-app outbox {stats,list,drop}
 """

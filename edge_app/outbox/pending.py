@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from edge_app.messages import Kind, Message
@@ -25,11 +25,15 @@ class Item:
 
 
 class Pending:
-    """A queue of messages. Not thread-safe. next_position: of the next message. size_bytes: of all payloads."""
+    """A queue of messages. Not thread-safe. next_position: of the next message. size_bytes: of all payloads.
+
+    on_settled: called with each event that is on disk, delivered to all sinks, or dropped; must not wait.
+    """
 
     def __init__(self, next_position: int) -> None:
         self.next_position = next_position
         self.size_bytes = 0
+        self.on_settled: Callable[[Message], None] | None = None
         self._entries: deque[tuple[Item, int]] = deque()  # with the time by which it must be on disk
 
     def __len__(self) -> int:
@@ -75,6 +79,12 @@ class Pending:
         while self._entries and self._entries[0][0].position <= position:
             item, _ = self._entries.popleft()
             self.size_bytes -= len(item.message.payload)
+            self.settle(item.message)
+
+    def settle(self, message: Message) -> None:
+        """Report that nothing more has to be done to keep this message."""
+        if self.on_settled is not None and message.kind == "event":
+            self.on_settled(message)
 
     def drop_over_limit(self, excess_bytes: float) -> list[Item]:
         """Drop at least `excess_bytes`, the lowest priority first, then the oldest. Returns them by position."""
@@ -85,6 +95,7 @@ class Pending:
                 break
             excess_bytes -= len(item.message.payload)
             dropped.append(item)
+            self.settle(item.message)
         self._remove({item.position for item in dropped})
         return sorted(dropped, key=lambda item: item.position)
 

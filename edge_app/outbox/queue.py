@@ -12,7 +12,7 @@ Not here: the file (store.py, disk.py), the thread that writes it (writer.py), s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,7 @@ class Outbox:
         now_ns, pending = self._clock.monotonic_ns(), self._state.pending
         if len(message.payload) > self._limits.max_message_kb * 1024:
             self._add_loss("message too large", [message])
+            pending.settle(message)
             return
         due_ns = now_ns + (_EVENT_COMMIT_NS if message.kind == "event" else _COMMIT_NS)
         pending.append(message, due_ns)
@@ -104,6 +105,25 @@ class Outbox:
             self._add_loss("memory full", [item.message for item in dropped])
             self._state.cursors.remove_messages([item.position for item in dropped])
         self._writer.schedule(now_ns if len(pending) >= COMMIT_RECORDS else due_ns)
+
+    def watch(self, on_settled: Callable[[Message], None]) -> None:
+        """Call this with each event that is on disk, delivered to all sinks, or lost. It must not wait."""
+        with self._lock:
+            self._state.pending.on_settled = on_settled
+
+    def stored_ids(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of these events that are on disk. Empty if the disk cannot be used, or is still being read."""
+        with self._lock:
+            loaded = self._state.loaded
+        if not ids or not loaded:
+            return frozenset()
+        try:
+            return self._disk.run(lambda store: store.ids_of_events(ids), reading=True)
+        except DiskUnavailable:
+            return frozenset()
+        except FileDamaged:
+            self._writer.file_lost()
+            return frozenset()
 
     # Called by each sink's delivery thread.
 

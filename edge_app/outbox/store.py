@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,6 +172,11 @@ class Store:
         gone = [(name,) for name in self.cursors() if name not in set(sinks)]
         if gone:
             self._db.executemany("DELETE FROM cursors WHERE sink = ?", gone)
+
+    def ids_of_events(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of these ids that a stored event has."""
+        query = "SELECT count(*) FROM messages WHERE priority = 0 AND instr(payload, ?)"
+        return frozenset(id_ for id_ in ids if self._number(query, f'"id":{json.dumps(id_)},'.encode()))
 
     def count_after(self, position: int) -> int:
         return self._number("SELECT count(*) FROM messages WHERE position > ?", position)

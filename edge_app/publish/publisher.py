@@ -5,6 +5,7 @@ Not here: the format of messages (messages.py), how they reach the sinks (transp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from edge_app.clock import Clock
 from edge_app.config import Config
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
-from edge_app.outbox import Outbox
+from edge_app.outbox import Outbox, event_log
 from edge_app.outbox.store import GapRecord
 from edge_app.publish.build import build_sinks
+from edge_app.publish.open_events import end_left_open
 from edge_app.publish.result_filter import ResultFilter
 from edge_app.publish.transport import DirectTransport, DurableTransport, Handover, SinkStats, Transport
 from edge_app.sinks import Sink
 
+_LOG = logging.getLogger(__name__)
 _CHECK_SYNC_NS = 1_000_000_000  # asking the kernel costs as much as encoding a small message
 
 
@@ -67,12 +70,14 @@ class Publisher:
         self._filter = ResultFilter(config.publish.results if durable else "all")
         self._synced, self._sync_checked_ns = clock.synced(), 0
         self._outbox = None if previous is None else previous.outbox
+        self._event_log = None if previous is None else previous.event_log
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
         with ExitStack() as stack:
             self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack)
             self._transport: Transport
             if durable and self.sinks:
                 self._outbox = self._open_outbox(config)
+                self._open_event_log(self._outbox)
                 unfinished = {} if previous is None else previous.unfinished
                 self._transport = DurableTransport(
                     self.sinks, self._outbox, clock, backoff=backoff, unfinished=unfinished
@@ -93,7 +98,10 @@ class Publisher:
     def publish_events(self, events: Iterable[Event], stamp: Stamp, source: str) -> None:
         """Publish events in order. stamp: when the change was detected. source: the camera's name."""
         for event in events:
-            self._put("event", partial(self._encoder.event, event=event, stamp=stamp, source=source))
+            make = partial(self._encoder.event, event=event, stamp=stamp, source=source)
+            if self._event_log is not None and event.type != "update":
+                make = partial(_recorded, make, self._event_log)
+            self._put("event", make)
 
     def publish_status(self, stamp: Stamp, state: Mapping[str, JsonValue], source: str) -> None:
         """Publish a heartbeat. source: the camera's name."""
@@ -121,6 +129,8 @@ class Publisher:
         self._transport.close(drain_s)
         if self._outbox is not None:
             self._outbox.close()
+        if self._event_log is not None:
+            self._event_log.close()  # after the outbox has stored the last events
 
     def hand_over(self, drain_s: float) -> Handover | None:
         """Deliver for at most `drain_s`, release the sinks, and leave the open outbox to the next publisher.
@@ -128,7 +138,9 @@ class Publisher:
         None if there is no outbox. Until the next publisher is built, this one still stores messages.
         """
         self._transport.close(drain_s)
-        return None if self._outbox is None else Handover(self._outbox, self._transport.unfinished())
+        if self._outbox is None or self._event_log is None:
+            return None
+        return Handover(self._outbox, self._event_log, self._transport.unfinished())
 
     def _open_outbox(self, config: Config) -> Outbox:
         """The outbox of the publisher before, or a new one. Raises ConfigError if another process uses the folder."""
@@ -141,6 +153,19 @@ class Publisher:
             old.close(successor=new)
         return new
 
+    def _open_event_log(self, outbox: Outbox) -> None:
+        """Continue with the log of the publisher before; or open it, and end the events that a process left."""
+        path = outbox.folder / event_log.FILE
+        if self._event_log is not None:
+            outbox.watch(self._event_log.settle)
+            self._event_log.move(path)
+            return
+        self._event_log = event_log.EventLog(path)
+        outbox.watch(self._event_log.settle)
+        ended = end_left_open(self._event_log, outbox, self._clock)
+        if ended:
+            _LOG.warning("%d events were open when the process before ended; they end now", ended)
+
     def _put(self, kind: Kind, make: Callable[[int], Message]) -> None:
         self._transport.put(make)
         self._counts[kind] += 1
@@ -148,3 +173,8 @@ class Publisher:
     def _make_gap_record(self, number: int, gap: GapRecord) -> Message:
         stamp = Stamp(self._clock.monotonic_ns(), self._clock.utc_ns(), self._clock.synced())
         return self._encoder.status(number, stamp, {"gap": gap}, self._source)
+
+
+def _recorded(make: Callable[[int], Message], log: event_log.EventLog, number: int) -> Message:
+    """A `new` or `end` message that is in the log before the outbox accepts it."""
+    return log.record(make(number))

@@ -16,6 +16,7 @@ from edge_app.clock import Clock
 from edge_app.errors import SinkError
 from edge_app.messages import Message
 from edge_app.outbox import Outbox
+from edge_app.outbox.event_log import EventLog
 from edge_app.publish.delivery import Delivery
 from edge_app.sinks import Sink
 
@@ -103,6 +104,7 @@ class Handover:
     """What a publisher leaves to the one that follows it. unfinished: deliveries whose last request has not ended."""
 
     outbox: Outbox
+    event_log: EventLog
     unfinished: Mapping[str, Delivery]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import edge_app.backends
+import edge_app.rules
 import edge_app.sinks
 import edge_app.sources
 
@@ -12,6 +13,7 @@ FOLDER = Path(__file__).parent
 
 PACKAGES = (
     (edge_app.backends, str(FOLDER / "backends")),
+    (edge_app.rules, str(FOLDER / "rules")),
     (edge_app.sinks, str(FOLDER / "sinks")),
     (edge_app.sources, str(FOLDER / "sources")),
 )
