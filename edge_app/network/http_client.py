@@ -31,8 +31,8 @@ class HttpClient:
 
     @property
     def is_open(self) -> bool:
-        """Whether a connection was left open; the server may have closed it."""
-        return self._connection is not None
+        """Whether the next request uses the connection of the last one; the server may have closed it."""
+        return self._connection is not None and self._connection.sock is not None
 
     def request(
         self, target: str, headers: Mapping[str, str], deadline: Deadline, max_bytes: int, *, body: bytes | None = None
@@ -68,7 +68,8 @@ class HttpClient:
         self._connection = self._socket = self._response = None
 
     def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
-        if self._connection is None or self._socket is None:
+        if self._connection is None or self._connection.sock is None:
+            self.close()
             self._socket = BoundedSocket(connect(*self.address, deadline, self._tls))
             self._connection = (_Connection if self._tls is None else _SecureConnection)(*self.address)
             self._connection.sock = self._socket

@@ -239,7 +239,9 @@ class Source:
         same_server = (target.scheme, _port(target)) == (url.scheme, _port(url))
         to_https = (url.scheme, target.scheme) == ("http", "https")
         if target.hostname != url.hostname or not (same_server or to_https):
-            raise SourceError(f"{self._shown}: redirects to another server; expected the final address")
+            same_host = target.hostname == url.hostname  # another one may repeat a secret
+            found = f"{target.scheme}, port {_port(target)}" if same_host else "another host"
+            raise SourceError(f"{self._shown}: redirects to {found}; expected the final address in url")
         return target._replace(netloc=target.netloc.rpartition("@")[2])
 
     def _request(self, url: SplitResult, deadline: Deadline) -> HTTPResponse:
