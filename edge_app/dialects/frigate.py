@@ -84,31 +84,32 @@ class Dialect:
         yield from self._counts.update(found)
 
     def _event(self, body: Mapping[str, Any]) -> Iterator[Publication]:
-        """An event of a rule about an object: `new` for the first one about it, `end` when all have ended."""
+        """An event of a rule about an object: `new` for the first one about it, `end` when all have ended.
+
+        One that began before this process has the id that its `new` had.
+        """
         zone = _name(body["rule"]) if body["rule_type"] in ("zone", "line") else None
         ended = body["type"] == "end"
         if body["rule_type"] == "zone":
             yield from self._count_zone(str(zone), body, ended=ended)
         key = self._key(body)
-        seen = self._objects.get(key)
-        if seen is None and ended:
-            return  # it began before this process: consumers have no event of this id
-        tracked = seen or self._begin(key, body)
+        tracked = self._objects.get(key) or self._begin(key, body)
         self._follow(tracked, body, zone, ended=ended)
         after = self._fields(tracked, body)
         over = ended and not tracked.rules
         if over:
             after["end_time"] = unix_s(body["end"])
             self._objects.pop(key, None)
-        type_ = "new" if tracked.last is None else "end" if over else "update"
-        yield _published(type_, tracked.last or after, after)
+        is_new = tracked.last is None and body["type"] == "new"
+        before = tracked.last or {**after, "end_time": None}
+        yield _published("end" if over else "new" if is_new else "update", before, after)
         tracked.last = after
         yield from self._snapshot(tracked, body["event_id"])
 
     def _begin(self, key: str, body: Mapping[str, Any]) -> _Object:
         start_s = unix_s(body["start"])
-        # Frigate's form: the start, and six characters. The same if the message is converted again.
-        suffix = hashlib.sha256(f"{body['boot_id']} {body['event_id']}".encode()).hexdigest()[:6]
+        # Frigate's form: the start, and six characters. The same after a restart.
+        suffix = hashlib.sha256(f"{body['device']} {body['event_id']}".encode()).hexdigest()[:6]
         self._objects[key] = made = _Object(f"{start_s:.6f}-{suffix}", body["value"]["label"], start_s)
         if len(self._objects) > _MAX_OBJECTS:
             self._objects.popitem(last=False)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from edge_app import registry
+from edge_app import dialects, registry
 from edge_app.errors import ConfigError, SinkError
 from tests.hostile_peers import (
     body_by_the_byte,
@@ -28,8 +28,9 @@ from tests.hostile_peers import (
     resets,
     sends_garbage,
 )
+from tests.dialects.conftest import recorded
 from tests.sinks.hostile_brokers import ALL_ATTACKS, EagerPeer, handshake_by_the_byte
-from tests.sinks.loopback import SINKS, given, has_tls, is_network, is_serial
+from tests.sinks.loopback import SINKS, given, has_tls, is_network, is_serial, options
 
 MAX_CALL_S = 5.0
 MAX_BYTES = 4 << 20
@@ -160,6 +161,15 @@ def test_a_hostile_serial_peer_costs_bounded_time_and_memory(type_, data, pause_
 def test_every_sink_can_be_built_and_closed_twice_without_a_peer(type_, context, message, tmp_path):
     sink = registry.build("sinks", type_, context, **given(type_, tmp_path))
     exercise(sink, message)
+
+
+@pytest.mark.parametrize("dialect", dialects.names())
+@pytest.mark.parametrize("type_", [t for t in SINKS if "dialect" in options(t)])
+def test_every_dialect_can_be_sent_again_after_a_failure(type_, dialect, context, tmp_path):
+    sink = registry.build("sinks", type_, context, **given(type_, tmp_path, dialect=dialect))
+    for _ in range(2):
+        assert attempt(lambda: sink.send(recorded())).retry
+    sink.close()
 
 
 @pytest.mark.parametrize(
