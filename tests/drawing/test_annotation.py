@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from edge_app.drawing.annotation import annotate
-from edge_app.drawing.clip_writer import ClipWriter
-from edge_app.errors import SinkError
 from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation
 
 LABELS = {"objects": ["cat"], "area": ["x"], "kind": ["day", "night"]}
@@ -61,8 +56,3 @@ def test_shortens_a_label_that_would_cover_its_neighbor():
     alone, apart, together = inked(20), inked(20, 160), inked(20, 60)
     assert apart == 2 * alone  # name and score, twice
     assert together < apart - 20  # the left label has no score
-
-
-def test_rejects_a_missing_folder_before_the_first_frame(tmp_path: Path):
-    with pytest.raises(SinkError, match="does not exist"):
-        ClipWriter(tmp_path / "no" / "x.mp4", LABELS)
