@@ -17,6 +17,7 @@ import pytest
 
 from edge_app import dialects, registry
 from edge_app.errors import ConfigError, SinkError
+from tests.dialects.conftest import recorded
 from tests.hostile_peers import (
     body_by_the_byte,
     endless_continue,
@@ -28,7 +29,6 @@ from tests.hostile_peers import (
     resets,
     sends_garbage,
 )
-from tests.dialects.conftest import recorded
 from tests.sinks.hostile_brokers import ALL_ATTACKS, EagerPeer, handshake_by_the_byte
 from tests.sinks.loopback import SINKS, given, has_tls, is_network, is_serial, options
 
