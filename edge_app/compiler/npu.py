@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_app.compiler import frontend, npu_shapes, rknn
+from edge_app.compiler import frontend, int16, npu_shapes, rknn
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.comparison import OutputComparison, Outputs
 from edge_app.compiler.compilation import NpuPrecision, Plan
 from edge_app.compiler.frontend import IMAGE
-from edge_app.compiler.net import Net, Node
+from edge_app.compiler.net import Net
 from edge_app.compiler.npu_shapes import SegmentShapes
 from edge_app.compiler.report import NpuReport, ShapesReport
 from edge_app.compiler.rknn import ConversionJob, ConvertedGraph, Ranges
@@ -126,7 +126,7 @@ class Conversion:
     def run(self, images: CalibrationImages, rows: Sequence[int]) -> ConvertedModel:
         """Convert backbone, heads and the fused graph. rows: to simulate. Raises ModelError if a conversion fails."""
         assembly = self.assembly
-        if self.precision == "int16" and (node := _activation_product(assembly.whole)):
+        if self.precision == "int16" and (node := int16.activation_product(assembly.whole)):
             layer = f"layer '{node.outputs[0]}' ({node.op}) multiplies two activations, as in attention"
             raise ModelError(f"{self.target}: {layer}: the converter has no int16 for that; expected --precision int8")
         calibration: dict[str, Array] = {IMAGE: images.pixels[list(images.calibration)]}
@@ -155,7 +155,7 @@ class Conversion:
     def _finer(self) -> str:
         """The target's precision that is more exact than int8, if this model can use it and does not; otherwise ""."""
         finer = rknn.PRECISIONS[self.target][1]
-        possible = finer != "int16" or _activation_product(self.assembly.whole) is None
+        possible = finer != "int16" or int16.activation_product(self.assembly.whole) is None
         return finer if possible and self.precision == "int8" else ""
 
     def _parts(self, files: dict[str, ConvertedGraph], maps: dict[str, Array]) -> tuple[ShapesByName, ShapesByName]:
@@ -187,19 +187,14 @@ class Conversion:
         self.progress(f"{self.target}: {part}")
         names = [value.name for value in net.inputs]
         image = names == [IMAGE]
+        graph = int16.without_splits(net) if self.precision == "int16" else net
         job = ConversionJob(
-            part, net.serialize(), self.target,
+            part, graph.serialize(), self.target,
             self.assembly.mean if image else None, self.assembly.std if image else None,
             {name: calibration[name] for name in names}, {name: simulated[name] for name in names if simulated}, ranges,
             self.precision,
         )  # fmt: skip
         return rknn.convert(job, self.python, self.folder)
-
-
-def _activation_product(net: Net) -> Node | None:
-    """The first product of two activations. Converted to int16, it ends release 2.5.0 of the converter with SIGSEGV."""
-    products = (node for node in net.nodes if node.op in ("MatMul", "Gemm"))
-    return next((node for node in products if not set(node.inputs[:2]) & set(net.weights)), None)
 
 
 def _float_features(net: Net, assembly: Assembly, tensors: dict[str, Array]) -> dict[str, Array]:
