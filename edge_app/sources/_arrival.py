@@ -55,9 +55,11 @@ class ArrivalClock:
             self.interval_s = self._least.interval_ns * 1e-9
         captured_ns = now_ns - lag_ns
         if self._opening is not None and stream_ns is not None:
-            captured_ns = min(captured_ns, self._opening.stamp(stream_ns))
-            if self._opening.is_over(now_ns - stream_ns - lag_ns, hidden_frames):
+            first_ns = self._opening.stamp(now_ns, stream_ns)
+            if self._opening.is_over(hidden_frames):
                 self._opening = None
+            else:
+                captured_ns = min(captured_ns, first_ns)
         if self._last_ns is not None:
             captured_ns = max(captured_ns, self._last_ns + _STEP_NS)
         self._last_ns = captured_ns
@@ -117,29 +119,26 @@ class _Opening:
     No later stamp may be lower than one that is too late, so these count from the opening.
     """
 
-    _STEADY_FRAMES = 3
-    _TOLERANCE_NS = 5_000_000
-
     def __init__(self, opened_ns: int) -> None:
         self._stamp_ns = opened_ns
-        self._last_stream_ns: int | None = None
-        self._least_ns: int | None = None
-        self._frames = 0
-        self._steady = 0
+        self._last: tuple[int, int] | None = None  # arrival, presentation time
+        self._interval_ns = 0
+        self._in_time = 0  # consecutive frames that were waited for
 
-    def stamp(self, stream_ns: int) -> int:
-        if self._last_stream_ns is not None:
-            self._stamp_ns += max(0, stream_ns - self._last_stream_ns)
-        self._last_stream_ns = stream_ns
+    def stamp(self, now_ns: int, stream_ns: int) -> int:
+        if self._last is not None:
+            last_ns, last_stream_ns = self._last
+            if stream_ns > last_stream_ns:
+                self._interval_ns = stream_ns - last_stream_ns
+            self._stamp_ns += self._interval_ns  # after a step, too
+            waited = 2 * (now_ns - last_ns) > self._interval_ns
+            self._in_time = self._in_time + 1 if waited else 0
+        self._last = now_ns, stream_ns
         return self._stamp_ns
 
-    def is_over(self, least_ns: int, hidden_frames: int) -> bool:
-        """Whether the estimated least delay has stopped falling, as it does while late frames catch up."""
-        is_steady = self._least_ns is not None and least_ns > self._least_ns - self._TOLERANCE_NS
-        self._steady = self._steady + 1 if is_steady else 0
-        self._least_ns = least_ns
-        self._frames += 1
-        return self._steady >= self._STEADY_FRAMES and self._frames > hidden_frames + self._STEADY_FRAMES
+    def is_over(self, hidden_frames: int) -> bool:
+        """Whether the data of the latest frame arrived in time, so that its delay is known."""
+        return self._in_time > hidden_frames
 
 
 class _LeastDelay:
@@ -177,8 +176,9 @@ class Reordering:
             if self._run <= _MAX_RUN:
                 self._longest = max(self._longest, self._run)
             self._run = 0
-        if not self._longest:
+        longest = max(self._longest, self._run) if self._run <= _MAX_RUN else self._longest
+        if not longest:
             return 0
         # The encoder waits for the frame after the run. The decoder waits for one more, or two if B-frames are
         # references themselves, as encoders make them in runs of three and more.
-        return self._longest + (2 if self._longest > 2 else 1)
+        return longest + (2 if longest > 2 else 1)

@@ -169,7 +169,15 @@ def test_utc_does_not_fall_when_reading_the_clocks_takes_longer():
 
 @pytest.mark.parametrize(
     ("types", "frames"),
-    [("IPPPPPP", 0), ("IBPBPBP", 2), ("IBBPBBP", 3), ("IBBBPBBBP", 5), ("IBPBBBPBP", 5), ("I" + "B" * 40 + "IBBB", 0)],
+    [
+        ("IPPPPPP", 0),
+        ("IBPBPBP", 2),
+        ("IBBPBBP", 3),
+        ("IBBBPBBBP", 5),
+        ("IBPBBBPBP", 5),
+        ("IB", 2),
+        ("I" + "B" * 40 + "I", 0),
+    ],
 )
 def test_reordered_frames_are_counted_by_their_types(types, frames):
     reordering = Reordering()
