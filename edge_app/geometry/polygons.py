@@ -1,26 +1,51 @@
-"""Polygons and lines in normalized coordinates: validation, and the point-in-polygon test."""
+"""Polygons and lines in normalized coordinates: validation, anchor points, and the point-in-polygon test."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.errors import OptionError
+from edge_app.frame import Float32
 
 Float64 = NDArray[np.float64]
 Point = tuple[float, float]
+Anchor = Literal["bottom", "center", "top"]
+
+
+def anchor_points(xyxy: Float64 | Float32, size: tuple[int, int], anchor: Anchor) -> Float64:
+    """The point (N, 2), 0..1 of the image, that decides where each box (N, 4), image pixels, is.
+
+    size: width and height of the image. The bottom center is the place where a person stands. The point is on a pixel
+    of the image: at most 1 - 1/size. A box that touches the lower border would otherwise be below every polygon.
+    """
+    width, height = size
+    points = np.empty((len(xyxy), 2))
+    np.add(xyxy[:, 0], xyxy[:, 2], out=points[:, 0], dtype=np.float64)
+    if anchor == "center":
+        np.add(xyxy[:, 1], xyxy[:, 3], out=points[:, 1], dtype=np.float64)
+    else:
+        np.multiply(xyxy[:, 3 if anchor == "bottom" else 1], 2.0, out=points[:, 1], dtype=np.float64)
+    points /= (2 * width, 2 * height)
+    np.maximum(points, 0.0, out=points)  # two calls because np.clip is slower on small arrays
+    np.minimum(points, (1 - 1 / width, 1 - 1 / height), out=points)
+    return points
 
 
 def inside(points: Float64, polygon: Float64) -> NDArray[np.bool_]:
-    """Whether points (N, 2) are inside a simple polygon (K, 2): (N,) bool. Points on the border may be either.
+    """Whether points (N, 2) are inside a simple polygon (K, 2): (N,) bool.
 
-    Counts the edges that a ray to the right crosses (even-odd rule).
+    Counts the edges that a ray to the right crosses (even-odd rule). Left and upper edges belong to the polygon, right
+    and lower ones do not: a point on an edge that two polygons share is in exactly one of them.
     """
     x, y = points[:, 0, None], points[:, 1, None]
-    x1, y1 = polygon.T
-    x2, y2 = np.roll(polygon, -1, axis=0).T
+    end = np.roll(polygon, -1, axis=0)
+    down = (polygon[:, 1] <= end[:, 1])[:, None]  # the same arithmetic for an edge in both directions
+    x1, y1 = np.where(down, polygon, end).T
+    x2, y2 = np.where(down, end, polygon).T
     spans = (y1 > y) != (y2 > y)  # (N, K)
     rise = np.where(y2 == y1, 1.0, y2 - y1)
     crossing = x1 + (y - y1) / rise * (x2 - x1)

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.frame import Detections, Float32, Frame
-from edge_app.geometry.polygons import Float64, inside_any, polygon_of
+from edge_app.geometry.polygons import Float64, anchor_points, inside_any, polygon_of
 from edge_app.rules import Point
-from edge_app.rules._objects import anchors
 
 _MIN_ROW_DISTANCE = 0.5  # between the centers of rows, relative to the height of a digit
 _MAX_HEIGHT_RATIO = 1.45  # of a digit and the median of its row; beyond it, the digit is partly hidden
@@ -85,7 +84,7 @@ class Digits:
         xyxy = result.xyxy.astype(np.float64)
         keep = result.score >= self._min_score
         if self._ignore:
-            keep &= ~inside_any(anchors(xyxy / np.tile(image_size, 2), "center"), self._ignore)
+            keep &= ~inside_any(anchor_points(xyxy, (frame.width, frame.height), "center"), self._ignore)
         rows = np.flatnonzero(keep)
         text = tuple(self._labels[i] if i < len(self._labels) else "?" for i in result.class_id[rows].tolist())
         xyxy = xyxy[rows]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.frame import Detections, Frame, JsonValue
-from edge_app.geometry.polygons import Float64, inside_any, polygon_of
+from edge_app.geometry.polygons import Anchor, Float64, anchor_points, inside_any, polygon_of
 from edge_app.rules import Point, RuleContext
 
-Anchor = Literal["bottom", "center", "top"]
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +28,12 @@ class ObjectFilter:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A selected detection. track_id: 0 without a track. box (x1, y1, x2, y2) and anchor: 0..1 of the image."""
+    """A selected detection. track_id: 0 without a track. box and anchor: 0..1 of the image."""
 
     track_id: int
     label: str
     score: float
-    box: tuple[float, float, float, float]
+    box: Box
     anchor: Point
 
     def value(self) -> dict[str, JsonValue]:
@@ -66,8 +65,9 @@ class ObjectSelector:
             keep &= np.isin(detections.class_id, self._classes)
         if self._tracked:
             keep &= detections.track_id > 0 if detections.track_id is not None else False
-        boxes = detections.xyxy.astype(np.float64) / (frame.width, frame.height, frame.width, frame.height)
-        points = anchors(boxes, self._options.anchor)
+        width, height = frame.width, frame.height
+        boxes = detections.xyxy.astype(np.float64) / (width, height, width, height)
+        points = anchor_points(detections.xyxy, (width, height), self._options.anchor)
         if self._ignore:
             keep &= ~inside_any(points, self._ignore)
         return [self._object(detections, boxes, points, row) for row in np.flatnonzero(keep).tolist()]
@@ -79,13 +79,6 @@ class ObjectSelector:
         track_id = 0 if detections.track_id is None else int(detections.track_id[row])
         x, y = points[row].tolist()
         return Object(track_id, label, float(detections.score[row]), (x1, y1, x2, y2), (x, y))
-
-
-def anchors(boxes: Float64, anchor: Anchor) -> Float64:
-    """The anchor point (N, 2) of each box (N, 4). The bottom center is the place where a person stands."""
-    x = (boxes[:, 0] + boxes[:, 2]) / 2
-    y = {"bottom": boxes[:, 3], "top": boxes[:, 1], "center": (boxes[:, 1] + boxes[:, 3]) / 2}[anchor]
-    return np.stack([x, y], axis=1)
 
 
 def rounded(values: Sequence[float] | NDArray[np.float64]) -> list[JsonValue]:

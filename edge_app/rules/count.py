@@ -9,11 +9,11 @@ from statistics import median_low
 import numpy as np
 
 from edge_app.frame import Event, Frame, JsonValue
-from edge_app.geometry.polygons import inside, polygon_of
+from edge_app.geometry.polygons import Anchor, inside, polygon_of
 from edge_app.options import Fraction, Point, Positive, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, ObjectFilter, ObjectSelector
+from edge_app.rules._objects import ObjectFilter, ObjectSelector
 
 _KEY = "count"
 _MAX_FRAMES = 300  # in the history, however long `stable_s` is

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_app.frame import Event, Frame, JsonValue
+from edge_app.geometry.polygons import Anchor
 from edge_app.options import Fraction, Point, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
+from edge_app.rules._objects import Box, Object, ObjectFilter, ObjectSelector
 
-Box = tuple[float, float, float, float]
 _MAX_PLACES = 500  # more than fit in an image
 _BOX_UPDATE_RATE = 0.02  # weight of a new box: follows slow changes of light, but not a walking person
 

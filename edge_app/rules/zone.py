@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_app.frame import Event, Frame, JsonValue
-from edge_app.geometry.polygons import inside, polygon_of
+from edge_app.geometry.polygons import Anchor, inside, polygon_of
 from edge_app.options import Fraction, Point, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
 from edge_app.rules._ledger import Ledger
-from edge_app.rules._objects import Anchor, Object, ObjectFilter, ObjectSelector
+from edge_app.rules._objects import Object, ObjectFilter, ObjectSelector
 
 
 @dataclass(slots=True)
@@ -27,7 +27,8 @@ class Rule:
     """`new` when an object has been inside for `dwell_s`, `end` when it has been outside or undetected for `grace_s`.
 
     polygon: corners in order, 0..1. anchor: the point of the box that has to be inside. The end time of an event is the
-    last detection inside, without `grace_s`.
+    last detection inside, without `grace_s`. `occupancy` in the value counts the objects that have been inside for
+    `dwell_s`.
     """
 
     def __init__(
@@ -58,22 +59,23 @@ class Rule:
         now = Moment.of(frame)
         self._update_stays(objects, now)
         yield from self._end_stays(now)
-        for track_id, stay in self._stays.items():
-            if not stay.is_inside:
-                continue
+        inside = [(track_id, stay) for track_id, stay in self._stays.items() if stay.is_inside]
+        new = [track_id for track_id, stay in inside if track_id not in self._ledger and self._has_dwelt(stay)]
+        occupancy = len(self._ledger) + len(new)
+        for track_id, stay in inside:
             if track_id in self._ledger:
-                yield from self._ledger.update(track_id, now, self._value(stay, len(self._stays)))
-            elif stay.last.ns - stay.entered.ns >= self._dwell_ns:
-                yield self._ledger.begin(track_id, stay.entered, now, self._value(stay, len(self._stays)))
+                yield from self._ledger.update(track_id, now, self._value(stay, occupancy))
+            elif track_id in new:
+                yield self._ledger.begin(track_id, stay.entered, now, self._value(stay, occupancy))
 
     def finish(self, reason: str, at: Moment) -> list[Event]:
         stays, self._stays = self._stays, {}
         published = [(key, stay) for key, stay in stays.items() if key in self._ledger]
-        return [self._ledger.end(key, at, reason, self._value(stay, len(stays))) for key, stay in published]
+        return [self._ledger.end(key, at, reason, self._value(stay, len(published))) for key, stay in published]
 
     def overlay(self) -> list[Overlay]:
         points = tuple((float(x), float(y)) for x, y in self._polygon)
-        return [Overlay(points, f"{self._name}: {len(self._stays)}", closed=True, alert=len(self._ledger) > 0)]
+        return [Overlay(points, f"{self._name}: {len(self._ledger)}", closed=True, alert=len(self._ledger) > 0)]
 
     def _update_stays(self, objects: list[Object], now: Moment) -> None:
         for stay in self._stays.values():
@@ -97,7 +99,10 @@ class Rule:
         for track_id in ended:
             stay = self._stays.pop(track_id)
             if track_id in self._ledger:
-                yield self._ledger.end(track_id, stay.last, "left", self._value(stay, len(self._stays)))
+                yield self._ledger.end(track_id, stay.last, "left", self._value(stay, len(self._ledger) - 1))
+
+    def _has_dwelt(self, stay: _Stay) -> bool:
+        return stay.last.ns - stay.entered.ns >= self._dwell_ns
 
     @staticmethod
     def _value(stay: _Stay, occupancy: int) -> dict[str, JsonValue]:

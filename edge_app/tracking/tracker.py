@@ -33,6 +33,9 @@ _LOW_SCORE_FACTOR = 2.0  # on the deviation of a low-scoring box, which often co
 _UNLIKELY = 0.3  # factor on the overlap if the filter excludes the position
 _LEAST_RESCUE_GAIN = math.exp(-9.21 / 2)  # 99 % of a chi-square with 2 degrees of freedom
 _LEAST_SIZE_RATIO = 0.6  # of the sides of a track and a rescued box
+_LEAST_ONWARD_GAIN = math.exp(-7.38 / 2)  # 97.5 %; the region grows with the time since the last detection
+_LEAST_HEIGHT_RATIO = 0.8  # of a lost track and a box that continues it; a width changes with every step of a walker
+_LEAST_COSINE = 0.5  # 60 degrees, between the direction of a lost track and the way to that box
 
 
 class Tracker:
@@ -76,7 +79,7 @@ class Tracker:
             return replace(detections, track_id=ids)
         self._advance(detected_ns)
         ids = np.zeros(len(detections), np.int64)
-        rows, columns = self._associate(detections)
+        rows, columns = self._associate(detections, detected_ns)
         self._update_matched(rows, columns, detections, detected_ns)
         ids[columns] = self._tracks.id[rows]
         self._drop_lost(detected_ns)
@@ -114,12 +117,13 @@ class Tracker:
             self._interval_ns = detected_ns - self._at_ns
         self._at_ns = detected_ns
 
-    def _associate(self, detections: Detections) -> tuple[Rows, Rows]:
+    def _associate(self, detections: Detections, detected_ns: int) -> tuple[Rows, Rows]:
         """Match tracks and detections. Returns pairs as two arrays of row numbers.
 
         As in ByteTrack: all tracks with the high-scoring boxes, then the remaining tracks with the low-scoring boxes.
-        Last, a rescue of tracks that had a detection in the frame before and moved further than their own size, if the
-        filter allows it.
+        Then a rescue of tracks that had a detection in the frame before and moved further than their own size, if the
+        filter allows it. Last, lost tracks that were moving are found again further on in the same direction: an object
+        that walked on while it was hidden.
         """
         settings, tracks = self._settings, self._tracks
         matching = _Matching(len(tracks), len(detections))
@@ -137,7 +141,26 @@ class Tracker:
         if len(rows) and len(columns):
             i, j = assign(_proximity(tracks[rows], detections[columns], settings.mix_classes), _LEAST_RESCUE_GAIN)
             matching.add(rows[i], columns[j])
+        lost = (tracks.misses > 0) & (tracks.id != UNTRACKED) & (detected_ns - tracks.detected_ns <= self._lost_ns)
+        rows, columns = matching.unmatched(lost, high)
+        if len(rows) and len(columns):
+            i, j = assign(self._onward(tracks[rows], detections[columns], detected_ns), _LEAST_ONWARD_GAIN)
+            matching.add(rows[i], columns[j])
         return matching.pairs()
+
+    def _onward(self, lost: _Tracks, detections: Detections, detected_ns: int) -> Float64:
+        """`_proximity` (N, M); 0 if a track was not moving, or not towards the detection, or the heights differ."""
+        center, size = _measured(detections.xyxy)
+        unseen_s = (detected_ns - lost.detected_ns)[:, None] / 1e9
+        way = center - (lost.center - lost.center_speed * unseen_s)[:, None]  # (N, M, 2), from the last position
+        speed = np.hypot(lost.center_speed[:, 0], lost.center_speed[:, 1])[:, None]
+        along = (way * lost.center_speed[:, None]).sum(axis=2)
+        ratio = lost.size[:, 1, None] / size[:, 1]
+        plausible = along >= _LEAST_COSINE * speed * np.hypot(way[..., 0], way[..., 1])
+        plausible &= np.minimum(ratio, 1 / ratio) >= _LEAST_HEIGHT_RATIO
+        plausible &= speed >= np.sqrt(lost.cov[:, 2, 0])[:, None]  # more than its standard deviation
+        gain: Float64 = _proximity(lost, detections, self._settings.mix_classes) * plausible
+        return gain
 
     def _gain(self, detections: Detections, high: NDArray[np.bool_]) -> Float32:
         """IoU (N, M) of predicted tracks and detections, reduced if the filter finds the position unlikely.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.errors import OptionError
-from edge_app.geometry.polygons import inside, line_of, polygon_of
+from edge_app.geometry.polygons import anchor_points, inside, line_of, polygon_of
 
 UNIT = st.floats(0, 1, allow_nan=False)
 
@@ -40,6 +40,40 @@ def test_inside_agrees_with_the_winding_angle(polygon, points):
     ]
     expected = np.array([winds_around(p, polygon) for p in points])
     assert (inside(points, polygon) == expected)[off_border].all()
+
+
+GRID = st.integers(0, 1000).map(lambda n: n / 1000)
+
+
+@given(st.lists(st.tuples(GRID, GRID), min_size=3, max_size=3, unique=True), st.tuples(GRID, GRID), UNIT)
+def test_a_point_on_an_edge_that_two_polygons_share_is_in_exactly_one(corners, fourth, share):
+    (a, b, c), d = np.array(corners), np.array(fourth)
+    if winds(a, b, c) * winds(a, b, d) < 0:  # c and d are on both sides of a-b
+        on_edge = (a + share * (b - a))[None]
+        first, second = inside(on_edge, np.array([a, b, c])), inside(on_edge, np.array([b, a, d]))
+        assert first[0] + second[0] <= 1
+        middle = (a + 0.5 * (b - a))[None]
+        if np.abs(winds(a, b, c)) > 1e-3 and np.abs(winds(a, b, d)) > 1e-3:
+            assert inside(middle, np.array([a, b, c]))[0] + inside(middle, np.array([b, a, d]))[0] == 1
+
+
+def winds(a, b, c):
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+@pytest.mark.parametrize(("anchor", "expected"), [("bottom", (0.5, 0.9)), ("center", (0.5, 0.7)), ("top", (0.5, 0.5))])
+def test_the_anchor_is_on_the_box(anchor, expected):
+    assert anchor_points(np.array([[40.0, 50, 60, 90]]), (100, 100), anchor)[0] == pytest.approx(expected)
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-100, 800, width=32)] * 4), max_size=5), st.sampled_from(["bottom", "center", "top"])
+)
+def test_every_anchor_is_on_a_pixel_of_the_image(boxes, anchor):
+    xyxy = np.array(boxes, np.float32).reshape(-1, 4)
+    points = anchor_points(xyxy, (640, 480), anchor)
+    assert points.shape == (len(boxes), 2)
+    assert ((points >= 0) & (points <= (1 - 1 / 640, 1 - 1 / 480))).all()
 
 
 @given(star_polygons())

@@ -50,6 +50,13 @@ def test_only_objects_in_the_polygon_count():
     assert [e.value["count"] for e in events] == [2]
 
 
+def test_objects_that_touch_the_lower_border_count():
+    whole = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+    standing = frame(0, objects=objects((0, 0.3, 1.0), (0, 0.6, 1.0), (0, 0.9, 0.5)))
+    assert run(count(polygon=whole, stable_s=0.0), [standing])[0].value["count"] == 3
+    assert run(count(ignore=(whole,), stable_s=0.0), [standing]) == []
+
+
 def test_only_the_configured_labels_count():
     rule = count(labels=("car",), stable_s=0.0)
     assert run(rule, [people(0, 3)]) == []

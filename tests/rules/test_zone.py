@@ -69,6 +69,42 @@ def test_occupancy_counts_all_objects_inside():
     assert rule.overlay()[0].text == "rule: 2"
 
 
+def test_occupancy_counts_only_objects_that_have_stayed_dwell_s():
+    rule = zone(dwell_s=2.0, update_every_s=0.1)
+    rows = [(1, 0.45, 0.5)], [(1, 0.45, 0.5), (2, 0.55, 0.5)]  # the second one enters after 3 seconds
+    events = run(rule, [frame(k / 10, objects=objects(*rows[k >= 30])) for k in range(60)])
+    seen = {(e.value["track_id"], e.value["occupancy"]) for e in events if e.start_ns == 0 and e.type != "end"}
+    assert seen == {(1, 1), (1, 2)}
+    assert [e.value["occupancy"] for e in events if e.type == "new"] == [1, 2]
+    assert rule.overlay()[0].text == "rule: 2"
+
+
+def test_occupancy_of_an_end_is_the_number_of_objects_that_stay():
+    rule = zone(dwell_s=1.0, grace_s=0.5)
+    both, one = objects((1, 0.45, 0.5), (2, 0.55, 0.5)), objects((2, 0.55, 0.5))
+    events = run(rule, [frame(k / 10, objects=both if k < 20 else one) for k in range(40)])
+    assert [(e.type, e.value["track_id"], e.value["occupancy"]) for e in events if e.type != "update"] == [
+        ("new", 1, 2),
+        ("new", 2, 2),
+        ("end", 1, 1),
+    ]
+
+
+def test_a_box_that_touches_the_lower_border_is_in_a_zone_that_covers_the_image():
+    whole = Rule(context("zone"), head="objects", polygon=((0, 0), (1, 0), (1, 1), (0, 1)))
+    boxes = objects((1, 0.5, 1.0), (2, 0.3, 1.2), (3, 1.0, 0.5), (4, 0.0, 0.1), size=(0.1, 0.3))
+    assert sorted(e.value["track_id"] for e in run(whole, [frame(0, objects=boxes)])) == [1, 2, 3, 4]
+
+
+@given(st.lists(st.tuples(st.floats(-0.1, 1.2), st.floats(-0.1, 1.2)), min_size=1, max_size=30), st.floats(0.05, 0.95))
+def test_two_zones_that_share_an_edge_and_cover_the_image_have_each_object_once(points, slant):
+    left = Rule(context("zone"), head="objects", polygon=((0, 0), (slant, 0), (1 - slant, 1), (0, 1)))
+    right = Rule(context("zone"), head="objects", polygon=((slant, 0), (1, 0), (1, 1), (1 - slant, 1)))
+    boxes = objects(*((i + 1, x, y) for i, (x, y) in enumerate([*points, (0.5, 0.5)])))
+    events = run(left, [frame(0, objects=boxes)]) + run(right, [frame(0, objects=boxes)])
+    assert sorted(e.value["track_id"] for e in events) == list(range(1, len(points) + 2))
+
+
 @pytest.mark.parametrize(("anchor", "inside"), [("bottom", False), ("center", True), ("top", False)])
 def test_the_anchor_decides_what_is_inside(anchor, inside):
     rule = zone(anchor=anchor)

@@ -100,6 +100,30 @@ def test_crossing_objects_keep_their_ids():
     assert found == [1, 2]
 
 
+def walked(tracker, *, speed):
+    """An object that starts at (100, 100) and walks to the right for a second, pixels per second."""
+    for k in range(26):
+        ids(tracker, k / 25, (100 + speed * k / 25, 100))
+    for k in range(26, 41):
+        ids(tracker, k / 25)
+
+
+def test_an_object_that_walks_faster_while_it_is_hidden_keeps_its_id():
+    tracker = Tracker(TRACK)
+    walked(tracker, speed=40)  # it would be at 164
+    assert ids(tracker, 41 / 25, (205, 100)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("speed", "place"), [(40, (100, 140)), (40, (120, 190)), (0, (141, 100))], ids=["back", "aside", "at rest"]
+)
+def test_an_object_that_appears_elsewhere_than_onward_gets_an_id_of_its_own(speed, place):
+    tracker = Tracker(TRACK)
+    walked(tracker, speed=speed)
+    ids(tracker, 41 / 25, place)
+    assert ids(tracker, 42 / 25, place) == [2]
+
+
 def test_classes_are_mixed_only_if_configured():
     apart, mixed = Tracker(TRACK), Tracker(replace(TRACK, mix_classes=True))
     for tracker, expected in ((apart, [UNTRACKED]), (mixed, [1])):
