@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from edge_app import __version__
 from edge_app.cli.arguments import HOST_ONLY
-from edge_app.cli.commands import bench, check, compile, doctor, outbox, replay, run, schema, status, tune  # noqa: A004
+from edge_app.cli.commands import bench, check, compile, doctor, outbox, replay, run, schema, status, totals, tune  # noqa: A004
 from edge_app.errors import ConfigError, EdgeError
 
 _MIN_ADDRESS_SPACE_MB = 1024  # loading OpenCV and onnxruntime with less ends in a segmentation fault
-_COMMANDS = (run, replay, check, outbox, status, doctor, compile, tune, bench, schema)
+_COMMANDS = (run, replay, check, outbox, status, totals, doctor, compile, tune, bench, schema)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

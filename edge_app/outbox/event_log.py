@@ -50,7 +50,7 @@ class OpenEvent:
 
 
 class EventLog:
-    """The file, written by a thread of its own. found: the events that an earlier process left, by event id."""
+    """The file, written by a separate thread. found: the events that an earlier process left, by event id."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

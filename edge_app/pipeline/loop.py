@@ -288,7 +288,7 @@ class Pipeline:
     def status(self) -> dict[str, JsonValue]:
         """The fields of the heartbeat: progress, timing, health."""
         fields = status_fields(self.stats(), self.health(), self.reuse_stats())
-        return {**fields, **self._schedules.status(), **self.about}
+        return {**fields, **self._schedules.status(), **self._publisher.totals(), **self.about}
 
     def stuck(self) -> str | None:
         """Why there is no progress, or None. A lost camera or an unreachable sink does not count: both are retried."""

@@ -23,6 +23,7 @@ from edge_app.publish.open_events import end_left_open
 from edge_app.publish.result_filter import ResultFilter
 from edge_app.publish.transport import DirectTransport, DurableTransport, Handover, SinkStats, Transport
 from edge_app.sinks import Sink
+from edge_app.totals import Totals
 
 _LOG = logging.getLogger(__name__)
 _CHECK_SYNC_NS = 1_000_000_000  # asking the kernel costs as much as encoding a small message
@@ -84,6 +85,9 @@ class Publisher:
                 )
             else:
                 self._transport = DirectTransport(self.sinks)
+            trust = config.device.trust_clock
+            folder = config.device.state_dir
+            self._totals = Totals(folder, self._source, clock, trust_clock=trust) if durable else None
             stack.pop_all()  # from now on, the transport closes them
 
     def publish_frame(self, frame: Frame) -> None:
@@ -97,11 +101,14 @@ class Publisher:
 
     def publish_events(self, events: Iterable[Event], stamp: Stamp, source: str) -> None:
         """Publish events in order. stamp: when the change was detected. source: the camera's name."""
+        events = tuple(events)
         for event in events:
             make = partial(self._encoder.event, event=event, stamp=stamp, source=source)
             if self._event_log is not None and event.type != "update":
                 make = partial(_recorded, make, self._event_log)
             self._put("event", make)
+        if self._totals is not None and events:
+            self._totals.count(events)
 
     def publish_status(self, stamp: Stamp, state: Mapping[str, JsonValue], source: str) -> None:
         """Publish a heartbeat. source: the camera's name."""
@@ -120,6 +127,10 @@ class Publisher:
             transport.sinks,
         )
 
+    def totals(self) -> dict[str, JsonValue]:
+        """The field `totals` of a status; {} if nothing has been counted."""
+        return {} if self._totals is None else self._totals.status()
+
     def stuck(self) -> str | None:
         """The component without progress for too long, or None. A full disk or an unreachable sink does not count."""
         return self._transport.stuck()
@@ -127,6 +138,8 @@ class Publisher:
     def close(self, drain_s: float = 3.0) -> None:
         """Deliver for at most `drain_s`, keep the rest on disk, release everything. Safe to call twice."""
         self._transport.close(drain_s)
+        if self._totals is not None:
+            self._totals.close()
         if self._outbox is not None:
             self._outbox.close()
         if self._event_log is not None:
@@ -138,6 +151,8 @@ class Publisher:
         None if there is no outbox. Until the next publisher is built, this one still stores messages.
         """
         self._transport.close(drain_s)
+        if self._totals is not None:
+            self._totals.close()
         if self._outbox is None or self._event_log is None:
             return None
         return Handover(self._outbox, self._event_log, self._transport.unfinished())

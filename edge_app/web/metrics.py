@@ -72,3 +72,9 @@ class _Collector:
             sent.add_metric([sink["name"]], sink["sent"])
         yield queued
         yield sent
+        totals = state.get("totals", {"camera": "", "rules": {}})
+        counted = CounterMetricFamily("edge_app_counted", "Objects counted", labels=["camera", "rule", "count"])
+        for rule, counts in totals["rules"].items():
+            for name, count in counts.items():
+                counted.add_metric([totals["camera"], rule, name], count["total"])
+        yield counted

@@ -292,6 +292,7 @@ OPENS = {
     "model/memory.py": "kernel",
     "options/files.py": "read_regular",
     "outbox/disk.py": "its own, in state_dir",
+    "outbox/event_log.py": "its own, in state_dir",
     "outbox/sequence.py": "its own, in state_dir",
     "pipeline/sensors.py": "kernel",
     "registry.py": "metadata of installed packages",
