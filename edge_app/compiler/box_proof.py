@@ -218,6 +218,7 @@ class _Image:
         np.fill_diagonal(overlap, 0)
         far = np.tile(self.spec.input_size, 2) + _MARGIN
         overlap[(kept.xyxy <= -_MARGIN).any(axis=1) | (kept.xyxy >= far).any(axis=1)] = 0  # clipped after suppression
+        overlap[_shortest(kept.xyxy) < _SLIVER_PX] = 0  # their edges are rounded by moving them into the margin
         if overlap.max(initial=0) > nms_iou + 0.01:
             raise ModelError(
                 f"{self.spec.name}: the head keeps boxes with an IoU of {overlap.max():.2f}; "

@@ -239,7 +239,8 @@ def _with_usual_values(evidence: Evidence, family: Family, labels: tuple[str, ..
         return values.problem(evidence, family.name, options, head, family.preprocessing)
 
     found = problem(family.options)
-    if found and family.name == "yolo" and evidence.slices_pixels and "activation" not in family.options:
+    may_be_raw = family.name == "yolo" and (evidence.slices_pixels or family.options.get("version") == "x")
+    if found and may_be_raw and "activation" not in family.options:
         options = {**family.options, "activation": "apply"}
         if not problem(options):
             return replace(family, options=options, why=f"{family.why}, without a sigmoid")

@@ -1,8 +1,8 @@
 """Models that no family decodes although the shapes of their outputs resemble one: one row of KINDS each.
 
 A row is where support for such a kind starts: a family takes its place in structure.py, and the row goes.
-Sources: the exporters of ultralytics, InsightFace, MediaPipe, PaddleOCR, PaddleDetection, PFLD, DETR, MiDaS.
-Not here: the families (families.py).
+Sources: the exporters of ultralytics, InsightFace, MediaPipe, PaddleOCR, PaddleDetection, PFLD, MTCNN, CRAFT, DETR,
+MiDaS. Not here: what vectors may be (vectors.py), the families (families.py).
 """
 
 from __future__ import annotations
@@ -10,21 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_app.compiler import vectors
 from edge_app.compiler.evidence import Evidence
 from edge_app.compiler.metadata import Metadata
 from edge_app.errors import foreign_text
 from edge_app.heads._yolo_tables import runs
 from edge_app.heads.ultraface import priors
 
-_LANDMARKS = {2 * n for n in (17, 21, 29, 33, 39, 66, 68, 98, 106, 468, 478)} | {
-    3 * n for n in (17, 21, 33, 39, 68, 468, 478)
-}  # values of x and y, or x, y and z, for published numbers of points
-_IMAGENET = (1000, 1001, 11221, 21841, 21843)
 _KEYPOINTS = (16, 17, 68, 98, 106, 133)  # channels of published heatmaps, at stride 4
-_PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid")
-_EMBEDDING_STEP = 64  # published embeddings are multiples of it long
-
-
 _TASKS = {
     "pose": "pose keypoints",
     "segment": "instance segmentation",
@@ -200,6 +193,17 @@ def _is_depth(e: Evidence) -> bool:
     return found is not None and found[0] == 1 and e.ends_with("Relu", "Clip", "Softplus")
 
 
+def _is_mtcnn(e: Evidence) -> bool:
+    """Corrections of a box and two class scores, and five landmarks in the last stage: of a crop, or of every cell."""
+    sizes = sorted([*e.vectors, *(m[0] for m in e.maps if 4 * m[1] > e.size[1])])
+    return len(sizes) == len(e.outputs) and sizes in ([2, 4], [2, 4, 10])
+
+
+def _is_craft(e: Evidence) -> bool:
+    """CRAFT: scores of characters and of the links between them at stride 2, and features for another network."""
+    return sorted(m[0] for m in e.maps) == [2, 32] and len(e.outputs) == 2 and len({m[1:] for m in e.maps}) == 1
+
+
 def _is_text_map(e: Evidence) -> bool:
     """One probability a pixel, enlarged by two learned steps right before it: the head of DB."""
     found, last = _map(e), [node.op for node in e.last()]
@@ -228,7 +232,7 @@ def _is_enlarged(e: Evidence) -> bool:
 
 def _is_picture(e: Evidence) -> bool:
     found = _map(e)
-    return found is not None and found == (3, 1, 1) and not e.ends_with(*_PROBABILITIES) and not e.labels
+    return found is not None and found == (3, 1, 1) and not e.ends_with(*vectors.PROBABILITIES) and not e.labels
 
 
 def _is_heatmap(e: Evidence) -> bool:
@@ -245,28 +249,6 @@ def _is_coarse_grid(e: Evidence) -> bool:
     """Too coarse for a segmentation: the grid of a detector with anchors."""
     found = _map(e)
     return found is not None and min(found[1:]) >= 32
-
-
-def _is_landmarks(e: Evidence) -> bool:
-    return any(n in _LANDMARKS for n in e.vectors) and len(e.vectors) == len(e.outputs) and (
-        len(e.vectors) > 1 or not (e.ends_with(*_PROBABILITIES) or e.labels)
-    )  # fmt: skip
-
-
-def _is_attributes(e: Evidence) -> bool:
-    return len(e.vectors) == len(e.outputs) > 1
-
-
-def _is_vector_of_unknown_use(e: Evidence) -> bool:
-    """As long as an embedding, and without the last layer of a classifier."""
-    if len(e.outputs) != 1 or len(e.vectors) != 1 or e.labels or e.vectors[0] in _IMAGENET:
-        return False
-    normalized = e.ends_with("Div", "LpNormalization", "BatchNormalization")
-    return e.vectors[0] % _EMBEDDING_STEP == 0 and not e.ends_with(*_PROBABILITIES) and not normalized
-
-
-def _is_number(e: Evidence) -> bool:
-    return len(e.outputs) == 1 and e.vectors == [1] and not e.labels
 
 
 def _is_tokens(e: Evidence) -> bool:
@@ -314,13 +296,20 @@ KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does no
     Kind("heatmaps of keypoints", _is_heatmap, (_SEGMENT,)),
     Kind("a grid of anchors such as YOLOv2's", _is_coarse_grid, (_SEGMENT,)),
     Kind("a feature map", _is_feature_map, (_SEGMENT,)),
-    Kind("landmarks (coordinates of points)", _is_landmarks, (_CLASSIFY,)),
-    Kind("several vectors, such as attributes", _is_attributes),
+    Kind("landmarks (coordinates of points)", vectors.is_landmarks, (_CLASSIFY,)),
+    Kind("one of the three networks of MTCNN", _is_mtcnn),
+    Kind("text detection (CRAFT)", _is_craft),
+    Kind("several vectors, such as attributes", vectors.is_attributes),
     Kind(
         "a vector that may be an embedding or class scores",
-        _is_vector_of_unknown_use,
+        vectors.is_vector_of_unknown_use,
         (("family embed", "an embedding"), _CLASSIFY),
     ),
-    Kind("a single number, such as an age", _is_number, (("family classify", "the score of one class"),)),
+    Kind("a single number, such as an age", vectors.is_number, (("family classify", "the score of one class"),)),
+    Kind(
+        "a vector that may be class scores, or values such as a box, angles or points",
+        vectors.is_vector_without_softmax,
+        (("labels FILE", "class scores"), ("family classify", "class scores without labels")),
+    ),
     Kind("the tokens of a transformer", _is_tokens),
 )

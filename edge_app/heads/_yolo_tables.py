@@ -16,6 +16,8 @@ RUNS = (
 )  # fmt: skip
 _FASTEST = (16, 32)  # YOLO-FastestV2
 _FASTEST_ANCHORS = 3
+_OWN_ANCHORS = (4, 5, 6)  # of each cell, in trainings of v5 with more than the published three
+_FINAL = 6  # values of a detection that the file has selected
 Named = tuple[str, tuple[int, ...]]
 
 
@@ -26,29 +28,40 @@ def runs(input_size: tuple[int, int]) -> tuple[tuple[Grid, ...], ...]:
 
 def one(table: Named, input_size: tuple[int, int], anchors: int) -> Iterator[Format]:
     """One output (rows, columns) for all cells. anchors: for each cell of v5."""
-    name, (rows, width) = table
-    row_per_cell = False
-    for grids in runs(input_size):
-        cells = sum(g.cells for g in grids)
-        fastest = rows == cells and tuple(g.stride for g in grids) == _FASTEST
-        row_per_cell |= rows in (cells, anchors * cells)
-        if fastest and width > 5 * _FASTEST_ANCHORS:
-            yield _fastest(table, grids)
-        if rows == anchors * cells and width > 5:
-            boxes, objectness, scores = columns(name, table[1], (0, 4), (4, 5), (5, None))
-            yield Format("v5", "pixels", width - 5, (boxes,), (scores,), (objectness,))
-        if rows == cells and width > 5 and not fastest:
-            boxes, objectness, scores = columns(name, table[1], (0, 4), (4, 5), (5, None))
-            yield Format("x", "offset", width - 5, (boxes,), (scores,), (objectness,), grids, logits=True)
-        if rows == cells and width > 4 and not fastest:
-            boxes, scores = columns(name, table[1], (0, 4), (4, None))
-            yield Format("v8", "pixels", width - 4, (boxes,), (scores,))
-        if width == cells and rows > 4:
-            boxes, scores = columns(name, table[1], (0, 4), (4, None), first=True)
-            yield Format("v8", "pixels", rows - 4, (boxes,), (scores,))
-    if width == 6 and not row_per_cell:
-        boxes, scores = columns(name, table[1], (0, 4), (4, None))
+    (rows, width), counts = table[1], [sum(g.cells for g in grids) for grids in runs(input_size)]
+    for grids, cells in zip(runs(input_size), counts):
+        yield from _of_grids(table, grids, cells, anchors)
+    row_per_cell = rows in {n * cells for cells in counts for n in (1, anchors)}
+    if width == _FINAL and not row_per_cell:
+        boxes, scores = columns(table[0], table[1], (0, 4), (4, None))
         yield Format("v10", "corners", UNKNOWN, (boxes,), (scores,), nms_free=True)
+    own = not row_per_cell and width not in counts and rows in {n * cells for cells in counts for n in _OWN_ANCHORS}
+    if own and width > _FINAL:
+        yield _decoded_v5(table)
+
+
+def _of_grids(table: Named, grids: tuple[Grid, ...], cells: int, anchors: int) -> Iterator[Format]:
+    """The formats with a row, or a column, for each of the cells or anchors of these grids."""
+    name, (rows, width) = table
+    fastest = rows == cells and tuple(g.stride for g in grids) == _FASTEST
+    if fastest and width > 5 * _FASTEST_ANCHORS:
+        yield _fastest(table, grids)
+    if rows == anchors * cells and width > 5:
+        yield _decoded_v5(table)
+    if rows == cells and width > 5 and not fastest:
+        boxes, objectness, scores = columns(name, table[1], (0, 4), (4, 5), (5, None))
+        yield Format("x", "offset", width - 5, (boxes,), (scores,), (objectness,), grids, logits=True)
+    if rows == cells and width > 4 and not fastest:
+        boxes, scores = columns(name, table[1], (0, 4), (4, None))
+        yield Format("v8", "pixels", width - 4, (boxes,), (scores,))
+    if width == cells and rows > 4:
+        boxes, scores = columns(name, table[1], (0, 4), (4, None), first=True)
+        yield Format("v8", "pixels", rows - 4, (boxes,), (scores,))
+
+
+def _decoded_v5(table: Named) -> Format:
+    boxes, objectness, scores = columns(table[0], table[1], (0, 4), (4, 5), (5, None))
+    return Format("v5", "pixels", table[1][1] - 5, (boxes,), (scores,), (objectness,))
 
 
 def two(tables: list[Named], input_size: tuple[int, int], boxes_first: bool) -> Iterator[Format]:

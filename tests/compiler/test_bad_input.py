@@ -115,7 +115,7 @@ def test_outputs_that_differ_from_the_published_file(rejected, tmp_path):
     g = Graph()
     noise = g.node("RandomNormalLike", g.conv("image", 3, 8, stride=8))
     pooled = g.node("Flatten", g.node("GlobalAveragePool", noise), axis=1)
-    line = rejected(g.save(tmp_path / "a.onnx", {"y": pooled}))
+    line = rejected(g.save(tmp_path / "a.onnx", {"scores": pooled}))
     assert "a: " in line
 
 
@@ -123,5 +123,5 @@ def test_weights_that_are_not_finite(rejected, tmp_path):
     g = Graph()
     x = g.conv("image", 3, 8, stride=8)
     g.weights[g.nodes[-1].input[1]][:] = np.nan
-    line = rejected(g.save(tmp_path / "a.onnx", {"y": g.node("Flatten", g.node("GlobalAveragePool", x), axis=1)}))
+    line = rejected(g.save(tmp_path / "a.onnx", {"scores": g.node("Flatten", g.node("GlobalAveragePool", x), axis=1)}))
     assert "a: " in line

@@ -147,6 +147,17 @@ def test_rejects_a_head_that_suppresses_what_the_file_has_selected():
     assert "expected none, as the published file has selected them" in refused(spec, options, twice, ended)
 
 
+def test_boxes_thinner_than_the_rounding_of_edges_need_no_suppression():
+    """Far from the origin, where boxes outside of the image are compared too, these two become one in float32."""
+    spec, options, outputs, _ = case(exports.yolo_v8, score=0.3)
+    table = outputs["output0"]
+    table[0, :4, 0], table[0, :4, 1] = (75, 8.000325, 50, 0.00055), (75, 8.000875, 50, 0.00105)
+    table[0, 4:, :2], table[0, 4, :2] = 0.01, 0.99
+    boxes = candidates(Published("yolo", options, spec.input_size, 7), outputs)
+    assert boxes is not None
+    assert proved(spec, options, outputs, boxes).matched > 0
+
+
 def test_allows_the_noise_of_the_file_and_no_more():
     spec, options, outputs, boxes = case(exports.yolo_v8)
     moved = replace(boxes, xyxy=boxes.xyxy + 1.5)

@@ -215,6 +215,25 @@ def test_the_raw_scores_of_a_yolox_get_a_sigmoid(tmp_path):
     assert result.score.max() < 1
 
 
+def test_the_raw_scores_of_a_yolox_with_other_first_layers_get_a_sigmoid(tmp_path):
+    """Nothing in the file says that it is a YOLOX: --version does."""
+    values = np.concatenate([random(1, 84, 4), random(1, 84, 3, high=3)], axis=2)
+    path = save(tmp_path / "a.onnx", {"y": values})
+    assert recognized(path, head={"version": "x"}).options["activation"] == "apply"
+
+
+@pytest.mark.parametrize("anchors", [4, 5])
+def test_a_table_with_more_than_three_anchors_a_cell_is_yolov5(tmp_path, anchors):
+    values = np.concatenate([60 * random(1, 84 * anchors, 4), random(1, 84 * anchors, 8)], axis=2)
+    found = recognized(save(tmp_path / "a.onnx", {"y": values}))
+    assert found.family.name == "yolo"
+    head = families.build(found.net, "yolo", {**found.options, "score": 0.0, "nms_iou": 1.0}, ())
+    result = head.decode({"y": values}, fit((64, 64), (64, 64), "stretch"))
+    best = (values[0, :, 4] * values[0, :, 5:].max(axis=1)).max()
+    assert result.score[0] == pytest.approx(best)
+    assert result.class_id.max() == 6
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

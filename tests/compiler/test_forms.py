@@ -81,7 +81,7 @@ def channels_last(g: Graph, activation) -> str:
 def test_transposes_around_operations_cancel(tmp_path, op):
     g = Graph()
     y = channels_last(g, lambda x: g.node(op, x))
-    model, assembly = equal(g.save(tmp_path / "a.onnx", {"y": y}, shape=(1, 48, 64, 3)))
+    model, assembly = equal(g.save(tmp_path / "a.onnx", {"scores": y}, shape=(1, 48, 64, 3)))
     assert not {"Transpose", "Gather"} & set(ops(assembly.whole)), "red and blue are swapped in the weights"
     assert model.layouts == ("channels last",)
     assert model.shape == (1, 48, 64, 3)
@@ -92,7 +92,7 @@ def test_the_mean_over_a_map_with_the_channels_last(tmp_path):
     x = g.node("Transpose", g.relu(g.conv(g.conv("image", 3, 8, stride=2), 8, 8)), perm=[0, 2, 3, 1])
     x = g.node("ReduceMean", x, axes=[1, 2], keepdims=0)
     y = g.node("Gemm", x, g.weight(g.rng.normal(size=(8, 5)).astype(np.float32)))
-    _, assembly = equal(g.save(tmp_path / "a.onnx", {"y": y}))
+    _, assembly = equal(g.save(tmp_path / "a.onnx", {"scores": y}))
     assert "Transpose" not in ops(assembly.whole)
 
 
@@ -103,7 +103,7 @@ def test_auto_pad_becomes_pads(tmp_path, mode, size):
     x = g.node("Conv", "image", w, auto_pad=mode, strides=[2, 2])
     x = g.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], auto_pad=mode)
     x = g.node("Conv", x, v, auto_pad=mode, strides=[2, 2])
-    _, assembly = equal(g.save(tmp_path / "a.onnx", {"y": x}, shape=(1, 3, size, size)))
+    _, assembly = equal(g.save(tmp_path / "a.onnx", {"scores": x}, shape=(1, 3, size, size)))
     assert not any("auto_pad" in node.attrs for node in assembly.whole.nodes)
 
 
@@ -113,7 +113,7 @@ def integers(tmp_path, kind: int, to_float) -> Path:
     x = g.relu(g.conv(to_float(g, g.node("Transpose", "image", perm=[0, 3, 1, 2])), 3, 8, stride=2))
     x = g.node("Flatten", g.node("GlobalAveragePool", g.conv(x, 8, 8, stride=2)))
     y = g.node("Gemm", x, g.weight(g.rng.normal(size=(8, 5)).astype(np.float32)))
-    model = g.model({"y": y}, shape=(1, 64, 64, 3))
+    model = g.model({"scores": y}, shape=(1, 64, 64, 3))
     model.graph.input[0].type.tensor_type.elem_type = kind
     del model.graph.value_info[:]
     path = tmp_path / "a.onnx"
@@ -152,7 +152,7 @@ def test_a_float16_model(tmp_path):
     x = g.node("Conv", "image", g.weight(g.rng.normal(size=(8, 3, 3, 3)).astype(np.float16)), strides=[2, 2])
     x = g.node("Flatten", g.node("GlobalAveragePool", g.relu(x)))
     y = g.node("Gemm", x, g.weight(g.rng.normal(size=(8, 5)).astype(np.float16)))
-    model = g.model({"y": y})
+    model = g.model({"scores": y})
     for info in (*model.graph.input, *model.graph.output):
         info.type.tensor_type.elem_type = TensorProto.FLOAT16
     del model.graph.value_info[:]
@@ -167,7 +167,7 @@ def test_outputs_without_a_batch_get_one(tmp_path, by):
     x = g.node("Softmax", g.node("Flatten", g.node("GlobalAveragePool", g.conv(g.conv("image", 3, 8), 8, 5))), axis=1)
     arguments = {"Squeeze": [np.array([0])], "Gather": [np.array(0)], "Reshape": [np.array([5])]}[by]
     y = g.node(by, x, *(g.weight(a.astype(np.int64)) for a in arguments))
-    model, assembly = equal(g.save(tmp_path / "a.onnx", {"y": y}))
+    model, assembly = equal(g.save(tmp_path / "a.onnx", {"scores": y}))
     assert model.layouts == ("no batch",)
     assert model.family.name == "classify"
     assert assembly.whole.shapes()[assembly.whole.outputs[0]] == (1, 5)
@@ -288,7 +288,7 @@ def pooled(path: Path, opset: int, seed: int) -> Path:
         x = g.node("ReduceMean", x, axes=[2, 3], keepdims=0)
     else:
         x = g.node("ReduceMean", x, g.weight(np.array([2, 3])), keepdims=0)
-    return g.save(path, {"y": g.node("Gemm", x, g.weight(g.rng.normal(size=(24, 5)).astype(np.float32)))})
+    return g.save(path, {"scores": g.node("Gemm", x, g.weight(g.rng.normal(size=(24, 5)).astype(np.float32)))})
 
 
 def test_models_of_different_opsets_share_a_backbone(tmp_path):

@@ -60,7 +60,11 @@ NAMED = {
     "landmarks ": {"points": random(1, 1404), "score": random(1, 1)},
     "several vectors, such as attributes": {"age": random(1, 1), "gender": random(1, 2)},
     "a vector that may be an embedding or class scores": {"vector": random(1, 512)},
+    "one of the three networks of MTCNN": {"boxes": random(1, 4, 27, 27), "faces": random(1, 2, 27, 27)},
+    "one of the three networks of MTCNN ": {"b": random(1, 4), "points": random(1, 10), "faces": random(1, 2)},
+    "text detection (CRAFT)": {"y": random(1, 2, 32, 32), "feature": random(1, 32, 32, 32)},
     "a single number, such as an age": {"age": random(1, 1)},
+    "a vector that may be class scores, or values such as a box, angles or points": {"y": random(1, 4)},
     "anomaly detection": {"anomaly_map": random(1, 1, 64, 64)},
 }  # fmt: skip
 
@@ -147,6 +151,7 @@ def test_names_a_detr_of_ultralytics(tmp_path):
         ("heatmaps of keypoints", "segment"),
         ("a feature map", "segment"),
         ("a single number, such as an age", "classify"),
+        ("a vector that may be class scores, or values such as a box, angles or points", "classify"),
     ],
 )
 def test_an_option_says_what_it_is(tmp_path, kind, family):
@@ -163,6 +168,18 @@ def test_labels_say_that_a_vector_has_class_scores(tmp_path):
     assert read(path).family.name == "classify"
     path = save(tmp_path / "c.onnx", {"vector": random(1, 128, low=-3)}, last="Softmax")
     assert read(path).family.name == "classify"
+
+
+def test_a_short_vector_has_class_scores_if_something_says_so(tmp_path):
+    """Labels, a softmax, the name of the output, or as many values as ImageNet has classes."""
+    path = save(tmp_path / "a.onnx", {"y": random(1, 4, low=-3)})
+    assert read(path, labels=("a", "b", "c", "d")).family.name == "classify"
+    path = save(tmp_path / "b.onnx", {"y": random(1, 4, low=-3)}, last="Softmax")
+    assert read(path).family.name == "classify"
+    path = save(tmp_path / "c.onnx", {"logits": random(1, 4, low=-3)})
+    assert read(path).family.name == "classify"
+    with pytest.raises(ModelError, match="--labels FILE if it is class scores or --family classify if "):
+        read(save(tmp_path / "d.onnx", {"y": random(1, 4, low=-3)}, last="Sigmoid"))
 
 
 def test_labels_say_that_a_grid_has_no_landmarks(tmp_path):

@@ -66,7 +66,8 @@ def _table(published: Published, table: Float64) -> Candidates | None:
     if columns == 6 and _is_final(table):
         return _final(table, 0)
     in_rows, in_columns = _strides(published, rows), _strides(published, columns)
-    by_anchor = () if rows % 3 else _strides(published, rows // 3)
+    anchors = len((published.options.get("anchors") or ((0,) * 6,))[0]) // 2  # of a cell; 3 as published
+    by_anchor = () if rows % anchors else _strides(published, rows // anchors)
     if in_columns and columns > rows:
         in_rows = by_anchor = ()
     if by_anchor and columns > 5:
