@@ -12,7 +12,8 @@ _MAX_GAP_NS = 60 * 10**9
 _MAX_GAP_PERIODS = 10  # time-lapse recordings: frames may be minutes apart
 _MAX_BACK_NS = 10**9  # a longer step back is another recording
 _MAX_CLAIM_NS = 10**16  # 116 days; FFmpeg's value for an unknown time is far above
-_MIN_REGULAR, _MIN_RATIO = 5, 9  # intervals of one period, in all and per other one: a constant rate
+_MIN_REGULAR = 5  # intervals of one period; with nine times as many as others, or few others, the rate is constant
+_FEW = 3
 _TOLERANCE = 0.25  # of a period: times are rounded to milliseconds in Matroska
 
 Jump = Literal["forward", "back"]
@@ -30,6 +31,7 @@ class PresentationTimes:
         self.jump_ns = 0  # what the file claimed at the last jump
         self._base_ns = 0  # added to a time of the file
         self._last_file_ns: int | None = None
+        self._latest_file_ns = 0
         self._regular = self._gaps = self._irregular = 0
 
     def restart(self, period_ns: int) -> None:
@@ -41,15 +43,17 @@ class PresentationTimes:
     @property
     def skipped(self) -> int:
         """Frames that are missing between others; 0 if intervals vary, as they do in a phone's clip."""
-        constant = self._regular >= _MIN_REGULAR and self._irregular <= max(2, self._regular // _MIN_RATIO)
-        return self._gaps if constant else 0
+        constant = self._regular >= _MIN_REGULAR and self._irregular <= max(
+            min(_FEW, self._regular // 4), self._regular // 9
+        )
+        return max(0, self._gaps) if constant else 0
 
     def next(self, file_ns: int, period_ns: int) -> Jump | None:
         """Set `last_ns` for the next frame. Returns whether the file's time has jumped, which was not followed."""
         if abs(file_ns) > _MAX_CLAIM_NS:
             file_ns = self._last_file_ns or 0
         if self._last_file_ns is None:
-            self._last_file_ns = file_ns
+            self._last_file_ns = self._latest_file_ns = file_ns
             self._base_ns -= file_ns
             self.last_ns = self._base_ns + file_ns
             return None
@@ -65,20 +69,25 @@ class PresentationTimes:
             if jump is not None:
                 self.jump_ns = step_ns
                 self._base_ns = self.last_ns + period_ns - file_ns
-            elif step_ns > 0:
-                self._count(step_ns, period_ns)
+                self._latest_file_ns = file_ns
+            else:
+                self._count(file_ns, period_ns)
             self._last_file_ns = file_ns
         offset_ns = self._base_ns + file_ns
         self.last_ns = offset_ns if offset_ns > self.last_ns and not unknown else self.last_ns + period_ns
         return jump
 
-    def _count(self, step_ns: int, period_ns: int) -> None:
-        periods = step_ns / period_ns
-        whole = round(periods)
-        if whole < 1 or abs(periods - whole) > _TOLERANCE:
-            self._irregular += 1
-        elif whole == 1:
+    def _count(self, file_ns: int, period_ns: int) -> None:
+        """Count a gap before this frame, or one frame less in a gap: damage also changes the order of frames."""
+        step_ns = file_ns - self._latest_file_ns
+        if step_ns < 0:
+            self._gaps -= 1
+            return
+        self._latest_file_ns = file_ns
+        whole = round(step_ns / period_ns)
+        if abs(step_ns - period_ns) <= _TOLERANCE * period_ns:
             self._regular += 1
         else:
-            self._gaps += whole - 1
             self._irregular += 1
+        if whole > 1:
+            self._gaps += whole - 1

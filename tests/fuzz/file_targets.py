@@ -109,6 +109,9 @@ def video_container(data: bytes) -> None:
     path = write("video", data)
     assert _container.missing_bytes(path) >= 0
     assert _container.why_unreadable(path)
+    assert _container.lists_frames(path) in (True, False)
+    assert _container.is_raw(path) in (True, False)
+    assert (_container.edited_s(path) or 0) >= 0
 
 
 # Our own files, damaged.

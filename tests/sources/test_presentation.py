@@ -56,6 +56,11 @@ def test_counts_gaps_of_a_constant_rate_only():
     assert stamps(varied)[2] == 0
 
 
+def test_a_frame_that_arrives_late_is_not_missing():
+    constant = [0, 1, 2, 3, 4, 5, 6, 15, 7, 16, 17, 18, 10, 19]
+    assert stamps([second / 10 for second in constant], period_s=0.1)[2] == 8 - 2
+
+
 def test_the_next_pass_continues_one_period_later():
     times = PresentationTimes()
     for second in (5, 6, 8):
