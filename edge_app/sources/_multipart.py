@@ -25,6 +25,10 @@ class MultipartError(ValueError):
     """The stream breaks a limit. The text names what was found and what was expected."""
 
 
+def image_too_large(max_bytes: int) -> str:
+    return f"found an image of more than {max_bytes} bytes; expected at most max_bytes"
+
+
 class JpegStream:
     """Takes the bytes of a stream and finds complete JPEGs. image: the last one, in a buffer that is used again.
 
@@ -85,7 +89,7 @@ class JpegStream:
         if scanner is None:
             self._trim()
         elif end is None and len(self._buffer) > self._max_bytes:
-            raise MultipartError(f"found an image of more than {self._max_bytes} bytes (max_bytes)")
+            raise MultipartError(image_too_large(self._max_bytes))
         return end
 
     def _begin_part(self) -> bool:

@@ -1,7 +1,7 @@
 """A network camera over HTTP: a stream of JPEGs (multipart/x-mixed-replace), or one JPEG that is requested repeatedly.
 
 Incomplete JPEGs are dropped. A stream that sends faster than this machine decodes loses its older images. A redirect is
-followed to the same host only, and from https to https only. Proxy settings of the environment are ignored.
+followed to the same host only, and never from https to http. Proxy settings of the environment are ignored.
 Not here: login (_http_login.py), the parts of a stream (_multipart.py), reconnecting (capture/thread.py).
 """
 
@@ -33,7 +33,7 @@ from edge_app.sources._arrival import ArrivalClock
 from edge_app.sources._http_login import Login
 from edge_app.sources._jpeg import is_complete
 from edge_app.sources._limits import declared_size, too_large
-from edge_app.sources._multipart import JpegStream, MultipartError
+from edge_app.sources._multipart import JpegStream, MultipartError, image_too_large
 from edge_app.sources._opencv import silence
 
 _LOG = logging.getLogger(__name__)
@@ -46,8 +46,6 @@ _HANG_MARGIN_S = 5.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {"User-Agent": f"edge-app/{__version__}", "Accept": "multipart/x-mixed-replace, image/jpeg"}
 _KEPT = "%/:=&?~+!$,;'@()*[]"  # characters of an address that are not encoded
-
-Seconds = Annotated[float, Range(0)]
 
 
 class Source:
@@ -73,7 +71,7 @@ class Source:
         max_bytes: Annotated[int, Range(1024, 64 << 20)] = 8 << 20,
         ca: Path | None = None,
         verify: bool = True,
-        frozen_after_s: Seconds = 120.0,
+        frozen_after_s: Annotated[float, Range(0)] = 120.0,
     ) -> None:
         silence()
         if ca is not None and not verify:
@@ -174,7 +172,7 @@ class Source:
         while data:
             self._snapshot += data
             if len(self._snapshot) > self._max_bytes:
-                raise MultipartError(f"found an image of more than {self._max_bytes} bytes (max_bytes)")
+                raise SourceError(f"{self._shown}: {image_too_large(self._max_bytes)}")
             data = response.read1(_CHUNK)
         complete = response.isclosed() or response.length == 0
         response.close()

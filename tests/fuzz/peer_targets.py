@@ -12,7 +12,7 @@ from typing import ClassVar
 from edge_app.clock import SystemClock
 from edge_app.config.services import WebConfig
 from edge_app.daemon import status_socket
-from edge_app.errors import ConfigError, SinkError, foreign_text
+from edge_app.errors import ConfigError, SinkError, SourceError, foreign_text
 from edge_app.messages import Encoder, Stamp
 from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext, _frames
@@ -20,6 +20,7 @@ from edge_app.sinks.http import Sink as HttpSink
 from edge_app.sinks.mqtt import Sink as MqttSink
 from edge_app.sources._http_login import Login
 from edge_app.sources._multipart import JpegStream, MultipartError
+from edge_app.sources.http import Source as HttpSource
 from edge_app.web.server import PageServer
 from tests.fuzz import peers
 from tests.fuzz.registry import folder, target, write
@@ -51,6 +52,16 @@ def http_answer(data: bytes) -> None:
         sink.send([_MESSAGE])
     finally:
         sink.close()
+
+
+@target(SourceError)
+def http_camera(data: bytes) -> None:
+    """The input is all that a camera answers, to each request."""
+    _peer().reply = data
+    source = HttpSource(SystemClock(), url=f"http://u:p@127.0.0.1:{_peer().port}/", fps=100.0, timeout_s=1.0)
+    with contextlib.closing(source):
+        for _ in range(3):
+            source.read(0.1)
 
 
 @target()
