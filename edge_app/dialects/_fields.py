@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
 
 from edge_app.frame import JsonValue
+from edge_app.messages import utc_of
 
 
 def encoded(body: JsonValue) -> bytes:
@@ -14,5 +14,5 @@ def encoded(body: JsonValue) -> bytes:
 
 
 def unix_s(utc: str) -> float:
-    """Seconds since 1970 of a published time."""
-    return datetime.strptime(utc, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
+    """Seconds since 1970 of a published time. Raises ValueError if the text is not one."""
+    return utc_of(utc) / 1e9

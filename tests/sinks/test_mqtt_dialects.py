@@ -1,7 +1,6 @@
 """The MQTT sink with dialects, with a broker that acknowledges late and (system) with a real Mosquitto."""
 
 import json
-import time
 
 import pytest
 
@@ -70,42 +69,6 @@ def test_the_prefix_is_that_of_the_dialect_unless_it_is_given(context, fake):
         sink.close()
 
 
-def lose(fake, sink, times, act):
-    """Let the broker close the connection, `times` times, and return the errors of the sink."""
-    errors = []
-    for _ in range(times):
-        act()
-        fake.peers()[-1].shutdown(2)
-        with pytest.raises(SinkError) as error:
-            until(lambda: act() or False)
-        errors.append(str(error.value))
-    return errors
-
-
-@pytest.mark.parametrize("traffic", [False, True])
-def test_connections_that_are_lost_soon_after_each_login_name_the_likely_cause(context, fake, message, traffic):
-    broker = fake(acks=10_000)
-    sink = sink_on(broker, context, ack_timeout_s=2)
-    errors = lose(broker, sink, 4, (lambda: sink.send([message(1)])) if traffic else sink.idle)
-    assert all("the connection was lost" in each for each in errors[:2])
-    for each in errors[2:]:
-        assert "probably another client uses the client id 'edge-app-cam-1-sink'" in each
-        assert "expected a different device.id on each device" in each
-    sink.close()
-
-
-def test_a_message_that_the_broker_refuses_is_not_taken_for_another_client(context, fake, message):
-    sink = sink_on(fake(acks=10_000, max_bytes=500), context, ack_timeout_s=2)
-    errors = []
-    for _ in range(6):
-        with pytest.raises(SinkError) as error:
-            sink.send([message(1, size=2000)])
-        errors.append(str(error.value))
-    assert not any("client id" in each for each in errors)
-    assert "closed the connection 5 times on a message" in errors[-1]
-    sink.close()
-
-
 @pytest.mark.system
 @pytest.mark.parametrize("name", OTHERS)
 def test_recorded_messages_reach_subscribers_of_a_real_broker(name, context, broker):
@@ -116,8 +79,7 @@ def test_recorded_messages_reach_subscribers_of_a_real_broker(name, context, bro
     prefix = {"frigate": "frigate", "onvif": "edge-app/cam-1"}[name]
     dialect = dialects.build(name, dialects.DialectContext("cam-1", "camera", {}.get))
     expected = [f"{prefix}/{each.topic}" for message in messages for each in dialect.convert(message)]
-    until(lambda: len(watcher.got) >= 1 + len(expected))
-    assert [topic for topic, _, _ in watcher.got][-len(expected) :] == expected, "in order"
+    until(lambda: [topic for topic, _, _ in watcher.got][-len(expected) :] == expected)  # in order
     assert all(topic.startswith(f"{prefix}/") for topic, _, _ in watcher.got)
     late = Subscriber(broker.port)
     until(lambda: (f"{prefix}/available", b"online", True) in late.got)
@@ -146,21 +108,3 @@ def test_a_switch_that_is_turned_off_shows_that_detection_still_runs(context, br
     assert [payload for _, payload, _ in watcher.got] == [b"ON", b"ON"]
     sink.close()
     watcher.close()
-
-
-@pytest.mark.system
-def test_two_devices_with_one_client_id_on_a_real_broker(context, broker):
-    """Mosquitto closes the connection of the older one: both see it, and name the cause within seconds."""
-    sinks = [sink_on(broker, context, ack_timeout_s=5) for _ in range(2)]
-    errors, end = [], time.monotonic() + 20
-    while not any("client id" in each for each in errors):
-        assert time.monotonic() < end, errors
-        for sink in sinks:
-            try:
-                sink.idle()
-            except SinkError as exc:
-                errors.append(str(exc))
-            time.sleep(0.05)
-    assert all("connection was lost" in each for each in errors[:4])
-    for sink in sinks:
-        sink.close()
