@@ -55,8 +55,10 @@ def _as_fast_as_possible(source: SourceConfig) -> SourceConfig:
 
 
 def with_rate(config: Config, fps: float) -> Config:
-    """The configuration with frames stamped at this rate, by the source's option `fps`."""
+    """The configuration with frames stamped at this rate, by the source's option `fps`. Raises ConfigError without."""
     plugin = config.source.plugin
+    if "fps" not in {option.name for option in registry.options("sources", plugin.type)}:
+        raise ConfigError(f"--fps: the source {plugin.type} has no option fps; expected a video or images")
     options = {**plugin.options, "fps": fps}
     return config.replaced(source=SourceConfig(config.source.common, PluginConfig(plugin.type, options, plugin.where)))
 

@@ -1,5 +1,6 @@
 """video: goes on after damage, counts what is missing, and follows no jump of the file's times."""
 
+import json
 import random
 
 import cv2
@@ -124,3 +125,13 @@ def test_replay_reports_missing_frames_and_with_strict_exits_with_2(tmp_path):
     assert done.returncode == 2
     assert "replay --strict: found 3 frames that could not be decoded; expected none" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_replay_stamps_a_raw_clip_at_the_given_rate(tmp_path):
+    path = tmp_path / "clip.mjpeg"
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes() * 3)
+    done = edge_app("replay", path, "--fps", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    stamps = [message["monotonic_ns"] for message in map(json.loads, done.stdout.splitlines())]
+    assert sorted(set(stamps)) == [0, 250_000_000, 500_000_000]
+    assert edge_app("replay", path, "--fps", "fast").returncode == 2
