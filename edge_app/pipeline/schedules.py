@@ -39,19 +39,15 @@ class Schedules:
         self._trusted = replay or config.device.trust_clock
         self._zone = LocalZone()
         self._next_ns = 0
+        self._any = bool(self._heads) or any(self._rules.values()) or self._source is not None
         self.clock_set = clock_set or self._trusted
         self.off_heads: frozenset[str] = frozenset()
         self.off_rules: frozenset[str] = frozenset()
         self.source_off = False
 
-    def __bool__(self) -> bool:
-        """Whether there is any schedule."""
-        return bool(self._heads) or any(self._rules.values()) or self._source is not None
-
     def update(self) -> bool:
         """Evaluate all schedules now, at most once a second. Returns whether anything is switched on or off."""
-        now_ns = self._clock.monotonic_ns()
-        if not self or now_ns < self._next_ns:
+        if not self._any or (now_ns := self._clock.monotonic_ns()) < self._next_ns:
             return False
         self._next_ns = now_ns + _S
         now = Moment(now_ns, self._clock.utc_ns())

@@ -212,3 +212,17 @@ def test_rejects_two_sinks_with_one_name(tmp_path):
         config.load(path)
     assert "outbox.max_mb: found '0.1'; expected a number 1 to 4096" in str(error.value)
     assert "second sink" not in str(error.value)
+
+
+def test_crossings_are_counted_over_reloads_and_restarts_but_not_in_a_replay(publisher):
+    crossing = Event("new", "e1", "door", "line", 5, 5, value={"direction": "in"})
+    first = publisher()
+    first.publish_frame(frame(1, events=(crossing, EVENT)))
+    first.close()
+    second = publisher()
+    second.publish_frame(frame(1, events=(crossing,)))
+    rules = second.totals()["totals"]["rules"]
+    assert rules["door"]["in"]["total"] == 2
+    assert rules["door"]["crossed"]["total"] == 1  # a rule of somebody else's, without directions
+    second.close()
+    assert publisher(durable=False).totals() == {}

@@ -32,6 +32,7 @@ STATE = {
     "source": {"state": "running", "dropped": 2, "failures": 0},
     "reuse": {"gate": 5, "dense": 2, "cache_bytes": 0},
     "stages": {"inference": {"p50_ms": 5.0}},
+    "totals": {"camera": "yard", "rules": {"gate": {"in": {"total": 12, "day": 3, "hour": 1}}}},
     "publish": {
         "results": 3,
         "events": 1,
