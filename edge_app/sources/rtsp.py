@@ -36,7 +36,7 @@ _QUICK_START = "analyzeduration;500000|fpsprobesize;0"
 _PROBE_S = 1.0
 _HANG_MARGIN_S = 5.0  # after both timeouts, before a read counts as hung: FFmpeg checks them only between its waits
 _STALE_FRAMES = 4  # later by as many frame intervals is no backlog
-_N_THREADS: int | None = getattr(cv2, "CAP_PROP_N_THREADS", None)  # OpenCV 4.6 has neither
+_N_THREADS: int | None = getattr(cv2, "CAP_PROP_N_THREADS", None)  # older OpenCV has neither
 _FRAME_TYPE: int | None = getattr(cv2, "CAP_PROP_FRAME_TYPE", None)
 _REORDERING_CODECS = ("h264", "hevc")
 
