@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "heads": "errors frame geometry options backends",
     "rules": "errors frame geometry options",
     "model": "errors frame geometry options registry backends heads",
-    "config": "errors geometry options schedule registry backends sources sinks heads rules model",
+    "config": "errors frame geometry options schedule registry backends sources sinks heads rules model",
     "tracking": "frame geometry config",
     "capture": "errors frame clock backoff threads geometry registry sources config",
     "reuse": "errors frame geometry options backends model config",

@@ -13,6 +13,7 @@ renamed.py   old names of keys
 from typing import Any
 
 from edge_app.config.blocks import (
+    BoxConfig,
     DeviceConfig,
     HeadCommon,
     HeadConfig,
@@ -28,6 +29,7 @@ from edge_app.config.plugins import from_url
 
 __all__ = [
     "BLOCKS",
+    "BoxConfig",
     "Config",
     "DeviceConfig",
     "HeadCommon",

@@ -105,11 +105,26 @@ class HeadCommon:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxConfig:
+    """Options of heads that detect: which detections exist for messages, rules and the page.
+
+    labels: empty for all. min_area, max_area: of the box, as a share of the image. aspect: least and greatest
+    width / height of the box in pixels; null: any.
+    """
+
+    labels: tuple[str, ...] = ()
+    min_area: Fraction = 0.0
+    max_area: Fraction = 1.0
+    aspect: tuple[Annotated[float, Range(0)], Annotated[float, Range(0)]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HeadConfig:
     """One enabled head. options: those of its family, from the manifest, overridden by config.yaml."""
 
     common: HeadCommon
     options: Mapping[str, Any]
+    boxes: BoxConfig = BoxConfig()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,21 @@ Not here: model.yaml itself (model/manifest.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from edge_app import registry
-from edge_app.config.blocks import HeadCommon, HeadConfig, ModelConfig
+from edge_app.config.blocks import BoxConfig, HeadCommon, HeadConfig, ModelConfig
 from edge_app.config.plugins import schema_of
 from edge_app.errors import ConfigError, ModelError, OptionError
+from edge_app.frame import Detections
 from edge_app.geometry.polygons import polygon_of
 from edge_app.model import manifest as manifests
 from edge_app.model.manifest import Manifest, ManifestHead
-from edge_app.options import WRONG, options_of, read_dataclass, read_options
+from edge_app.options import WRONG, Option, options_of, read_dataclass, read_options
 from edge_app.options.document import Problems, entries, nearest
 
 
@@ -79,10 +81,14 @@ def _read_head(name: str, node: yaml.Node, spec: ManifestHead, problems: Problem
     where = f"heads.{name}"
     try:
         schema = schema_of("heads", spec.family, HeadCommon)
+        box_options = _box_options(spec.family, schema)
     except ConfigError as exc:
         problems.add(node, f"{where}: {exc}")
         return HeadConfig(HeadCommon(), spec.options)
-    values = read_options(node, schema, where, problems)
+    values = read_options(node, (*schema, *box_options), where, problems)
+    boxes = BoxConfig(**{o.name: values.pop(o.name) for o in box_options if o.name in values})
+    for option, problem in _box_problems(boxes, spec.labels):
+        problems.add(entries(node)[option], f"{where}.{option}: {problem}")
     shared = {o.name: values.pop(o.name) for o in options_of(HeadCommon) if o.name in values}
     common = HeadCommon(**shared)
     for polygon in common.ignore:
@@ -90,4 +96,23 @@ def _read_head(name: str, node: yaml.Node, spec: ManifestHead, problems: Problem
             polygon_of("ignore", polygon)
         except OptionError as exc:
             problems.add(entries(node)["ignore"], f"{where}.{exc}")
-    return HeadConfig(common, {**spec.options, **values})
+    return HeadConfig(common, {**spec.options, **values}, boxes)
+
+
+def _box_options(family: str, schema: tuple[Option, ...]) -> tuple[Option, ...]:
+    """The options of BoxConfig, for a family that detects. An option of the family with the same name stays its own."""
+    if registry.find("heads", family).result_type is not Detections:
+        return ()
+    own = {option.name for option in schema}
+    return tuple(option for option in options_of(BoxConfig) if option.name not in own)
+
+
+def _box_problems(boxes: BoxConfig, labels: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The mistakes in the options: the option, and what was found and expected."""
+    for label in boxes.labels:
+        if label not in labels:
+            yield "labels", f"the head has no class '{label}'{nearest(label, labels)}"
+    if boxes.min_area > boxes.max_area:
+        yield "min_area", f"found {boxes.min_area:g}, max_area is {boxes.max_area:g}; expected min_area <= max_area"
+    if boxes.aspect is not None and not 0 <= boxes.aspect[0] <= boxes.aspect[1]:
+        yield "aspect", f"found {list(boxes.aspect)}; expected the least width / height, then the greatest"

@@ -26,6 +26,7 @@ from edge_app.frame import (
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
 from edge_app.inference.decoding import decode
+from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.preprocess import Preprocess
 from edge_app.inference.score_check import ScoreCheck
 from edge_app.model.manifest import ManifestHead
@@ -55,6 +56,7 @@ class SecondStage:
         self.enabled = config.common.enabled
         self._spec, self._crops, self._session, self._head = spec, spec.crops, session, head
         self.scores = scores
+        self._filter = DetectionFilter(config, spec.labels)
         self._every_ns = round(config.common.every_s * 1e9)
         self._preprocess = Preprocess(spec.crops.input)
         self._last_ns: int | None = None
@@ -87,7 +89,7 @@ class SecondStage:
             else:
                 result, computed_ns = cached
                 since_ns = min(since_ns, computed_ns)
-            results.append((row, shifted(result, *crop[1])))
+            results.append((row, self._filter.apply(shifted(result, *crop[1]), (frame.width, frame.height))))
         if self._cache is not None:
             self._cache.end_frame()
         crops = Crops(self._crops.of, tuple(row for row, _ in results), tuple(result for _, result in results))

@@ -268,7 +268,7 @@ class Inference:
         outputs = self._network.outputs[spec.name]
         head: Head = registry.build("heads", spec.family, spec.spec(outputs), **config.options)
         clock = HeadPolicy(config.common.on_change, config.common.priority)
-        every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config.common)
+        every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config, spec.labels)
         return _Branch(spec, head, every_ns, config.common.enabled, clock, filter_, self._score_check(spec))
 
     def _score_check(self, spec: ManifestHead) -> ScoreCheck:
@@ -311,7 +311,7 @@ class Inference:
                 raise BackendError(f"head '{branch.spec.name}' has no outputs")
             if outputs is not None:
                 result = branch.scores.apply(decode(branch.head, branch.spec, outputs, transform))
-                branch.last = HeadOutput(branch.filter.apply(result, transform))
+                branch.last = HeadOutput(branch.filter.apply(result, (transform.image_width, transform.image_height)))
         except Exception as exc:  # noqa: BLE001  (`_record_failure` raises it if not tolerant)
             branch.last = None
             branch.enabled = not self._record_failure(branch.spec.name, exc)
