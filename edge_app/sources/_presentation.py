@@ -11,7 +11,7 @@ from typing import Literal
 _MAX_GAP_NS = 60 * 10**9
 _MAX_GAP_PERIODS = 10  # time-lapse recordings: frames may be minutes apart
 _MAX_BACK_NS = 10**9  # a longer step back is another recording
-_MAX_CLAIM_NS = 10**16  # 116 days; FFmpeg's value for an unknown time is far above
+_MAX_CLAIM_NS = 5 * 10**18  # 158 years, since some files count from 1970; FFmpeg's value for an unknown time is above
 _MIN_REGULAR = 5  # intervals of one period; with nine times as many as others, or few others, the rate is constant
 _FEW = 3
 _TOLERANCE = 0.25  # of a period: times are rounded to milliseconds in Matroska
