@@ -35,6 +35,7 @@ ranges.py               measure the range of every tensor
 quantize.py             INT8 graphs; choose the calibration method
 npu.py                  convert for an NPU and simulate
 rknn.py                 run the RKNN converter; rknn_worker.py runs inside its environment
+int16.py                rewrite a graph for int16
 npu_shapes.py           convert segments and heads for parts of an image; check that a part equals the whole
 ncnn_target.py          convert for ncnn and prove every graph; ncnn_worker.py runs them
 pnnx.py                 run pnnx and ncnn in other processes; pnnx_graph.py brings a graph into a form that it reads
