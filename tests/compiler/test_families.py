@@ -216,7 +216,7 @@ def test_the_raw_scores_of_a_yolox_get_a_sigmoid(tmp_path):
 
 
 def test_the_raw_scores_of_a_yolox_with_other_first_layers_get_a_sigmoid(tmp_path):
-    """Nothing in the file says that it is a YOLOX: --version does."""
+    """Only --version tells that it is a YOLOX."""
     values = np.concatenate([random(1, 84, 4), random(1, 84, 3, high=3)], axis=2)
     path = save(tmp_path / "a.onnx", {"y": values})
     assert recognized(path, head={"version": "x"}).options["activation"] == "apply"
