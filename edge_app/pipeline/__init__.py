@@ -4,6 +4,7 @@ loop.py         build(config) -> Pipeline: start, step, reload, close
 build.py        builds the stages of a configuration
 health.py       statistics, health and status fields
 rule_stage.py   evaluates every rule on every frame
+schedules.py    which rules and heads are off by schedule, and whether the camera is closed
 faults.py       faults of the runtime as events
 degradation.py  the degradation ladder: when to do less
 sensors.py      temperature and memory of the board
