@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from edge_app.compiler import data_movement, output_layout, projections, transposes
 from edge_app.compiler.net import Net, Node, Shape, from_model
@@ -74,7 +75,25 @@ def _folded(net: Net) -> Net:
         ) from exc
     folded = from_model(slim, net.name)
     folded.declared = {}
+    _recompute_integers(net, folded)
     return folded
+
+
+def _recompute_integers(net: Net, folded: Net) -> None:
+    """Give constants of integers that onnxslim has folded the values that onnxruntime computes.
+
+    onnxslim 0.1.98 folds the pads of an uneven Pad that PyTorch computes from shapes to the opposite edges.
+    """
+    made = {output for node in net.nodes for output in node.outputs if node.op != "Constant"} - set(net.outputs)
+    names = [n for n in folded.weights if n in made and folded.weights[n].dtype.kind == "i"]
+    if not names or any(None in value.shape for value in net.inputs):
+        return
+    model = net.to_model()
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = HostSession(model.SerializeToString(), optimize=False)
+    feeds = {value.name: np.zeros([n or 1 for n in value.shape], value.dtype) for value in net.inputs}
+    folded.weights.update(zip(session.outputs, session.feed({name: feeds[name] for name in session.inputs})))
 
 
 def _no_identities(net: Net, _: dict[str, Shape]) -> None:

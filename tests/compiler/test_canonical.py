@@ -146,3 +146,31 @@ def test_reshapes_of_maps_get_a_free_size():
     a = g.node("Transpose", g.reshape(x, 1, 6, 16 * 24), perm=[0, 2, 1])
     b = g.reshape(g.node("Transpose", x, perm=[0, 2, 3, 1]), 1, 16 * 24 * 3, 2)
     assert works_at_any_size(compiled(g, {"a": a, "b": b}))
+
+
+def test_pads_that_pytorch_computes_from_shapes_stay_at_their_edges():
+    """A row below and a column on the right, in PyTorch's order of pads, which the graph turns around."""
+    g = Graph(opset=17)
+
+    def ints(*values: int) -> str:
+        return g.weight(np.array(values, np.int64))
+
+    def scalar(value: int) -> str:
+        return g.weight(np.array(value, np.int64))
+
+    height = g.node("Gather", g.node("Shape", "image"), scalar(2))
+    both = g.node("Add", g.node("Sub", height, height), scalar(1))
+    before = g.node("Cast", g.node("Cast", g.node("Div", both, scalar(2)), to=7), to=7)
+    sides = [g.node("Unsqueeze", side, ints(0)) for side in (before, g.node("Sub", both, before))]
+    pads = g.node("Concat", g.node("Concat", *sides, *sides, axis=0), ints(0, 0, 0, 0), axis=0)
+    pairs = g.node("Reshape", pads, ints(-1, 2))
+    turned = g.node("Slice", pairs, ints(-1), ints(-(2**63) + 1), ints(0), ints(-1))
+    ends = g.node("Cast", g.node("Reshape", g.node("Transpose", turned, perm=[1, 0]), ints(-1)), to=7)
+    result = compiled(g, {"map": g.node("Pad", "image", ends, mode="edge")})
+    (pad,) = (node for node in result.nodes if node.op == "Pad")
+    assert result.weights[pad.inputs[1]].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    result.weights[pad.inputs[1]] = np.array([0, 0, 1, 1, 0, 0, 0, 0])  # as onnxslim folds those of a longer graph
+    canonical._recompute_integers(
+        net.from_model(g.model({"map": g.nodes[-1].output[0]}, shape=(1, 3, 16, 24)), "test"), result
+    )
+    assert result.weights[pad.inputs[1]].tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
