@@ -273,16 +273,6 @@ def test_frames_of_a_slow_stream_may_be_older_because_coding_holds_some_of_them(
         assert running.stats().failures == 0
 
 
-def test_frames_of_a_slow_stream_may_be_older_because_coding_holds_some_of_them():
-    """At 12 frames a second, eight frames are 0.67 s."""
-    clock = ClipClock()
-    with capture(live=True, clock=clock, fps=12, silent_after_s=5.0) as running:
-        read_until(running, lambda stats: stats.frames >= 2)
-        clock.advance(5_500_000_000)
-        read_until(running, lambda stats: stats.frames >= 4)
-        assert running.stats().failures == 0
-
-
 def test_since_ns_is_the_time_of_the_state_change():
     clock = ClipClock(7)
     with capture(live=True, clock=clock, fps=100) as running:
