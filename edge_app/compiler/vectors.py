@@ -36,7 +36,7 @@ def is_vector_of_unknown_use(e: Evidence) -> bool:
 
 
 def is_vector_without_softmax(e: Evidence) -> bool:
-    """Class scores, or values such as a box, angles or points; the file does not tell."""
+    """Class scores, or values such as a box, angles or points: not known from the file."""
     if len(e.outputs) != 1 or len(e.vectors) != 1 or e.labels or e.vectors[0] in _IMAGENET:
         return False
     if e.ends_with("Sigmoid", "HardSigmoid"):

@@ -129,8 +129,6 @@ class Source:
         if self._read_count == 0:
             raise ClipError(f"{self._path}: none of its frames can be decoded; expected a video")
         self.missing = self._count_missing()
-        if self.missing:
-            self._warn("missing", f"frames that could not be decoded: {self.missing}; frames read: {self._read_count}")
         missing = missing_bytes(self._path)
         if missing:
             length_s = (self._times.last_ns - self._pass_start_ns) * 1e-9
@@ -138,6 +136,8 @@ class Source:
                 f"{self._path}: is truncated after frame {self._read_count - 1} ({length_s:.1f} s):"
                 f" {missing} bytes are missing; expected a complete video"
             )
+        if self.missing:
+            self._warn("missing", f"frames that could not be decoded: {self.missing}; frames read: {self._read_count}")
         if not self._loop:
             raise EndOfClip
         self._times.restart(self._period_ns)
