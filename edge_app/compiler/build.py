@@ -123,7 +123,7 @@ def _report(compilation: Compilation, proofs: dict[str, HeadProof], times: dict[
     speedup, apart = (times["as published"] / times[name] for name in ("fused", "apart"))
     assumed = list(dict.fromkeys(text for o in models for text in o.assumed))
     error = max((found.error for found in proofs.values() if found.error is not None), default=None)
-    warnings += [f"{name}: {text}" for name, found in proofs.items() if (text := found.warning())]
+    warnings += [f"{name}: {warning}" for name, found in proofs.items() if (warning := found.warning())]
     return Report(
         str(plan.out), text, heads, _backbone(assembly), error, proofs, speedup, apart, times, len(fused.serialize()),
         fused.parameters(), compilation.images.origin, targets, assumed, warnings,
