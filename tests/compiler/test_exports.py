@@ -21,10 +21,12 @@ model: {path: MODEL}
 heads: {NAME: {}}
 sinks: [{type: jsonl, path: out.jsonl}]
 """
-NAMES = (
-    "v5u", "v8", "v8_one_class", "v8_opset20", "v8_dynamic", "v8_p2", "v8_rect", "v10", "v10_e2e", "v11", "v26",
-    "v26_e2e",
-)  # fmt: skip
+NAMES = ("v8_dynamic", "v8_p2", "v10_e2e", "v26")
+MORE = ("v5u", "v8", "v8_one_class", "v8_opset20", "v8_rect", "v10", "v11", "v26_e2e")
+CASES = [
+    *(pytest.param(name, marks=pytest.mark.system) for name in NAMES),
+    *(pytest.param(name, marks=pytest.mark.long) for name in MORE),
+]
 SCORE, LEAST_IOU, SCORE_ERROR = 0.3, 0.9, 0.01
 
 
@@ -43,8 +45,7 @@ def boxes_of(folder, images: list[np.ndarray], **options) -> list[Detections]:
     return found
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CASES)
 def test_finds_what_the_exporters_own_decoder_finds(data, tmp_path, config_file, capsys, name):
     out = tmp_path / "m"
     size = ["--input", "160x160"] if name == "v8_dynamic" else []
