@@ -169,6 +169,7 @@ def test_bench_outbox_with_40_cameras_loses_nothing():
 
 
 @needs_broker
+@pytest.mark.long
 def test_bench_outbox_stays_within_its_bounds():
     """A short `bench outbox`. The bounds are wider than the claims: this machine may be busy."""
     report = outbox.bench(outbox.Plan(seconds=15, messages=5000, rounds=1))

