@@ -69,6 +69,18 @@ def torch() -> None:
             dynamo=dynamo,
             **options,
         )
+    without_stack_traces(HERE / "torch_dynamo.onnx")
+
+
+def without_stack_traces(path: Path) -> None:
+    """The newer exporter writes the paths of the machine that exported into every node."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for graph in (model.graph, *model.functions):
+        for node in graph.node:
+            del node.metadata_props[:]
+    onnx.save(model, str(path))
 
 
 def paddle() -> None:
