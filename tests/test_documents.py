@@ -133,3 +133,9 @@ def test_modules_and_functions_stay_short():
     assert modules[-1][0] <= 350, modules[-3:]
     assert percentile[0] <= 25
     assert functions[-1][0] <= 60, functions[-3:]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.suffix in (".onnx", ".param", ".rknn")], ids=identity)
+def test_a_graph_names_no_source_file_of_the_machine_that_made_it(path: Path):
+    """PyTorch's exporter writes the stack of every layer into the file, with the paths of its author."""
+    assert b'File "/' not in path.read_bytes()
