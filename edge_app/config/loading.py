@@ -23,7 +23,7 @@ from edge_app.config.blocks import (
     SourceConfig,
 )
 from edge_app.config.models import read_heads, read_model
-from edge_app.config.plugins import from_url, read_sinks, read_source
+from edge_app.config.plugins import read_sinks, read_source, replace_source
 from edge_app.config.renamed import RENAMED, apply_renames
 from edge_app.config.reuse import OFF, ReuseConfig, read_reuse
 from edge_app.config.rules import RuleConfig, TrackConfig, read_rules
@@ -88,8 +88,9 @@ def load(
 ) -> Config:
     """Read and check a configuration. `source` and `model` override the blocks of the file.
 
-    With another model, options of heads that it does not have are ignored. renamed: old keys that are accepted
-    (renamed.py). Raises ConfigError with every mistake in the file, one line each.
+    With another source, the camera keeps its name. With another model, options of heads that it does not have are
+    ignored. renamed: old keys that are accepted (renamed.py). Raises ConfigError with every mistake in the file, one
+    line each.
     """
     problems = Problems(path)
     root = load_yaml(path, problems)
@@ -98,7 +99,8 @@ def load(
     apply_renames(root, renamed, problems)
     _check_names(root, problems)
     blocks = entries(root)
-    source_block = from_url(source) if source else read_source(blocks.get("source"), problems)
+    configured = blocks.get("source")
+    source_block = replace_source(source, configured, problems) if source else read_source(configured, problems)
     model_block, manifest = read_model(blocks.get("model"), model, problems)
     heads, track, rules = _read_pipeline(blocks, manifest, model is not None, problems)
     sinks = read_sinks(blocks.get("sinks"), problems)

@@ -17,7 +17,7 @@ from edge_app import registry
 from edge_app.config.blocks import PluginConfig, SinkCommon, SourceCommon, SourceConfig
 from edge_app.errors import ConfigError, OptionError, foreign_text
 from edge_app.geometry.polygons import polygon_of
-from edge_app.options import Option, options_of, read_options
+from edge_app.options import Option, options_of, read_options, read_value
 from edge_app.options.document import Problems, describe, entries
 from edge_app.options.scalars import checked_path, checked_text
 from edge_app.sources import IMAGE_SUFFIXES
@@ -61,6 +61,17 @@ def from_url(text: str) -> SourceConfig:
         return _from_text(text)
     except ValueError as exc:
         raise ConfigError(f"--source: {exc}") from None
+
+
+def replace_source(text: str, node: yaml.Node | None, problems: Problems) -> SourceConfig:
+    """As `from_url`, with the camera's name from the block `source`, whose other options are ignored.
+
+    Adds a mistake in the name to `problems`.
+    """
+    source = from_url(text)
+    given = entries(node).get("name")
+    name = source.common.name if given is None else read_value(given, str, "source.name", problems)
+    return replace(source, common=replace(source.common, name=name))
 
 
 def _from_text(text: str) -> SourceConfig:

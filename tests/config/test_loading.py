@@ -190,6 +190,18 @@ def test_a_file_whose_name_is_a_number_is_not_a_camera(tmp_path: Path, monkeypat
     assert config.from_url("7").plugin.type == "images"
 
 
+def test_the_camera_keeps_its_name_when_the_source_is_replaced(config_file):
+    path = config_file("source: {type: rtsp, url: rtsp://10.0.0.7/live, name: yard, rotate: 90}\n" + MODEL)
+    loaded = config.load(path, source="clip.mp4")
+    assert loaded.source.plugin.type == "video"
+    assert (loaded.source.common.name, loaded.source.common.rotate) == ("yard", 0)
+
+
+def test_a_wrong_name_is_a_mistake_although_the_source_is_replaced(config_file):
+    path = config_file("source: {type: rtsp, name: [yard]}\n" + MODEL)
+    assert problems_of(path, source="clip.mp4") == ["1: source.name: found a list of 1; expected text"]
+
+
 def test_rejects_an_unknown_scheme():
     with pytest.raises(ConfigError, match="--source: found 'ftp://x'"):
         config.from_url("ftp://x")
