@@ -1,14 +1,18 @@
-"""A camera over HTTP on loopback: a script answers each request, and numbered pictures to send."""
+"""A camera over HTTP on loopback: a script answers each request, with numbered pictures; and a source that reads it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 import cv2
 import numpy as np
+
+from edge_app.clock import SystemClock
+from edge_app.sources.http import Source
 
 WIDTH, HEIGHT = 96, 64
 _CELL = 16  # pixels; the upper row of cells shows the number in binary
@@ -106,3 +110,45 @@ class Camera:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def open_source(camera, path="/video", login="", **options):
+    """The source `http`, for a camera of this module. login: user:password, as in an address."""
+    login = f"{login}@" if login else ""
+    return Source(SystemClock(), url=f"http://{login}{camera.address}{path}", **{"timeout_s": 2.0, **options})
+
+
+def read(source):
+    """The next frame, as its number."""
+    end_s = time.monotonic() + 5.0
+    while time.monotonic() < end_s:
+        frame = source.read(0.1)
+        if frame is not None:
+            assert frame.pixels.shape == (HEIGHT, WIDTH, 3)
+            return number_of(frame.pixels)
+    raise AssertionError("no frame")
+
+
+def stream(*parts, content_type="multipart/x-mixed-replace; boundary=frame"):
+    """An answer that sends a part whenever the test lets it go on."""
+
+    def answer(handler: Handler) -> None:
+        handler.start_stream(content_type)
+        for part in parts:
+            handler.wfile.write(part)
+            handler.camera.go_on.acquire()
+
+    return answer
+
+
+def part(number, end=b"\r\n", line=b"--frame", *, length=True, image=None):
+    """A part of a stream. line: its boundary; length: whether it has a Content-Length."""
+    image = picture(number) if image is None else image
+    size = b"Content-Length: %d%s" % (len(image), end) if length else b""
+    return line + end + b"Content-Type: image/jpeg" + end + size + end + image + end
+
+
+def numbered(handler: Handler) -> None:
+    """An answer: a snapshot with the number of earlier requests."""
+    number = len(handler.camera.requests) - 1
+    handler.reply(200, picture(number), Content_Type="image/jpeg")
