@@ -202,7 +202,7 @@ class _Image:
             )
 
     def _check_suppression(self, outputs: Mapping[str, NDArray[Any]], every: Detections) -> None:
-        """What the head suppresses must overlap a better box; what the published file has selected must stay."""
+        """Kept boxes must not overlap above nms_iou. If the file has selected its boxes, all must be kept."""
         kept = self._detections(outputs, {})
         nms_iou = float(_option(self.spec.family, self.options, "nms_iou"))
         if self.boxes.final:

@@ -102,7 +102,7 @@ def _times(models: Sequence[InputModel], assembly: Assembly, images: Calibration
     runner, fused = Runner.of(assembly), HostSession(assembly.whole_on_pixels().serialize())
     prepared = [model.prepared(images.pixels[0]) for model in models]
     calls: Mapping[str, Callable[[], object]] = {
-        "as published": lambda: [o.infer(tensor) for o, tensor in zip(models, prepared)],
+        "as published": lambda: [model.infer(tensor) for model, tensor in zip(models, prepared)],
         "fused": lambda: fused.run(images.pixels[:1]),
         "apart": lambda: runner.run(images.pixels[0]),
     }
@@ -112,8 +112,14 @@ def _times(models: Sequence[InputModel], assembly: Assembly, images: Calibration
 def _report(compilation: Compilation, proofs: dict[str, HeadProof], times: dict[str, float]) -> Report:
     plan, models, assembly, spec = compilation.plan, compilation.models, compilation.assembly, compilation.spec
     heads = [
-        HeadReport(o.name, o.family.name, o.family.why, list(assembly.heads[o.name].outputs), _label_count(o))
-        for o in models
+        HeadReport(
+            model.name,
+            model.family.name,
+            model.family.why,
+            list(assembly.heads[model.name].outputs),
+            len(proof.labels(model)),
+        )
+        for model in models
     ]
     fused = assembly.whole_on_pixels()
     mean, std = [round(n, 3) for n in spec.mean], [round(n, 3) for n in spec.std]
@@ -121,7 +127,7 @@ def _report(compilation: Compilation, proofs: dict[str, HeadProof], times: dict[
     text = f"{spec.width}x{spec.height} uint8 BGR pixels, {spec.resize}; mean {mean} and std {std} inside the graph"
     targets = ["onnx", *(["int8"] if plan.calibrate else []), *(t for t in plan.targets if t != "onnx")]
     speedup, apart = (times["as published"] / times[name] for name in ("fused", "apart"))
-    assumed = list(dict.fromkeys(text for o in models for text in o.assumed))
+    assumed = list(dict.fromkeys(assumption for model in models for assumption in model.assumed))
     error = max((found.error for found in proofs.values() if found.error is not None), default=None)
     warnings += [f"{name}: {warning}" for name, found in proofs.items() if (warning := found.warning())]
     return Report(
@@ -139,12 +145,6 @@ def _backbone(assembly: Assembly) -> dict[str, str] | None:
     heads = f"shared by {len(assembly.heads)} heads" if len(assembly.heads) > 1 else "of one head"
     cut = f" in {len(assembly.segments)} segments" if len(assembly.segments) > 1 else ""
     return {"backbone": f"{nodes} operations{cut}, {share:.0%} of the parameters, {heads}; features {maps}"}
-
-
-def _label_count(model: InputModel) -> int:
-    if isinstance(model.labels, str):
-        return 80 if model.labels == "coco80" else 0
-    return len(model.labels)
 
 
 def parse_targets(text: str) -> tuple[str, ...]:

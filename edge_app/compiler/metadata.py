@@ -43,8 +43,8 @@ def parse(properties: Mapping[str, str]) -> Metadata:
     return Metadata(
         task=_word(read.get("task", "")),
         head=_word(read.get("head", "")) or _described_head(read.get("description", "")),
-        labels=_labels(_literal(read.get("names"))) or _labels(read.get("character", "").splitlines()),
-        image_size=_size(_literal(read.get("imgsz"))),
+        labels=_labels(literal(read.get("names"))) or _labels(read.get("character", "").splitlines()),
+        image_size=_size(literal(read.get("imgsz"))),
         color=_COLORS.get(read.get("Image.BitmapPixelFormat", "").lower()),
         scale=_RANGES.get(read.get("Image.NominalPixelRange", "").lower()),
     )
@@ -70,8 +70,8 @@ def _labels(names: object) -> tuple[str, ...]:
     return labels if len(labels) == len(names) and all(labels) else ()
 
 
-def _literal(text: str | None) -> object:
-    """The value of a Python literal, or None if the text is none."""
+def literal(text: str | None) -> object:
+    """The value of a Python literal; None without a text, or if it is not a literal."""
     try:
         return None if text is None else ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

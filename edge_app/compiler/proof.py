@@ -1,4 +1,4 @@
-"""Prove that a compiled model answers as the published files do, as boxes and other results and as raw tensors.
+"""Prove that a compiled model gives the results of its published files: decoded results and raw tensors.
 
 The decoded results are those of the runtime's own head with the options of the manifest, against the published outputs
 decoded by their published rule. Raw tensors are compared within the rounding noise of the published file, which is
@@ -43,9 +43,9 @@ _UNORDERED = {"TopK", "NonMaxSuppression"}
 class HeadProof:
     """Result for one head.
 
-    noise: largest difference of two runs of the published file, |a - b| / max(1, |b|); tolerance: what follows from it.
+    noise: largest difference of two runs of the published file, |a - b| / max(1, |a|); tolerance: derived from it.
     error: of the raw tensors. noise and error are None if the order of the rows means nothing. boxes: None if the head
-    has no boxes, or the form of the outputs has no independent rule; drawn: of random values in the place of the
+    has no boxes, or the form of the outputs has no independent rule; drawn: of random values in place of the
     compiled graph's outputs. values: number of class scores or vector elements compared.
     """
 
@@ -64,7 +64,7 @@ class HeadProof:
         return f"{self._decoded()}; {raw}"
 
     def warning(self) -> str:
-        """What has not been compared; "" if everything was."""
+        """Names the results that were not compared; "" if all were."""
         if self.boxes is not None and not self.boxes.compared:
             return "no box was compared: the file finds none in these images; expected images with --calibrate"
         if self.boxes is None and not self.values:
@@ -163,7 +163,7 @@ def _raw(
 
 
 def largest_error(expected: Sequence[Array], found: Sequence[Array]) -> float:
-    """The largest |a - b| / max(1, |b|); infinite if one is not finite where the other is."""
+    """The largest |a - b| / max(1, |a|), with a of `expected`; infinite if only one of both is finite."""
     worst = 0.0
     for a, b in zip([array.astype(np.float64) for array in expected], [array.astype(np.float64) for array in found]):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -224,15 +224,16 @@ def _boxes(
         return reference.candidates(known, dict(zip(published.names, run)))
 
     runs = [(boxes(plain), boxes(changed)) for plain, changed in zip(published.plain, published.changed)]
-    pairs = [(a, b) for a, b in runs if a is not None and b is not None]
-    if not pairs:
+    compared = [(values, (a, b)) for values, (a, b) in zip(outputs, runs) if a is not None and b is not None]
+    if not compared:
         if model.cut is None:
             return None, None
         raise ModelError(
             f"{model.name}: the file's own decoding has been cut off, and its outputs have no rule to compare the "
             f"{model.family.name} head with; expected a form that models/README.md lists"
         )
-    proved = box_proof.prove(spec, options, outputs, pairs)
+    pairs = [pair for _, pair in compared]
+    proved = box_proof.prove(spec, options, [values for values, _ in compared], pairs)
     if model.cut is None and pairs[0][0].final:
         return proved, None
     tail = HostSession(model.cut.tail.serialize()) if model.cut else None
@@ -297,10 +298,11 @@ def written_options(model: InputModel) -> dict[str, Any]:
 def _spec(model: InputModel, outputs: Mapping[str, Array]) -> HeadSpec:
     tensors = tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in outputs.items())
     height, width = model.net.inputs[0].shape[2:]
-    return HeadSpec(model.name, model.family.name, _labels(model), (width or 0, height or 0), tensors)
+    return HeadSpec(model.name, model.family.name, labels(model), (width or 0, height or 0), tensors)
 
 
-def _labels(model: InputModel) -> tuple[str, ...]:
+def labels(model: InputModel) -> tuple[str, ...]:
+    """The model's labels; those of a set that it names."""
     return model.labels if isinstance(model.labels, tuple) else manifests.label_set(model.labels)
 
 

@@ -1,4 +1,4 @@
-"""What a compiled model answers against its published file: small YOLOs, public models, and broken compilations."""
+"""Results of a compiled model against those of its file: small YOLOs, public models, broken compilations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_app import cli
 from edge_app.compiler import assemble, calibration_images, input_models, proof
 from edge_app.compiler.assemble import Runner
 from edge_app.compiler.input_models import InputModel, ModelOptions
-from edge_app.errors import ModelError
+from edge_app.errors import ConfigError, ModelError
 from edge_app.model.schema import Input
 from tests.compiler import yolos
 from tests.compiler.graphs import classifier, segmenter
@@ -153,6 +153,20 @@ def test_class_scores_and_vectors_are_compared_as_values(tmp_path):
     assert "outputs differ" in compiled.refused()
 
 
+def test_an_image_without_a_rule_is_left_out_and_the_others_are_compared_with_their_own_boxes(tmp_path, monkeypatch):
+    compiled = Compiled(yolos.ultralytics(tmp_path / "a.onnx"))
+    assert len(compiled.images.held_out) >= 2
+    rule, calls = proof.reference.candidates, []
+
+    def candidates(*arguments):
+        calls.append(arguments)
+        return None if len(calls) == 1 else rule(*arguments)
+
+    monkeypatch.setattr(proof.reference, "candidates", candidates)
+    found = compiled.proved()
+    assert found.boxes.matched == found.boxes.compared >= 50
+
+
 def test_says_what_was_not_compared(tmp_path):
     found = Compiled(segmenter(tmp_path / "a.onnx")).proved()
     assert (found.boxes, found.values) == (None, 0)
@@ -164,7 +178,7 @@ def test_says_what_was_not_compared(tmp_path):
 
 def test_options_that_the_manifest_cannot_hold_are_rejected(tmp_path):
     model = Compiled(classifier(tmp_path / "a.onnx")).model
-    with pytest.raises(Exception, match=r"heads\.a\.options\.top_k"):
+    with pytest.raises(ConfigError, match=r"heads\.a\.options\.top_k"):
         proof.written_options(replace(model, options={"top_k": 0}))
 
 

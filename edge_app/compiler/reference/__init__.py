@@ -1,6 +1,6 @@
 """Boxes from a published file's own outputs, by the rule that its authors published: plain, independent of the heads.
 
-candidates.py   what a rule returns and what it may know, and the arithmetic that rules share
+candidates.py   the input and the result of a rule, and the arithmetic that rules share
 detectors.py    the rules of FastestDet, NanoDet, UltraFace, YuNet and digits
 yolo.py         the rules of the YOLO detectors
 rules.py        the rule of a family

@@ -1,4 +1,4 @@
-"""What a rule returns and what it may know, and the arithmetic that rules share.
+"""The input and the result of a rule, and the arithmetic that rules share.
 
 Everything is float64 in input pixels. Not here: the rules of families, suppression.
 """
@@ -33,7 +33,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is known about a published file besides its outputs.
+    """Properties of a published file that a rule may use in addition to its outputs.
 
     options: of the head, as in the manifest. size: width and height of the input. classes: number of labels, 0 if
     unknown. metadata: of the file. operators: the types of its nodes. cut: the compiler has removed a tail, so that the

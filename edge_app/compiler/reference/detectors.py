@@ -21,8 +21,8 @@ from edge_app.compiler.reference.candidates import (
 
 def fastestdet(published: Published, outputs: Outputs) -> Candidates | None:
     """One map (5 + C, h, w): objectness, x, y, w, h, classes. Or these three apart, as the compiler writes them."""
-    maps = sorted(outputs.values(), key=lambda values: (len(values) > 1) + (len(values) not in (1, 4)))
-    if len({values.shape[1:] for values in maps}) != 1 or any(values.ndim != 3 for values in maps):
+    maps = sorted(outputs.values(), key=lambda array: (len(array) > 1) + (len(array) not in (1, 4)))
+    if len({array.shape[1:] for array in maps}) != 1 or any(array.ndim != 3 for array in maps):
         return None
     _, rows, columns = maps[0].shape
     values = np.concatenate(maps).reshape(-1, rows * columns)

@@ -7,12 +7,12 @@ X center = (x + cell) s, size = e^w s. The last axis of v5, v6, v7 and X starts 
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from edge_app.compiler.metadata import literal
 from edge_app.compiler.reference.candidates import (
     Candidates,
     Float64,
@@ -111,7 +111,7 @@ def _fastest(published: Published, table: Float64) -> Candidates:
 
 
 def _ultralytics(published: Published, table: Float64) -> Candidates | None:
-    """A file with ultralytics' metadata, which says how many classes there are and what follows them."""
+    """A file with ultralytics' metadata: the task, the number of classes, the shape of the keypoints."""
     task, classes = published.metadata["task"], _class_count(published.metadata)
     extra = {"detect": 0, "pose": _keypoint_values(published.metadata)}.get(task)
     if extra is None:
@@ -122,21 +122,17 @@ def _ultralytics(published: Published, table: Float64) -> Candidates | None:
     return _plain(table.T if in_columns else table, classes, extra)
 
 
-def _class_count(metadata: object) -> int:
-    assert isinstance(metadata, dict)
-    try:
-        return len(ast.literal_eval(metadata.get("names", "{}")))
-    except (ValueError, SyntaxError, TypeError):
-        return 0
+def _class_count(metadata: Mapping[str, str]) -> int:
+    names = literal(metadata.get("names"))
+    return len(names) if isinstance(names, (dict, list, tuple)) else 0
 
 
-def _keypoint_values(metadata: object) -> int:
-    assert isinstance(metadata, dict)
-    try:
-        points, values = ast.literal_eval(metadata.get("kpt_shape", "[0, 0]"))
-    except (ValueError, SyntaxError, TypeError):
+def _keypoint_values(metadata: Mapping[str, str]) -> int:
+    """Numbers for each box: keypoints times the values of each, 0 without keypoints."""
+    shape = literal(metadata.get("kpt_shape"))
+    if not isinstance(shape, (list, tuple)) or len(shape) != 2 or not all(type(n) is int for n in shape):
         return 0
-    return int(points * values)
+    return int(shape[0] * shape[1])
 
 
 def _is_final(table: Float64) -> bool:
