@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def _triple(option: str, text: str | None) -> Triple | None:
         numbers = []
     if len(numbers) == 1:
         numbers *= 3
-    if len(numbers) != 3 or (option == "--std" and 0 in numbers):
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or (option == "--std" and 0 in numbers):
         raise ConfigError(
             f"{option}: found '{text}'; expected one number, or three in the model's color order, such as 1,2,3"
         )

@@ -118,7 +118,7 @@ class Conversion:
         crop = self._crop(pixels[rows[0]])
         for name, net in nets.items():
             feeds = [_inputs(net, row) for row in maps]
-            part = _Part(name, net, feeds, [_reference(net, row) for row in feeds])
+            part = _Part(name, net, feeds, _references(net, feeds))
             if name in free and set(crop) >= {value.name for value in net.inputs}:
                 part = replace(part, free=free[name], crop=_cropped(free[name], _inputs(net, crop)))
             if name in self.segments:
@@ -196,7 +196,7 @@ def _inputs(net: Net, tensors: Tensors) -> Tensors:
 def _cropped(net: Net, feeds: Tensors) -> tuple[Tensors, Tensors] | None:
     """Inputs and outputs of a graph for a part of an image; None if it does not take one."""
     try:
-        return feeds, _reference(net, feeds)
+        return feeds, _references(net, [feeds])[0]
     except ModelError:
         return None
 
@@ -211,13 +211,14 @@ def _sized(loose: Net, net: Net) -> Net:
 
 def _noise(part: _Part) -> float:
     """The largest error of onnxruntime without its optimizations: of rounding in another order."""
-    pairs = zip(part.expected, (_reference(part.net, feeds, optimize=False) for feeds in part.feeds))
+    pairs = zip(part.expected, _references(part.net, part.feeds, optimize=False))
     return max(_largest_error(part.name, *pair)[0] for pair in pairs)
 
 
-def _reference(net: Net, tensors: Tensors, *, optimize: bool = True) -> Tensors:
+def _references(net: Net, rows: Sequence[Tensors], *, optimize: bool = True) -> list[Tensors]:
+    """The outputs of onnxruntime, of every row of inputs."""
     session = HostSession(net.serialize(), optimize=optimize)
-    return dict(zip(session.outputs, session.feed({name: tensors[name] for name in session.inputs})))
+    return [dict(zip(session.outputs, session.feed({n: row[n] for n in session.inputs}))) for row in rows]
 
 
 def _planes(net: Net) -> Net:

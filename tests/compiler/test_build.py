@@ -169,6 +169,7 @@ def test_reports_bad_input_in_one_line(capsys, tmp_path, pictures):
     assert "--npu-shapes: found '32'" in rejected(capsys, tmp_path, good, "--npu-shapes", "32")
     assert "--input: found '0x3'" in rejected(capsys, tmp_path, good, "--input", "0x3")
     assert "--mean: found 'a,b'" in rejected(capsys, tmp_path, good, "--mean", "a,b")
+    assert "--std: found '1,nan,1'" in rejected(capsys, tmp_path, good, "--std", "1,nan,1")
     assert "cannot be read as text" in rejected(capsys, tmp_path, good, "--labels", tmp_path / "absent.txt")
     labels = tmp_path / "labels.txt"
     labels.write_text("one\ntwo\n")
@@ -239,7 +240,7 @@ def test_fastestdet_int8_keeps_its_boxes_and_compiles_within_a_minute_of_cpu_tim
 
 
 def test_the_face_detector_decodes_here_what_its_file_decoded(data, tmp_path, capsys):
-    """The compiled graph is cut in front of its boxes: the decoder's boxes are those of the published graph."""
+    """The compiled graph is cut before its boxes: the decoder's boxes are those of the published graph."""
     out, plain = tmp_path / "faces", tmp_path / "plain"
     assert compile_(data / "version-RFB-320.onnx", "--out", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["max_abs_error"] <= 1e-4

@@ -1,4 +1,4 @@
-"""Cut a graph of a family in front of its tail. Not here: where to cut (the other modules)."""
+"""Cut a graph of a family before its tail. Not here: where to cut (the other modules)."""
 
 from __future__ import annotations
 

@@ -29,8 +29,7 @@ def ultraface(net: Net, _: dict[str, Any]) -> CutPoints | None:
     halves = (expected[:, :2], expected[:, 2:])
     if len(softmax) != 1 or not all(any(np.allclose(c, half, atol=1e-6) for c in constants) for half in halves):
         return None
-    boxes = next(name for name in net.outputs if name not in softmax)
-    stack, deltas = [boxes], []
+    stack, deltas = [name for name in net.outputs if name not in softmax][:1], []
     while stack:
         node = producers.get(stack.pop())
         if node is None:
