@@ -64,7 +64,7 @@ class Graph:
 
 
 def weights_file(name: str) -> str | None:
-    """The file with the weights of a graph, beside it: NAME.bin for ncnn's NAME.param. None: they are in the graph."""
+    """The file with a graph's weights, in the same folder: NAME.bin for ncnn's NAME.param. None: the graph has them."""
     return name.removesuffix(".param") + ".bin" if name.endswith(".param") else None
 
 

@@ -1,6 +1,6 @@
 """ncnn on the CPU: 32-bit ARM boards without an NPU, for which no onnxruntime exists. Runs on every other CPU too.
 
-A graph has two files: NAME.param, which the manifest names, and NAME.bin beside it. All arithmetic and storage is
+A graph has two files: NAME.param, which the manifest names, and NAME.bin in its folder. All arithmetic and storage is
 float32: the engine's own default, 16-bit storage, changes outputs by up to 0.09. A kept output stays in the engine's
 memory and is an input of the next graph without a copy.
 Not here: checking .param files (_ncnn_param.py), a first run in another process (_ncnn_trial.py), making them
@@ -150,8 +150,8 @@ class Session:
         """The outputs of a graph that does not declare them, by a run on zeros."""
         extractor = self._net.create_extractor()
         for each in self._inputs:
-            shape = tuple(size or 1 for size in each.spec.shape)
-            extractor.input(each.blob, each.feed({each.spec.name: np.zeros(shape, each.spec.dtype)}))
+            zeros = np.zeros([size or 1 for size in each.spec.shape], each.spec.dtype)
+            extractor.input(each.blob, each.feed({each.spec.name: zeros}))
         shapes = [(1, *self._extract(extractor, blob).numpy().shape) for blob in blobs]
         return tuple(_ncnn_param.Tensor(blob, TensorSpec(blob, shape, "float32")) for blob, shape in zip(blobs, shapes))
 

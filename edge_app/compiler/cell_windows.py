@@ -46,7 +46,7 @@ _REDUCTIONS = frozenset((
 
 
 def windows(node: Node, net: Net, shapes: Mapping[str, Shape]) -> Windows | None:
-    """What a cell of the node's output reads; None if it depends on the whole map, or this is not known.
+    """The input cells that an output cell of a node reads; None if it needs the whole map, or this is not known.
 
     shapes: static, at least of the node's inputs and outputs. Operands that are constants are checked here.
     """

@@ -97,7 +97,7 @@ def _digest(text: str) -> str:
 
 
 def _changed_by_others(out: Path) -> str:
-    """What in a model folder is not as the compiler wrote it; "" if everything is."""
+    """How a model folder differs from what the compiler wrote, as text; "" if it does not."""
     try:
         text = read_regular(out / manifests.FILE, MAX_TEXT).decode(errors="replace")
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Graphs for int16 on RV1103 and RV1106: what the converter cannot do in int16, and what has to be rewritten.
+"""Rewrite graphs for int16 on RV1103 and RV1106, and find operations that the converter does not have in int16.
 
 In int16, a block of channels has 8 instead of 16 channels, and release 2.5.0 of the converter leaves a Split that is
 not at a multiple of 8 to the CPU. Not here: the conversion (npu.py).

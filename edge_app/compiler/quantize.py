@@ -26,7 +26,7 @@ from edge_app.frame import UInt8
 
 _LEARNED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _FUSED = ("Relu", "Clip", "LeakyRelu")  # after a convolution they cost nothing and halve its range
-_DEQUANTISED = "_DequantizeLinear_Output"
+_DEQUANTIZED = "_DequantizeLinear_Output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
     available = {output for node in int8.nodes for output in node.outputs}
     for node in net.nodes:
         for name in node.outputs:
-            int8_name = next((n for n in (name + _DEQUANTISED, name) if n in available), None)
+            int8_name = next((n for n in (name + _DEQUANTIZED, name) if n in available), None)
             if int8_name is not None and name in values and values[name].dtype == "float32":
                 pairs[name] = int8_name
     first, second = net.copy(), int8.copy()

@@ -194,7 +194,7 @@ def test_a_map_with_fewer_or_more_cells_than_the_image_does_not_tile_it(kernel, 
     assert receptive_fields(graph, graph.shapes())["y"].tiles == tiles
 
 
-def test_a_map_behind_an_unpadded_kernel_does_not_tile_the_image_either():
+def test_a_map_after_an_unpadded_kernel_does_not_tile_the_image_either():
     def build(g: Graph) -> str:
         x = g.node("MaxPool", "image", kernel_shape=[3, 3])
         return g.node("MaxPool", x, kernel_shape=[3, 3], pads=[2] * 4)

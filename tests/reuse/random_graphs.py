@@ -44,7 +44,7 @@ _HEAD = "random"
 
 @dataclass
 class Outcome:
-    """What one network showed. error: largest. parts: calls of segments on a part of the image."""
+    """The result of one network. error: the largest. parts: calls of segments on a part of the image."""
 
     seed: int
     error: float = 0.0
@@ -156,7 +156,7 @@ def _measure(found, network: Network, image: np.ndarray, outcome: Outcome) -> No
 
 
 def _changed(image: np.ndarray, rng: np.random.Generator, count: int = 1) -> Iterator[tuple[np.ndarray, list]]:
-    """The image with new pixels in one to three boxes, and these boxes; each image changes the one before."""
+    """The image with new pixels in one to three boxes, and these boxes; each image is a change of the previous one."""
     height, width = image.shape[:2]
     for _ in range(count):
         image, boxes = image.copy(), []

@@ -26,17 +26,17 @@ def test_most_random_networks_are_computed_in_parts(outcomes):
     assert any(outcome.cropped_head for outcome in outcomes)
 
 
-def test_a_halo_that_is_too_small_would_be_found(tmp_path, monkeypatch):
+def test_finds_a_halo_that_is_too_small(tmp_path, monkeypatch):
     described = random_graphs.describe.receptive_fields
     monkeypatch.setattr(
         random_graphs.describe, "receptive_fields",
         lambda assembly: {name: replace(field, low=0, high=0) for name, field in described(assembly).items()},
     )  # fmt: skip
-    found = [random_graphs.check(seed, tmp_path_factory(tmp_path, seed)) for seed in range(4)]
+    found = [random_graphs.check(seed, subfolder(tmp_path, seed)) for seed in range(4)]
     assert any(not outcome.ok for outcome in found)
 
 
-def tmp_path_factory(place, seed):
+def subfolder(place, seed):
     folder = place / str(seed)
     folder.mkdir()
     return folder
