@@ -25,10 +25,20 @@ Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add `--config` and `--model`, which `load` reads."""
-    parser.add_argument(
-        "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="configuration (default: config.yaml)"
-    )
+    add_config_file(parser)
     parser.add_argument("--model", type=Path, metavar="DIR", help="use this model folder instead of the configured one")
+
+
+def add_config_file(parser: argparse.ArgumentParser, meaning: str = "configuration") -> None:
+    """Add `--config` alone, for commands that do not load the model."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"{meaning} (default: {DEFAULT_CONFIG})",
+    )
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +46,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         metavar="SOURCE",
-        help="use this source instead of the configured one: a video, a folder of images, rtsp://…, /dev/videoN,"
-        " or synthetic",
+        help="use this source instead of the configured one: a video, a folder of images, rtsp://…, http://…,"
+        " /dev/videoN, N or synthetic",
     )
 
 
@@ -52,7 +62,7 @@ def add_precision(parser: argparse.ArgumentParser, default: str | None = None) -
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 

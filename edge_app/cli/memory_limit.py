@@ -27,8 +27,6 @@ def limit_data(at_most: int | None = None) -> int:
         limit = min(limit, at_most)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     total = min(used + limit, sys.maxsize)  # 2 GiB on 32-bit systems
-    with suppress(
-        ValueError, OSError
-    ):  # the system call is not permitted in a sandbox; it has a limit, such as MemoryMax=
+    with suppress(ValueError, OSError):  # not permitted in a sandbox, which has a limit of its own, such as MemoryMax=
         resource.setrlimit(resource.RLIMIT_DATA, (total if hard == resource.RLIM_INFINITY else min(total, hard), hard))
     return limit

@@ -195,6 +195,12 @@ def test_the_command_prints_a_table_csv_and_json(totals, tmp_path, config_file, 
     assert json.loads(capsys.readouterr().out)[0] == first
 
 
+def test_the_command_prints_one_format(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["totals", "--csv", "--json"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, b"garbage" * 1000])
 def test_the_command_says_in_one_line_what_is_wrong_with_the_file(tmp_path, content):
     if content is not None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
-from edge_app.cli.arguments import DEFAULT_CONFIG, Commands, add_json
+from edge_app.cli.arguments import Commands, add_config_file, add_json
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -16,14 +15,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Show the state of the daemon that runs with this configuration: frames, stage times, faults,"
         " queues, memory, temperature. Only the daemon's user and root may ask.",
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help="the daemon's configuration (default: config.yaml)",
-    )
+    add_config_file(parser, "the daemon's configuration")
     add_json(parser)
     parser.set_defaults(command=_status)
 

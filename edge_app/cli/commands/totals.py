@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from edge_app.cli.arguments import DEFAULT_CONFIG, Commands, add_json
+from edge_app.cli.arguments import Commands, add_config_file, add_json
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -16,19 +15,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         " over restarts: hours for 31 days, days for two years. A running daemon is not affected; it writes them once a"
         " minute.",
     )
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help="the daemon's configuration (default: config.yaml)",
-    )
+    add_config_file(parser, "the daemon's configuration")
     parser.add_argument(
         "--by", choices=("hour", "day", "total"), default="day", help="one line for each of these (default: day)"
     )
-    parser.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
-    add_json(parser)
+    formats = parser.add_mutually_exclusive_group()
+    formats.add_argument("--csv", action="store_true", help="print comma-separated values instead of a table")
+    add_json(formats)
     parser.set_defaults(command=_totals)
 
 
