@@ -32,6 +32,19 @@ class Case:
     tolerance: float
 
 
+def case_of_means(backend: Backend, first: Graph, second: Graph) -> Case:
+    """The case of these graphs in float32.
+
+    first: uint8 image (1, 8, 12, 3) -> c8 (1, 3, 8, 12), the image in 0..1; c16 (1, 3, 4, 6), its 2x2 means.
+    second: c8 and c16 -> y (1, 3, 1, 1), the sum of their means.
+    """
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
+    c8 = image.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    c16 = c8.reshape(1, 3, 4, 2, 6, 2).mean((3, 5))
+    y = c8.mean((2, 3), keepdims=True) + c16.mean((2, 3), keepdims=True)
+    return Case(backend, first, second, image, {"c8": c8, "c16": c16}, y, tolerance=1e-6)
+
+
 class Contract:
     @pytest.fixture
     def case(self, tmp_path: Path) -> Case:

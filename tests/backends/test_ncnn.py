@@ -11,7 +11,7 @@ import pytest
 
 from edge_app.backends import Graph, TensorSpec
 from edge_app.backends import _ncnn_param as param
-from tests.backends.contract import Case, Contract
+from tests.backends.contract import Case, Contract, case_of_means
 
 pytest.importorskip("ncnn", reason="needs the extra ncnn")
 from edge_app.backends.ncnn import Backend
@@ -63,12 +63,7 @@ BinaryOp add 2 1 a b y 0=0
 class TestContract(Contract):
     @pytest.fixture
     def case(self, tmp_path: Path) -> Case:
-        image = np.random.default_rng(0).integers(0, 256, IMAGE, np.uint8)
-        c8 = image.transpose(0, 3, 1, 2).astype(np.float32) / 255
-        c16 = c8.reshape(1, 3, 4, 2, 6, 2).mean((3, 5))
-        y = c8.mean((2, 3), keepdims=True) + c16.mean((2, 3), keepdims=True)
-        graphs = first(tmp_path / "first.param"), second(tmp_path / "second.param")
-        return Case(Backend(), *graphs, image, {"c8": c8, "c16": c16}, y, tolerance=1e-6)
+        return case_of_means(Backend(), first(tmp_path / "first.param"), second(tmp_path / "second.param"))
 
 
 def test_a_graph_of_free_size_runs_on_every_size_and_keeps_no_old_result(tmp_path: Path):

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from edge_app.backends import Graph
 from edge_app.backends.onnx import Backend
 from edge_app.errors import BackendError
-from tests.backends.contract import Case, Contract
+from tests.backends.contract import Case, Contract, case_of_means
 
 IMAGE = (1, 8, 12, 3)
 FLOAT = TensorProto.FLOAT
@@ -56,12 +56,7 @@ def second(path: Path) -> Graph:
 class TestContract(Contract):
     @pytest.fixture
     def case(self, tmp_path: Path) -> Case:
-        image = np.random.default_rng(0).integers(0, 256, IMAGE, np.uint8)
-        c8 = image.transpose(0, 3, 1, 2).astype(np.float32) / 255
-        c16 = c8.reshape(1, 3, 4, 2, 6, 2).mean((3, 5))
-        y = c8.mean((2, 3), keepdims=True) + c16.mean((2, 3), keepdims=True)
-        graphs = first(tmp_path / "first.onnx"), second(tmp_path / "second.onnx")
-        return Case(Backend(), *graphs, image, {"c8": c8, "c16": c16}, y, tolerance=1e-6)
+        return case_of_means(Backend(), first(tmp_path / "first.onnx"), second(tmp_path / "second.onnx"))
 
 
 def test_only_dynamic_dimensions_accept_any_size(tmp_path: Path):
