@@ -121,6 +121,14 @@ def foreign_exception(exc: BaseException) -> str:
     return f"{foreign_text(exc)}{where}"
 
 
+def foreign_message(exc: BaseException) -> str:
+    """The first line of a library's error message, as `foreign_text`; the class of the exception if it is empty.
+
+    Only for libraries whose messages quote no secrets, such as those that read ONNX files.
+    """
+    return foreign_text(next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__))
+
+
 def mask_urls(text: str) -> str:
     """Text in which every URL is without secrets: `rtsp://…@cam:554/live?…`.
 

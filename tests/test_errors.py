@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.errors import foreign_exception, foreign_text, mask_urls
+from edge_app.errors import foreign_exception, foreign_message, foreign_text, mask_urls
 
 
 @given(st.text(alphabet=st.characters(), max_size=500))
@@ -34,6 +34,14 @@ def test_foreign_text_is_printable_bounded_and_can_be_encoded(text: str):
 )
 def test_foreign_text(value: object, text: str):
     assert foreign_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [("\n  first\nsecond", "first"), ("", "ValueError"), (" \n", "ValueError"), ("a\x1bb", "a?b")],
+)
+def test_foreign_message_is_the_first_line_or_the_class(message: str, text: str):
+    assert foreign_message(ValueError(message)) == text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from edge_app.backends import Array, Graph, Tensor, TensorSpec
-from edge_app.errors import BackendError, ModelError, foreign_text
+from edge_app.errors import BackendError, ModelError, foreign_message
 from edge_app.options import Range
 
 _DTYPES = {
@@ -76,7 +76,7 @@ class Backend:
             if "External data path" in str(exc):
                 problem = "keeps weights in another file; expected one file: edge-app compile writes it"
             else:
-                problem = f"onnxruntime cannot load it: {_first_line(exc)}; expected an ONNX graph"
+                problem = f"onnxruntime cannot load it: {foreign_message(exc)}; expected an ONNX graph"
             raise ModelError(f"{graph.path}: {problem}") from exc
         session._model_bytes = None  # kept only for provider fallback; releases the memory of the file
         return Session(session, self._ort, str(graph.path), frozenset(keep))
@@ -110,7 +110,7 @@ class Session:
             }
             results = self._session.run_with_ort_values(self._names, values)
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise BackendError(f"{self._path}: onnxruntime failed: {_first_line(exc)}") from exc
+            raise BackendError(f"{self._path}: onnxruntime failed: {foreign_message(exc)}") from exc
         return {
             spec.name: Handle(spec, value) if spec.name in self._keep else value.numpy()
             for spec, value in zip(self.outputs, results)
@@ -162,8 +162,3 @@ def _share_arena(ort: Any) -> None:
 def _spec(node: Any) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return TensorSpec(node.name, shape, _DTYPES.get(node.type, node.type))
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return foreign_text(lines[0]) if lines else type(exc).__name__  # names in it come from the model

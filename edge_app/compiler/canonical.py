@@ -1,6 +1,6 @@
 """Bring a graph from any framework into canonical form: folded, without dead nodes or fixed image sizes.
 
-Not here: reading and opsets (net.py), channel shuffles (data_movement.py), the input layer (frontend.py).
+Not here: reading (onnx_file.py), opsets (opset.py), channel shuffles (data_movement.py), the input layer (frontend.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edge_app.compiler import data_movement, output_layout, projections, transpo
 from edge_app.compiler.net import Net, Node, Shape, from_model
 from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import HostSession
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, foreign_message
 
 
 def canonicalize(net: Net) -> Net:
@@ -49,7 +49,7 @@ def with_head_layout(net: Net) -> tuple[Net, tuple[Layout, ...]]:
 
 
 def _without_cast_like(net: Net) -> Net:
-    """The graph with constants of the type that CastLike gives them: functions of ONNX, such as Gelu, contain it."""
+    """Fold every CastLike of a constant. ONNX defines some operators, such as Gelu, as functions that contain it."""
     casts = [node for node in net.nodes if node.op == "CastLike" and node.inputs[0] in net.weights]
     if not casts:
         return net
@@ -67,12 +67,11 @@ def _folded(net: Net) -> Net:
     """Constants and BatchNorm folded by onnxslim."""
     import onnxslim
 
+    model = net.to_model()
     try:
-        slim = onnxslim.slim(net.to_model())
+        slim = onnxslim.slim(model)
     except Exception as exc:  # onnxslim's passes raise many types
-        raise ModelError(
-            f"{net.name}: cannot be simplified: {str(exc).splitlines()[0]}; expected a valid graph"
-        ) from exc
+        raise ModelError(f"{net.name}: cannot be simplified: {foreign_message(exc)}; expected a valid graph") from exc
     folded = from_model(slim, net.name)
     folded.declared = {}
     _recompute_integers(net, folded)
@@ -80,12 +79,12 @@ def _folded(net: Net) -> Net:
 
 
 def _recompute_integers(net: Net, folded: Net) -> None:
-    """Give constants of integers that onnxslim has folded the values that onnxruntime computes.
+    """Replace the integer constants that onnxslim has folded by the values that onnxruntime computes.
 
-    onnxslim 0.1.98 folds the pads of an uneven Pad that PyTorch computes from shapes to the opposite edges.
+    onnxslim 0.1.98 swaps the edges of an asymmetric Pad whose pads PyTorch computes from shapes.
     """
-    made = {output for node in net.nodes for output in node.outputs if node.op != "Constant"} - set(net.outputs)
-    names = [n for n in folded.weights if n in made and folded.weights[n].dtype.kind == "i"]
+    computed = {output for node in net.nodes for output in node.outputs if node.op != "Constant"} - set(net.outputs)
+    names = [n for n in folded.weights if n in computed and folded.weights[n].dtype.kind == "i"]
     if not names or any(None in value.shape for value in net.inputs):
         return
     model = net.to_model()
@@ -152,7 +151,7 @@ def _separate_convolutions(net: Net, _: dict[str, Shape]) -> None:
 
 
 def _explicit_pads(net: Net, shapes: dict[str, Shape]) -> None:
-    """Replace auto_pad by the pads that it means for this image size; TensorFlow pads so (`same`)."""
+    """Replace auto_pad, which TensorFlow's `same` padding becomes, by explicit pads for this image size."""
     for node in net.nodes:
         mode = node.attrs.get("auto_pad") if node.op in ("Conv", "MaxPool", "AveragePool") else None
         weights = net.weights.get(node.inputs[1]) if node.op == "Conv" else None

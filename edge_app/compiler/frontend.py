@@ -1,8 +1,8 @@
 """The input layer: the camera's uint8 BGR pixels instead of normalized float planes.
 
-`core` is the graph for the NPU's converter: float32 (1, 3, H, W), BGR, normalized. `with_pixels` adds the uint8 image
-(1, H, W, 3) of the camera in front of it and folds std into the first convolution. Not here: the values of mean and
-std (families.py).
+`core` is the graph for the NPU's converter: float32 (1, 3, H, W), BGR, normalized. `with_pixels` changes its input to
+the camera's uint8 image (1, H, W, 3) and folds std into the first convolution. Not here: the values of mean and std
+(preprocessing.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge_app.compiler.net import Net, Node, Value
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, foreign_text
 
 IMAGE = "image"
 REVERSED = np.array([2, 1, 0], np.int64)
@@ -22,14 +22,17 @@ REVERSED = np.array([2, 1, 0], np.int64)
 def core(net: Net, color: str) -> Net:
     """The graph on float32 (1, 3, H, W) BGR. color: its order in training. Raises ModelError for other inputs."""
     if len(net.inputs) != 1:
-        names = ", ".join(value.name for value in net.inputs) or "none"
+        names = ", ".join(foreign_text(value.name) for value in net.inputs) or "none"
         raise ModelError(f"{net.name}: found the inputs {names}; expected one image")
     net = with_planes(net).copy()
     (value,) = net.inputs
     if len(value.shape) != 4 or value.shape[1] != 3:
-        raise ModelError(f"{net.name}: input '{value.name}' {value.shape}; expected (1, 3, H, W) or (1, H, W, 3)")
+        raise ModelError(
+            f"{net.name}: input '{foreign_text(value.name)}' {value.shape}; expected (1, 3, H, W) or (1, H, W, 3)"
+        )
     if value.name != IMAGE:
-        net.rename(IMAGE, net.fresh("a_tensor_called_image")) if net.fresh(IMAGE) != IMAGE else None
+        if net.fresh(IMAGE) != IMAGE:
+            net.rename(IMAGE, net.fresh("a_tensor_called_image"))
         net.rename(value.name, IMAGE)
     if color == "rgb":
         _reverse_colors(net)
@@ -48,9 +51,8 @@ def with_pixels(net: Net, mean: Sequence[float], std: Sequence[float], *, one_pa
     net.rename(IMAGE, pixels)
     n, channels, height, width = value.shape
     net.inputs = [Value(IMAGE, "uint8", (n, height, width, channels))]
-    transpose = Node(
-        "Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]}
-    )  # before the cast: a pixel is one byte, not four
+    # before the cast: a value is one byte, not four
+    transpose = Node("Transpose", [IMAGE], [planes], {"perm": [0, 3, 1, 2]})
     if one_pass and any(mean) and all(m == int(m) and 0 <= m <= 255 for m in mean):
         scale, zero = net.fresh("pixel_scale"), net.fresh("pixel_zero")
         net.weights[scale] = (1 / np.array(std, np.float64)).astype(np.float32)
@@ -90,9 +92,8 @@ def without_pixels(net: Net) -> Net:
                 pending += node.outputs if node.attrs["to"] != _FLOAT else []
                 node.op, node.attrs = "Identity", {}
             else:
-                raise ModelError(
-                    f"{net.name}: input '{value.name}' is {value.dtype} and used by {node.op}; expected a Cast to float"
-                )
+                found = f"input '{foreign_text(value.name)}' is {value.dtype} and used by {foreign_text(node.op)}"
+                raise ModelError(f"{net.name}: {found}; expected a Cast to float")
     if set(pending) & set(net.outputs):
         raise ModelError(f"{net.name}: returns its {value.dtype} input; expected an operation on float")
     net.prune()
@@ -100,10 +101,10 @@ def without_pixels(net: Net) -> Net:
 
 
 def pixel_offset(net: Net) -> float | None:
-    """What a graph that normalizes its image by itself takes for a pixel of 0; None if the host normalizes.
+    """The pixel value that is 0 in the graph's input, if the graph normalizes the image; None if the host does.
 
-    An integer image carries pixels, in int8 less 128; so does a float image that is divided by about 50 or more, as
-    graphs for 0..1 or a normalized image never are.
+    An integer input holds pixels, in int8 minus 128. A float input holds pixels if the graph divides it by 50 or more:
+    graphs for an image in 0..1, or for a normalized image, do not.
     """
     (value,) = net.inputs
     if value.dtype != "float32":
@@ -113,7 +114,7 @@ def pixel_offset(net: Net) -> float | None:
         (node,) = after
         by = [net.weights[other] for other in node.inputs if other in net.weights]
         if node.op == "BatchNormalization" and len(by) == 4:
-            factor *= float(np.mean(np.abs(by[0] / np.sqrt(by[3] + 1e-5))))
+            factor *= float(np.mean(np.abs(by[0] / np.sqrt(by[3] + node.attrs.get("epsilon", 1e-5)))))
             break
         if node.op in ("Mul", "Div") and len(by) == 1 and (node.op == "Mul" or node.inputs[1] in net.weights):
             size = float(np.mean(np.abs(by[0])))
@@ -124,7 +125,7 @@ def pixel_offset(net: Net) -> float | None:
     return 0.0 if factor < _NORMALIZES else None
 
 
-_NORMALIZES = 1 / 50  # usual: 1 / 255, 1 / 128, 1 / 127.5, 1 / 58
+_NORMALIZES = 1 / 50  # factors of published graphs: 1 / 255, 1 / 128, 1 / 127.5, 1 / 58
 _FLOAT = 1  # onnx.TensorProto.FLOAT
 _MOVES = frozenset(
     ("Transpose", "Reshape", "Slice", "Squeeze", "Unsqueeze", "Gather", "Concat", "Split", "Identity", "Flatten")
@@ -132,10 +133,10 @@ _MOVES = frozenset(
 
 
 def _subtract_and_multiply(net: Net, node: Node) -> None:
-    """Replace a DequantizeLinear: (x - zero) * scale, of every channel along its axis or of all."""
+    """Replace a DequantizeLinear by (x - zero) * scale, with constants per channel of its axis or for all channels."""
     constants = [net.weights.get(name) for name in node.inputs[1:]]
     if any(constant is None for constant in constants):
-        raise ModelError(f"{net.name}: '{node.outputs[0]}' has a computed scale; expected a constant one")
+        raise ModelError(f"{net.name}: '{foreign_text(node.outputs[0])}' has a computed scale; expected a constant one")
     scale, zero = (*constants, np.zeros(1))[:2]
     source, (output,) = node.inputs[0], node.outputs
     after_axis = 3 - node.attrs.get("axis", 1) % 4
@@ -153,7 +154,7 @@ def _subtract_and_multiply(net: Net, node: Node) -> None:
 
 
 def with_planes(net: Net) -> Net:
-    """The graph on (1, 3, H, W): a graph on (1, H, W, 3) gets a Transpose in front."""
+    """The graph on (1, 3, H, W): if it takes (1, H, W, 3), a Transpose is added after the input."""
     (value,) = net.inputs
     if len(value.shape) != 4 or value.shape[1] == 3 or value.shape[3] != 3:
         return net
@@ -167,9 +168,9 @@ def with_planes(net: Net) -> Net:
 
 
 def _reverse_colors(net: Net) -> None:
-    """Swap red and blue: in the weights of the first convolutions, or by a Gather before any other first layer.
+    """Swap red and blue: in the weights of the first convolutions, or by a Gather if another layer is first.
 
-    Constants of each channel between, by which a graph normalizes the image, are swapped too.
+    The per-channel constants with which a graph normalizes the image are swapped too.
     """
     normalization, last = _normalization(net)
     if _change_weights(net, last, lambda weights: weights[:, ::-1]):
@@ -187,7 +188,7 @@ def _reverse_colors(net: Net) -> None:
 
 
 def _normalization(net: Net) -> tuple[list[Node], str]:
-    """The operations with a constant that the image goes through first, and their result."""
+    """The first operations on the image, as long as they combine it with a constant, and their result."""
     consumers, name = net.consumers(), IMAGE
     chain: list[Node] = []
     while len(after := consumers.get(name, [])) == 1 and after[0].op in ("Sub", "Add", "Mul", "Div"):

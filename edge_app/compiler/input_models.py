@@ -19,7 +19,7 @@ from edge_app.compiler.net import Net
 from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.tails import Cut
-from edge_app.errors import ConfigError, ModelError
+from edge_app.errors import ConfigError, ModelError, foreign_text
 from edge_app.frame import UInt8
 from edge_app.geometry.boxes import Resize
 from edge_app.model import manifest as manifests
@@ -44,9 +44,9 @@ class ModelOptions:
 class InputModel:
     """The whole model of one head in canonical form, in the input size of its file.
 
-    net: without its tail. preprocessing: applied to pixels before `net`; recorded: what the manifest says about it.
-    assumed: settings taken from the family's defaults. graphs: the published files, for comparison. shape, dtype:
-    their input. layouts: of their outputs, where they differ from those of `net`.
+    net: without its tail. preprocessing: applied to pixels before `net`; recorded: the same in the manifest, which also
+    lists mean and std that the graph applies. assumed: settings taken from the family's defaults. graphs: the published
+    files, for comparison. shape, dtype: of their input. layouts: of their outputs, if they differ from those of `net`.
     """
 
     name: str
@@ -185,11 +185,11 @@ def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | 
 def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     """The graph with every input size fixed."""
     if len(raw.inputs) != 1:
-        raise ModelError(
-            f"{where}: found the inputs {', '.join(v.name for v in raw.inputs) or 'none'}; expected one image"
-        )
+        names = ", ".join(foreign_text(value.name) for value in raw.inputs) or "none"
+        raise ModelError(f"{where}: found the inputs {names}; expected one image")
     (value,) = raw.inputs
-    found = f"{where}: input '{value.name}' is {value.dtype} {_text(value.shape)}"
+    name = f"{where}: input '{foreign_text(value.name)}'"
+    found = f"{name} is {value.dtype} {_text(value.shape)}"
     if len(value.shape) != 4:
         raise ModelError(f"{found}; expected an image 1x3xHxW or 1xHxWx3")
     if 3 not in (channels := (value.shape[1], value.shape[3])) and None not in channels:
@@ -201,7 +201,7 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     free = [n for i, n in enumerate(value.shape) if n is None and i > 0]
     size = options.input_size or metadata.parse(raw.metadata).image_size
     if free and size is None:
-        raise ModelError(f"{where}: input '{value.name}' {value.shape} has free sizes; expected --input WxH")
+        raise ModelError(f"{name} {_text(value.shape)} has free sizes; expected --input WxH")
     width, height = size or (0, 0)
     planes = value.shape[1] in (3, None) and value.shape[3] != 3
     fixed_shape = (1, 3, height, width) if planes else (1, height, width, 3)
@@ -212,11 +212,11 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     return raw
 
 
-def _with_options(family: Family, options: ModelOptions, pixels: float | None) -> tuple[Preprocessing, list[str]]:
-    """pixels: for a graph that normalizes by itself, what it takes a pixel of 0 for; otherwise None."""
+def _with_options(family: Family, options: ModelOptions, pixel_offset: float | None) -> tuple[Preprocessing, list[str]]:
+    """The preprocessing, and which of its settings are assumed. pixel_offset: by `frontend.pixel_offset`."""
     default = family.preprocessing
-    if pixels is not None:
-        default = replace(default, mean=(pixels,) * 3, std=(1.0, 1.0, 1.0))
+    if pixel_offset is not None:
+        default = replace(default, mean=(pixel_offset,) * 3, std=(1.0, 1.0, 1.0))
     resize = options.resize or ("crop" if options.crop_fraction else default.resize)
     fraction = options.crop_fraction or (default.crop_fraction if default.resize == "crop" else 1.0)
     part = (
@@ -242,10 +242,10 @@ def _with_options(family: Family, options: ModelOptions, pixels: float | None) -
 def _canonical(raw: Net) -> tuple[Net, tuple[Layout, ...]]:
     """The graph on float planes in canonical form, and the layouts that its outputs had."""
     whole = canonical.canonicalize(frontend.with_planes(frontend.without_pixels(raw)))
-    if unknown := [name for name in whole.outputs if name not in whole.shapes()]:
-        raise ModelError(
-            f"{raw.name}: the shape of the output '{unknown[0]}' cannot be inferred; expected a known shape"
-        )
+    shapes = whole.shapes()
+    if unknown := next((name for name in whole.outputs if name not in shapes), None):
+        found = f"the shape of the output '{foreign_text(unknown)}' cannot be inferred"
+        raise ModelError(f"{raw.name}: {found}; expected a known shape")
     return canonical.with_head_layout(whole)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edge_app.compiler import opset as opsets
-from edge_app.errors import ModelError, foreign_text
+from edge_app.errors import ModelError, foreign_message, foreign_text
 
 IR_VERSION = 8  # readable by every onnxruntime since 1.10
 _MAX_SHAPE = 1024  # elements of a constant that may be a shape, sizes or axes
@@ -131,7 +131,7 @@ class Net:
                 else:
                     blocked.append(node)
             if len(blocked) == len(pending):
-                raise ModelError(f"{self.name}: the graph has a cycle at '{blocked[0].outputs[0]}'")
+                raise ModelError(f"{self.name}: the graph has a cycle at '{foreign_text(blocked[0].outputs[0])}'")
             pending = blocked
         self.nodes = order
         used = {name for node in order for name in node.inputs} | set(self.outputs)
@@ -143,7 +143,7 @@ class Net:
         try:
             inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
         except shape_inference.InferenceError as exc:
-            raise ModelError(f"{self.name}: {_reason(exc)}; expected consistent shapes") from exc
+            raise ModelError(f"{self.name}: {foreign_message(exc)}; expected consistent shapes") from exc
         inferred_values = (_value(info) for info in (*inferred.value_info, *inferred.input) if _shape(info) is not None)
         return {value.name: value for value in inferred_values if value is not None and value.name not in self.weights}
 
@@ -164,7 +164,7 @@ class Net:
         values = self.declared | self.values()
         for name in self.outputs:
             if name not in values:
-                raise ModelError(f"{self.name}: the shape of the output '{name}' cannot be inferred")
+                raise ModelError(f"{self.name}: the shape of the output '{foreign_text(name)}' cannot be inferred")
         return [values[name] for name in self.outputs]
 
     def _model(self, results: list[Value], as_inputs: Sequence[Value] = ()) -> onnx.ModelProto:
@@ -193,7 +193,7 @@ class Net:
         try:
             onnx.checker.check_model(self._model(results, self._large_weights()), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as exc:
-            raise ModelError(f"{self.name}: the compiled graph is not valid ONNX: {str(exc).splitlines()[0]}") from exc
+            raise ModelError(f"{self.name}: the compiled graph is not valid ONNX: {foreign_message(exc)}") from exc
         data: bytes = self._model(results).SerializeToString()
         return data
 
@@ -295,12 +295,6 @@ _NAMES = {int(number): name for name, number in _TYPES.items()}
 def _value(info: onnx.ValueInfoProto) -> Value | None:
     kind = _NAMES.get(int(info.type.tensor_type.elem_type))
     return None if kind is None else Value(info.name, kind, _shape(info) or ())
-
-
-def _reason(exc: Exception) -> str:
-    """The first line of a library's error message, the rest of which only repeats its consequences."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(exc).__name__
 
 
 def _shape(info: onnx.ValueInfoProto) -> Shape | None:

@@ -1,6 +1,6 @@
 """Read an ONNX file of any exporter: old and new opsets, local functions, weights in other files, float16.
 
-Not here: the graph that it becomes (net.py), weights in other files (external_data.py), opsets (opset.py).
+Not here: the editable graph (net.py), weights in other files (external_data.py), opsets (opset.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnx import AttributeProto, inliner
 from edge_app.backends import MAX_GRAPH
 from edge_app.compiler import external_data, float_types, opset
 from edge_app.compiler.net import Net, from_model
-from edge_app.errors import ModelError, foreign_text
+from edge_app.errors import ModelError, foreign_message, foreign_text
 from edge_app.options.files import read_regular
 
 _IR_VERSION = 8
@@ -29,10 +29,10 @@ _ELEMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """A file as published and as a graph.
+    """A file as published, and its graph.
 
-    data: one ONNX file with every weight inside, which onnxruntime runs; in float32 if the file has float16. widened:
-    whether it had.
+    data: one ONNX file that contains all weights, for onnxruntime; in float32 if the published file is in float16.
+    widened: whether it is.
     """
 
     data: bytes
@@ -41,7 +41,7 @@ class OnnxFile:
 
 
 def read(path: Path) -> Net:
-    """The graph of an ONNX file. Raises ModelError for what `load` rejects."""
+    """The graph of an ONNX file. Raises ModelError as `load` does."""
     return load(path).net
 
 
@@ -125,8 +125,7 @@ def _flat(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
             model = onnxslim.slim(model)
     except Exception as exc:  # both libraries raise many types
-        reason = foreign_text(_first_line(exc))
-        raise ModelError(f"{path}: cannot be simplified: {reason}; expected a valid graph") from exc
+        raise ModelError(f"{path}: cannot be simplified: {foreign_message(exc)}; expected a valid graph") from exc
     if op := next(_branches(model), None):
         raise ModelError(f"{path}: contains {op}: control flow is not supported; expected a graph without it")
     return model
@@ -165,7 +164,3 @@ def _check_interface(model: onnx.ModelProto, path: Path) -> None:
             raise ModelError(
                 f"{path}: input '{foreign_text(info.name)}' is {found}; expected an image of float32, float16 or uint8"
             )
-
-
-def _first_line(exc: Exception) -> str:
-    return next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__)

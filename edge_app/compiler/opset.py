@@ -1,7 +1,7 @@
-"""Bring an ONNX model to an opset that the compiler, every onnxruntime in use and the NPU converter read: 13 to 19.
+"""Convert an ONNX model to an opset that the compiler, every onnxruntime in use and the NPU converter read: 13 to 19.
 
-Older opsets are raised by onnx's version converter. Newer ones are lowered here, as it mostly cannot: opsets 20 to 22
-add types to old operators, and a few operators that are defined as a function of old ones.
+onnx's version converter raises older opsets. It cannot lower most newer operators, so these are lowered here: opsets 20
+to 22 add types to old operators, and a few operators that are defined as functions of old ones.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, shape_inference, version_converter
 
-from edge_app.errors import ModelError, foreign_text
+from edge_app.errors import ModelError, foreign_message
 
 OLDEST, NEWEST = 7, 22  # that a file may have
 LOWEST, HIGHEST = 13, 19  # that a compiled graph has: per-channel QDQ needs 13, the NPU converter reads up to 19
-_GRID_MODES = {"linear": "bilinear", "cubic": "bicubic"}  # GridSample: opset 20 renamed them
+_GRID_MODES = {b"linear": b"bilinear", b"cubic": b"bicubic"}  # GridSample: opset 20 renamed them
 
 
 def version_of(model: onnx.ModelProto) -> int:
@@ -45,9 +45,8 @@ def raised(model: onnx.ModelProto, version: int, where: str) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, version)
     except Exception as exc:  # the converter raises RuntimeError, ConvertError and others
-        reason = foreign_text(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
         found = f"{where}: opset {version_of(model)} cannot be converted to {version}"
-        raise ModelError(f"{found}: {reason}; export with opset_version=17") from exc
+        raise ModelError(f"{found}: {foreign_message(exc)}; export with opset_version=17") from exc
 
 
 def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProto:
@@ -70,9 +69,9 @@ def _lowered(model: onnx.ModelProto, version: int, path: Path) -> onnx.ModelProt
 
 
 def _expand_gelu(graph: onnx.GraphProto) -> None:
-    """Write Gelu as PyTorch does for older opsets, with inputs in that order: the NPU converter knows this form only.
+    """Replace Gelu by the nodes that PyTorch writes for older opsets: the NPU converter recognizes only this form.
 
-    In float32: float_types.py brings the rest of the graph to it.
+    The constants are float32, since float_types.py converts the rest of the graph to it.
     """
     nodes = list(graph.node)
     del graph.node[:]
@@ -106,8 +105,8 @@ def _inlined(model: onnx.ModelProto, ops: Sequence[str], path: Path) -> onnx.Mod
 
 
 def _is_new(op: str, version: int) -> bool:
-    """Whether an operator is new since HIGHEST, or changed its meaning, and has a definition by others."""
-    if op == "GroupNormalization":  # scale and bias: of every group, and since opset 21 of every channel
+    """Whether an operator was added after HIGHEST, or has another meaning since then, and must be inlined."""
+    if op == "GroupNormalization":  # scale and bias: one per group, since opset 21 one per channel
         return version > 20
     return not onnx.defs.has(op, HIGHEST, "")
 
@@ -115,8 +114,7 @@ def _is_new(op: str, version: int) -> bool:
 def _lower_attributes(node: onnx.NodeProto) -> None:
     """Rename the modes of GridSample, and drop the attributes that later opsets added if they have no effect."""
     for attribute in list(node.attribute):
-        value = helper.get_attribute_value(attribute)
         if node.op_type == "GridSample" and attribute.name == "mode":
-            attribute.s = _GRID_MODES.get(value.decode(), value.decode()).encode()
-        elif attribute.name in ("block_size", "output_dtype") and value == 0:
+            attribute.s = _GRID_MODES.get(attribute.s, attribute.s)
+        elif attribute.name in ("block_size", "output_dtype") and attribute.i == 0:
             node.attribute.remove(attribute)

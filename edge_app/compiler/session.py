@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, foreign_message
 
 Array = NDArray[Any]
 
@@ -28,7 +28,7 @@ class HostSession:
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"onnxruntime cannot load the graph: {str(exc).splitlines()[0]}") from exc
+            raise ModelError(f"onnxruntime cannot load the graph: {foreign_message(exc)}") from exc
         self.inputs = [node.name for node in self._session.get_inputs()]
         self.outputs = [node.name for node in self._session.get_outputs()]
 
@@ -41,7 +41,7 @@ class HostSession:
         try:
             found: list[Array] = self._session.run(None, dict(feeds))
         except Exception as exc:  # onnxruntime's exceptions share no base class
-            raise ModelError(f"onnxruntime cannot run the graph: {str(exc).splitlines()[0]}") from exc
+            raise ModelError(f"onnxruntime cannot run the graph: {foreign_message(exc)}") from exc
         return found
 
 

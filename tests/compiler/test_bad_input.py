@@ -76,6 +76,13 @@ def test_two_image_inputs(rejected, tmp_path):
     assert "expected one image" in line
 
 
+def test_names_in_messages_stay_on_one_line(rejected, tmp_path):
+    g = Graph()
+    model = g.model({"y": g.relu("im\nage")}, shape=(1, 1, 64, 64), image="im\nage")
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    assert "input 'im age' is float32" in rejected(tmp_path / "a.onnx")
+
+
 def test_a_custom_domain(rejected, tmp_path):
     def rename(model):
         model.graph.node[2].domain = "com.example"

@@ -101,6 +101,15 @@ def test_rejects_an_operator_that_older_opsets_do_not_have(tmp_path):
         onnx_file.read(saved(tmp_path, graph_of([node], [image_input()], ["y"], opset=20)))
 
 
+@pytest.mark.parametrize("mode", [b"\xff\xfe", 3])
+def test_rejects_an_invalid_mode_of_grid_sample(tmp_path, mode):
+    grid = numpy_helper.from_array(np.zeros((1, 8, 8, 2), np.float32), "grid")
+    node = helper.make_node("GridSample", ["image", "grid"], ["y"], mode=mode)
+    path = saved(tmp_path, graph_of([node], [image_input()], ["y"], [grid], opset=20))
+    with pytest.raises(ModelError, match=r"not valid ONNX|onnxruntime cannot load"):
+        HostSession(onnx_file.read(path).serialize())
+
+
 def external(tmp_path, location="b.bin"):
     """A model with its weights in another file."""
     model = onnx.load(classifier(tmp_path / "whole.onnx"))
@@ -138,7 +147,7 @@ def test_rejects_external_data_outside_the_folder(tmp_path, location):
         onnx_file.load(path)
 
 
-def test_rejects_external_data_behind_a_link_out_of_the_folder(tmp_path):
+def test_rejects_external_data_that_is_a_link_to_a_file_outside_the_folder(tmp_path):
     (tmp_path / "model").mkdir()
     path = external(tmp_path / "model")
     (tmp_path / "model" / "b.bin").rename(tmp_path / "b.bin")
@@ -166,7 +175,7 @@ def test_rejects_invalid_offsets_of_external_data(tmp_path, key, value):
     entry = next(e for e in model.graph.initializer[0].external_data if e.key == key)
     entry.value = value
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match=r"b\.onnx: external data 'b\.bin': .*; *expected|expected at least"):
+    with pytest.raises(ModelError, match=r"b\.onnx: external data 'b\.bin': .*; expected "):
         onnx_file.load(path)
 
 
