@@ -1,7 +1,8 @@
-"""Move Transposes of maps (rank 4) together, so that they cancel: graphs from TensorFlow have the channels last.
+"""Cancel the NHWC-NCHW Transposes of maps (rank 4) in graphs exported from NHWC frameworks, such as TensorFlow.
 
-A graph on (1, H, W, 3) has a Transpose behind its first operations and another in front of its output. Not here: the
-Transpose that the compiler adds at the input (frontend.py), the layout of the outputs (output_layout.py).
+Such a graph takes (1, H, W, 3), converts to NCHW before a convolution and back to NHWC after it, and returns NHWC. Each
+Transpose is moved down the graph, past elementwise operations, until it meets its inverse or an output. Not here: the
+Transpose that the compiler adds after the input (frontend.py), the layout of the outputs (output_layout.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 from edge_app.compiler.net import Array, Net, Node, Shape
 
-# operations on each value separately
+# elementwise operations
 _UNARY = frozenset((
     "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSwish", "HardSigmoid", "Cast", "Sqrt", "Exp", "Log", "Neg",
     "Abs", "Identity", "Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "Erf", "Floor", "Round", "Reciprocal",
@@ -20,20 +21,20 @@ _ON_AXIS = frozenset(("Softmax", "LogSoftmax"))
 
 
 def cancel(net: Net, shapes: dict[str, Shape]) -> None:
-    """Move Transposes of maps behind the operations after them, to another Transpose or an output, and merge them."""
+    """Move every Transpose of a map to the next Transpose or output, and merge consecutive ones."""
     for node in list(net.nodes):
         if node.op == "Transpose" and len(node.attrs.get("perm", ())) == 4:
-            _sink(net, node, shapes)
-    _reduced(net)
+            _move_down(net, node, shapes)
+    _move_reductions(net)
     merge(net)
 
 
 def merge(net: Net) -> None:
-    """Merge two consecutive Transposes into one, or none."""
+    """Merge two consecutive Transposes into one, or into an Identity if they are inverse."""
     producers = net.producers()
     for node in net.nodes:
         before = producers.get(node.inputs[0]) if node.op == "Transpose" else None
-        if before is None or before.op != "Transpose":
+        if before is None or before.op != "Transpose" or not (before.attrs.get("perm") and node.attrs.get("perm")):
             continue
         perm = [int(before.attrs["perm"][i]) for i in node.attrs["perm"]]
         node.inputs = [before.inputs[0]]
@@ -42,18 +43,18 @@ def merge(net: Net) -> None:
             node.op, node.attrs = "Identity", {}
 
 
-def _sink(net: Net, transpose: Node, shapes: dict[str, Shape]) -> None:
-    """Move one Transpose behind the chain of operations on its result."""
+def _move_down(net: Net, transpose: Node, shapes: dict[str, Shape]) -> None:
+    """Move one Transpose to the end of the chain of operations that follows it."""
     perm = [int(i) for i in transpose.attrs["perm"]]
     chain = _chain(net, transpose, shapes)
     if not chain:
         return
     for node in chain:
-        _apply_before(net, node, perm)
+        _convert_operation(net, node, perm)
     source, first, last = transpose.inputs[0], chain[0], chain[-1]
     moved, result = transpose.outputs[0], last.outputs[0]
     first.inputs = [source if name == moved else name for name in first.inputs]
-    inner = net.fresh(f"{result}_planes")
+    inner = net.fresh(f"{result}_nchw")
     last.outputs = [inner]
     transpose.inputs, transpose.outputs = [inner], [result]
     net.nodes.remove(transpose)
@@ -61,7 +62,7 @@ def _sink(net: Net, transpose: Node, shapes: dict[str, Shape]) -> None:
 
 
 def _chain(net: Net, transpose: Node, shapes: dict[str, Shape]) -> list[Node]:
-    """The operations up to the next Transpose or an output; empty if there is none, or they use other tensors."""
+    """The elementwise operations from a Transpose to the next one or an output; empty if it cannot be moved there."""
     consumers = net.consumers()
     chain: list[Node] = []
     name = transpose.outputs[0]
@@ -72,14 +73,15 @@ def _chain(net: Net, transpose: Node, shapes: dict[str, Shape]) -> list[Node]:
         (node,) = after
         if node.op == "Transpose":
             return chain if len(node.attrs.get("perm", ())) == 4 else []
-        if not _moves_through(net, node, name, shapes):
+        if not _can_pass(net, node, name, shapes):
             return []
         chain.append(node)
         name = node.outputs[0]
     return [] if consumers.get(name) else chain
 
 
-def _moves_through(net: Net, node: Node, name: str, shapes: dict[str, Shape]) -> bool:
+def _can_pass(net: Net, node: Node, name: str, shapes: dict[str, Shape]) -> bool:
+    """Whether the Transpose that computes `name` can be moved past a node: all other inputs are constants."""
     others = [other for other in node.inputs if other and other != name]
     if any(other not in net.weights for other in others) or len(shapes.get(node.outputs[0], ())) != 4:
         return False
@@ -88,8 +90,8 @@ def _moves_through(net: Net, node: Node, name: str, shapes: dict[str, Shape]) ->
     return node.op in _ON_AXIS or (node.op in _BINARY and all(net.weights[other].ndim <= 4 for other in others))
 
 
-def _apply_before(net: Net, node: Node, perm: list[int]) -> None:
-    """Change an operation on a transposed tensor to the same on the tensor before the Transpose."""
+def _convert_operation(net: Net, node: Node, perm: list[int]) -> None:
+    """Convert the axis and constants of an operation to the layout of the Transpose's input."""
     if node.op in _ON_AXIS:
         node.attrs["axis"] = perm[node.attrs.get("axis", -1)]
     if node.op not in _BINARY:
@@ -98,7 +100,7 @@ def _apply_before(net: Net, node: Node, perm: list[int]) -> None:
         constant = net.weights.get(name)
         if constant is None or constant.size == 1:
             continue
-        node.inputs[position] = net.fresh(f"{name}_planes")
+        node.inputs[position] = net.fresh(f"{name}_nchw")
         net.weights[node.inputs[position]] = _untransposed(constant, perm)
 
 
@@ -107,8 +109,8 @@ def _untransposed(constant: Array, perm: list[int]) -> Array:
     return np.ascontiguousarray(whole.transpose(np.argsort(perm)))
 
 
-def _reduced(net: Net) -> None:
-    """Take the mean of (1, H, W, C) over H and W in front of the Transpose that made it."""
+def _move_reductions(net: Net) -> None:
+    """Replace a mean or maximum over H and W of an NHWC map by the same over the NCHW map, without the Transpose."""
     producers, consumers = net.producers(), net.consumers()
     for node in net.nodes:
         before = producers.get(node.inputs[0]) if node.op in ("ReduceMean", "ReduceMax") else None
@@ -120,7 +122,7 @@ def _reduced(net: Net) -> None:
             continue
         if len(consumers[before.outputs[0]]) != 1:
             continue
-        node.inputs[0] = before.inputs[0]  # what is left is (1, C) either way
+        node.inputs[0] = before.inputs[0]  # the result is (1, C) in both layouts
         if len(node.inputs) == 1:
             node.attrs["axes"] = [2, 3]
         else:
