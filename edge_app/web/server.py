@@ -46,7 +46,7 @@ _COOKIE = "edge_app_session"
 _MAX_BODY_BYTES = 4096
 _REQUEST_TIMEOUT_S = 5.0  # of a handler
 _BACKLOG = 128
-_LAST_ACCEPTS_S = 0.05
+_LAST_CLOSES_S = 0.05
 _START_TIMEOUT_S = 10.0
 _LOOKUP_TIMEOUT_S = 5.0
 _STATUS_MAX_AGE_S = 0.5  # of the cached status, which all clients share
@@ -162,15 +162,16 @@ class PageServer:
             server = await self._loop.create_server(limiter, self._hosts, self._settings.port, backlog=_BACKLOG)
             started.set_result(server.sockets[0].getsockname()[1])
             await self._stop.wait()
+            for listening in server.sockets:
+                self._loop.remove_reader(listening)  # no further accepts
+            await _finish_accepts()  # before `close`: a closed server has no place for them, and leaks their sockets
             server.close()
         finally:
-            await asyncio.sleep(_LAST_ACCEPTS_S)  # asyncio does not close a socket whose accept is cancelled
-            await _finish_accepts()
             for connection in list(limiter.open):
                 connection.abort()
             await _cancel_tasks()  # else aiohttp waits for its tasks, one per connection
             await runner.cleanup()
-            await asyncio.sleep(_LAST_ACCEPTS_S)  # asyncio closes sockets in a later iteration
+            await asyncio.sleep(_LAST_CLOSES_S)  # asyncio closes sockets in a later iteration
 
     def _application(self) -> web.Application:
         @self._web.middleware
@@ -320,11 +321,11 @@ class PageServer:
 
 
 async def _finish_accepts() -> None:
-    """Wait for asyncio to hand accepted sockets to protocols: a cancelled task would leak its socket."""
+    """Wait until asyncio has handed all accepted sockets to protocols: a cancelled task would leak its socket."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     accepting = [task for task in tasks if "_accept_connection" in getattr(task.get_coro(), "__qualname__", "")]
     if accepting:
-        await asyncio.wait(accepting, timeout=1.0)
+        await asyncio.wait(accepting)  # some iterations of the event loop
 
 
 async def _cancel_tasks() -> None:

@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +252,18 @@ def test_close_ends_all_tasks_of_open_connections(caplog):
         assert not running._thread.is_alive()
     gc.collect()
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_closes_a_connection_that_arrives_while_the_server_stops():
+    """Its accept runs in the iteration of the event loop that begins the stop. A leak would be a ResourceWarning."""
+    running = PageServer(WebConfig(enabled=True, port=0), page_data())
+    both_pending = threading.Event()
+    running._loop.call_soon_threadsafe(both_pending.wait)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        running._loop.call_soon_threadsafe(running._stop.set)
+        both_pending.set()
+        running._thread.join(5)
+        assert not running._thread.is_alive()
+        with suppress(ConnectionError):
+            assert connection.recv(1) == b""
+    gc.collect()
