@@ -95,7 +95,7 @@ class ClipReader:
         )
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Release the source. Safe to call twice. A decoder that hangs for timeout_s keeps its source."""
+        """Release the source. Safe to call twice. If a decoder hangs for timeout_s, its source is not released."""
         self._missing = self.stats().missing
         reading, self._reading = self._reading, None
         if reading is not None and not reading.close(timeout_s):

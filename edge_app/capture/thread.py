@@ -28,7 +28,7 @@ from edge_app.threads import AbandonedThreads
 
 _POLL_S = 0.1  # the longest wait inside a source, so that the thread notices closing and silence
 _MAX_HUNG_THREADS = 4
-_CODED_FRAMES = 8  # an encoder and a decoder hold so many, which at 0.5 frames a second is more than any limit
+_CODED_FRAMES = 8  # frames that encoder and decoder may hold, added to `stale_after_s`: 16 s at 0.5 frames a second
 _INTERVAL_DECAY = 0.8  # per frame, of the longest interval between arrivals
 
 
@@ -146,7 +146,7 @@ class Capture:
         with self._changed:
             self._closed = False
             self._queue.clear()
-            self._required = False  # it was there, or nobody has looked: its absence does not end the process
+            self._required = False  # from now on, the absence of the camera does not end the process
 
     def resume(self) -> None:
         """Open the source again. If it is not there, that is tried again, as after a loss."""

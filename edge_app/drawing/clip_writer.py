@@ -61,6 +61,7 @@ class ClipWriter:
             self._open(1e9 / max(1, self._pending[1][0] - self._pending[0][0]))
 
     def close(self) -> None:
+        """Finish the file. Raises SinkError if it cannot be written. Without a frame, there is no file."""
         if self._writer is None and self._pending:
             self._open(_DEFAULT_FPS)
         if self._writer is not None:
@@ -90,7 +91,7 @@ class ClipWriter:
 
 
 def _fitted(image: UInt8, size: tuple[int, int]) -> UInt8:
-    """Scale an image into width and height, with black bars; one that fits but for a pixel is not scaled."""
+    """Scale an image into width and height, with black bars. One that is a pixel smaller is only padded."""
     (width, height), (old_height, old_width) = size, image.shape[:2]
     if (old_width, old_height) == size:
         return image

@@ -39,8 +39,8 @@ class HttpClient:
     ) -> http.client.HTTPResponse:
         """Send GET, or POST with a body, and read the response's header. The limits hold until `extend` sets others.
 
-        max_bytes: of header, interim responses and body together. Raises OSError, HTTPException and ValueError, whose
-        messages may quote secrets; then the connection is closed.
+        max_bytes: of header, interim responses and body together. Closes the connection and raises OSError,
+        HTTPException or ValueError on failure; their messages may quote secrets.
         """
         try:
             connection = self._connect(deadline)

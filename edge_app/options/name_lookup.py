@@ -1,7 +1,7 @@
 """Find the addresses of a host within a time limit.
 
-The C library's resolver cannot be interrupted, and takes 10 to 30 s without an answer. So it runs on a
-separate thread. Each host has at most one in the process, however often its addresses are requested meanwhile.
+The C library's resolver cannot be interrupted, and takes 10 to 30 s without an answer. So it runs on a separate thread,
+of which each host has at most one at a time in the process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Resolver:
     def look_up(self, host: str, port: int, timeout_s: float) -> list[Address]:
         """The addresses of a host, at least one. Raises OSError.
 
-        If the resolver does not answer in half of the time, or answers that it failed for now, this is its last answer.
+        Returns the last answer for this host if the resolver fails for now, or takes longer than half of `timeout_s`.
         """
         with suppress(ValueError):
             ipaddress.ip_address(host.partition("%")[0])
@@ -94,7 +94,7 @@ class Resolver:
             self._changed.notify_all()
 
 
-_RESOLVER = Resolver()  # of the process: only so does the number of threads that wait for the C library stay bounded
+_RESOLVER = Resolver()  # one for the process, which bounds the number of threads that wait for the C library
 
 
 def look_up(host: str, port: int, timeout_s: float) -> list[Address]:

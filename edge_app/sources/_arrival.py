@@ -103,7 +103,7 @@ class DelayEstimator:
         return max(0, now_ns - stream_ns - self._window[0][2])
 
     def _insert(self, now_ns: int, delay_ns: int) -> None:
-        """Keep the minimum of the window in front (a monotonic queue)."""
+        """Append a delay; the first element is the minimum of the window (a monotonic queue)."""
         window = self._window
         while window and window[-1][2] >= delay_ns:
             window.pop()

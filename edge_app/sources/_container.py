@@ -48,7 +48,7 @@ def lists_frames(path: Path) -> bool:
 
 
 def edited_s(path: Path) -> float | None:
-    """Seconds that the edit list of an MP4's video track shows, fewer than it has if it was trimmed; None without."""
+    """The seconds of an MP4's video track that its edit list presents: a trimmed clip has more. None without a list."""
     size = path.stat().st_size
     with path.open("rb") as file:
         index = next(((at, n) for name, at, n in _boxes(file, size) if name == b"moov" and n <= _MAX_INDEX), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-_MAX_LEAD = 64  # bytes in front of the start marker, such as an empty line
+_MAX_LEAD = 64  # bytes before the start marker, such as an empty line
 # The next marker: not a stuffed zero, a restart marker or a fill byte, which occur in entropy-coded data (B.1.1).
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _WITHOUT_LENGTH = 0x01
@@ -28,7 +28,7 @@ class JpegScanner:
         self._next = 0
 
     def find_end(self, data: bytes | bytearray | memoryview) -> int | None:
-        """The index behind the end marker; None if it is not there. data: what it had before, and more behind it."""
+        """The index after the end marker; None if there is none yet. data: that of the last call, and more after it."""
         if self.start < 0 and not self._find_start(data):
             return None
         while not self.damaged and self._next + 1 < len(data):
@@ -55,7 +55,7 @@ class JpegScanner:
         return self.start >= 0
 
     def _skip_segment(self, data: bytes | bytearray | memoryview) -> bool:
-        """Go behind a segment, which may end behind the data. False if its length is not there yet."""
+        """Go to the end of a segment, which may be beyond the data. False if its length has not arrived yet."""
         at = self._next + 2
         if at + 2 > len(data):
             return False

@@ -1,7 +1,7 @@
 """JPEGs of a stream of the type multipart/x-mixed-replace, as cameras send it rather than as RFC 2046 defines it.
 
-Accepted are boundaries in quotes, with any number of dashes or none, other than the header announces; lines that end in
-CRLF or LF; parts with and without Content-Length, also a wrong one; parts of other types, which are skipped.
+It accepts boundaries in quotes, with any number of dashes or none, and boundaries that differ from the header; lines
+that end in CRLF or LF; parts with a right, a wrong or no Content-Length; and parts of other types, which are skipped.
 Not here: HTTP, decoding.
 """
 
@@ -30,7 +30,7 @@ def image_too_large(max_bytes: int) -> str:
 
 
 class JpegStream:
-    """Takes the bytes of a stream and finds complete JPEGs. image: the last one, in a buffer that is used again.
+    """Takes the bytes of a stream and finds complete JPEGs. image: the last one; the next one overwrites it.
 
     content_type: the header. max_bytes: of one JPEG. dropped: number of incomplete JPEGs so far. ended: the stream has
     sent its last boundary.
@@ -74,7 +74,7 @@ class JpegStream:
         return False
 
     def _end_of_image(self) -> int | None:
-        """The index behind the JPEG of this part. None if it needs more data, or the part has ended without one."""
+        """The index after the JPEG of this part. None if it needs more data, or the part has ended without one."""
         scanner, length = self._scanner, self._length
         if scanner is not None and length is not None and len(self._buffer) < length:
             return None
@@ -93,7 +93,7 @@ class JpegStream:
         return end
 
     def _begin_part(self) -> bool:
-        """Read the next boundary and the header behind it. False if they need more data."""
+        """Read the next boundary and the header after it. False if they need more data."""
         if not self._knows_boundary and not self._learn_boundary():
             return False
         start = self._find_boundary(None)
@@ -135,7 +135,7 @@ class JpegStream:
             )
 
     def _learn_boundary(self) -> bool:
-        """Take the boundary of the first line if it is another one. False if the line needs more data."""
+        """Use the boundary in the first line if it differs from the header. False if the line needs more data."""
         line = _FIRST_LINE.match(self._buffer, 0, 2 * _MAX_BOUNDARY)
         if line is None and len(self._buffer) < 2 * _MAX_BOUNDARY:
             return False
@@ -149,7 +149,7 @@ class JpegStream:
         return True
 
     def _find_boundary(self, end: int | None) -> int | None:
-        """The index of a boundary line in front of `end`, its dashes included. Searches every byte once."""
+        """The index of the next boundary line before `end`, dashes included; None if there is none."""
         buffer, boundary = self._buffer, self._boundary
         limit = len(buffer) if end is None else end
         at = buffer.find(boundary, self._searched, limit)

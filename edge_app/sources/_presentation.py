@@ -12,7 +12,8 @@ _MAX_GAP_NS = 60 * 10**9
 _MAX_GAP_PERIODS = 10  # time-lapse recordings: frames may be minutes apart
 _MAX_BACK_NS = 10**9  # a longer step back is another recording
 _MAX_CLAIM_NS = 5 * 10**18  # 158 years, since some files count from 1970; FFmpeg's value for an unknown time is above
-_MIN_REGULAR = 5  # intervals of one period; with nine times as many as others, or few others, the rate is constant
+# The rate is constant if so many intervals are one period, and the others are at most a ninth of them, or few.
+_MIN_REGULAR = 5
 _FEW = 3
 _TOLERANCE = 0.25  # of a period: times are rounded to milliseconds in Matroska
 
@@ -49,7 +50,10 @@ class PresentationTimes:
         return max(0, self._gaps) if constant else 0
 
     def next(self, file_ns: int, period_ns: int) -> Jump | None:
-        """Set `last_ns` for the next frame. Returns whether the file's time has jumped, which was not followed."""
+        """Set `last_ns` for the next frame. Returns the direction of a jump of the file's time, which is not followed.
+
+        file_ns: the frame's time in the file. period_ns: the usual interval between frames.
+        """
         if abs(file_ns) > _MAX_CLAIM_NS:
             file_ns = self._last_file_ns or 0
         if self._last_file_ns is None:

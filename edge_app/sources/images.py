@@ -27,8 +27,8 @@ from edge_app.sources._pace import Pace, Pacer
 
 _PNG, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
 _JPEG = b"\xff\xd8"
-_DIGITS = 4000  # of a number in a name that count; Python converts no more than 4300
-_MAX_REPORTS = 10  # damaged images that are named; all are counted
+_DIGITS = 4000  # of a number in a name, the last ones; Python converts at most 4300
+_MAX_REPORTS = 10  # damaged images with a line of their own; all are counted
 _LOG = logging.getLogger(__name__)
 _BYTES_PER_PIXEL = 4  # at most, of a file
 

@@ -28,7 +28,8 @@ from edge_app.sources._presentation import PresentationTimes
 
 _MAX_FPS = 1000.0  # a higher value is a time base, not a frame rate
 _DEFAULT_FPS = 25.0  # for files that have neither a frame rate nor presentation times
-_MAX_FAILURES = 100, 10_000  # in succession, before this is the end: beyond the frames that are expected, and in all
+# Failures in succession that count as the end: beyond those of the frames that the file still declares, and in all.
+_MAX_FAILURES = 100, 10_000
 _LOG = logging.getLogger(__name__)
 # One decoder thread. Frame threads keep several decoded images each. They cost 0.3 ms more CPU time per frame of
 # vtest.avi and 0.5 ms per frame of the sample clip, whose replay became 9 % faster. Needs OpenCV 4.7.
@@ -110,7 +111,8 @@ class Source:
     def _skip_damage(self, capture: cv2.VideoCapture, timeout_s: float) -> bool:
         """Hold the next frame that can be decoded. Returns False if that takes longer than timeout_s.
 
-        OpenCV answers the end and a frame that it cannot decode alike; the next call reads on.
+        OpenCV gives the same answer at the end and for a frame that it cannot decode. After the latter, its next call
+        reads on.
         """
         beyond, most = _MAX_FAILURES
         deadline_s = time.monotonic() + timeout_s
@@ -146,7 +148,7 @@ class Source:
         self.close()  # opened again, because seeking is not exact in every container
 
     def _count_missing(self) -> int:
-        """The frames that failed; in addition, those that the demuxer could not find, if the file tells."""
+        """The frames that could not be decoded, and those that the demuxer did not find, if the file declares them."""
         if not lists_frames(self._path):
             return max(self.missing, 0 if self._fps else self._times.skipped)
         shown_s = edited_s(self._path)

@@ -55,7 +55,7 @@ def opened(clock):
 @pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize("hidden", [0, 1, 2, 5, 7])
 @pytest.mark.parametrize("probed", [0, 8])
-def test_the_stamp_is_right_at_every_rate_behind_probing_decoding_and_jitter(fps, hidden, probed):
+def test_the_stamp_is_right_at_every_rate_with_probing_decoding_and_jitter(fps, hidden, probed):
     """The first `probed` frames are returned together; each later one `hidden` frames late; the network adds 20 ms."""
     clock, rng = Clock(), random.Random(1)
     count = min(400, int(60 * fps) + 20)

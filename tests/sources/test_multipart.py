@@ -114,7 +114,7 @@ def test_the_last_boundary_ends_the_stream():
     assert stream.ended
 
 
-def test_text_in_front_of_the_first_boundary_is_skipped():
+def test_text_before_the_first_boundary_is_skipped():
     assert images(b"This is a stream.\r\n\r\n" + stream_of(PICTURES)) == (PICTURES, 0)
 
 
