@@ -143,18 +143,23 @@ def _swap(staging: Path, out: Path, backup: Path | None) -> None:
         staging.rename(out)
         return
     if backup is not None:
-        out.rename(backup)
-        try:
-            staging.rename(out)
-        except OSError:
-            backup.rename(out)
-            raise
+        _exchange(staging, out, backup)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
-    out.rename(old / out.name)
+    holder = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    try:
+        _exchange(staging, out, holder / out.name)
+    except OSError:
+        with suppress(OSError):  # not empty if the old folder could not be put back
+            holder.rmdir()
+        raise
+    shutil.rmtree(holder, ignore_errors=True)
+
+
+def _exchange(staging: Path, out: Path, old: Path) -> None:
+    """Rename `out` to `old`, and `staging` to `out`. If the second fails, the first is undone."""
+    out.rename(old)
     try:
         staging.rename(out)
     except OSError:
-        (old / out.name).rename(out)
+        old.rename(out)
         raise
-    shutil.rmtree(old, ignore_errors=True)

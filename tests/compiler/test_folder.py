@@ -9,7 +9,7 @@ import pytest
 
 from edge_app import cli
 from edge_app.compiler import folder
-from edge_app.errors import ConfigError
+from edge_app.errors import ConfigError, ModelError
 from edge_app.model import manifest
 from tests.compiler.graphs import classifier, segmenter
 
@@ -157,6 +157,29 @@ def test_a_failure_leaves_what_force_would_replace(own, tmp_path):
     with pytest.raises(RuntimeError):
         fail(own, folder.check_out(own, force=True))
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_cannot_be_renamed_into_place_changes_nothing(compiled, tmp_path, monkeypatch, force):
+    out = copy(compiled, tmp_path / "m")
+    if force:
+        (out / "model.yaml").write_text(HAND_WRITTEN)
+    backup = folder.check_out(out, force=force)
+    before, rename = contents(tmp_path), Path.rename
+
+    def failing(path, target):
+        if target == out and (path / "half").exists():
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with (
+        pytest.raises(ModelError, match="No space left on device; nothing was changed"),
+        folder.staged(out, backup) as new,
+    ):
+        (new / "half").write_text("x")
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path) == ["m"]
 
 
 def test_writes_nothing_without_a_backup_into_a_folder_of_others(own):
