@@ -82,6 +82,7 @@ class Source:
         silent_after_s = timeout_s + 2 * self._period_s
         self.live = LiveLimits(2 * timeout_s + _HANG_MARGIN_S, silent_after_s, timeout_s, frozen_after_s)
         self._stream: tuple[HTTPResponse, JpegStream] | None = None
+        self._failure: Exception | None = None  # of the stream, after an image that had arrived completely
         self._snapshot = bytearray()  # one buffer for all
         self._next_s: float | None = None  # when the next snapshot is due
         self._warned: set[str] = set()
@@ -111,6 +112,8 @@ class Source:
 
     def _receive(self) -> bytearray:
         """The next JPEG; empty if it is incomplete. It is valid until the next call."""
+        if self._failure is not None:
+            raise self._failure
         deadline = Deadline(self._timeout_s)
         if self._stream is None:
             response = self._camera.get(deadline)
@@ -153,7 +156,8 @@ class Source:
                 return
             try:
                 self._feed(deadline)
-            except (SourceError, OSError, HTTPException):  # the next read reports it
+            except (SourceError, OSError, HTTPException) as exc:  # the next read raises it
+                self._failure = exc
                 return
 
     def _read_snapshot(self, response: HTTPResponse, data: bytes) -> bytearray:

@@ -49,9 +49,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def start_stream(self, content_type: str = "multipart/x-mixed-replace; boundary=frame") -> None:
+    def start_stream(
+        self, content_type: str = "multipart/x-mixed-replace; boundary=frame", *, chunked: bool = False
+    ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", content_type)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True

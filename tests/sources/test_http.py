@@ -36,10 +36,7 @@ def test_every_image_of_a_stream_is_delivered_when_it_has_arrived(end, line, len
 
 def test_a_chunked_stream_is_read():
     def answer(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "multipart/x-mixed-replace;boundary=frame")
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.end_headers()
+        handler.start_stream("multipart/x-mixed-replace;boundary=frame", chunked=True)
         for number in range(3):
             data = part(number)
             for at in range(0, len(data), 1000):
@@ -52,6 +49,21 @@ def test_a_chunked_stream_is_read():
         for number in range(3):
             assert read(source) == number
             camera.go_on.release()
+        source.close()
+
+
+def test_a_stream_that_stalls_inside_a_chunk_is_an_error_with_its_cause():
+    def answer(handler: Handler) -> None:
+        handler.start_stream("multipart/x-mixed-replace;boundary=frame", chunked=True)
+        data = part(0) + b"--frame\r\nContent-Type: text/plain\r\n\r\n" + b"a" * 20_000
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) + b"4")  # the size of the next chunk is incomplete
+        handler.camera.go_on.acquire()
+
+    with Camera(answer) as camera:
+        source = open_source(camera, timeout_s=0.3)
+        assert read(source) == 0
+        with pytest.raises(SourceError, match=r"no complete image for 0\.3 s"):
+            read(source)
         source.close()
 
 
