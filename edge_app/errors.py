@@ -129,6 +129,11 @@ def foreign_message(exc: BaseException) -> str:
     return foreign_text(next((line.strip() for line in str(exc).splitlines() if line.strip()), type(exc).__name__))
 
 
+def foreign_last_line(output: str) -> str:
+    """The last line that a program has written, as `foreign_text`; `no message` if it has written none."""
+    return foreign_text(next((line for line in reversed(output.splitlines()) if line.strip()), "no message"))
+
+
 def mask_urls(text: str) -> str:
     """Text in which every URL is without secrets: `rtsp://…@cam:554/live?…`.
 

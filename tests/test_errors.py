@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.errors import foreign_exception, foreign_message, foreign_text, mask_urls
+from edge_app.errors import foreign_exception, foreign_last_line, foreign_message, foreign_text, mask_urls
 
 
 @given(st.text(alphabet=st.characters(), max_size=500))
@@ -78,3 +78,11 @@ def test_an_exception_is_shown_by_class_and_place_without_its_message():
         shown = foreign_exception(exc)
     assert re.fullmatch(r"ValueError \(test_errors\.py:\d+\)", shown)
     assert foreign_exception(KeyError("hunter2")) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [("first\nlast\n \n\n", "last"), ("\x1b[31mred", "?[31mred"), (" \n", "no message"), ("", "no message")],
+)
+def test_the_last_line_of_a_program_is_shown_without_control_characters(output: str, shown: str):
+    assert foreign_last_line(output) == shown

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from edge_app.backends import Graph
-from edge_app.errors import BackendError, ModelError, foreign_text
+from edge_app.errors import BackendError, ModelError, foreign_last_line, foreign_text
 
 _TIMEOUT_S = 120.0
 _START = "import sys; sys.path[:] = {path!r}; from edge_app.backends.ncnn import run_trial; run_trial()"
@@ -33,6 +33,5 @@ def run_once(graph: Graph) -> None:
 
 
 def _ending(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    last = foreign_text(lines[-1]) if lines else "no message"
+    last = foreign_last_line(done.stderr.decode(errors="replace"))
     return last if done.returncode > 0 else f"{signal.strsignal(-done.returncode)}"

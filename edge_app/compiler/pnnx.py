@@ -23,7 +23,7 @@ import numpy as np
 from edge_app.compiler import pnnx_graph
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Array
-from edge_app.errors import ConfigError, ModelError, foreign_text
+from edge_app.errors import ConfigError, ModelError, foreign_last_line, foreign_text
 
 PIN = "pnnx==20261020"
 DEFAULT_ENVIRONMENT = Path("~/.cache/edge-app/pnnx")
@@ -76,8 +76,7 @@ def set_up(folder: Path, progress: Callable[[str], None]) -> None:
     except (OSError, subprocess.CalledProcessError) as exc:
         raise ConfigError(f"{folder}: no environment could be created there: {foreign_text(exc)}") from exc
     if done.returncode != 0 or _program(folder) is None:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        found = foreign_text(lines[-1]) if lines else "no message"
+        found = foreign_last_line(done.stderr)
         raise ConfigError(f"{folder}: pip failed: {found}; expected x86-64 Linux and a package index")
 
 
@@ -133,6 +132,5 @@ def _program(folder: Path) -> Path | None:
 
 def _ending(done: subprocess.CompletedProcess[str]) -> str:
     """How a process ended, with the last line that it wrote."""
-    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    last = foreign_text(lines[-1]) if lines else "no message"
+    last = foreign_last_line(done.stderr or done.stdout)
     return last if done.returncode >= 0 else f"{signal.strsignal(-done.returncode)}: {last}"

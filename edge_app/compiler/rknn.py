@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edge_app.compiler.session import Array
-from edge_app.errors import ConfigError, ModelError
+from edge_app.errors import ConfigError, ModelError, foreign_last_line
 from edge_app.model.schema import Memory
 
 TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588")
@@ -125,7 +125,8 @@ def set_up(folder: Path, progress: Callable[[str], None]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", *PINS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ConfigError(f"{folder}: pip failed: {_last_line(done.stderr)}; expected x86-64 Linux and a package index")
+        found = foreign_last_line(done.stderr)
+        raise ConfigError(f"{folder}: pip failed: {found}; expected x86-64 Linux and a package index")
 
 
 def convert(job: ConversionJob, python: Path, folder: Path) -> ConvertedGraph:
@@ -248,8 +249,3 @@ def _dataset(job: ConversionJob, base: str) -> str:
             names.append(name)
         lines.append(" ".join(names))
     return "\n".join(lines) + "\n"
-
-
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "no message"
