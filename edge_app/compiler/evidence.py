@@ -1,4 +1,4 @@
-"""What a model's family is recognized from: its metadata, the shapes of its outputs, its last layers, and its values.
+"""The evidence for a model's family: its metadata, the shapes and values of its outputs, and its last layers.
 
 Not here: the conclusions (families.py, unsupported.py).
 """
@@ -18,7 +18,13 @@ from edge_app.compiler.session import Array, HostSession
 from edge_app.model.schema import Input
 
 LAYOUT = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout")
-_IMAGES = 2  # synthetic ones, whose output values are checked
+_IMAGES = 2  # synthetic images on which output values are checked
+
+
+def output_specs(net: Net) -> tuple[TensorSpec, ...]:
+    """The outputs of a graph, in its order, with the shapes that can be inferred."""
+    values = net.values()
+    return tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in net.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +37,7 @@ class Evidence:
     outputs: tuple[TensorSpec, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        values = self.net.values()
-        specs = tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in self.net.outputs)
-        object.__setattr__(self, "outputs", specs)
+        object.__setattr__(self, "outputs", output_specs(self.net))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -79,7 +83,10 @@ class Evidence:
         return len(first) == 4 and all(node.op == "Slice" for node in first)
 
     def last(self, name: str | None = None) -> list[Node]:
-        """The last nodes before an output (the first one by default), backwards along first inputs, without LAYOUT."""
+        """Up to eight last nodes before an output, the last one first, following first inputs; LAYOUT is left out.
+
+        name: of the output, by default the first one.
+        """
         nodes: list[Node] = []
         tensor = name or self.net.outputs[0]
         while (node := self.producers.get(tensor)) is not None and len(nodes) < 8:
@@ -88,7 +95,7 @@ class Evidence:
         return nodes
 
     def ends_with(self, *operations: str, name: str | None = None) -> bool:
-        """Whether an output (the first one by default) comes out of one of these operations."""
+        """Whether one of these operations computes an output (the first one by default), apart from LAYOUT."""
         nodes = self.last(name)
         return bool(nodes) and nodes[0].op in operations
 

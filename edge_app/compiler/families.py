@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from edge_app import registry
-from edge_app.backends import TensorSpec
 from edge_app.compiler import preprocessing, structure, unsupported, values
-from edge_app.compiler.evidence import Evidence
+from edge_app.compiler.evidence import Evidence, output_specs
 from edge_app.compiler.metadata import Metadata
 from edge_app.compiler.net import Net
 from edge_app.compiler.preprocessing import Color, Preprocessing, Triple
@@ -40,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What the user says about a model. options: of its head, such as `version`; labels: () if none are given."""
+    """The user's settings for a model. options: of its head, such as `version`; labels: () if none are given."""
 
     family: str | None = None
     labels: tuple[str, ...] = ()
@@ -86,9 +85,9 @@ def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
 
 
 def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
-    """Raise ModelError if no family decodes the task of the metadata, ConfigError if --family is wrong or for another.
+    """Raise ModelError if no family decodes the task of the metadata, ConfigError if --family is for another task.
 
-    A graph is not needed: this takes no time. name: of the model.
+    Fast, since it needs no graph. name: of the model.
     """
     family, expected = requested.family, _TASKS.get(metadata.task)
     if family is None:
@@ -107,25 +106,20 @@ def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
 
 
 def resolved(labels: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The labels themselves, of labels or of a named set."""
+    """The labels, or those of the label set with this name."""
     return label_set(labels) if isinstance(labels, str) else labels
 
 
 def head_spec(net: Net, name: str, family: str, labels: tuple[str, ...]) -> HeadSpec:
     """The specification from which the family's decoder is built."""
     height, width = net.inputs[0].shape[2:]
-    return HeadSpec(name, family, labels, (width or 0, height or 0), outputs=_outputs(net))
+    return HeadSpec(name, family, labels, (width or 0, height or 0), outputs=output_specs(net))
 
 
 def build(net: Net, family: str, options: Mapping[str, object], labels: tuple[str, ...]) -> Head:
     """The decoder of a graph's outputs. Raises ModelError if the family cannot decode them."""
     head: Head = registry.build("heads", family, head_spec(net, net.name, family, labels), **options)
     return head
-
-
-def _outputs(net: Net) -> tuple[TensorSpec, ...]:
-    values = net.values()
-    return tuple(TensorSpec(name, values[name].shape, values[name].dtype) for name in net.outputs)
 
 
 def _check_decodable(net: Net, family: str, options: Mapping[str, str], labels: tuple[str, ...], given: bool) -> None:
@@ -199,7 +193,7 @@ def _checked_options(family: str, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions(evidence: Evidence, labels: tuple[str, ...]) -> list[str]:
-    """The formats of YOLO that the outputs have, each by the version that has no other."""
+    """The formats of YOLO that match the outputs, each named by the version that has only this format."""
     known = [name for name in READINGS["auto"] if READINGS[name] == (name,)]
     return [name for name in known if _fits(evidence.net, "yolo", {"version": name}, labels)]
 
@@ -231,7 +225,7 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str 
 
 
 def _with_usual_values(evidence: Evidence, family: Family, labels: tuple[str, ...]) -> Family:
-    """The family, once its decoder has read the outputs for synthetic images. Raises ModelError for unusual values."""
+    """The family, after its decoder has been run on synthetic images. Raises ModelError for unusual values."""
 
     def problem(options: Mapping[str, str]) -> str:
         least = {"score": 0.0} if "score" in _option_choices(family.name) else {}

@@ -1,6 +1,6 @@
-"""Turn a float16 or bfloat16 graph into float32: CPUs compute in it, and the NPU converter expects it.
+"""Convert a float16 or bfloat16 graph to float32: CPUs compute in it, and the NPU converter expects it.
 
-Weights of float16 are exact in float32; only the rounding between the layers is less.
+float16 weights are exact in float32. Values between layers are rounded less than in the published file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from onnx import TensorProto, numpy_helper
 from edge_app.compiler.net import Net, Node
 
 _NARROW = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
-_DOUBLE = {"float64": TensorProto.DOUBLE}  # only if the image is: a graph may use it for scalars
+_DOUBLE = {"float64": TensorProto.DOUBLE}  # only if the image is float64: other graphs may use it for scalars
 
 
 def widened(net: Net) -> Net | None:
-    """The same graph in float32 on every input, weight and output; None if it has no narrow type.
+    """The graph with all float16 and bfloat16 tensors in float32; None if it has none.
 
-    A graph whose image is float64 becomes float32 too.
+    A graph whose image is float64 is converted too.
     """
     kinds = _NARROW | (_DOUBLE if any(value.dtype in _DOUBLE for value in net.inputs) else {})
     numbers = {int(number) for number in kinds.values()}
@@ -46,7 +46,7 @@ def _casts(node: Node, numbers: set[int]) -> bool:
 
 
 def _widened(value: Any, name: str, numbers: set[int]) -> Any:
-    """An attribute: the type of a Cast or of random numbers, or a tensor."""
+    """An attribute in float32, if it is the type of a Cast or of random numbers, or a tensor."""
     if name in ("to", "dtype") and value in numbers:
         return int(TensorProto.FLOAT)
     if isinstance(value, TensorProto) and value.data_type in numbers:

@@ -1,6 +1,6 @@
-"""Give outputs the form that the heads read: a batch axis in front, and maps with the channels first.
+"""Convert outputs to the layout that the heads read: with a batch axis, and maps in NCHW.
 
-The published file keeps its own form; `Layout.applied` brings its outputs into the same one, to compare them.
+`applied` converts the outputs of the published file in the same way, so that both can be compared.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LAST = [0, 2, 3, 1]  # (1, C, H, W) -> (1, H, W, C)
 def normalize(net: Net) -> tuple[Layout, ...]:
     """Change the outputs of a graph in place. Returns the layout that each output had.
 
-    (N, 6) becomes (1, N, 6), and (C,) becomes (1, C); a map (1, H, W, C) that a Transpose makes becomes (1, C, H, W).
-    An output whose first size is 1 has a batch.
+    (N, 6) becomes (1, N, 6), and (C,) becomes (1, C). A map (1, H, W, C) that a Transpose returns becomes (1, C, H, W).
+    An output of rank 2 or more whose first size is 1 has a batch axis.
     """
     values = net.values()
     layouts: list[Layout] = []
@@ -40,7 +40,7 @@ def normalize(net: Net) -> tuple[Layout, ...]:
 
 
 def applied(layout: Layout, output: Array) -> Array:
-    """An output of the published file in the form that `normalize` gives it."""
+    """An output of the published file in the layout that `normalize` gives it."""
     if layout == "no batch":
         return output[None]
     return np.ascontiguousarray(output.transpose(0, 3, 1, 2)) if layout == "channels last" else output
@@ -51,7 +51,7 @@ def _is_map(shape: Shape) -> bool:
 
 
 def _add_batch(net: Net, position: int, shapes: dict[str, Shape]) -> None:
-    """Put a batch axis in front of an output, under its name; drop the node that removed it, if there is one."""
+    """Add a batch axis to an output, which keeps its name. Drops the Squeeze or Reshape that removed the axis."""
     name = net.outputs[position]
     node = net.producers()[name]
     wanted = (1, *shapes[name])

@@ -1,8 +1,8 @@
-"""Give the query, key and value of an attention block a convolution each.
+"""Compute the query, key and value of an attention block by one convolution each.
 
-v10, v11, 12 and 26 compute the three in one convolution, whose output is reshaped to heads and then split. Apart, each
-tensor has an INT8 scale of its own; together, the RKNN converter 2.5.0 fails on them (an IndexError in
-`_p_seperate_conv_rs_split`). Not here: a convolution that is split at once (canonical.py).
+YOLO v10, v11, v12 and 26 compute all three in one convolution, whose output is reshaped to heads and then split. With
+three convolutions, each tensor has its own INT8 scale. The RKNN converter 2.5.0 fails on the joint convolution (an
+IndexError in `_p_seperate_conv_rs_split`). Not here: a convolution directly followed by Split (canonical.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge_app.compiler.net import Net, Node, Shape
 
 
 def separate(net: Net, shapes: Mapping[str, Shape]) -> None:
-    """Replace Conv, Reshape to (1, heads, values, cells), Split of the values by one Conv and Reshape for each part."""
+    """Replace Conv - Reshape to (1, heads, values, cells) - Split of the values by Conv - Reshape for each part."""
     consumers = net.consumers()
     for conv in [node for node in net.nodes if node.op == "Conv" and node.attrs.get("group", 1) == 1]:
         reshape = _only(consumers.get(conv.outputs[0], []), "Reshape")
@@ -42,7 +42,7 @@ def _only(nodes: list[Node], op: str) -> Node | None:
 
 
 def _channels(net: Net, conv: Node, split: Node, heads: Shape) -> list[np.ndarray] | None:
-    """The channels of the convolution in each part, (heads, values). heads: the shape that is split."""
+    """The channels of the convolution in each part, (heads, values); None if they cannot be split. heads: the shape."""
     sizes = net.weights.get(split.inputs[1]) if len(split.inputs) > 1 else None
     weights = net.weights.get(conv.inputs[1])
     known = weights is not None and all(name in net.weights for name in conv.inputs[2:])

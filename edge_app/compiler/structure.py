@@ -14,7 +14,7 @@ from edge_app.compiler.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What the models of a family look like. why: for the report."""
+    """A test for the models of a family. why: for the report."""
 
     family: str
     why: str
@@ -52,7 +52,7 @@ def _is_embedding(e: Evidence) -> bool:
 
 
 def _levels(count: int) -> Callable[[Evidence], bool]:
-    """Build a test: are all outputs tables, `count` of them with the same number of rows?"""
+    """Build a test for graphs whose outputs are all tables, `count` for each number of rows."""
 
     def matches(e: Evidence) -> bool:
         rows = [rows for rows, _ in e.tables]

@@ -1,8 +1,8 @@
 """Models that no family decodes although the shapes of their outputs resemble one: one row of KINDS each.
 
-A row is where support for such a kind starts: a family takes its place in structure.py, and the row goes.
+To support a kind, add a family to structure.py and delete the row of the kind.
 Sources: the exporters of ultralytics, InsightFace, MediaPipe, PaddleOCR, PaddleDetection, PFLD, MTCNN, CRAFT, DETR,
-MiDaS. Not here: what vectors may be (vectors.py), the families (families.py).
+MiDaS. Not here: single vectors (vectors.py), the families (families.py).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _TASKS = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of model. name: for the error. answers: the options that say that the model is something else, after all.
+    """A kind of model. name: for the error. answers: the options by which a user says that the model is another kind.
 
-    An answer is `option value`, and the meaning, as in ("family segment", "a mask"). Without answers the name is sure.
+    An answer is `option value` and its meaning: ("family segment", "a mask"). Without answers, the kind is certain.
     """
 
     name: str
@@ -49,7 +49,7 @@ def find(evidence: Evidence, given: set[str]) -> Kind | None:
 
 
 def described(kind: Kind, evidence: Evidence) -> str:
-    """One line: what was found, and what is expected instead."""
+    """The error in one line, with the outputs that were found and the options that are expected."""
     if not kind.answers:
         return f"{kind.name}: not supported; found {outputs_text(evidence)}; expected another model"
     options = " or ".join(f"--{option} if it is {meaning}" for option, meaning in kind.answers)
@@ -95,8 +95,10 @@ def _is_class_map(e: Evidence) -> bool:
 
 def _is_text(e: Evidence) -> bool:
     """One row of class scores for each position along a line of text."""
-    if len(e.outputs) != 1 or len(e.shapes[0]) != 2:
-        return [m for m in e.maps if m[1] == 1 and m[0] > 1] != [] and len(e.outputs) == 1
+    if len(e.outputs) != 1:
+        return False
+    if len(e.shapes[0]) != 2:
+        return any(height == 1 and channels > 1 for channels, height, _ in e.maps)
     (rows, columns), (width, height) = e.shapes[0], e.size
     if "TopK" in e.operations:
         return False  # final detections
@@ -194,7 +196,7 @@ def _is_depth(e: Evidence) -> bool:
 
 
 def _is_mtcnn(e: Evidence) -> bool:
-    """Corrections of a box and two class scores, and five landmarks in the last stage: of a crop, or of every cell."""
+    """Box offsets and two class scores, in the last stage also five landmarks, for a crop or for every cell."""
     sizes = sorted([*e.vectors, *(m[0] for m in e.maps if 4 * m[1] > e.size[1])])
     return len(sizes) == len(e.outputs) and sizes in ([2, 4], [2, 4, 10])
 
@@ -205,7 +207,7 @@ def _is_craft(e: Evidence) -> bool:
 
 
 def _is_text_map(e: Evidence) -> bool:
-    """One probability a pixel, enlarged by two learned steps right before it: the head of DB."""
+    """One probability per pixel after two transposed convolutions: the head of DB."""
     found, last = _map(e), [node.op for node in e.last()]
     return found is not None and found[0] == 1 and last[:1] == ["Sigmoid"] and last.count("ConvTranspose") == 2
 
@@ -252,12 +254,12 @@ def _is_coarse_grid(e: Evidence) -> bool:
 
 
 def _is_tokens(e: Evidence) -> bool:
-    """The tokens of a transformer, or features without a pooling."""
+    """The tokens of a transformer, or features without pooling."""
     return len(e.outputs) == 1 and len(e.tables) == 1 and e.ends_with("LayerNormalization")
 
 
 def _is_boxes_beside_scores(e: Evidence) -> bool:
-    """All cells' boxes (1, N, 4), decoded to pixels, and scores (1, N, C) or (1, C, N)."""
+    """The boxes of all cells (1, N, 4) in pixels, and their scores (1, N, C) or (1, C, N)."""
     counts = cells(e)
     by_row = [columns for rows, columns in e.tables if rows in counts]
     by_column = [rows for rows, columns in e.tables if columns in counts and rows not in counts]

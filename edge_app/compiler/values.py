@@ -1,4 +1,4 @@
-"""Whether a model's outputs have the values that its family decodes, on synthetic images: shapes alone deceive.
+"""Check on synthetic images that a model's outputs have the values that its family decodes: shapes are not enough.
 
 Not here: the same check of scores at run time (edge_app/inference/score_check.py).
 """
@@ -26,7 +26,7 @@ _Options = Mapping[str, object]
 
 
 def problem(evidence: Evidence, family: str, options: _Options, head: Head, usual: Preprocessing) -> str:
-    """What is unusual about the values, for an error message; otherwise empty. head: with the lowest threshold."""
+    """Describe unusual output values for an error message; empty if there are none. head: with the lowest threshold."""
     check = _CHECKS.get(family)
     for outputs in evidence.values(usual.color, usual.mean, usual.std):
         if check is not None and (found := check(evidence, options, [outputs[name] for name in evidence.net.outputs])):
@@ -45,7 +45,7 @@ def problem(evidence: Evidence, family: str, options: _Options, head: Head, usua
 
 
 def _unusual_table(evidence: Evidence, _: _Options, arrays: list[Array]) -> str:
-    """Of YOLO: rows of final detections are corners in pixels, a score and a class number."""
+    """YOLO: rows of final detections are corners in pixels, a score and a class number."""
     per_cell = {n * count for count in cells(evidence) for n in (1, 3)}  # 3: v5 and v7 with one class
     is_final = len(arrays) == 1 and arrays[0].shape[2:] == (6,) and arrays[0].shape[1] not in per_cell
     if not is_final:
@@ -53,23 +53,23 @@ def _unusual_table(evidence: Evidence, _: _Options, arrays: list[Array]) -> str:
     if float(np.abs(arrays[0][..., :4]).max(initial=0)) <= _NORMALIZED:
         return _RELATIVE
     classes = arrays[0][..., 5]
-    return "a last column that is no class number" if np.any(classes != np.round(classes)) else ""
+    return "a last column that is not a class number" if np.any(classes != np.round(classes)) else ""
 
 
 def _unusual_background(_: Evidence, __: _Options, arrays: list[Array]) -> str:
-    """Of UltraFace: the scores of a box, with those of the background, add up to 1, and boxes are corners."""
+    """UltraFace: the scores of a box, with those of the background, add up to 1, and boxes are corners."""
     (boxes,) = [a for a in arrays if a.shape[-1] == 4][-1:] or [arrays[0]]
     scores = next((a for a in arrays if a is not boxes), boxes)
     if not np.allclose(scores.sum(axis=-1), 1, atol=0.02):
         return "scores without a background"
     is_ordered = (boxes[..., 2:] >= boxes[..., :2]).all(axis=-1)
-    return "boxes that are no corners" if is_ordered.mean() < _ORDERED else ""
+    return "boxes that are not corners" if is_ordered.mean() < _ORDERED else ""
 
 
 def _unusual_logits(_: Evidence, __: _Options, arrays: list[Array]) -> str:
-    """Of `digits`: classes are logits."""
+    """`digits`: class scores are logits."""
     scores = next((a for a in arrays if a.shape[1] != 4), arrays[0])
-    return "class scores that are no logits" if scores.min() >= 0 and scores.max() <= 1 else ""
+    return "class scores that are not logits" if scores.min() >= 0 and scores.max() <= 1 else ""
 
 
 _CHECKS: Mapping[str, Callable[[Evidence, _Options, list[Array]], str]] = {

@@ -1,4 +1,4 @@
-"""What outputs that are single vectors may be, other than class scores.
+"""Distinguish outputs that are single vectors: class scores, embeddings, landmarks, attributes, or other values.
 
 Not here: other outputs that resemble those of a family, and the error (unsupported.py).
 """
@@ -12,7 +12,7 @@ _LANDMARKS = {2 * n for n in (17, 21, 29, 33, 39, 66, 68, 98, 106, 468, 478)} | 
     3 * n for n in (17, 21, 33, 39, 68, 468, 478)
 }  # values of x and y, or x, y and z, for published numbers of points
 _IMAGENET = (1000, 1001, 11221, 21841, 21843)
-_EMBEDDING_STEP = 64  # published embeddings are multiples of it long
+_EMBEDDING_STEP = 64  # the lengths of published embeddings are multiples of it
 _BOX = 4  # values of a box
 _CLASS_NAMES = ("class", "cls", "logit", "prob", "score", "softmax")  # parts of names of outputs
 
@@ -28,7 +28,7 @@ def is_attributes(e: Evidence) -> bool:
 
 
 def is_vector_of_unknown_use(e: Evidence) -> bool:
-    """As long as an embedding, and without the last layer of a classifier."""
+    """As long as an embedding, and without the last layer of a classifier or an embedding."""
     if len(e.outputs) != 1 or len(e.vectors) != 1 or e.labels or e.vectors[0] in _IMAGENET:
         return False
     normalized = e.ends_with("Div", "LpNormalization", "BatchNormalization")

@@ -62,7 +62,7 @@ def test_final_detections_end_in_a_class_number(tmp_path):
     good = np.concatenate([corners, score, np.full((1, 300, 1), 2)], axis=2)
     assert read(save(tmp_path / "a.onnx", {"y": good})).family.name == "yolo"
     swapped = np.concatenate([np.full((1, 300, 1), 2), score, corners], axis=2)
-    with pytest.raises(ModelError, match="a last column that is no class number"):
+    with pytest.raises(ModelError, match="a last column that is not a class number"):
         read(save(tmp_path / "b.onnx", {"y": swapped}))
 
 
@@ -74,7 +74,7 @@ def test_scores_of_faces_include_the_background(tmp_path):
     assert read(save(tmp_path / "a.onnx", {"scores": both, "boxes": corners})).labels == ("face",)
     with pytest.raises(ModelError, match="found scores without a background"):
         read(save(tmp_path / "b.onnx", {"scores": both * 0.3, "boxes": corners}))
-    with pytest.raises(ModelError, match="found boxes that are no corners"):
+    with pytest.raises(ModelError, match="found boxes that are not corners"):
         read(save(tmp_path / "c.onnx", {"scores": both, "boxes": corners[..., ::-1]}))
 
 
@@ -83,5 +83,5 @@ def test_the_detector_of_this_project_gives_logits(tmp_path):
     assert (
         read(save(tmp_path / "a.onnx", {"s": random(1, 5, 8, 8, low=-4, high=2), "b": boxes})).family.name == "digits"
     )
-    with pytest.raises(ModelError, match="found class scores that are no logits"):
+    with pytest.raises(ModelError, match="found class scores that are not logits"):
         read(save(tmp_path / "b.onnx", {"s": random(1, 5, 8, 8), "b": boxes}))
