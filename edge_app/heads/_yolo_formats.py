@@ -21,11 +21,11 @@ classes, h x w a grid, cells the total of the grids of stride 8, 16, 32, or of t
     x    1 x cells x (5+C)        x, y, w, h relative to the cell or in pixels, objectness, classes; also v6, in pixels
          1 x (5+C) x h x w        one per grid
          1 x 4 x h x w, 1 x 1 x h x w, 1 x C x h x w
-                                  per grid, apart: only if `version` says so
+                                  per grid, three outputs: only if `version` says so
     fastestv2
          cells x (15+C)           boxes and objectness of three anchors, classes; also 1 x h x w x (15+C) per grid
          1 x 12 x h x w, 1 x 3 x h x w, 1 x C x h x w
-                                  per grid, apart
+                                  per grid, three outputs
 
 Not here: decoding the values (yolo.py).
 """
@@ -45,7 +45,7 @@ from edge_app.heads._outputs import check_labels, shape_of, unsupported_outputs
 from edge_app.heads._yolo_layout import UNKNOWN, Format, Reading
 
 Version = Literal["auto", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v26", "x", "fastestv2"]
-# the readings of each version that users name, the likeliest first
+# the readings of each value of `version`, the most likely first
 READINGS: dict[Version, tuple[Reading, ...]] = {
     "auto": ("v5", "v8", "v10", "x", "fastestv2"),
     "v5": ("v5",), "v6": ("x", "v8"), "v7": ("v5",), "v8": ("v8",), "v9": ("v8",), "v10": ("v10", "v8"),

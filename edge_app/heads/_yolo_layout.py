@@ -1,4 +1,7 @@
-"""Where a YOLO export keeps its boxes and scores. Not here: recognizing it (_yolo_formats.py), decoding (yolo.py)."""
+"""The position of boxes and scores in the outputs of a YOLO export.
+
+Not here: recognizing it (_yolo_formats.py), decoding (yolo.py).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Format:
     boxes, scores, objectness: slices in the same order of cells; the objectness has one channel, if the format has it.
     grids: of the slices, in order; empty if decoding needs no grid. anchors: of the slices, which of the anchors of
     their grid. logits: whether the final sigmoid may be missing; softmax: the class scores then need a softmax instead.
-    nms_free: the detections overlap only if objects do, and a cell may have several classes.
+    nms_free: the detections need no NMS, and a cell may have several classes.
     """
 
     reading: Reading

@@ -6,9 +6,10 @@ The formats are in _yolo_formats.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edge_app.heads._grids import Grid
-from edge_app.heads._yolo_layout import Box, Format, OutputSlice, Reading, Slices, columns
+from edge_app.heads._yolo_layout import Box, Format, Reading, Slices, columns
 from edge_app.heads._yolo_tables import Named
 
 BINS = 16  # of v8's distributions, in every published model
@@ -29,21 +30,16 @@ def maps(levels: list[_Level], grids: tuple[Grid, ...], anchors: int, labels: in
 
 
 def interleaved(levels: list[Named], grids: tuple[Grid, ...], anchors: int) -> Iterator[Format]:
-    """YOLO-FastestV2's outputs (h, w, 5 * anchors + C)."""
-    slices: tuple[list[OutputSlice], ...] = ([], [], [])
-    at = 4 * anchors
-    for (name, shape), _ in zip(levels, grids):
-        for i in range(anchors):
-            ranges = (4 * i, 4 * i + 4), (at + i, at + i + 1), (at + anchors, None)
-            for kind, part in zip(slices, columns(name, shape, *ranges)):
-                kind.append(part)
-    classes = levels[0][1][2] - 5 * anchors
-    if classes > 0 and len({shape[2] for _, shape in levels}) == 1:
-        boxes, objectness, scores = (tuple(kind) for kind in slices)
-        each = tuple(level for level in grids for _ in range(anchors))
-        yield Format(
-            "fastestv2", "anchor", classes, boxes, scores, objectness, each, tuple(range(anchors)) * len(grids)
-        )
+    """YOLO-FastestV2's outputs (h, w, 5 * anchors + C) of each grid, all probabilities."""
+    classes, at = levels[0][1][2] - 5 * anchors, 4 * anchors
+    if classes <= 0 or len({shape[2] for _, shape in levels}) > 1:
+        return
+    parts = [
+        columns(name, shape, (4 * i, 4 * i + 4), (at + i, at + i + 1), (at + anchors, None))
+        for name, shape in levels
+        for i in range(anchors)
+    ]
+    yield replace(_format("fastestv2", "anchor", classes, parts, grids, anchors=anchors), logits=False, softmax=False)
 
 
 def boxes_come_first(first: int, second: int, labels: int) -> bool:

@@ -1,7 +1,7 @@
 """YuNet: faces with five landmarks, at three strides.
 
 Source: OpenCV's model zoo, face_detection_yunet of 2023, and OpenCV's FaceDetectorYN. Each stride has `cls` and `obj`
-(1, N, 1), probabilities, `bbox` (1, N, 4) and `kps` (1, N, 10). Score = sqrt(cls * obj), each clipped to 0..1 before.
+(1, N, 1), probabilities, `bbox` (1, N, 4) and `kps` (1, N, 10). Score = sqrt(cls * obj), negative values as 0.
 Relative to the top left corner of a cell: center = corner + (x, y) * stride, size = e^(w, h) * stride,
 landmark = corner + (x, y) * stride. Order of landmarks: right eye, left eye, nose, right and left corner of the mouth.
 The input is BGR, 0..255.
