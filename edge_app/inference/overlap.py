@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from edge_app.inference.preprocess import Preprocess
 from edge_app.model.schema import Input
 from edge_app.reuse.network_cache import OutputsOf
 
-_TENSORS = 4  # of two frames that are read ahead (capture/read_ahead.py), one that runs, and one spare
+_TENSORS = 3  # of two frames that are read ahead (capture/read_ahead.py) and one that runs
 
 Outputs = Mapping[str, Array]
 
@@ -57,11 +56,11 @@ class OverlappedInference:
         copy: bool,
     ) -> None:
         self._spec, self._run, self._enabled, self._decode, self._copy = spec, run, enabled, decode, copy
-        self._preprocesses = cycle([Preprocess(spec) for _ in range(_TENSORS)])
+        self._preprocess = Preprocess(spec, _TENSORS)
 
     def prepare(self, frame: Frame) -> None:
-        """Make the input tensor. It is valid until the fourth frame after this one is prepared."""
-        frame.work = Work(self, *next(self._preprocesses).prepare(frame))
+        """Make the input tensor. It is valid until the third frame after this one is prepared."""
+        frame.work = Work(self, *self._preprocess.prepare(frame))
 
     def run(self, frame: Frame) -> Frame:
         """Run the graphs of all heads. A frame that was prepared for another model, or not at all, is prepared here."""

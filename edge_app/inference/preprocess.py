@@ -5,7 +5,8 @@ Not here: which frames need it (stage.py).
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import cycle
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,27 +20,32 @@ Float64 = NDArray[np.float64]
 _Scaling = tuple[UInt8, Float32, float, float]  # source, target, factor, offset
 
 
+class _Target(NamedTuple):
+    """A tensor and, for the layout nchw, how it is filled.
+
+    planes: receive the channels of the canvas. scalings: from the planes into a float tensor.
+    """
+
+    tensor: NDArray[Any]
+    planes: list[UInt8]
+    scalings: list[_Scaling]
+
+
 class Preprocess:
-    """Writes frames into one tensor, of the shape and dtype of the manifest's `input`.
+    """Writes frames into one tensor, or several in turn, of the shape and dtype of the manifest's `input`.
 
     Resizing is bilinear (cv2.INTER_LINEAR), as in the training of the public detectors. A crop is sampled as if the
     whole image were resized first.
     NV12 is resized plane by plane before its color conversion, which then runs on the small image.
     """
 
-    def __init__(self, spec: Input) -> None:
+    def __init__(self, spec: Input, tensors: int = 1) -> None:
         self._spec = spec
         self._size = (spec.width, spec.height)
         self._canvas: UInt8 = np.full((spec.height, spec.width, 3), spec.pad, np.uint8)
-        self._tensor: NDArray[Any] = np.empty(spec.shape, spec.dtype)
-        if spec.dtype == "uint8" and spec.layout == "nhwc":
-            self._tensor = self._canvas[None]  # the canvas is the tensor
         self._scale: Float32 = (1 / np.array(spec.std)).astype(np.float32)
         self._offset: Float32 = (-np.array(spec.mean) / np.array(spec.std)).astype(np.float32)
-        self._planes: list[UInt8] = []
-        self._scalings: list[_Scaling] = []
-        if spec.layout == "nchw":
-            self._set_up_planes()
+        self._targets = cycle(self._allocate(tensors))
         self._transform: Transform | None = None
         self._fitted: UInt8 = np.empty((0, 0, 3), np.uint8)
         self._inside, self._even = self._canvas, False  # the image inside the canvas; whether its sides are even
@@ -52,7 +58,7 @@ class Preprocess:
         return self._canvas
 
     def prepare(self, frame: Frame) -> tuple[NDArray[Any], Transform]:
-        """Convert a frame. Returns the tensor, valid until the next call, and how the frame was fitted into it."""
+        """Convert a frame. Returns a tensor, valid for `tensors` calls, and how the frame was fitted into it."""
         transform = self._transform
         if transform is None or (transform.image_width, transform.image_height) != (frame.width, frame.height):
             transform = self._fit(frame)
@@ -60,9 +66,10 @@ class Preprocess:
             self._from_nv12(frame, self._inside)
         else:
             self._from_bgr(frame.image, self._inside)
-        if self._tensor.base is not self._canvas:
-            self._write_tensor()
-        return self._tensor, transform
+        target = next(self._targets)
+        if target.tensor.base is not self._canvas:
+            self._write_tensor(target)
+        return target.tensor, transform
 
     def _fit(self, frame: Frame) -> Transform:
         spec = self._spec
@@ -107,29 +114,36 @@ class Preprocess:
         code = cv2.COLOR_YUV2RGB_NV12 if self._spec.color == "rgb" else cv2.COLOR_YUV2BGR_NV12
         cv2.cvtColorTwoPlane(small_y, small_uv, code, dst=inside)
 
-    def _set_up_planes(self) -> None:
-        """For the layout nchw: allocate the planes, and precompute how each is scaled into the tensor."""
+    def _allocate(self, tensors: int) -> list[_Target]:
+        spec = self._spec
+        if tensors == 1 and spec.dtype == "uint8" and spec.layout == "nhwc":
+            return [_Target(self._canvas[None], [], [])]  # the canvas is the tensor
+        planes: UInt8 = np.empty(spec.shape[1:] if spec.layout == "nchw" else (0, 0, 0), np.uint8)
+        return [self._target(np.empty(spec.shape, spec.dtype), planes) for _ in range(tensors)]
+
+    def _target(self, tensor: NDArray[Any], planes: UInt8) -> _Target:
+        """planes: (3, H, W), or empty for the layout nhwc; all tensors share them."""
+        if self._spec.layout == "nhwc":
+            return _Target(tensor, [], [])
         if self._spec.dtype == "uint8":
-            self._planes = list(self._tensor[0])
-            return
-        planes: UInt8 = np.empty(self._tensor.shape[1:], np.uint8)
-        self._planes = list(planes)
+            return _Target(tensor, list(tensor[0]), [])
         scale, offset = self._scale.tolist(), self._offset.tolist()
         if len(set(scale)) == len(set(offset)) == 1:  # all channels at once
             rows = -1, self._spec.width
-            self._scalings = [(planes.reshape(rows), self._tensor.reshape(rows), scale[0], offset[0])]
-        else:
-            self._scalings = list(zip(planes, self._tensor[0], scale, offset))
+            return _Target(tensor, list(planes), [(planes.reshape(rows), tensor.reshape(rows), scale[0], offset[0])])
+        return _Target(tensor, list(planes), list(zip(planes, tensor[0], scale, offset)))
 
-    def _write_tensor(self) -> None:
-        """Write the canvas (H, W, 3) uint8 into the tensor, in its layout; (x - mean) / std if it is float."""
-        if self._spec.layout == "nhwc":
-            np.multiply(self._canvas, self._scale, out=self._tensor[0])
-            self._tensor += self._offset
-            return
-        cv2.split(self._canvas, self._planes)
-        for plane, target, scale, offset in self._scalings:  # one pass; numpy would take three
-            cv2.addWeighted(plane, scale, plane, 0, offset, dst=target, dtype=cv2.CV_32F)
+    def _write_tensor(self, target: _Target) -> None:
+        """Write the canvas (H, W, 3) uint8 into a tensor, in its layout; (x - mean) / std if it is float."""
+        if self._spec.layout == "nchw":
+            cv2.split(self._canvas, target.planes)
+            for plane, values, scale, offset in target.scalings:  # one pass; numpy would take three
+                cv2.addWeighted(plane, scale, plane, 0, offset, dst=values, dtype=cv2.CV_32F)
+        elif self._spec.dtype == "uint8":
+            np.copyto(target.tensor[0], self._canvas)
+        else:
+            np.multiply(self._canvas, self._scale, out=target.tensor[0])
+            target.tensor[0] += self._offset
 
 
 def _matrix(transform: Transform, pixels: int) -> Float64:

@@ -117,9 +117,9 @@ def test_a_frame_that_was_prepared_for_another_model_is_prepared_again():
     assert mean(new.decode(new.run(frame))) == 30
 
 
-def test_a_tensor_stays_valid_while_three_more_frames_are_prepared():
+def test_a_tensor_stays_valid_while_two_more_frames_are_prepared():
     steps = Engine().steps(copy=True)
-    ahead = [gray(level) for level in range(4)]
+    ahead = [gray(level) for level in range(3)]
     for frame in ahead:
         steps.prepare(frame)
-    assert [mean(steps.decode(steps.run(frame))) for frame in ahead] == [0, 1, 2, 3]
+    assert [mean(steps.decode(steps.run(frame))) for frame in ahead] == [0, 1, 2]

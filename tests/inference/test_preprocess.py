@@ -57,6 +57,18 @@ def test_agrees_with_the_reference(size, resize, dtype, layout, color):
         np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_several_tensors_take_turns(layout, dtype):
+    spec = Input(32, 24, layout=layout, dtype=dtype)
+    preprocess = Preprocess(spec, 3)
+    images = [picture(64, 48, seed) for seed in range(6)]
+    for first in (0, 3):
+        tensors = [preprocess.prepare(Frame("t", 0, 0, 0, image))[0] for image in images[first : first + 3]]
+        for tensor, image in zip(tensors, images[first:]):
+            np.testing.assert_allclose(tensor, reference(image, spec), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (33, 91), (56, 56), (5, 200)])
 @pytest.mark.parametrize("fraction", [1.0, 0.875, 0.5])
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
