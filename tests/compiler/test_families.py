@@ -216,7 +216,7 @@ def test_the_raw_scores_of_a_yolox_get_a_sigmoid(tmp_path):
 
 
 def test_the_raw_scores_of_a_yolox_with_other_first_layers_get_a_sigmoid(tmp_path):
-    """Only --version tells that it is a YOLOX."""
+    """Only --version says that it is a YOLOX."""
     values = np.concatenate([random(1, 84, 4), random(1, 84, 3, high=3)], axis=2)
     path = save(tmp_path / "a.onnx", {"y": values})
     assert recognized(path, head={"version": "x"}).options["activation"] == "apply"
@@ -247,7 +247,7 @@ def test_options_that_do_not_fit_are_reported(tmp_path, options, message):
         recognized(classifier(tmp_path / "a.onnx"), **options)
 
 
-def test_a_nanodet_of_one_class_is_no_mediapipe_detector(tmp_path):
+def test_a_nanodet_of_one_class_is_not_a_mediapipe_detector(tmp_path):
     rows = cells(64, 8, 16, 32, 64)
     path = save(tmp_path / "a.onnx", {"scores": random(1, rows, 1), "boxes": random(1, rows, 32, low=-2)})
     assert recognized(path).family.name == "nanodet"

@@ -1,4 +1,4 @@
-"""Forms in which models come: channels last, integer pixels, float16, outputs without a batch, free sizes.
+"""Layouts and types of models: channels last, integer pixels, float16, outputs without a batch, free sizes.
 
 Each is read, split, and compared with the published file. Files of real exporters: exports/make.py.
 """
@@ -196,14 +196,14 @@ def test_free_sizes_and_batch_are_fixed(tmp_path):
         ((4, 3, 64, 64), "batch of 1"),
     ],
 )
-def test_rejects_inputs_that_are_no_color_image(tmp_path, shape, found):
+def test_rejects_inputs_that_are_not_a_color_image(tmp_path, shape, found):
     g = Graph()
     with pytest.raises(ModelError, match=rf"a\.onnx: input 'image' is float32 {'x'.join(map(str, shape))}; .*{found}"):
         equal(g.save(tmp_path / "a.onnx", {"y": g.relu("image")}, shape=shape))
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
-    """By what the message says."""
+    """Damaged and unsupported files, by the text of their error message."""
     base = classifier(folder / "good.onnx")
     files = {}
 
@@ -272,7 +272,7 @@ def test_a_cropped_input_is_written_and_read_again(tmp_path):
     ("options", "found"),
     [(["--crop-fraction", "2"], "found '2'"), (["--crop-fraction", "0.5", "--resize", "stretch"], "--resize stretch")],
 )
-def test_rejects_a_crop_that_is_none(tmp_path, capsys, options, found):
+def test_rejects_invalid_options_of_a_crop(tmp_path, capsys, options, found):
     arguments = ["compile", str(classifier(tmp_path / "a.onnx")), "--out", str(tmp_path / "m")]
     assert main([*arguments, *options]) == 2
     assert found in capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""What is read from the metadata of a file, and that anything else is left out."""
+"""The fields read from the metadata of a file; invalid ones are left empty."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_reads_the_standard_metadata_of_images():
         "[" + "'a', " * 300_000 + "]",
     ],
 )
-def test_ignores_names_that_are_no_labels(names):
+def test_ignores_names_that_are_not_labels(names):
     assert parse({"names": names}).labels == ()
 
 
 @pytest.mark.parametrize("size", ["160", "[160]", "[0, 160]", "[True, 160]", "['a', 'b']", "[1.5, 2]", ""])
-def test_ignores_a_size_that_is_none(size):
+def test_ignores_an_invalid_size(size):
     assert parse({"imgsz": size}).image_size is None
 
 
-def test_ignores_a_task_that_is_no_word():
+def test_ignores_a_task_that_is_not_a_word():
     assert parse({"task": "detect; rm -rf", "head": "a\nb"}) == Metadata()

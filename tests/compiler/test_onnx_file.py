@@ -1,4 +1,4 @@
-"""Reading ONNX files of every form: equal outputs, and one-line errors for what is damaged or not supported."""
+"""Reading ONNX files of every form: equal outputs, and one-line errors for damaged and unsupported files."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_rejects_external_data_that_is_a_link_to_a_file_outside_the_folder(tmp_p
         onnx_file.load(path)
 
 
-def test_rejects_external_data_that_is_no_regular_file(tmp_path):
+def test_rejects_external_data_that_is_not_a_regular_file(tmp_path):
     path = external(tmp_path)
     (tmp_path / "b.bin").unlink()
     with pytest.raises(ModelError, match="No such file"):
@@ -270,7 +270,7 @@ def test_rejects_a_graph_without_outputs_or_operations(tmp_path):
         onnx_file.read(saved(tmp_path, graph_of([relu], [image_input()], ["image"])))
 
 
-def test_rejects_graphs_without_an_input_and_inputs_that_are_no_image(tmp_path):
+def test_rejects_graphs_without_an_input_and_inputs_that_are_not_an_image(tmp_path):
     add = helper.make_node("Add", ["image", "other"], ["y"])
     constant = [numpy_helper.from_array(np.zeros(2, np.float32), name) for name in ("image", "other")]
     with pytest.raises(ModelError, match="found the inputs none; expected one image"):
@@ -288,7 +288,7 @@ def test_rejects_weights_that_do_not_fit_their_shape(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_file_is_one_line_or_still_a_graph(tmp_path, seed):
+def test_a_damaged_file_is_read_or_rejected_in_one_line(tmp_path, seed):
     """Random bytes changed, dropped and added, mostly where the structure is."""
     rng = np.random.default_rng(seed)
     whole = classifier(tmp_path / "a.onnx").read_bytes()

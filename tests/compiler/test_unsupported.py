@@ -87,7 +87,7 @@ def test_names_text_recognition(tmp_path, rows, classes, size):
 
 
 def test_names_text_detection(tmp_path):
-    """The head of DB: two learned enlargements, and a sigmoid."""
+    """The head of DB: two transposed convolutions and a sigmoid."""
     g = Graph()
     x = g.conv("image", 3, 8, stride=4)
     for outputs in (8, 1):

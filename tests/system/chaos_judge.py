@@ -80,14 +80,15 @@ def number(id_: str) -> int:
     return int(id_.rpartition("-")[2])
 
 
-def out_of_order(numbers: list[int]) -> int:
-    """How many numbers come too late. Numbers rise in a block; which block follows is random if the disk was full."""
-    late, last, finished = 0, None, set()
+def out_of_order(numbers: list[int]) -> list[tuple[int, int]]:
+    """The numbers that come too late, each with the one before it.
+
+    Numbers rise in a block; which block follows is random if the disk was full.
+    """
+    late, last, finished = [], None, set()
     for each in numbers:
-        if last is not None and each // BLOCK == last // BLOCK:
-            late += each < last
-        elif each // BLOCK in finished:
-            late += 1
+        if last is not None and (each < last if each // BLOCK == last // BLOCK else each // BLOCK in finished):
+            late.append((each, last))
         if last is not None and each // BLOCK != last // BLOCK:
             finished.add(last // BLOCK)
         last = each
@@ -125,7 +126,15 @@ def judge(sinks: dict[str, Arrivals], history: History, unreported: dict) -> dic
             "beyond_gaps": 0 if unknown else max(0, in_gaps - named),
             "lost": sorted(unnamed, key=number),
             "lost_at": sorted({round(made[id_][1] - history.starts[0], 1) for id_ in unnamed}),
-            "out_of_order": out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)]),
+            "out_of_order": len(late := out_of_order([number(id_) for id_ in dict.fromkeys(arrivals.order)])),
+            "late": [
+                {
+                    id_: (kind, round(at_s - history.starts[0], 1))
+                    for id_, (kind, at_s) in made.items()
+                    if number(id_) in pair
+                }
+                for pair in late[:5]
+            ],
         }
     return {
         "kills": len(history.kills),

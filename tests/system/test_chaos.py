@@ -79,9 +79,9 @@ def test_the_judge_counts_losses_beyond_the_gap_records():
 
 
 def test_numbers_may_jump_to_another_block_but_not_back():
-    assert out_of_order([BLOCK, BLOCK + 1, 1, 2]) == 0
-    assert out_of_order([BLOCK, 1, BLOCK + 1]) == 1
-    assert out_of_order([1, 3, 2]) == 1
+    assert out_of_order([BLOCK, BLOCK + 1, 1, 2]) == []
+    assert out_of_order([BLOCK, 1, BLOCK + 1]) == [(BLOCK + 1, 1)]
+    assert out_of_order([1, 3, 2]) == [(2, 3)]
 
 
 def test_the_judge_excuses_what_was_made_just_before_a_kill():

@@ -243,15 +243,18 @@ def _level(
     """Boxes (N, 4) and scores (N, [1 +] C), as they are, of one stride."""
     column, row = cells(published.size, stride)
     if len(level) > 1:
-        wide = [table.reshape(len(table), -1).T for table in level if len(table) > 1 or len(level) == 2]
-        first, second = wide[0].shape[1], wide[1].shape[1]
+        flat = [table.reshape(len(table), -1).T for table in level]
+        sums = [i for i, table in enumerate(flat) if table.shape[1] == 1]
+        if len(flat) > 2 and sums:  # rknn_model_zoo adds the sum of the scores
+            del flat[sums[-1]]
+        first, second = flat[0].shape[1], flat[1].shape[1]
         first_is_box = first in (4, 4 * _BINS, 4 * (_BINS + 1)) and (first == second or published.classes != first)
-        boxes, scores = wide[:2] if first_is_box else wide[1::-1]
+        boxes, scores = flat[:2] if first_is_box else flat[1::-1]
     elif level[0].ndim == 4 or not _is_v8(published, len(level[0])):
         return _anchored(published, level[0], stride, index, count)
     else:
-        flat = level[0].reshape(len(level[0]), -1).T
-        boxes, scores = flat[:, : 4 * _BINS], flat[:, 4 * _BINS :]
+        table = level[0].reshape(len(level[0]), -1).T
+        boxes, scores = table[:, : 4 * _BINS], table[:, 4 * _BINS :]
     distance = boxes if boxes.shape[1] == 4 else expected_bin(boxes.reshape(len(boxes), 4, -1))
     return from_distances((column + 0.5) * stride, (row + 0.5) * stride, distance * stride), scores
 

@@ -42,6 +42,26 @@ def test_a_final_table_has_one_class_a_row():
     np.testing.assert_array_equal(found.scores, [[0, 0, 0.9], [0.5, 0, 0]])
 
 
+@pytest.mark.parametrize("classes", [1, 3])
+def test_maps_with_the_sum_of_the_scores_give_the_boxes_of_those_without(classes):
+    """As rknn_model_zoo exports YOLOv8: boxes, scores and their sum, for each stride."""
+    rng, size = np.random.default_rng(0), (96, 64)
+    maps, plain_maps = {}, {}
+    for stride in (8, 16, 32):
+        cells = (size[1] // stride, size[0] // stride)
+        scores = rng.uniform(0, 1, (1, classes, *cells)).astype(np.float32)
+        pair = {f"boxes{stride}": rng.normal(size=(1, 64, *cells)).astype(np.float32), f"scores{stride}": scores}
+        plain_maps |= pair
+        maps |= {**pair, f"sum{stride}": np.clip(scores.sum(axis=1, keepdims=True), 0, 1)}
+    published = Published("yolo", {}, size, classes)
+    found, expected = candidates(published, maps), candidates(published, plain_maps)
+    assert found is not None
+    np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    proof = box_proof.prove(plain.spec_of("yolo", maps, size, classes), {}, [maps], [(found, found)])
+    assert proof.matched == proof.compared >= 20
+
+
 @pytest.mark.parametrize("family", ["classify", "yolo", "fastestdet", "nanodet", "ultraface", "yunet", "digits"])
 @pytest.mark.parametrize("shape", [(1, 10), (1, 7, 13), (1, 4, 5, 6), (1, 1, 1, 1), (3,), ()])
 def test_outputs_without_a_rule_have_no_boxes(family, shape):
