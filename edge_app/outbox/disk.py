@@ -53,7 +53,11 @@ class Disk:
             try:
                 self._lock_folder()
                 store = self._open()
-                return work(store)
+                result = work(store)
+                if store.exclusive and store.has_written():  # the disk has room again
+                    store.close()
+                    self._store = None
+                return result
             except sqlite3.Error as exc:
                 if not _is_damage(exc, reading):
                     raise DiskUnavailable(f"{self._folder}: {exc}") from exc
@@ -83,10 +87,22 @@ class Disk:
 
     def _open(self) -> Store:
         if self._store is None:
-            self._store = Store(self._folder / FILE, self._max_bytes)
+            self._store = self._open_file()
         if self._store.max_bytes != self._max_bytes:
             self._store.set_limit(self._max_bytes)
         return self._store
+
+    def _open_file(self) -> Store:
+        path = self._folder / FILE
+        try:
+            return Store(path, self._max_bytes)
+        except sqlite3.OperationalError as exc:
+            if not path.is_file() or any(text in str(exc) for text in _DAMAGED):
+                raise
+            try:
+                return Store(path, self._max_bytes, exclusive=True)
+            except sqlite3.OperationalError:
+                raise exc from None
 
     def _rename_damaged(self, why: Exception) -> None:
         """Rename the damaged file with SQLite's companion files. Only the last damaged one is kept."""

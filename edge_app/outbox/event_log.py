@@ -14,6 +14,7 @@ import logging
 import os
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -50,13 +51,16 @@ class OpenEvent:
 
 
 class EventLog:
-    """The file, written by a separate thread. found: the events that an earlier process left, by event id."""
+    """The file, written by a separate thread. found: the events that an earlier process left, by event id.
+
+    unsettled: the messages of these events that the outbox may not have accepted, in the order in which they were made.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._events = _read(path)
+        self._events, self._by_message = _read(path)
         self.found = {event_id: event for event_id, event in self._events.items() if not event.finished}
-        self._by_message = {_field(m, "id"): k for k, e in self._events.items() for m in (e.new, e.end) if m}
+        self.unsettled = [message for message, settled in self._messages() if not settled]
         self._fd: int | None = None
         self._size = 0
         self._rewrite = True  # whether the file lacks something, or holds what an earlier process left
@@ -142,6 +146,14 @@ class EventLog:
         for message in (event.new, event.end):
             self._by_message.pop(_field(message, "id"), None)
 
+    def _messages(self) -> Iterator[tuple[bytes, bool]]:
+        """All messages in the order in which they were recorded, and whether each is settled."""
+        for message_id, event_id in self._by_message.items():
+            event = self._events.get(event_id, OpenEvent())
+            for message, settled in ((event.new, event.new_settled), (event.end, event.end_settled)):
+                if message and _field(message, "id") == message_id:
+                    yield message, settled
+
     def _append(self, data: bytes) -> None:
         assert self._fd is not None
         if os.write(self._fd, data) != len(data):
@@ -154,12 +166,10 @@ class EventLog:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._close_file()
         self._fd, self._size = fd, 0
-        for event in self._events.values():
-            for message, settled in ((event.new, event.new_settled), (event.end, event.end_settled)):
-                if message:
-                    self._append(_line("M", message))
-                if message and settled:
-                    self._append(_line("S", _field(message, "id").encode()))
+        for message, settled in self._messages():
+            self._append(_line("M", message))
+            if settled:
+                self._append(_line("S", _field(message, "id").encode()))
         os.replace(fresh, self._path)
         self._rewrite = self._failed = False
 
@@ -197,15 +207,15 @@ def _line(kind: str, body: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(content), content)
 
 
-def _read(path: Path) -> dict[str, OpenEvent]:
-    """The events in a file. A line that a power cut has damaged is left out."""
+def _read(path: Path) -> tuple[dict[str, OpenEvent], dict[str, str]]:
+    """The events in a file, and the event of each message id. A line that a power cut has damaged is left out."""
     try:
         lines = read_regular(path, _MAX_BYTES).split(b"\n")
     except FileNotFoundError:
-        return {}
+        return {}, {}
     except OSError as exc:
         _LOG.warning("%s: cannot be read: %s", path, exc.strerror)
-        return {}
+        return {}, {}
     events: dict[str, OpenEvent] = {}
     by_message: dict[str, str] = {}
     damaged = 0
@@ -220,7 +230,7 @@ def _read(path: Path) -> dict[str, OpenEvent]:
             damaged += 1
     if damaged:
         _LOG.warning("%s: %d lines are damaged and left out", path, damaged)
-    return events
+    return events, by_message
 
 
 def _apply(events: dict[str, OpenEvent], by_message: dict[str, str], kind: str, body: bytes) -> None:

@@ -58,6 +58,7 @@ class Outbox:
     """Thread-safe. `put` never waits for the disk: a separate thread opens the file and commits.
 
     sinks: names, at least one. make_gap_record: makes the message that reports lost messages, from its number.
+    reports_losses: whether gap records are put from the start on, or only after `start_reports`.
     Raises ConfigError if another process uses the folder.
     """
 
@@ -68,8 +69,11 @@ class Outbox:
         limits: Limits,
         clock: Clock,
         make_gap_record: Callable[[int, GapRecord], Message],
+        *,
+        reports_losses: bool = True,
     ) -> None:
         self.folder = folder
+        self._reports_losses = reports_losses
         self._limits = limits
         self._clock = clock
         self._make_gap_record = make_gap_record
@@ -105,6 +109,12 @@ class Outbox:
             self._add_loss("memory full", [item.message for item in dropped])
             self._state.cursors.remove_messages([item.position for item in dropped])
         self._writer.schedule(now_ns if len(pending) >= COMMIT_RECORDS else due_ns)
+
+    def start_reports(self) -> None:
+        """Put gap records from now on: what must precede them has been put."""
+        with self._lock:
+            self._reports_losses = True
+            self._writer.schedule(self._clock.monotonic_ns())
 
     def watch(self, on_settled: Callable[[Message], None]) -> None:
         """Call this with each event that is on disk, delivered to all sinks, or lost. It must not wait."""
@@ -267,7 +277,7 @@ class Outbox:
     def _report_losses(self) -> None:
         """Put a gap record if messages were lost and a sink can receive it, at most once a minute."""
         losses, now_ns = self._state.losses, self._clock.monotonic_ns()
-        if not losses or not self._state.cursors.any_reachable(now_ns):
+        if not self._reports_losses or not losses or not self._state.cursors.any_reachable(now_ns):
             return
         if now_ns < losses.next_report_ns:
             self._writer.schedule(losses.next_report_ns)

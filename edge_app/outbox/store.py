@@ -65,12 +65,14 @@ class Changes:
 class Store:
     """An open outbox file. Use from one thread at a time. max_bytes: of the file and its log together.
 
-    fresh: the constructor created the file.
+    fresh: the constructor created the file. exclusive: no other process can read it meanwhile; then a file that was
+    closed in order can be read on a full disk, since SQLite keeps in memory what it otherwise keeps in the -shm file.
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, *, exclusive: bool = False) -> None:
         self.path = path
         self.fresh = False
+        self.exclusive = exclusive
         self._evicted_through = [0, 0, 0]  # by priority: all messages up to this position are evicted
         self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
         try:
@@ -89,6 +91,8 @@ class Store:
         self._db.execute(f"PRAGMA journal_size_limit = {wal_pages * _PAGE_BYTES}")
 
     def _prepare(self, max_bytes: int) -> None:
+        if self.exclusive:
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         if self._value("PRAGMA user_version") == 0 and not self._value("SELECT count(*) FROM sqlite_master"):
             self._db.executescript(_SCHEMA)
             self.fresh = True
@@ -99,6 +103,10 @@ class Store:
         for pragma in ("synchronous = FULL", "cache_size = -256", "temp_store = MEMORY"):
             self._db.execute(f"PRAGMA {pragma}")
         self.set_limit(max_bytes)
+
+    def has_written(self) -> bool:
+        """Whether any row was changed since this was opened."""
+        return self._db.total_changes > 0
 
     def close(self) -> None:
         self._db.close()

@@ -22,10 +22,11 @@ _STEP_NS = 100_000_000
 def end_left_open(log: EventLog, outbox: Outbox, clock: Clock) -> int:
     """End the events that an earlier process left. Returns how many of them it had not ended itself.
 
-    A message that may not have been accepted is sent again, with the same id.
+    A message that may not have been accepted is sent again, with the same id. The outbox must not have accepted
+    anything else: those messages are older.
     """
     found = list(log.found.values())
-    unsettled = [decode(message) for event in found for message in _unsettled(event)]
+    unsettled = [decode(message) for message in log.unsettled]
     stored = outbox.stored_ids([message.id for message in unsettled])
     for message in unsettled:
         if message.id in stored:
@@ -38,13 +39,6 @@ def end_left_open(log: EventLog, outbox: Outbox, clock: Clock) -> int:
         body = json.loads(event.new)
         outbox.put(lambda number, body=body: log.record(_ended(body, number, clock, last)))  # type: ignore[misc]
     return len(left)
-
-
-def _unsettled(event: OpenEvent) -> Iterable[bytes]:
-    if event.new and not event.new_settled:
-        yield event.new
-    if event.end and not event.end_settled:
-        yield event.end
 
 
 def _same(message: Message, number: int) -> Message:  # noqa: ARG001  (it has its number already)

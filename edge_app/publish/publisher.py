@@ -163,7 +163,7 @@ class Publisher:
         if old is not None and old.folder == folder:
             old.reconfigure(sinks, config.outbox, self._make_gap_record)
             return old
-        new = Outbox(folder, sinks, config.outbox, self._clock, self._make_gap_record)
+        new = Outbox(folder, sinks, config.outbox, self._clock, self._make_gap_record, reports_losses=False)
         if old is not None:
             old.close(successor=new)
         return new
@@ -173,11 +173,13 @@ class Publisher:
         path = outbox.folder / event_log.FILE
         if self._event_log is not None:
             outbox.watch(self._event_log.settle)
+            outbox.start_reports()
             self._event_log.move(path)
             return
         self._event_log = event_log.EventLog(path)
         outbox.watch(self._event_log.settle)
         ended = end_left_open(self._event_log, outbox, self._clock)
+        outbox.start_reports()
         if ended:
             _LOG.warning("%d events were open when the process before ended; they end now", ended)
 

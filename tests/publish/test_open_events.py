@@ -8,12 +8,13 @@ import time
 import pytest
 
 from edge_app.clock import SystemClock
-from edge_app.config import OutboxConfig
+from edge_app.config import OutboxConfig, load
 from edge_app.frame import Event
 from edge_app.messages import Encoder, Stamp
 from edge_app.outbox import Outbox
 from edge_app.outbox.event_log import FILE, EventLog
 from edge_app.publish.open_events import end_left_open
+from edge_app.publish.publisher import Publisher
 
 S = 10**9
 
@@ -116,6 +117,40 @@ def test_killed_before_the_end_was_accepted_the_same_end_is_published(restart, t
     device, ended = restart()
     assert ended == 0
     assert [message["id"] for message in device.pending()] == [end.id]
+
+
+def test_messages_are_put_again_in_the_order_in_which_they_were_made(restart, tmp_path):
+    """Events overlap: the end of one comes after the new of the next. Compacting the log keeps the order."""
+    first, new = first_device(tmp_path)
+    made = [new, first.make("new", 8, "door-2"), first.make("end", 9), first.make("end", 10, "door-2")]
+    for _ in range(2):
+        left_behind(tmp_path, *made)  # the second time, the log is written again as a whole
+    device, _ = restart()
+    assert [message["id"] for message in device.pending()] == [message.id for message in made]
+
+
+def test_what_precedes_a_gap_record_is_put_first(config_file, tmp_path):
+    """The process before has lost its outbox file, and had an event open."""
+    _, new = first_device(tmp_path)
+    left_behind(tmp_path, new)
+    for path in tmp_path.glob("outbox.db*"):
+        path.unlink()
+    text = f"""
+device: {{state_dir: {tmp_path}}}
+source: {{type: synthetic}}
+model: {{path: PROJECT/models/digits}}
+sinks: [{{type: jsonl, path: {tmp_path}/out}}]
+"""
+    config = load(config_file(text))
+    publisher = Publisher(config, SystemClock(), "cam", {}, durable=True)
+    end_s = time.monotonic() + 5
+    while publisher.stats().sinks[0].sent < 3 and time.monotonic() < end_s:
+        time.sleep(0.01)
+    publisher.close()
+    messages = [json.loads(line) for line in (tmp_path / "out").read_bytes().splitlines()]
+    assert [message["kind"] for message in messages] == ["event", "event", "status"]
+    assert messages[0]["id"] == new.id
+    assert messages[2]["status"]["gap"]["reasons"] == ["outbox file missing"]
 
 
 def test_killed_while_it_ends_events_the_next_start_repeats_the_same_messages(restart, tmp_path):

@@ -15,7 +15,7 @@ from edge_app.clock import SystemClock
 from edge_app.config import PluginConfig, SourceCommon, SourceConfig
 from edge_app.errors import SourceError
 from edge_app.sources.http import Source
-from tests.running import free_port
+from tests.running import free_port, is_listening
 from tests.sources.http_camera import Camera, Handler, number_of, numbered, open_source, part, picture, read, stream
 
 
@@ -200,19 +200,17 @@ def test_capture_reconnects_after_the_stream_ends_and_after_it_stalls():
 
 @pytest.mark.system
 def test_reads_the_stream_of_ffmpeg():
+    """It serves one connection, and then ends."""
     port = free_port()
-    command = ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10", "-t", "5"]
+    command = ["ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=10", "-t", "60"]
     url = f"http://127.0.0.1:{port}/"
     with subprocess.Popen([*command, "-f", "mpjpeg", "-listen", "1", url], stderr=subprocess.PIPE) as server:
-        end_s = time.monotonic() + 10
-        frames = []
-        while len(frames) < 10 and time.monotonic() < end_s:
-            source = Source(SystemClock(), url=url)
-            try:
-                frames += [source.read(1.0) for _ in range(10)]
-            except SourceError:
-                time.sleep(0.1)  # ffmpeg does not listen yet
-            source.close()
+        end_s = time.monotonic() + 30
+        while not is_listening(port) and time.monotonic() < end_s:
+            time.sleep(0.05)
+        source = Source(SystemClock(), url=url, timeout_s=20.0)
+        frames = [source.read(20.0) for _ in range(10)]
+        source.close()
         server.kill()
     assert [frame.pixels.shape for frame in frames] == [(240, 320, 3)] * 10
     assert len({frame.pixels.tobytes() for frame in frames}) == 10

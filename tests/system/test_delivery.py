@@ -1,5 +1,6 @@
 """Delivery end to end: a real broker that stops and restarts, a killed process, a full disk."""
 
+import contextlib
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from edge_app.bench import fleet, mosquitto, outbox, outbox_load
 from edge_app.clock import SystemClock
 from edge_app.config import OutboxConfig as Limits
 from edge_app.messages import Encoder, Stamp
-from edge_app.outbox import Outbox
+from edge_app.outbox import Outbox, view
 from edge_app.publish.delivery import Delivery
 from edge_app.sinks import SinkContext
 from edge_app.sinks.serial import Sink as SerialSink
@@ -285,6 +286,30 @@ def test_a_full_disk_at_the_start(small_disk):
     for n in range(100, 200):
         put(n)
     until(lambda: box.stats().stored >= 100)
+    box.close()
+
+
+def test_a_full_disk_at_the_start_delivers_what_is_stored_first(small_disk):
+    """The process before was stopped in order: SQLite would create its files again, and cannot."""
+    folder, _ = small_disk
+    box, put = open_box(folder / "state")
+    for n in range(100):
+        put(n)
+    box.close()
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    box, put = open_box(folder / "state")
+    for n in range(100, 200):
+        put(n)
+    got = taken(box)
+    until(lambda: got.extend(taken(box)) or len(got) >= 200)
+    assert [status["n"] for status in got] == list(range(200))
+    (folder / "filler").unlink()
+    put(200)
+    until(lambda: box.stats().problem is None)
+    assert [status["n"] for status in taken(box)] == [200]
+    assert view.stats(folder / "state").statuses <= 1, "other processes can read it again"
     box.close()
 
 
