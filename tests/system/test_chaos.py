@@ -33,6 +33,7 @@ def check(seed: int, seconds: int) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.alone
 @needs_broker
 def test_a_minute_of_faults():
     check(0, 60)
@@ -127,6 +128,7 @@ def test_another_descriptor_or_thread_is_growth():
 
 
 @pytest.mark.system
+@pytest.mark.alone
 @needs_broker
 def test_a_run_without_faults_settles(tmp_path):
     """The harness by itself: nothing is lost, repeated or late without faults."""

@@ -23,6 +23,7 @@ pytest.importorskip("aiohttp", reason="needs the extra web")
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.alone,
     pytest.mark.skipif(not shutil.which("mosquitto"), reason="needs the Debian package mosquitto"),
 ]
 

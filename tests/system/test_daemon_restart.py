@@ -14,7 +14,7 @@ import pytest
 from edge_app.daemon import status_socket
 from tests.running import Running, unended
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 CONFIG = """
 device: {id: cam, state_dir: state}

@@ -16,7 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.conftest import PROJECT
 from tests.running import unended
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.alone,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk"),
+]
 
 FRAMES = int(os.environ.get("EDGE_APP_SOAK_FRAMES", "30000"))
 TEXT = """

@@ -26,7 +26,7 @@ from edge_app.sinks import SinkContext
 from edge_app.sinks.serial import Sink as SerialSink
 from tests.sinks.microcontroller import Microcontroller
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 needs_broker = pytest.mark.skipif(mosquitto.program() is None, reason="no mosquitto here: apt-get install mosquitto")
 
 

@@ -49,7 +49,8 @@ def judge(events: list[dict]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(20, marks=pytest.mark.system), pytest.param(200, marks=pytest.mark.long)]
+    "kills",
+    [pytest.param(20, marks=[pytest.mark.system, pytest.mark.alone]), pytest.param(200, marks=pytest.mark.long)],
 )
 def test_every_event_ends_exactly_once_however_often_the_daemon_is_killed(config_file, kills):
     rng = random.Random(kills)

@@ -20,7 +20,7 @@ from edge_app.capture.thread import Capture
 from edge_app.clock import SystemClock
 from edge_app.errors import SourceError
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 PYTHON = "/usr/bin/python3"  # the system Python: GObject bindings are a Debian package, not a wheel
 SERVER = Path(__file__).with_name("rtsp_server.py")

@@ -64,6 +64,7 @@ def check(codec, fps, tmp_path):
 
 
 @pytest.mark.system
+@pytest.mark.alone
 @pytest.mark.parametrize(("codec", "fps"), SYSTEM)
 def test_a_stamp_is_right_after_ten_seconds(codec, fps, tmp_path):
     check(codec, fps, tmp_path)

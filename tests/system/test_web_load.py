@@ -19,7 +19,7 @@ from tests.running import Running, free_port
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.alone]
 
 TEXT = """
 device: {id: cam, state_dir: state}
