@@ -48,9 +48,9 @@ MAY_IMPORT = {
     "publish": "errors frame clock backoff messages registry sinks config outbox totals",
     "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish",
     "drawing": "errors frame messages rules",
-    "web": "errors frame options messages rules config",
-    "daemon": "errors frame clock config inference pipeline web",
-    "cli": "errors frame clock device messages registry backends sources sinks model config capture reuse"
+    "web": "errors frame options messages rules config drawing",
+    "daemon": "errors frame clock config inference pipeline web totals",
+    "cli": "errors frame clock device options messages registry backends sources sinks model config capture reuse"
     " inference outbox publish pipeline drawing daemon schedule totals",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",

@@ -6,6 +6,7 @@ Not here: the services (pipeline/degradation.py, daemon/snapshots.py, web/).
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -19,6 +20,8 @@ from edge_app.options.secret import Secret
 from edge_app.options.url import check_host
 
 _MIN_TOKEN_LENGTH = 8
+_SITE = re.compile(r"self|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?")
+_BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ class WebConfig:
 
     token: scripts send it as `Authorization: Bearer …`, users type it in to log in.
     fps, width, quality: of the live view. viewers: maximum at the same time.
+    Behind a reverse proxy: allowed_hosts: the names by which it is reached; with any, other names are rejected.
+    base_path: the path under which it serves the page, such as /camera. frame_ancestors: the sites that may show the
+    page in a frame, such as https://home.example:8123, or self.
     """
 
     enabled: bool = False
@@ -72,6 +78,9 @@ class WebConfig:
     width: Annotated[int, Range(64, 4096)] = 640
     quality: Annotated[int, Range(10, 100)] = 70
     viewers: Positive = 4
+    allowed_hosts: tuple[str, ...] = ()
+    frame_ancestors: tuple[str, ...] = ()
+    base_path: str = ""
 
     @property
     def loopback(self) -> bool:
@@ -98,9 +107,26 @@ def check_web(web: WebConfig, nodes: Mapping[str, yaml.Node], problems: Problems
         check_host(web.host)
     except ValueError as exc:
         problems.add(nodes.get("host"), f"web.host: {exc}")
+    _check_proxy(web, nodes, problems)
     if web.enabled and not web.loopback and web.token is None:
         problems.add(
             nodes.get("host"),
             f"web.host: found '{web.host}', which others can reach, and no web.token; "
             "expected 127.0.0.1, or a token such as file:PATH",
         )
+
+
+def _check_proxy(web: WebConfig, nodes: Mapping[str, yaml.Node], problems: Problems) -> None:
+    """Add the mistakes in the options for reverse proxies to `problems`."""
+    for name in web.allowed_hosts:
+        try:
+            check_host(name)
+        except ValueError as exc:
+            problems.add(nodes.get("allowed_hosts"), f"web.allowed_hosts: {exc}")
+    for site in web.frame_ancestors:
+        if not _SITE.fullmatch(site):
+            text = f"web.frame_ancestors: found {site!r}; expected self, or a site such as https://home.example:8123"
+            problems.add(nodes.get("frame_ancestors"), text)
+    if web.base_path and not _BASE_PATH.fullmatch(web.base_path):
+        text = f"web.base_path: found {web.base_path!r}; expected a path such as /camera, without a slash at its end"
+        problems.add(nodes.get("base_path"), text)

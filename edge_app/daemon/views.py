@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_app.config import Config
 from edge_app.daemon.snapshots import Snapshots
 from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import Pipeline
+from edge_app.totals import store
+from edge_app.totals.store import FILE
 
 if TYPE_CHECKING:
+    from edge_app.web.data import Hours
     from edge_app.web.server import PageServer
 
 
@@ -60,7 +65,8 @@ class Views:
         if config.snapshots.enabled:
             self._snapshots = Snapshots(config.device.state_dir / "snapshots", config.snapshots)
         if config.web.enabled:
-            from edge_app.web.server import PageData, PageServer
+            from edge_app.web.data import PageData
+            from edge_app.web.server import PageServer
 
             snapshots = self._snapshots
             data = PageData(
@@ -69,8 +75,23 @@ class Views:
                 events=lambda: list(self._pipeline.recent_events),
                 snapshot_ids=snapshots.event_ids if snapshots else frozenset,
                 snapshot=snapshots.read if snapshots else lambda _: None,
+                snapshot_what=config.snapshots.what,
+                hours=partial(self._hours, config),
             )
             self._page = PageServer(config.web, data)
+
+    @staticmethod
+    def _hours(config: Config) -> Hours:
+        """The totals of the finished hours. The thread of the page calls it. Raises OSError if they cannot be read."""
+        path = config.device.state_dir / FILE
+        if not path.exists():
+            return ()
+        try:
+            counts = store.read(path, "hour")
+        except sqlite3.Error as exc:
+            raise OSError(f"{path}: {exc}") from exc
+        camera = config.source.common.name
+        return [(bucket.rule, bucket.name, bucket.start, n) for bucket, n in counts if bucket.camera == camera]
 
 
 def _settings(config: Config) -> object:

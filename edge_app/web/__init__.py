@@ -1,8 +1,12 @@
 """The web page: live view, status, events, metrics. Off by default; the extra `web` installs its libraries.
 
-server.py              the HTTP server
+server.py              the HTTP server: its thread, its routes
+guard.py               admission of requests: Host, Origin, token, session; security headers
+handlers.py            what each path shows
+data.py                the data that the page shows
 live.py                encodes frames for the live view
 viewer.py              one viewer of the live view
+mjpeg.py               one viewer of /stream.mjpg
 access.py              token, sessions, limit on guessing
 connection_limiter.py  limits connections and slow requests
 request_log.py         the log of aiohttp: one line per malformed request

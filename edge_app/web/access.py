@@ -1,6 +1,6 @@
 """Access control: a token, sessions for browsers that logged in, and a limit on guessing.
 
-Not here: cookies and headers (server.py).
+Not here: cookies and headers (guard.py).
 """
 
 from __future__ import annotations

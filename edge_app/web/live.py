@@ -1,7 +1,7 @@
 """The live view: the latest frame as a small JPEG, with the results of heads and rules.
 
 The pipeline stores a reference to the frame and continues. A thread of lower priority scales and encodes it, once for
-all viewers, and only if there are any. Not here: the sockets (server.py).
+all viewers, and only if there are any. Not here: the sockets (viewer.py, mjpeg.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from edge_app.config.services import WebConfig
+from edge_app.drawing import annotate
 from edge_app.frame import Frame
 from edge_app.messages import Encoder, Labels
 from edge_app.rules import Overlay
@@ -41,7 +42,8 @@ class LiveView:
     def __init__(self, labels: Labels, settings: WebConfig) -> None:
         self._settings = settings
         self._encoder = Encoder("page", "", labels)
-        self._viewers: set[asyncio.Queue[Picture]] = set()
+        self._labels = labels
+        self._viewers: dict[asyncio.Queue[Picture], bool] = {}  # whether it gets images with boxes
         self._loop: asyncio.AbstractEventLoop | None = None
         self._submitted: asyncio.Event | None = None
         self._latest: tuple[Frame, tuple[Overlay, ...]] | None = None
@@ -72,24 +74,29 @@ class LiveView:
                 latest, self._latest = self._latest, None
                 if latest is None or not self._viewers:
                     continue
-                picture = await loop.run_in_executor(pool, self._encode_picture, *latest)
-                for queue in self._viewers:
-                    if queue.full():  # a slow viewer misses images; the others do not wait for it
-                        queue.get_nowait()
-                    queue.put_nowait(picture)
+                for boxes in sorted(set(self._viewers.values())):
+                    picture = await loop.run_in_executor(pool, self._encode_picture, *latest, boxes)
+                    self._hand_out(picture, boxes)
 
     @asynccontextmanager
-    async def subscribe(self) -> AsyncIterator[asyncio.Queue[Picture]]:
-        """Register a viewer. Yields a queue of length one: the latest image."""
+    async def subscribe(self, *, boxes: bool = False) -> AsyncIterator[asyncio.Queue[Picture]]:
+        """Register a viewer. Yields a queue of length one: the latest image. boxes: draw the results into it."""
         queue: asyncio.Queue[Picture] = asyncio.Queue(1)
-        self._viewers.add(queue)
+        self._viewers[queue] = boxes
         try:
             yield queue
         finally:
-            self._viewers.discard(queue)
+            del self._viewers[queue]
 
-    def _encode_picture(self, frame: Frame, overlay: tuple[Overlay, ...]) -> Picture:
-        image = frame.image
+    def _hand_out(self, picture: Picture, boxes: bool) -> None:
+        for queue, with_boxes in self._viewers.items():
+            if with_boxes == boxes:
+                if queue.full():  # a slow viewer misses images; the others do not wait for it
+                    queue.get_nowait()
+                queue.put_nowait(picture)
+
+    def _encode_picture(self, frame: Frame, overlay: tuple[Overlay, ...], boxes: bool) -> Picture:
+        image = annotate(frame, self._labels, overlay) if boxes else frame.image
         if frame.width > self._settings.width:
             height = max(1, round(frame.height * self._settings.width / frame.width))
             image = cv2.resize(image, (self._settings.width, height), interpolation=cv2.INTER_LINEAR).astype(

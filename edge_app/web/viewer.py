@@ -1,6 +1,6 @@
 """One viewer of the live view: a WebSocket that gets pictures, and is closed if it does not read them.
 
-Not here: encoding (live.py), the number of viewers and their access (server.py).
+Not here: encoding (live.py), the number of viewers and their access (handlers.py, guard.py).
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ OPENS = {
     "sources/_v4l2.py": "the device that the user names",
     "sources/v4l2.py": "kernel",
     "sources/video.py": "checked before",
-    "web/server.py": "of this package",
+    "web/handlers.py": "of this package",
 }
 _CALLS = ("read_bytes", "read_text", "open", "load", "imread", "fromfile", "memmap")
 

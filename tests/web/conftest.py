@@ -13,7 +13,8 @@ from edge_app.options.secret import Secret
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
-from edge_app.web.server import PageData, PageServer
+from edge_app.web.data import PageData
+from edge_app.web.server import PageServer
 
 TOKEN = "a long token"
 EVENT = Event("new", "door-1-1", "door", "zone", 1, 2, value={"label": "<b>"})
