@@ -23,6 +23,7 @@ from edge_app.config.blocks import (
     SourceConfig,
 )
 from edge_app.config.models import read_heads, read_model
+from edge_app.config.overrides import load_over
 from edge_app.config.plugins import read_sinks, read_source, replace_source
 from edge_app.config.renamed import RENAMED, apply_renames
 from edge_app.config.reuse import OFF, ReuseConfig, read_reuse
@@ -30,12 +31,15 @@ from edge_app.config.rules import RuleConfig, TrackConfig, read_rules
 from edge_app.config.services import DegradeConfig, SnapshotsConfig, WebConfig, check_web
 from edge_app.model.manifest import Manifest
 from edge_app.options import WRONG, read_dataclass
-from edge_app.options.document import Problems, entries, load_yaml, nearest
+from edge_app.options.document import Problems, entries, load_yaml, nearest, parse_yaml
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A checked configuration, with the manifest of its model. path: the file that it was read from."""
+    """A checked configuration, with the manifest of its model. path: the file that it was read from.
+
+    overrides: what overrides.yaml changes, as `heads.objects.score`.
+    """
 
     path: Path
     device: DeviceConfig
@@ -52,6 +56,7 @@ class Config:
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
     web: WebConfig = field(default_factory=WebConfig)
     reuse: ReuseConfig = OFF
+    overrides: tuple[str, ...] = ()
 
     def replaced(self, **changes: Any) -> Config:
         """A copy with some blocks replaced."""
@@ -73,7 +78,7 @@ BLOCKS = (
     "snapshots",
     "web",
 )
-_SIMPLE = {
+SIMPLE = {
     "publish": PublishConfig,
     "outbox": OutboxConfig,
     "degrade": DegradeConfig,
@@ -83,41 +88,66 @@ _SIMPLE = {
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
+@dataclass(frozen=True, slots=True)
+class Unsaved:
+    """Contents to check before they are written. config: of config.yaml; overrides: of overrides.yaml, b"": none."""
+
+    config: bytes
+    overrides: bytes
+
+
 def load(
-    path: Path, *, source: str | None = None, model: Path | None = None, renamed: Mapping[str, str] = RENAMED
+    path: Path,
+    *,
+    source: str | None = None,
+    model: Path | None = None,
+    renamed: Mapping[str, str] = RENAMED,
+    unsaved: Unsaved | None = None,
 ) -> Config:
-    """Read and check a configuration. `source` and `model` override the blocks of the file.
+    """Read and check a configuration, with overrides.yaml over it. `source` and `model` replace the blocks of the file.
 
     With another source, the camera keeps its name. With another model, options of heads that it does not have are
     ignored. renamed: old keys that are accepted (renamed.py). Raises ConfigError with every mistake in the file, one
     line each.
     """
     problems = Problems(path)
-    root = load_yaml(path, problems)
+    root = load_yaml(path, problems) if unsaved is None else parse_yaml(unsaved.config, problems)
     if root is None:
         problems.raise_if_any()
+    assert root is not None
     apply_renames(root, renamed, problems)
     _check_names(root, problems)
+    model_block, manifest = read_model(entries(root).get("model"), model, problems)
+    overrides = _load_overrides(root, manifest, problems, None if unsaved is None else unsaved.overrides)
     blocks = entries(root)
     configured = blocks.get("source")
     source_block = replace_source(source, configured, problems) if source else read_source(configured, problems)
-    model_block, manifest = read_model(blocks.get("model"), model, problems)
     heads, track, rules = _read_pipeline(blocks, manifest, model is not None, problems)
     sinks = read_sinks(blocks.get("sinks"), problems)
     device = _read_device(blocks.get("device"), [sink.name for sink in sinks], problems)
     reuse = read_reuse(blocks.get("reuse"), problems)
-    simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in _SIMPLE.items()}
+    simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in SIMPLE.items()}
     if simple["web"] is not WRONG:
         check_web(simple["web"], entries(blocks.get("web")), problems)
     problems.raise_if_any()
     assert source_block is not None
     assert manifest is not None
     main = (path, device, source_block, model_block, manifest, heads)
-    return Config(*main, sinks=sinks, track=track, rules=rules, reuse=reuse, **simple)
+    return Config(*main, sinks=sinks, track=track, rules=rules, reuse=reuse, overrides=overrides, **simple)
 
 
-def _check_names(root: yaml.MappingNode | None, problems: Problems) -> None:
-    for key, _ in root.value if root else ():
+def _load_overrides(
+    root: yaml.MappingNode, manifest: Manifest | None, problems: Problems, unsaved: bytes | None
+) -> tuple[str, ...]:
+    """Change `root` as overrides.yaml says. Mistakes in the block `device` are reported later."""
+    device = read_dataclass(entries(root).get("device"), DeviceConfig, "device", Problems(problems.path))
+    if manifest is None or device is WRONG:
+        return ()
+    return load_over(root, device.state_dir, tuple(manifest.heads), problems, unsaved)
+
+
+def _check_names(root: yaml.MappingNode, problems: Problems) -> None:
+    for key, _ in root.value:
         if key.value not in BLOCKS:
             problems.add(key, f"unknown block '{key.value}'{nearest(key.value, BLOCKS)}")
 

@@ -138,8 +138,7 @@ def read_plugin(
     if len(problems.found) > before:
         return None
     shared = {name: values.pop(name) for name in _names(options_of(common)) if name in values}
-    line = f"{problems.path}:{node.start_mark.line + 1}"
-    return common(**shared), PluginConfig(type_.value, values, line)
+    return common(**shared), PluginConfig(type_.value, values, problems.place(node))
 
 
 def schema_of(kind: registry.Kind, type_: str, common: type[Any]) -> tuple[Option, ...]:

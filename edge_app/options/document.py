@@ -31,22 +31,52 @@ class Problems:
     """The mistakes found so far. They are raised together, so that a user can correct all of them at once."""
 
     path: Path
-    found: list[tuple[int, str]] = field(default_factory=list)
+    found: list[tuple[int, str]] = field(default_factory=list)  # line (0: the whole file), text
+    files: dict[int, str] = field(default_factory=dict)  # by index in `found`: another file than `path`
 
     def add(self, node: yaml.Node | yaml.Event | None, text: str) -> None:
         """Add a mistake at the line of `node`; None: it concerns the whole file."""
         mark = None if node is None else node.start_mark
+        if isinstance(mark, _FileMark):
+            self.files[len(self.found)] = mark.name
         self.found.append((0 if mark is None else mark.line + 1, foreign_text(text, _MAX_PROBLEM)))
+
+    def extend(self, others: Problems) -> None:
+        """Add the mistakes of another file."""
+        for line, text in others.found:
+            self.files[len(self.found)] = str(others.path)
+            self.found.append((line, text))
+
+    def place(self, node: yaml.Node) -> str:
+        """The file and line of a node: `config.yaml:14`."""
+        mark = node.start_mark
+        return f"{mark.name if isinstance(mark, _FileMark) else self.path}:{mark.line + 1}"
 
     def raise_if_any(self) -> None:
         """Raises ConfigError with one line for each mistake, in file order."""
         if self.found:
+            placed = [(self.files.get(i, ""), line, text) for i, (line, text) in enumerate(self.found)]
+            placed.sort(key=lambda problem: problem[:2])
             raise ConfigError(
                 *(
-                    f"{self.path}:{line}: {text}" if line else f"{self.path}: {text}"
-                    for line, text in sorted(self.found, key=lambda problem: problem[0])
+                    f"{file or self.path}:{line}: {text}" if line else f"{file or self.path}: {text}"
+                    for file, line, text in placed
                 )
             )
+
+
+class _FileMark(yaml.Mark):
+    """A position in another file than the one that is read."""
+
+
+def mark_file(node: yaml.Node, path: Path) -> None:
+    """Record in every node of a tree that it comes from `path`: messages about it name this file."""
+    mark = node.start_mark
+    node.start_mark = _FileMark(str(path), mark.index, mark.line, mark.column, None, 0)
+    children = node.value if isinstance(node, yaml.CollectionNode) else ()
+    for child in children:
+        for each in child if isinstance(child, tuple) else (child,):
+            mark_file(each, path)
 
 
 def load_yaml(path: Path, problems: Problems, *, inside: Path | None = None) -> yaml.MappingNode | None:
