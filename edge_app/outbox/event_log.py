@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from threading import Thread
 
-from edge_app.messages import Message
+from edge_app.messages import Message, decode, utc_of
 from edge_app.options.files import read_regular
 
 _LOG = logging.getLogger(__name__)
@@ -225,12 +225,27 @@ def _read(path: Path) -> tuple[dict[str, OpenEvent], dict[str, str]]:
         try:
             if checksum != b"%08x" % zlib.crc32(content) or kind not in (b"M", b"S"):
                 raise ValueError("damaged")
+            if kind == b"M":
+                _check(body)
             _apply(events, by_message, kind.decode(), body)
         except (ValueError, KeyError, TypeError, RecursionError):
             damaged += 1
     if damaged:
         _LOG.warning("%s: %d lines are damaged and left out", path, damaged)
     return events, by_message
+
+
+def _check(body: bytes) -> None:
+    """Raises ValueError, KeyError or TypeError if this is not a `new` or `end` message that can be completed."""
+    if decode(body).kind != "event":
+        raise ValueError("not an event")
+    event = json.loads(body)
+    texts = (event["event_id"], event["device"], event["boot_id"])
+    if event["type"] not in ("new", "end") or not isinstance(event["value"], dict):
+        raise ValueError("not a message that begins or ends an event")
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a field has another type")
+    utc_of(event["start"])
 
 
 def _apply(events: dict[str, OpenEvent], by_message: dict[str, str], kind: str, body: bytes) -> None:

@@ -57,7 +57,8 @@ def _ended(new: Mapping[str, Any], number: int, clock: Clock, last: Mapping[str,
     if new["boot_id"] == clock.boot_id:
         monotonic_ns, utc_ns, synced = clock.monotonic_ns(), clock.utc_ns(), clock.synced()
         step_ns = (utc_ns - utc_of(new["utc"])) - (monotonic_ns - new["monotonic_ns"])
-        start_ns += step_ns if abs(step_ns) >= _STEP_NS else 0
+        if abs(step_ns) >= _STEP_NS:
+            start_ns = min(max(start_ns + step_ns, 0), utc_ns)
     else:
         known = last[new["boot_id"]]
         monotonic_ns, utc_ns, synced = known["monotonic_ns"], utc_of(known["utc"]), known["clock_synced"]

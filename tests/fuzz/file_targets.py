@@ -6,23 +6,31 @@ import contextlib
 import functools
 import hashlib
 import io
+import sqlite3
 import zipfile
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from edge_app import config
 from edge_app.backends import _rknn_file
+from edge_app.clock import SystemClock
 from edge_app.config import OutboxConfig
 from edge_app.errors import ConfigError, EdgeError, ModelError
 from edge_app.inference import golden
-from edge_app.messages import decode
+from edge_app.messages import Message, decode
 from edge_app.model import manifest
-from edge_app.outbox import view
+from edge_app.outbox import Outbox, view
 from edge_app.outbox.disk import Disk, DiskUnavailable, FileDamaged
+from edge_app.outbox.event_log import EventLog
 from edge_app.outbox.gap import Gap
 from edge_app.outbox.sequence import SequenceNumbers
 from edge_app.outbox.store import Row, Store
+from edge_app.publish.open_events import end_left_open
 from edge_app.reuse import cost_file
 from edge_app.sources import _container, _limits
+from edge_app.totals import store as totals
 from tests.firmware import device as _updater_path  # noqa: F401  makes the updater's modules importable
 from tests.fuzz.registry import folder, target, write
 
@@ -158,6 +166,36 @@ def sequence_file(data: bytes) -> None:
     numbers = SequenceNumbers(write("sequence", data, "sequence"))
     first = numbers.next_number()
     assert 0 <= first < numbers.next_number() < 1 << 53
+
+
+@target()
+def open_event_log(data: bytes) -> None:
+    """Each line of the input gets a checksum, and the input as it is follows. All that can be ended, ends."""
+    lines = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in data.split(b"\n"))
+    log = EventLog(write("events", lines + data, "open-events.log"))
+    put: list[Message] = []
+    try:
+        outbox = SimpleNamespace(stored_ids=frozenset, put=lambda make: put.append(make(len(put))))
+        end_left_open(log, cast(Outbox, outbox), SystemClock())
+    finally:
+        log.close()
+    for message in put:
+        assert decode(message.payload).kind == "event"
+
+
+@target(sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+def totals_file(data: bytes) -> None:
+    for path in folder("totals").glob("totals.db*"):
+        path.unlink()
+    path = write("totals", data, "totals.db")
+    for span in ("total", "day", "hour", "undated"):
+        totals.read(path, span)
+    store = totals.Store(path)
+    try:
+        store.current("yard", 20261126, 0)
+        store.add({totals.Bucket("yard", "door", "in", "total"): 1}, 1_790_000_000)
+    finally:
+        store.close()
 
 
 # What the updater reads.
