@@ -121,7 +121,7 @@ def test_the_last_will_and_a_reconnect(context, message, broker):
     sink.idle()
     watcher = Subscriber(broker.port, "edge-app/+/available")
     until(lambda: watcher.got == [("edge-app/cam-1/available", b"online", True)])
-    sink._client.socket().shutdown(2)  # like a cable that is cut
+    sink._connection._client.socket().shutdown(2)  # like a cable that is cut
     until(lambda: watcher.got[-1][1] == b"offline")
     with pytest.raises(SinkError, match="the connection was lost"):
         until(sink.idle)

@@ -131,5 +131,5 @@ def test_any_status_of_home_assistant_is_online_or_ignored(payload):
     sink = Sink(SinkContext("cam-1", "sink", SystemClock()), host="127.0.0.1", home_assistant=True)
     packet = paho.MQTTMessage()
     packet.payload = payload
-    sink._on_message(None, None, packet)
+    sink._receive(packet)
     assert sink._announce == (payload == b"online")
