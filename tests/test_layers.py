@@ -24,18 +24,20 @@ MAY_IMPORT = {
     "clock": "",
     "backoff": "",
     "threads": "",
+    "terminal": "",
     "device": "errors",
     "geometry": "errors frame",
     "options": "errors",
     "messages": "frame",
     "schedule": "options",
+    "state": "frame",
     "totals": "errors frame clock options schedule",
     "registry": "errors options",
     "backends": "errors options",
     "sources": "errors frame clock network options",
     "network": "errors clock options",
     "dialects": "errors frame options messages",
-    "sinks": "errors frame clock network options messages dialects",
+    "sinks": "errors frame clock network options messages dialects state",
     "heads": "errors frame geometry options backends",
     "rules": "errors frame geometry options",
     "model": "errors frame geometry options registry backends heads",
@@ -45,22 +47,24 @@ MAY_IMPORT = {
     "reuse": "errors frame geometry options backends model config",
     "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
-    "publish": "errors frame clock backoff messages registry sinks config outbox totals",
-    "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish",
+    "publish": "errors frame clock backoff messages registry sinks config outbox totals state",
+    "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish state",
     "drawing": "errors frame messages rules",
     "web": "errors frame options messages rules config drawing",
-    "daemon": "errors frame clock config inference pipeline web totals",
+    "clips": "errors frame messages config",
+    "daemon": "errors frame clock config clips inference pipeline web totals state",
     "cli": "errors frame clock device options messages registry backends sources sinks model config capture reuse"
-    " inference outbox publish pipeline drawing daemon schedule totals",
+    " inference outbox publish pipeline drawing daemon schedule totals terminal clips",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
     "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",
+    "slim": "errors model compiler bench",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
-    " rules model config tracking reuse inference outbox publish pipeline evaluation",
+    " rules model config tracking reuse inference outbox publish pipeline evaluation terminal",
     "__main__": "cli",
     "__init__": "",
 }
-LAZY = {"cli": ("compiler", "bench")}  # imported inside functions only: a device does not have them
+LAZY = {"cli": ("compiler", "bench", "slim")}  # imported inside functions only: a device does not have them
 
 
 def module_files() -> list[Path]:

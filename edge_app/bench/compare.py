@@ -19,6 +19,7 @@ from typing import Any
 
 from edge_app.bench import tables
 from edge_app.errors import ConfigError
+from edge_app.terminal import over
 
 FIGURES = {  # benchmark: the figures that are compared, by their keys in its JSON report
     "pipeline": ("fps", "overhead_ms", "peak_rss_mb"),
@@ -77,8 +78,6 @@ class Report:
 
 def bench(plan: Plan) -> Report:
     """Measure. Raises ConfigError if a build cannot be used, its benchmark fails, or both are the same build."""
-    from tqdm import tqdm
-
     _check(plan)
     old, new = _find_build(plan.old), _find_build(plan.new)
     if old.folder == new.folder and old.python.absolute() != new.python.absolute():
@@ -87,7 +86,7 @@ def bench(plan: Plan) -> Report:
         )
     figures: list[list[dict[str, float]]] = [[], []]  # of the old runs, of the new runs
     order = [which for pair in range(plan.pairs) for which in ((0, 1) if pair % 2 == 0 else (1, 0))]
-    for which in tqdm(order, unit=" runs", desc="bench compare", disable=None):  # None: only on a terminal
+    for which in over(order, "bench compare", "runs"):
         figures[which].append(_run((old, new)[which], plan.arguments))
     changes = summarize(*figures)
     return Report(

@@ -19,6 +19,7 @@ from typing import Literal
 
 from edge_app.bench import tables
 from edge_app.errors import BackendError, ModelError
+from edge_app.terminal import over
 
 VARIANTS = ("plain", "runtime", "bare", "graph")
 _GRAPH_RUNS = 200  # at most, in a pass of `graph`
@@ -88,11 +89,9 @@ class Report:
 
 def bench(plan: Plan, rounds: int) -> Report:
     """Measure. Raises EdgeError if the clip or the model cannot be used."""
-    from tqdm import tqdm
-
     samples: dict[str, list[Sample]] = {variant: [] for variant in VARIANTS}
     passes = [variant for _ in range(rounds) for variant in VARIANTS]
-    for variant in tqdm(passes, unit=" passes", desc="bench pipeline", disable=None):  # None: only on a terminal
+    for variant in over(passes, "bench pipeline", "passes"):
         limit = min(_GRAPH_RUNS, samples["plain"][0].frames) if variant == "graph" else plan.max_frames
         samples[variant].append(_measure(variant, replace(plan, max_frames=limit)))
     return summarize(plan, **samples)

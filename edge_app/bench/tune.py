@@ -28,6 +28,7 @@ from edge_app.errors import ClipError, ConfigError
 from edge_app.reuse import cost_file, profile
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.profile import ReuseProfile
+from edge_app.terminal import Progress
 
 # The allowed loss is half of the limit for any clip, since settings tuned on one clip are used on others.
 _MAX_LOSS, _MAX_MOVING_LOSS, _MAX_DWELL = 0.0025, 0.005, 2
@@ -238,8 +239,6 @@ def _run_candidates(
     config: Config, reader: ObjectReader, clip: Clip, costs: Costs | None, folder: Path
 ) -> tuple[ClipResults, float | None]:
     """Run the clip with every candidate, which reads its profile as the runtime would. Returns the noise as well."""
-    from tqdm import tqdm
-
     manifest, engine = config.manifest, config.model
     runs: dict[str, InferenceRun] = {}
     with ExitStack() as stack:
@@ -251,7 +250,7 @@ def _run_candidates(
             runs[candidate.name] = stack.enter_context(run)
             if costs is not None:
                 run.inference.use_costs(costs)
-        with tqdm(total=clip.length, unit=" frames", desc="tune", disable=None) as bar:
+        with Progress("tune", "frames", clip.length) as bar:
             watched = run_clip(clip, independent, off, runs, bar.update)
         noise = runs[CANDIDATES[0].name].inference.reuse_stats()["noise"]
     if len(watched.stamps_ns) < _MIN_FRAMES:

@@ -92,6 +92,7 @@ class ClipReader:
             last_error=None,
             last_frame_ns=self._last_frame_ns,
             missing=self._missing if self._source is None else int(getattr(self._source, "missing", 0)),
+            expected=getattr(self._source, "length", None),
         )
 
     def close(self, timeout_s: float = 2.0) -> None:

@@ -32,6 +32,7 @@ class CaptureStats:
     again. abandoned: hung reader threads that were replaced. last_error: one line.
     last_frame_ns: captured_ns of the latest frame, read or not.
     missing: frames of a recorded clip that could not be decoded, since it was opened or has started again.
+    expected: frames that a replayed clip declares, right or wrong; None: unknown.
     """
 
     state: State
@@ -44,6 +45,7 @@ class CaptureStats:
     last_error: str | None
     last_frame_ns: int | None
     missing: int = 0
+    expected: int | None = None
 
 
 class Connection:

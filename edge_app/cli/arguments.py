@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edge_app.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_app.config import Config
@@ -18,8 +21,6 @@ HOST_ONLY = (
     "edge_app.slim",
 )
 DEFAULT_CONFIG = Path("config.yaml")
-DEFAULT_MODEL = Path("models/digits")
-DEFAULT_CLIP = DEFAULT_MODEL / "sample.mp4"
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
 
@@ -74,13 +75,28 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def load(arguments: argparse.Namespace, source: str | None = None) -> Config:
-    """Load the configuration that the arguments name. source: replaces the configured one. Raises ConfigError."""
-    from edge_app import config
-    from edge_app.errors import ConfigError
+def config_file(arguments: argparse.Namespace) -> Path:
+    """The configuration that the arguments name. Raises ConfigError if it is the default one and not there."""
+    path: Path = arguments.config
+    if path == DEFAULT_CONFIG and not path.exists():
+        raise ConfigError(
+            f"{path}: found none in this folder; expected it here, --config FILE, or `edge-app init` to write one"
+        )
+    return path
 
-    if arguments.config == DEFAULT_CONFIG and not DEFAULT_CONFIG.exists():
-        raise ConfigError(f"{DEFAULT_CONFIG}: found none in this folder; expected it here, or --config FILE")
-    loaded = config.load(arguments.config, source=source, model=arguments.model)
+
+def load(arguments: argparse.Namespace, source: str | None = None, *, demo: bool = False) -> Config:
+    """Load the configuration that the arguments name. source: replaces the configured one. Raises ConfigError.
+
+    demo: without --config, and in a folder without a config.yaml, use that of the demo; one line on stderr says so.
+    """
+    from edge_app import config
+    from edge_app.cli import demo as demos
+
+    if demo and arguments.config == DEFAULT_CONFIG and not DEFAULT_CONFIG.exists():
+        loaded = demos.load(source, arguments.model)
+        print("config.yaml: none in this folder; using the demo's (`edge-app init` writes it)", file=sys.stderr)
+    else:
+        loaded = config.load(config_file(arguments), source=source, model=arguments.model)
     precision = getattr(arguments, "precision", None)
     return loaded if precision is None else loaded.replaced(model=replace(loaded.model, precision=precision))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
 
 from edge_app import pipeline, registry
 from edge_app.config import Config, PluginConfig, SourceConfig
 from edge_app.drawing.clip_writer import ClipWriter
 from edge_app.errors import ClipError, ConfigError, EndOfClip
+from edge_app.terminal import Progress
 
 
 def replay(
@@ -27,7 +25,11 @@ def replay(
     sink = PluginConfig("jsonl", {"path": out} if out == "-" else file, "--out")
     config = config.replaced(source=_as_fast_as_possible(config.source), sinks=(sink,))
     frames = 0
-    with pipeline.build(config, replay=True) as running, _writer(draw, config) as writer, _progress() as progress:
+    with (
+        pipeline.build(config, replay=True) as running,
+        _writer(draw, config) as writer,
+        Progress("replay", "frames", closing=True) as progress,
+    ):
         try:
             while frames != max_frames:
                 frame = running.step()
@@ -36,13 +38,19 @@ def replay(
                 if writer is not None:
                     writer.write(frame, running.overlay())
                 frames += 1
+                if frames == 1:
+                    progress.total = _total(running.stats().capture.expected, max_frames)
                 progress.update()
         except EndOfClip:
             pass
         missing = running.stats().capture.missing
-    if strict and missing:
-        raise ClipError(f"replay --strict: found {missing} frames that could not be decoded; expected none")
+        if strict and missing:
+            raise ClipError(f"replay --strict: found {missing} frames that could not be decoded; expected none")
     return frames
+
+
+def _total(expected: int | None, max_frames: int | None) -> int | None:
+    return min((number for number in (expected, max_frames) if number is not None), default=None)
 
 
 def _as_fast_as_possible(source: SourceConfig) -> SourceConfig:
@@ -67,24 +75,3 @@ def _writer(path: Path | None, config: Config) -> AbstractContextManager[ClipWri
     if path is None:
         return nullcontext()
     return closing(ClipWriter(path, {name: head.labels for name, head in config.manifest.heads.items()}))
-
-
-class _Progress(Protocol):
-    def update(self) -> Any: ...
-
-
-class _NoProgress:
-    def update(self) -> None:
-        pass
-
-
-@contextmanager
-def _progress() -> Iterator[_Progress]:
-    """Show a progress bar if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield _NoProgress()
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit=" frames", desc="replay") as bar:
-        yield bar

@@ -8,6 +8,7 @@ rules.py     track, rules
 reuse.py     reuse
 services.py  degrade, snapshots, web
 renamed.py   old names of keys
+reference.py every option with its type, default and meaning; json_schema.py: the same as a JSON Schema
 """
 
 from typing import Any

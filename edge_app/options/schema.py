@@ -32,8 +32,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"at least {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"at least {_number(self.low)}"
+        return f"{_number(self.low)} to {_number(self.high)}"
 
 
 Fraction = Annotated[float, Range(0, 1)]
@@ -112,6 +112,10 @@ def expectation(annotation: Any) -> str:
     if origin in (dict, Mapping) or dataclasses.is_dataclass(annotation):
         return "a block of options"
     return _SCALARS.get(annotation, "null")
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:g}"
 
 
 def _is_option(parameter: inspect.Parameter) -> bool:

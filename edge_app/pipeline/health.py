@@ -46,13 +46,15 @@ class Health:
 
 def status_fields(stats: Stats, health: Health, reuse: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The fields of a status message. reuse: statistics of reuse."""
+    source = asdict(stats.capture)
+    del source["expected"]  # of a replay, which has no status
     return {
         "frames": stats.frames,
         "skipped": stats.skipped,
         "rebuilt": stats.rebuilt,
         "rung": health.rung,
         "faults": {name: dict(value) for name, value in health.faults.items()},
-        "source": asdict(stats.capture),
+        "source": source,
         "backend": health.backend,
         "heads": dict(health.heads),
         "rules": dict(health.rules),

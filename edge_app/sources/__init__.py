@@ -37,7 +37,8 @@ class LiveLimits:
 class Source(Protocol):
     """One camera, stream or recorded clip. Used by one thread; not usable after `close`.
 
-    A clip may have an attribute `missing: int`: frames that it could not deliver because its file is damaged.
+    A clip may have an attribute `missing: int`: frames that it could not deliver because its file is damaged; and
+    `length: int | None`: frames that it declares, once it is known, for the display of progress.
     """
 
     @property

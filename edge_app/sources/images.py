@@ -59,6 +59,7 @@ class Source:
         self._index = 0
         self._first_pass = True
         self.missing = 0
+        self.length = None if loop else len(self._paths)
 
     def read(self, timeout_s: float) -> Frame | None:
         while not self._pacer.pending:

@@ -59,7 +59,7 @@ class Source:
         self._painter = _Painter(width // 2 * 2, height // 2 * 2, format, seed, noise)
         self._format: PixelFormat = format
         self._period_ns = 1e9 / fps
-        self._frames = frames
+        self._frames = self.length = frames
         self._freeze_at, self._fail_at, self._hang_at = freeze_at, fail_at, hang_at
         self._pacer = Pacer(clock, "synthetic", pace)
         self._index = 0

@@ -80,6 +80,11 @@ class Source:
             self._capture.release()
             self._capture = None
 
+    @property
+    def length(self) -> int | None:
+        """Frames that the file declares, once it is open; None if it declares none, or repeats them."""
+        return None if self._loop else self._expected_count or None
+
     def _open(self) -> cv2.VideoCapture:
         limit_allocations()
         capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG, _OPEN)

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from edge_app.cli import main
 from tests.conftest import PROJECT
 from tests.schema import strict
 
@@ -224,7 +225,35 @@ def test_a_privacy_mask_that_crosses_itself(tmp_path: Path):
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path):
-    assert_one_line(edge_app("check", cwd=tmp_path), 2, "config.yaml: found none in this folder", "--config FILE")
+    """Commands about messages that a daemon has stored do not invent a configuration."""
+    done = edge_app("outbox", "stats", cwd=tmp_path)
+    assert_one_line(done, 2, "config.yaml: found none in this folder", "--config FILE", "edge-app init")
+
+
+def test_commands_that_need_no_daemon_use_the_demo_where_there_is_no_configuration(tmp_path: Path):
+    done = edge_app("replay", CLIP, "--max-frames", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("config.yaml: none in this folder; using the demo's (`edge-app init` writes it)\n")
+    results = [m for m in map(json.loads, done.stdout.splitlines()) if m["kind"] == "result"]
+    assert [message["frame"] for message in results] == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ("stat", "edge-app: argument COMMAND: found 'stat'; did you mean 'status'?"),
+        ("run --sorce x", "edge-app run: found '--sorce'; did you mean '--source'?"),
+        ("bench pipline", "edge-app bench: argument BENCHMARK: found 'pipline'; did you mean 'pipeline'?"),
+        ("run --log jsn", "edge-app run: argument --log: found 'jsn'; did you mean 'json'?"),
+        ("init a b", "edge-app init: found 'b'; expected no such argument; see --help"),
+        ("", "edge-app: the following arguments are required: COMMAND; see --help"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_that_names_the_nearest(capsys, arguments, answer):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments.split())
+    assert (caught.value.code, capsys.readouterr().err) == (2, answer + "\n")
 
 
 def test_a_closed_pipe_is_not_an_error(tmp_path: Path):

@@ -26,6 +26,7 @@ from edge_app.errors import ConfigError
 from edge_app.model import manifest as manifests
 from edge_app.model.manifest import Manifest
 from edge_app.options.document import nearest
+from edge_app.terminal import Progress, over
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,6 @@ class Plan:
 
 def bench(plan: Plan) -> list[ClipReport]:
     """Measure; one report for each clip. Raises EdgeError if a clip or the model cannot be used."""
-    from tqdm import tqdm
-
     if plan.reuse == OFF:
         raise ConfigError("bench reuse: found mode off; expected gate or auto")
     cv2.setNumThreads(1)  # as in the pipeline
@@ -58,9 +57,9 @@ def bench(plan: Plan) -> list[ClipReport]:
     paths = {Path(path).name: Path(path) for path in plan.clips}
     passes = 2 if plan.controls else 1
     reports = []
-    for clip in tqdm(clips, unit=" clips", desc="bench reuse", disable=None):  # None: only on a terminal
+    for clip in over(clips, "bench reuse", "clips"):
         length = None if clip.length is None else passes * clip.length
-        with tqdm(total=length, unit=" frames", desc=clip.name, disable=None, leave=False) as bar:
+        with Progress(clip.name, "frames", length) as bar:
             truth_file = truth.find_truth_file(paths[clip.name]) if clip.name in paths else None
             reports.append(_measure(plan, manifest, clip, truth_file, bar.update))
     return reports

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_app.cli.arguments import DEFAULT_CLIP, DEFAULT_MODEL, Commands, add_json, add_precision, positive
+from edge_app.cli import demo
+from edge_app.cli.arguments import Commands, add_json, add_precision, positive
 
 if TYPE_CHECKING:
     from edge_app.config import ModelConfig
@@ -34,7 +35,7 @@ def _add_pipeline(benches: Commands[argparse.ArgumentParser]) -> None:
         description="Measure the runtime and a plain loop (decode, resize, run, numpy decode, NMSBoxes, json),"
         " interleaved.",
     )
-    parser.add_argument("clip", nargs="?", default=str(DEFAULT_CLIP), metavar="CLIP", help="default: the sample clip")
+    parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="default: the demo's clip")
     _add_model(parser)
     _add_threads(parser)
     add_precision(parser, "float")
@@ -139,9 +140,7 @@ def _add_compare(benches: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help="model folder (default: models/digits)"
-    )
+    parser.add_argument("--model", type=Path, metavar="DIR", help="model folder (default: the demo's, models/digits)")
 
 
 def _add_threads(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +155,7 @@ def _model(arguments: argparse.Namespace) -> ModelConfig:
     from edge_app.inference import precision
     from edge_app.model import manifest
 
-    model = ModelConfig(arguments.model, "onnx", arguments.threads, arguments.precision)
+    model = ModelConfig(arguments.model or demo.file(demo.MODEL), "onnx", arguments.threads, arguments.precision)
     if model.precision != "auto":
         return model
     loaded = manifest.load(model.path)
@@ -169,8 +168,8 @@ def _pipeline(arguments: argparse.Namespace) -> int:
 
     if arguments.plot is not None:
         figures.check_available()
-    model = _model(arguments)
-    plan = pipeline.Plan(Path(arguments.clip), model.path, model.threads, arguments.max_frames, model.precision)
+    model, clip = _model(arguments), arguments.clip or demo.file(demo.CLIP)
+    plan = pipeline.Plan(clip, model.path, model.threads, arguments.max_frames, model.precision)
     report = pipeline.bench(plan, arguments.rounds)
     print(pipeline.as_json(report) if arguments.json else pipeline.as_table(report))
     if arguments.plot is not None:

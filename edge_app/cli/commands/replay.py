@@ -39,7 +39,7 @@ def _replay(arguments: argparse.Namespace) -> int:
     from edge_app.inference import precision
 
     limit_data()
-    config = load(arguments, arguments.clip)
+    config = load(arguments, arguments.clip, demo=True)
     if arguments.precision == "auto":  # in config.yaml it means float for a replay; here it is asked for
         model = precision.choose(config.manifest, config.model, config.heads, config.device.state_dir)
         config = config.replaced(model=model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from edge_app.cli.arguments import Commands, add_config_file, add_json
+from edge_app.cli.arguments import Commands, add_config_file, add_json, config_file
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -30,6 +30,6 @@ def _totals(arguments: argparse.Namespace) -> int:
     from edge_app.schedule import system_zone
     from edge_app.totals import report
 
-    listed = report.rows(config.load_device(arguments.config).state_dir, arguments.by, system_zone())
+    listed = report.rows(config.load_device(config_file(arguments)).state_dir, arguments.by, system_zone())
     print(report.render(listed, "json" if arguments.json else "csv" if arguments.csv else "table"))
     return 0

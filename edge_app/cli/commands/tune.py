@@ -34,7 +34,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from edge_app.bench import tune
     from edge_app.daemon.state_dir import make_private, private_umask
 
-    config = load(arguments, arguments.clip)
+    config = load(arguments, arguments.clip, demo=True)
     with private_umask():
         if config.device.state_dir.exists():
             make_private(config.device.state_dir)

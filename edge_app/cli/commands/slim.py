@@ -1,0 +1,60 @@
+"""edge-app slim: estimate, train and shrink networks for the NPUs. Host only."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edge_app.cli.arguments import HOST_ONLY, Commands, add_json, positive
+from edge_app.errors import ConfigError
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "slim",
+        help="host only: estimate, train and shrink networks for the NPUs",
+        description="Estimate the cycles of a network on an NPU, and train networks for it.",
+    )
+    tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
+    _add_cost(tasks)
+
+
+def _add_cost(tasks: Commands[argparse.ArgumentParser]) -> None:
+    parser = tasks.add_parser(
+        "cost",
+        help="cycles of each layer, and the widths that save most",
+        description="Estimate the cycles of each layer by the formula of the RKNN converter.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file or a model folder")
+    parser.add_argument("--target", default="rv1106,rk3588", metavar="LIST", help="NPUs (default: rv1106,rk3588)")
+    parser.add_argument("--input", metavar="WxH", help="size of an input whose size is free")
+    parser.add_argument("--top", type=positive, default=10, metavar="N", help="rows of each table (default: 10)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="plot the cycles of all layers")
+    add_json(parser)
+    parser.set_defaults(command=_cost)
+
+
+def _cost(arguments: argparse.Namespace) -> int:
+    try:
+        from edge_app.slim import cost, cost_plot
+    except ImportError as exc:
+        if exc.name in HOST_ONLY:
+            raise
+        raise ConfigError(f"slim needs the library {exc.name}; expected: pip install 'edge-app[slim]'") from exc
+
+    targets = list(dict.fromkeys(name.strip() for name in arguments.target.split(",")))
+    found = cost.report(arguments.model, targets, _size(arguments.input))
+    print(cost.as_json(found) if arguments.json else cost.as_table(found, arguments.top))
+    if arguments.plot is not None:
+        cost_plot.plot(found, arguments.plot)
+    return 0
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Width and height. Raises ConfigError if it is not WxH."""
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"--input: found '{text}'; expected WxH, such as 640x480")
+    return int(width), int(height)
