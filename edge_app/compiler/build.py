@@ -19,6 +19,7 @@ from edge_app.compiler import (
     npu_shapes,
     pnnx,
     proof,
+    score_proof,
 )
 from edge_app.compiler.assemble import Assembly, Runner
 from edge_app.compiler.calibration_images import CalibrationImages
@@ -51,7 +52,10 @@ def build(plan: Plan, progress: Progress) -> Report:
     progress("reading images")
     images = _images(plan, spec)
     progress("comparing results")
-    proofs = proof.prove(models, Runner.of(assembly), images, images.held_out[:4])
+    rows = images.held_out[:4]
+    proofs = proof.prove(models, Runner.of(assembly), images, rows)
+    for name, error in score_proof.prove(models, assembly, images, rows).items():
+        proofs[name] = replace(proofs[name], scores=error)
     times = _times(models, assembly, images)
     if size and size != (spec.width, spec.height):
         progress(f"resizing to {size[0]}x{size[1]}")

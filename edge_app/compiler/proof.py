@@ -18,15 +18,16 @@ import yaml
 
 from edge_app import registry
 from edge_app.backends import TensorSpec
-from edge_app.compiler import box_proof, describe, reference
+from edge_app.compiler import box_proof, describe, reference, result_proof
 from edge_app.compiler.assemble import Runner
 from edge_app.compiler.box_proof import NOISE, BoxProof
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.input_models import InputModel
+from edge_app.compiler.published_runs import Runs, largest_error
 from edge_app.compiler.reference import Candidates, Published
 from edge_app.compiler.session import Array, HostSession
 from edge_app.errors import ModelError
-from edge_app.frame import Classification, Detections, Embedding
+from edge_app.frame import Classification, Detections, Embedding, Segmentation
 from edge_app.geometry.boxes import fit
 from edge_app.heads import Head, HeadSpec
 from edge_app.model import manifest as manifests
@@ -36,7 +37,7 @@ from edge_app.options.document import Problems
 TOLERANCE = 1e-4  # of max(1, |value|), if the noise of the published file is lower
 _MAX_TOLERANCE = 0.05  # noise beyond this would make the comparison meaningless
 _DRAWS, _DRAWN_BOXES = 4, 500
-_UNORDERED = {"TopK", "NonMaxSuppression"}
+UNORDERED = {"TopK", "NonMaxSuppression"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class HeadProof:
     noise: largest difference of two runs of the published file, |a - b| / max(1, |a|); tolerance: derived from it.
     error: of the raw tensors. noise and error are None if the order of the rows means nothing. boxes: None if the head
     has no boxes, or the form of the outputs has no independent rule; drawn: of random values in place of the
-    compiled graph's outputs. values: number of class scores or vector elements compared.
+    compiled graph's outputs. values: number of class scores or vector elements compared; cells: of class maps, and of
+    those inside the regions that the head outlines. scores: error before the last Softmax or Sigmoid, None without.
     """
 
     noise: float | None
@@ -55,23 +57,28 @@ class HeadProof:
     boxes: BoxProof | None = None
     drawn: BoxProof | None = None
     values: int = 0
+    cells: tuple[int, int] = (0, 0)
+    scores: float | None = None
 
     def text(self) -> str:
         """One line for the report."""
         raw = "rows without an order: not compared as tensors"
         if self.error is not None and self.noise is not None:
             raw = f"largest error {self.error:.1e}, tolerance {self.tolerance:.1e} (noise of the file {self.noise:.1e})"
-        return f"{self._decoded()}; {raw}"
+        before = "" if self.scores is None else f"; before the last Softmax or Sigmoid {self.scores:.1e}"
+        return f"{self._decoded()}; {raw}{before}"
 
     def warning(self) -> str:
         """Names the results that were not compared; "" if all were."""
         if self.boxes is not None and not self.boxes.compared:
             return "no box was compared: the file finds none in these images; expected images with --calibrate"
-        if self.boxes is None and not self.values:
+        if self.boxes is None and not self.values and not self.cells[0]:
             return "decoded results were not compared: no independent rule for these outputs; tensors were"
         return ""
 
     def _decoded(self) -> str:
+        if self.cells[0]:
+            return f"classes of {self.cells[0]} cells equal, and of {self.cells[1]} inside the head's regions"
         if self.boxes is None:
             return f"{self.values} decoded values equal" if self.values else "compared as tensors only"
         if not self.boxes.compared:
@@ -93,53 +100,21 @@ def prove(
     proofs = {}
     for model in models:
         outputs = [result[model.name] for result in results]
-        published = _Runs.of(model, images, rows)
+        published = Runs.of(model, images, rows)
         error, noise, tolerance = _raw(model, outputs, published)
         proofs[model.name] = _decoded(model, outputs, published, HeadProof(noise, tolerance, error))
     return proofs
 
 
-@dataclass(frozen=True, slots=True)
-class _Runs:
-    """Outputs of the published files, by image. names: of the outputs.
-
-    plain: as onnxruntime optimizes them. unoptimized, changed: without optimization, and the second with the last bit
-    of the input changed; what differs is rounding.
-    """
-
-    names: tuple[str, ...]
-    plain: list[list[Array]]
-    unoptimized: list[list[Array]]
-    changed: list[list[Array]]
-
-    @classmethod
-    def of(cls, model: InputModel, images: CalibrationImages, rows: Sequence[int]) -> _Runs:
-        bare = replace(model, sessions=[HostSession(graph, optimize=False) for graph in model.graphs])
-        prepared = [model.prepared(images.pixels[row]) for row in rows]
-        runs = [[m.infer(tensor) for tensor in prepared] for m in (model, bare)]
-        changed = [bare.infer(_last_bit(tensor)) for tensor in prepared]
-        return cls(tuple(bare.sessions[-1].outputs), runs[0], runs[1], changed)
-
-
-def _last_bit(tensor: Array) -> Array:
-    """Every second value moved to the next one that its type has. Integers are returned as they are."""
-    if tensor.dtype.kind != "f":
-        return tensor
-    up = np.random.default_rng(0).random(tensor.shape) < 0.5
-    moved: Array = np.nextafter(tensor, np.where(up, np.inf, -np.inf).astype(tensor.dtype))
-    return moved
-
-
 def _raw(
-    model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs
+    model: InputModel, outputs: Sequence[Mapping[str, Array]], published: Runs
 ) -> tuple[float | None, float | None, float]:
     """Error, noise and tolerance of the raw tensors, tails applied. Raises ModelError above the tolerance."""
     if any(np.isnan(array).any() for run in published.plain for array in run if array.dtype.kind == "f"):
         raise ModelError(f"{model.name}: the published file gives values that are no numbers; expected finite ones")
-    if _UNORDERED & _published(model)[1]:  # the file selects its rows, and rounding changes their order
+    if UNORDERED & _published(model)[1]:  # the file selects its rows, and rounding changes their order
         return None, None, TOLERANCE
-    pairs = zip(published.plain, published.unoptimized, published.changed)
-    noise = max(max(largest_error(a, b), largest_error(a, c)) for a, b, c in pairs)
+    noise = published.noise()
     tolerance = max(TOLERANCE, min(NOISE * noise, _MAX_TOLERANCE))
     tail = HostSession(model.cut.tail.serialize()) if model.cut else None
     error = 0.0
@@ -162,17 +137,6 @@ def _raw(
     return error, noise, tolerance
 
 
-def largest_error(expected: Sequence[Array], found: Sequence[Array]) -> float:
-    """The largest |a - b| / max(1, |a|), with a of `expected`; infinite if only one of both is finite."""
-    worst = 0.0
-    for a, b in zip([array.astype(np.float64) for array in expected], [array.astype(np.float64) for array in found]):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        with np.errstate(invalid="ignore"):
-            errors = np.where(same, 0, np.abs(a - b) / np.maximum(1, np.abs(a)))
-        worst = max(worst, float(np.nan_to_num(errors, nan=np.inf, posinf=np.inf).max(initial=0)))
-    return worst
-
-
 def _published(model: InputModel) -> tuple[dict[str, str], frozenset[str]]:
     """Metadata and types of nodes of the published files."""
     metadata, operators = {}, set()
@@ -184,9 +148,7 @@ def _published(model: InputModel) -> tuple[dict[str, str], frozenset[str]]:
     return metadata, frozenset(operators)
 
 
-def _decoded(
-    model: InputModel, outputs: Sequence[Mapping[str, Array]], published: _Runs, proof: HeadProof
-) -> HeadProof:
+def _decoded(model: InputModel, outputs: Sequence[Mapping[str, Array]], published: Runs, proof: HeadProof) -> HeadProof:
     """Add the comparison of decoded results."""
     options = written_options(model)
     spec = _spec(model, outputs[0])
@@ -199,9 +161,12 @@ def _decoded(
     for values, expected in zip(outputs, published.plain):
         result = head.decode(values, transform)
         if isinstance(result, Classification):
-            compared += _check_classes(model.name, result, expected[0], options, proof.tolerance)
+            compared += result_proof.check_classes(model.name, result, expected[0], options, proof.tolerance)
         elif isinstance(result, Embedding):
-            compared += _check_vector(model.name, result, expected[0], proof.tolerance)
+            compared += result_proof.check_vector(model.name, result, expected[0], proof.tolerance)
+        elif isinstance(result, Segmentation) and expected[0].ndim == 4:
+            counts = result_proof.check_maps(spec, options, values, expected[0], proof.tolerance)
+            proof = replace(proof, cells=(proof.cells[0] + counts[0], proof.cells[1] + counts[1]))
     return replace(proof, values=compared)
 
 
@@ -210,7 +175,7 @@ def _boxes(
     spec: HeadSpec,
     options: Mapping[str, Any],
     outputs: Sequence[Mapping[str, Array]],
-    published: _Runs,
+    published: Runs,
 ) -> tuple[BoxProof | None, BoxProof | None]:
     """Compare the boxes of the images, and those of drawn values, which a tail that was cut off decodes for the file.
 
@@ -304,36 +269,3 @@ def _spec(model: InputModel, outputs: Mapping[str, Array]) -> HeadSpec:
 def labels(model: InputModel) -> tuple[str, ...]:
     """The model's labels; those of a set that it names."""
     return model.labels if isinstance(model.labels, tuple) else manifests.label_set(model.labels)
-
-
-def _check_classes(name: str, result: Classification, raw: Array, options: Mapping[str, Any], tolerance: float) -> int:
-    """Compare with the file's probabilities; logits are put through softmax, unless the options say otherwise."""
-    expected = raw.astype(np.float64).reshape(-1)
-    activation = options.get("activation", "auto")
-    if activation == "sigmoid":
-        expected = 1 / (1 + np.exp(-expected))
-    elif activation == "softmax" or (
-        activation == "auto" and not (expected.min() >= 0 and abs(expected.sum() - 1) <= 0.01)
-    ):
-        weight = np.exp(expected - expected.max())
-        expected = weight / weight.sum()
-    differences = np.abs(expected[result.class_id] - result.score)
-    best = expected.max() - expected[result.class_id[0]] if len(result.class_id) else 0
-    if not max(differences.max(initial=0), best) <= tolerance:
-        raise ModelError(
-            f"{name}: class scores differ from those of the published file by {differences.max(initial=0):.2g}; "
-            f"expected at most {tolerance:.2g} and the same best class"
-        )
-    return len(differences)
-
-
-def _check_vector(name: str, result: Embedding, raw: Array, tolerance: float) -> int:
-    expected = raw.astype(np.float64).reshape(-1)
-    expected /= max(float(np.linalg.norm(expected)), 1e-12)
-    error = float(np.abs(expected - result.vector).max(initial=0)) if expected.shape == result.vector.shape else np.inf
-    if not error <= tolerance:
-        raise ModelError(
-            f"{name}: the vector differs from that of the published file by {error:.2g}; expected at most "
-            f"{tolerance:.2g}"
-        )
-    return len(expected)

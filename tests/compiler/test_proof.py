@@ -167,11 +167,18 @@ def test_an_image_without_a_rule_is_left_out_and_the_others_are_compared_with_th
     assert found.boxes.matched == found.boxes.compared >= 50
 
 
+def test_class_maps_are_compared_at_the_size_of_the_output(tmp_path):
+    compiled = Compiled(segmenter(tmp_path / "a.onnx"))
+    found = compiled.proved()
+    assert (found.boxes, found.values, found.cells[0]) == (None, 0, 2 * 8 * 8)
+    assert found.text().startswith("classes of 128 cells equal")
+    assert found.warning() == ""
+    assert "decoded results were not compared" in replace(found, cells=(0, 0)).warning()
+
+
 def test_says_what_was_not_compared(tmp_path):
     found = Compiled(segmenter(tmp_path / "a.onnx")).proved()
-    assert (found.boxes, found.values) == (None, 0)
-    assert "decoded results were not compared" in found.warning()
-    nothing = replace(found, boxes=proof.BoxProof())
+    nothing = replace(found, boxes=proof.BoxProof(), cells=(0, 0))
     assert "no box was compared" in nothing.warning()
     assert nothing.text().startswith("0 boxes compared")
 
