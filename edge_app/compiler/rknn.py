@@ -52,11 +52,13 @@ _WORKAROUNDS = {
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One row of the converter's layer table. target: NPU, CPU or GPU."""
+    """One row of the converter's layer table. target: NPU, CPU or GPU. ddr, npu: estimated cycles of memory, array."""
 
     op: str
     target: str
     name: str
+    ddr: int = 0
+    npu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,17 @@ class ConversionJob:
 
 @dataclass(frozen=True, slots=True)
 class ConvertedGraph:
-    """outputs: of the simulator, by position, (N, …) float32. ranges: of every tensor, if the job asked for them."""
+    """outputs: of the simulator, by position, (N, …) float32. ranges: of every tensor, if the job asked for them.
+
+    layers: every row of the layer table; cpu_layers: those that run on the CPU.
+    """
 
     data: bytes
     memory: Memory
     outputs: tuple[Array, ...]
     cpu_layers: tuple[Layer, ...]
     ranges: Ranges = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
 
 
 def environment(folder: Path | None) -> Path:
@@ -138,9 +144,8 @@ def convert(job: ConversionJob, python: Path, folder: Path) -> ConvertedGraph:
     paths = {key: f"{base}.{key}" for key in ("onnx", "rknn", "json", "result", "npz", "out.npz", "txt")}
     _write_job(job, paths, base)
     code, log = _run_worker(job, python, paths["json"], folder)
-    cpu = tuple(
-        layer for layer in parse_layer_table(log) if layer.target == "CPU" and not layer.op.endswith("Operator")
-    )
+    layers = tuple(parse_layer_table(log))
+    cpu = tuple(layer for layer in layers if layer.target == "CPU" and not layer.op.endswith("Operator"))
     if cpu and job.target in NO_CPU:
         raise ModelError(f"{job.name} for {job.target}: {_cpu_layer_error(cpu)}")
     result = Path(paths["result"])
@@ -150,7 +155,7 @@ def convert(job: ConversionJob, python: Path, folder: Path) -> ConvertedGraph:
     if job.feeds:
         with np.load(paths["out.npz"]) as file:
             outputs = tuple(file[str(i)] for i in range(len(file.files)))
-    return ConvertedGraph(Path(paths["rknn"]).read_bytes(), parse_memory(log), outputs, cpu, ranges)
+    return ConvertedGraph(Path(paths["rknn"]).read_bytes(), parse_memory(log), outputs, cpu, ranges, layers)
 
 
 def _write_job(job: ConversionJob, paths: Mapping[str, str], base: str) -> None:
@@ -189,12 +194,14 @@ def _has(python: Path, module: str) -> bool:
 
 
 def parse_layer_table(log: str) -> list[Layer]:
-    """Rows of the layer table in a verbose log. Columns: number, operator, data type, NPU or CPU, …, full name."""
+    """Rows of the layer table in a verbose log: number, operator, data type, NPU or CPU, …, cycles, …, full name."""
     layers = []
     for line in log.splitlines():
-        row = re.search(r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s.*?(\S+:\S+)\s*$", line)
+        row = re.search(
+            r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s(?:.*?\s(\d+)/(\d+)/\d+\s)?.*?(\S+:\S+)\s*$", line
+        )
         if row:
-            layers.append(Layer(row[1], row[2], row[3].split(":", 1)[1]))
+            layers.append(Layer(row[1], row[2], row[5].split(":", 1)[1], int(row[3] or 0), int(row[4] or 0)))
     return layers
 
 

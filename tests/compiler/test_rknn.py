@@ -32,6 +32,7 @@ LOG = "".join(f"D RKNN: [04:42:14.023] {row}\n" for row in ROWS)
 def test_parses_the_layer_table():
     layers = rknn.parse_layer_table(LOG)
     assert [layer.target for layer in layers] == ["CPU", "NPU", "CPU", "CPU"]
+    assert layers[1] == Layer("ConvRelu", "NPU", "Conv_0", ddr=309200, npu=7)
     assert layers[2] == Layer("ArgMax", "CPU", "best/channel")
 
 
