@@ -17,6 +17,10 @@ FLAGS = (
     "--disable-component-update --disable-sync --remote-debugging-port=0 --hide-scrollbars about:blank"
 )
 STARTS_WITHIN_S = 40
+_KEY_CODES = {
+    **{"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "Delete": 46},
+    **{"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40},
+}
 
 
 class Browser:
@@ -38,6 +42,8 @@ class Browser:
             for method in ("Page.enable", "Runtime.enable"):
                 await self.call(method)
             await self.call("Emulation.setDeviceMetricsOverride", **self._metrics)
+            if self._metrics["mobile"]:
+                await self.call("Emulation.setTouchEmulationEnabled", enabled=True)
             await self.call("Page.navigate", url=self._url)
             await self.until("location.href !== 'about:blank' && document.readyState === 'complete'")
         except BaseException:
@@ -95,6 +101,35 @@ class Browser:
     async def click(self, x: float, y: float) -> None:
         for type_ in ("mousePressed", "mouseReleased"):
             await self.call("Input.dispatchMouseEvent", type=type_, x=x, y=y, button="left", clickCount=1)
+
+    async def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        await self.call(
+            "Input.dispatchMouseEvent", type="mousePressed", x=start[0], y=start[1], button="left", clickCount=1
+        )
+        await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=end[0], y=end[1], button="left", buttons=1)
+        await self.call(
+            "Input.dispatchMouseEvent", type="mouseReleased", x=end[0], y=end[1], button="left", clickCount=1
+        )
+
+    async def tap(self, x: float, y: float) -> None:
+        await self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        await self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    async def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key by its name, such as Tab, Enter or ArrowLeft."""
+        code = _KEY_CODES.get(key, 0)
+        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        text = {"Enter": {"text": "\r"}, " ": {"text": " "}}.get(key, {})
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **pressed, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    async def type(self, text: str) -> None:
+        await self.call("Input.insertText", text=text)
+
+    async def reload(self) -> None:
+        await self.run("window.before = true")
+        await self.call("Page.reload")
+        await self.until("!window.before && document.readyState === 'complete'")
 
     async def screenshot(self, path: Path) -> None:
         shot = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)

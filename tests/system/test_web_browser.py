@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import config
 from tests.running import Running, free_port
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
@@ -25,7 +24,7 @@ pytestmark = [
 ]
 
 TEXT = """
-device: {id: cam, state_dir: state}
+device: {id: cam, state_dir: state, trust_clock: true}
 source: {type: video, path: PROJECT/models/digits/sample.mp4, pace: realtime}
 model: {path: PROJECT/models/digits, backend: onnx}
 track: {head: digits, mix_classes: true}
@@ -55,42 +54,48 @@ def shots(tmp_path: Path) -> Path:
 def seen(url: str, width: int, height: int, look, *, phone: bool = False) -> None:
     async def session() -> None:
         async with Browser(url, width, height, phone=phone) as browser:
+            await browser.run(MODULES)
             await look(browser)
             assert browser.errors == []
 
     asyncio.run(session())
 
 
+MODULES = """
+Promise.all(['/app.js', '/view.js', '/health.js'].map((name) => import(name)))
+  .then((modules) => Object.assign(window, ...modules)).then(() => true)
+"""
 BOX_EDGES = """(() => {
   const {width, height} = document.getElementById('marks');
   const pen = document.getElementById('marks').getContext('2d');
-  const boxes = Object.values(last.result.heads).flatMap((head) => head.detections || []).map(({box}) => box);
+  const boxes = Object.values(app.last.result.heads).flatMap((head) => head.detections || []).map(({box}) => box);
   const painted = boxes.map(([x1, y1, x2, y2]) => {
     const middle = (y1 + y2) / 2 * height;
     const at = (x) => pen.getImageData(Math.round(x * width) - 2, Math.round(middle), 5, 1).data;
     return [x1, x2].map((x) => at(x).some((value, i) => i % 4 === 3 && value > 0));
   });
-  return {frame: last.result.frame, boxes, painted};
+  return {frame: app.last.result.frame, boxes, painted};
 })()"""
+DETECTED = "app.last && Object.values(app.last.result.heads).some((h) => (h.detections || []).length)"
+WORDS = "[...document.querySelectorAll('#events li')].map((item) => item.innerText)"
 
 
-def test_on_a_laptop_shows_frames_boxes_and_events_and_draws_a_zone(config_file, port, shots):
-    path = config_file(TEXT.replace("WEB", str(port)))
-    with Running(path) as running:
+def test_on_a_laptop_shows_frames_boxes_and_plots(config_file, port, shots):
+    with Running(config_file(TEXT.replace("WEB", str(port)))) as running:
         running.wait_for("READY=1")
 
         async def look(browser: Browser) -> None:
-            await browser.until("last && Object.values(last.result.heads).some((h) => (h.detections || []).length)")
-            first = await browser.run("last.result.frame")
+            await browser.until(DETECTED)
+            first = await browser.run("app.last.result.frame")
             pixels = (
                 "Array.from(document.getElementById('picture').getContext('2d').getImageData(0, 0, 99, 99).data).join()"
             )
             before = await browser.run(pixels)
-            await browser.until(f"last.result.frame > {first} + 3")
+            await browser.until(f"app.last.result.frame > {first} + 3")
             assert await browser.run(pixels) != before, "frames move"
 
             # Boxes are drawn at the published positions.
-            await browser.until("last && Object.values(last.result.heads).some((h) => (h.detections || []).length)")
+            await browser.until(DETECTED)
             view = await browser.run(BOX_EDGES)
             assert all(all(edges) for edges in view["painted"]), view
             running.until(lambda: any(m["frame"] == view["frame"] for m in running.messages("result")))
@@ -98,58 +103,88 @@ def test_on_a_laptop_shows_frames_boxes_and_events_and_draws_a_zone(config_file,
             found = [d["box"] for head in published["heads"].values() for d in head.get("detections", [])]
             assert found == view["boxes"]
 
-            # Events, readings, pictures.
-            await browser.until("document.querySelector('#events li[data-event^=meter]')")
-            await browser.until("[...document.querySelectorAll('#events img')].some((picture) => picture.naturalWidth)")
-            assert await browser.run("document.getElementById('readings').innerText") != ""
-            await browser.until("document.querySelectorAll('#health tr').length > 8")
-
             # Plots of the available figures; reuse as shares of the frames since the previous poll.
+            await browser.until("document.querySelectorAll('#health tr').length > 8")
+            assert await browser.run("document.getElementById('readings').innerText") != ""
             shown = "[...document.querySelectorAll('figure')].filter((f) => !f.hidden).map((f) => f.id)"
             assert {"plot-stages", "plot-memory", "plot-queue"} <= set(await browser.run(shown))
             told = (
-                "(state.reuse = {gate: 0, dense: 1}, showState(), state.reuse = {gate: 30, dense: 11}, showState(),"
-                " document.getElementById('plot-reuse').innerText)"
+                "(app.status.reuse = {gate: 0, dense: 1}, showState(), app.status.reuse = {gate: 30, dense: 11},"
+                " showState(), document.getElementById('plot-reuse').innerText)"
             )
-            assert re.search(r"nothing 75\s.*all 25\s", await browser.run(told))
+            assert re.search(r"nothing 75\s.*all 25\s", await browser.run(told), re.DOTALL)
 
             # The toggles of the view.
-            assert await browser.run("document.getElementById('toggles').innerText.match(/\\w+/g)") == [
-                *("digits", "panel", "scene"),
-                *("meter", "door"),
-            ]
-            await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
+            names = "document.getElementById('toggles').innerText.match(/\\w+/g)"
+            assert await browser.run(names) == ["digits", "panel", "scene", "meter", "door"]
+            toggle = "document.querySelectorAll('#toggles input').forEach((box) => box.click())"
+            await browser.run(toggle)
             empty = (
                 "document.getElementById('marks').getContext('2d').getImageData(0, 0, 640, 360).data.every((v) => !v)"
             )
             assert await browser.run(f"mark(), {empty}")
-            await browser.run("document.querySelectorAll('#toggles input').forEach((box) => box.click())")
-
-            # A zone is drawn by hand, its YAML pasted, and the camera applies it.
-            await browser.run(
-                "document.getElementById('drawing').open = true, document.getElementById('shape-name').value = 'desk'"
-            )
-            left, top, width, height = await browser.run(
-                "(({left, top, width, height}) => [left, top, width, height])"
-                "(document.getElementById('marks').getBoundingClientRect())"
-            )
-            corners = [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]
-            for x, y in corners:
-                await browser.click(left + x * width, top + y * height)
-            text = await browser.run("document.getElementById('yaml').textContent")
-            drawn = [(float(x), float(y)) for x, y in re.findall(r"\[([\d.]+), ([\d.]+)\]", text)]
-            assert drawn == [pytest.approx(corner, abs=0.01) for corner in corners]
+            await browser.run(toggle)
             await browser.screenshot(shots / "laptop.png")
-            rule = text.removeprefix("rules:\n")
-            path.write_text(path.read_text(encoding="utf-8").replace("rules:\n", f"rules:\n{rule}\n"), encoding="utf-8")
-            assert [r.name for r in config.load(path).rules] == ["desk", "meter", "door"]
-            running.wait_for("RELOADING=1")
-            running.wait_for("READY=1")
-            await browser.until("'desk' in state.rules")
 
         seen(f"http://127.0.0.1:{port}/", 1280, 900, look)
         running.stop(signal.SIGTERM)
         assert "Traceback" not in running.errors()
+
+
+def test_tells_events_in_words_with_filters_snapshots_and_totals(config_file, port, shots):
+    """At the end the daemon is stopped: the image turns gray, and the page says since when."""
+    with Running(config_file(TEXT.replace("WEB", str(port)))) as running:
+        running.wait_for("READY=1")
+
+        async def look(browser: Browser) -> None:
+            await browser.until("document.querySelector('#events li[data-event^=door] img')?.naturalWidth")
+            await browser.until("document.querySelector('#events li[data-event^=meter]')")
+            words = await browser.run(WORDS)
+            assert any(re.match(r"\d in door(, \d+(\.\d)? s)? ", text) for text in words), words
+            assert any(re.match(r"meter reads \d+ ", text) for text in words), words
+
+            # Filters: by rule, by label, by state.
+            choose = (
+                "(document.getElementById('{0}').value = '{1}',"
+                " document.getElementById('{0}').dispatchEvent(new Event('change')), {2})"
+            )
+            by_rule = await browser.run(choose.format("event-rule", "meter", WORDS))
+            assert by_rule
+            assert all(text.startswith("meter reads") for text in by_rule)
+            nothing = await browser.run(choose.format("event-state", "fault", WORDS))
+            assert nothing == ["none that pass the filter"]
+            await browser.run(choose.format("event-state", "", WORDS))
+            await browser.run(choose.format("event-rule", "door", WORDS))
+
+            # A snapshot opens large, with the box of its event; Escape closes it.
+            await browser.run("document.querySelector('#events button').click()")
+            await browser.until("document.getElementById('snapshot').open")
+            await browser.until("document.getElementById('snapshot-marks').width > 300")
+            box = (
+                "document.getElementById('snapshot-marks').getContext('2d')"
+                ".getImageData(0, 0, 640, 360).data.filter((v, i) => i % 4 === 3 && v).length"
+            )
+            assert await browser.run(box) > 500
+            assert " in door" in await browser.run("document.getElementById('snapshot-text').innerText")
+            await browser.screenshot(shots / "snapshot.png")
+            await browser.press("Escape")
+            await browser.until("!document.getElementById('snapshot').open")
+
+            # Totals by hour: one bar for the present hour.
+            await browser.until("document.querySelector('.bars')")
+            entered = await browser.run("document.querySelector('.bars').getAttribute('aria-label')")
+            assert re.match(r"door, last 24 hours: .*entered [1-9]", entered), entered
+
+            running.stop(signal.SIGTERM)
+            await browser.until("document.getElementById('stage').classList.contains('lost')")
+            assert "grayscale" in await browser.run("getComputedStyle(document.getElementById('picture')).filter")
+            await browser.until(
+                "document.getElementById('notice').innerText.includes('no connection to the camera; last image at')"
+            )
+            await browser.screenshot(shots / "lost.png")
+            browser.errors.clear()  # requests that failed
+
+        seen(f"http://127.0.0.1:{port}/", 1280, 900, look)
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):
@@ -157,7 +192,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):
         running.wait_for("READY=1")
 
         async def look(browser: Browser) -> None:
-            await browser.until("last && document.querySelectorAll('#events li[data-event]').length")
+            await browser.until("app.last && document.querySelectorAll('#events li[data-event]').length")
             await browser.until("document.querySelectorAll('#health tr').length > 8")
             assert await browser.run("document.documentElement.scrollWidth") <= 390
             wide = (
@@ -165,7 +200,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):
                 ".map((e) => e.outerHTML)"
             )
             assert await browser.run(wide) == []
-            await browser.run("document.getElementById('drawing').open = true")
+            await browser.run("document.getElementById('editing').open = true")
             assert await browser.run(wide) == []
             await browser.screenshot(shots / "phone.png")
 
@@ -183,9 +218,12 @@ def test_logs_in_and_out_with_a_token(config_file, port, shots, tmp_path):
             fill = "document.getElementById('token').value = {}, document.querySelector('#login button').click()"
             await browser.run(fill.format(json.dumps("a wrong word")))
             await browser.until("document.getElementById('login-error').textContent.includes('wrong token')")
-            assert await browser.run("last === null && document.getElementById('page').hidden")
+            assert await browser.run("app.last === null && document.getElementById('page').hidden")
             await browser.run(fill.format(json.dumps("a long and secret word")))
-            await browser.until("last")
+            await browser.until("app.last")
+            await browser.reload()
+            await browser.until("!document.getElementById('page').hidden")
+            await browser.until("!document.getElementById('logout').hidden")  # the session is known after a reload
             await browser.run("document.getElementById('logout').click()")
             await browser.until("!document.getElementById('login').hidden")
             assert await browser.run("fetch('api/status').then((answer) => answer.status)") == 401
