@@ -85,7 +85,7 @@ class Encoder:
         return self._message(seq, "event", stamp, body)
 
     def status(self, seq: int, stamp: Stamp, state: Mapping[str, JsonValue], source: str | None = None) -> Message:
-        """A heartbeat or a gap record. source: the camera's name."""
+        """A heartbeat, a gap record or a written clip. source: the camera's name."""
         body: dict[str, JsonValue] = {"status": state} if source is None else {"source": source, "status": state}
         return self._message(seq, "status", stamp, body)
 

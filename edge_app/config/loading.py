@@ -22,6 +22,7 @@ from edge_app.config.blocks import (
     PublishConfig,
     SourceConfig,
 )
+from edge_app.config.clips import ClipsConfig, check_clips
 from edge_app.config.models import read_heads, read_model
 from edge_app.config.overrides import load_over
 from edge_app.config.plugins import read_sinks, read_source, replace_source
@@ -54,6 +55,7 @@ class Config:
     rules: tuple[RuleConfig, ...] = ()
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
     web: WebConfig = field(default_factory=WebConfig)
     reuse: ReuseConfig = OFF
     overrides: tuple[str, ...] = ()
@@ -76,6 +78,7 @@ BLOCKS = (
     "sinks",
     "degrade",
     "snapshots",
+    "clips",
     "web",
 )
 SIMPLE = {
@@ -83,6 +86,7 @@ SIMPLE = {
     "outbox": OutboxConfig,
     "degrade": DegradeConfig,
     "snapshots": SnapshotsConfig,
+    "clips": ClipsConfig,
     "web": WebConfig,
 }
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -129,6 +133,8 @@ def load(
     simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in SIMPLE.items()}
     if simple["web"] is not WRONG:
         check_web(simple["web"], entries(blocks.get("web")), problems)
+    if simple["clips"] is not WRONG:
+        check_clips(simple["clips"], entries(blocks.get("clips")), [rule.name for rule in rules], problems)
     problems.raise_if_any()
     assert source_block is not None
     assert manifest is not None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
-_OWN_ENTRIES = {"outbox.lock", "control.sock", "snapshots", "tune"}  # of earlier runs
+_OWN_ENTRIES = {"outbox.lock", "control.sock", "snapshots", "clips", "tune"}  # of earlier runs
 
 
 @contextmanager

@@ -282,6 +282,7 @@ OPENS = {
     "cli/doctor.py": "kernel, and the vendor's libraries",
     "cli/memory_limit.py": "kernel",
     "cli/parser.py": "/dev/null",
+    "clips/folder.py": "its own, in state_dir",
     "clock.py": "kernel",
     "daemon/health_file.py": "the updater's",
     "daemon/mapped_files.py": "kernel",
