@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "messages": "frame",
     "schedule": "options",
     "state": "frame",
+    "state": "frame",
     "totals": "errors frame clock options schedule",
     "registry": "errors options",
     "backends": "errors options",

@@ -8,6 +8,7 @@ status_socket.py  the Unix socket of `edge-app status`
 health_file.py    health report for the updater
 views.py          opens and reopens the web page and the snapshots
 snapshots.py      JPEG images of events
+present_state.py  what is true now, for sinks that publish it
 logs.py           log output: journal, JSON or text
 heap.py           settings of the C library's heap
 mapped_files.py   releases code that was needed only at start

@@ -21,6 +21,7 @@ from edge_app.config import Config
 from edge_app.daemon import heap, mapped_files
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, release_status
+from edge_app.daemon.present_state import PresentState
 from edge_app.daemon.signals import Signals
 from edge_app.daemon.state_dir import make_private, private_umask
 from edge_app.daemon.status_socket import StatusSocket, printable
@@ -109,6 +110,7 @@ class Daemon:
         self._sensors = sensors
         self._clock = SystemClock()
         self._reading = Reading()
+        self._state = PresentState()
         self._started_s = time.monotonic()
         self._next_check_s = self._next_ping_s = 0.0
         self._ready = False
@@ -133,6 +135,7 @@ class Daemon:
         Raises EndOfClip, and EdgeError if only a new process can help.
         """
         frame = self.running.step(_STEP_S)
+        self._state.update(self.running, frame, self._reading)
         now_s = time.monotonic()
         if frame is not None:
             self._record(frame)

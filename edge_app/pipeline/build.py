@@ -24,6 +24,7 @@ from edge_app.pipeline.schedules import source_closed
 from edge_app.publish.publisher import Publisher
 from edge_app.publish.transport import Handover
 from edge_app.reuse import cost_file
+from edge_app.state import StateBoard
 from edge_app.tracking.tracker import Tracker
 
 
@@ -97,11 +98,13 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
     }
 
 
-def build_publisher(config: Config, clock: Clock, *, replay: bool, previous: Handover | None = None) -> Publisher:
+def build_publisher(
+    config: Config, *, clock: Clock, board: StateBoard, replay: bool, previous: Handover | None = None
+) -> Publisher:
     """Build the publisher with its sinks and, except in a replay, its outbox. Raises ConfigError or SinkError."""
     labels = {name: head.labels for name, head in config.manifest.heads.items()}
     id_ = device_id(config.device.id, replay=replay)
-    return Publisher(config, clock, id_, labels, durable=not replay, previous=previous)
+    return Publisher(config, clock, id_, labels, durable=not replay, previous=previous, board=board)
 
 
 def labels_of(config: Config) -> dict[str, tuple[str, ...]]:
@@ -117,4 +120,5 @@ def inference_settings(config: Config) -> object:
 def publisher_settings(config: Config) -> object:
     """The parts of a configuration that the publisher depends on."""
     rules = [(rule.name, rule.type) for rule in config.rules]
-    return config.device, config.source.common.name, config.publish, config.outbox, config.sinks, rules
+    shown = config.snapshots, config.web, config.model.precision, config.reuse.mode, sorted(config.heads)
+    return config.device, config.source.common.name, config.publish, config.outbox, config.sinks, rules, shown

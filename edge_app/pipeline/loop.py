@@ -7,8 +7,7 @@ The stages overlap: while a frame is tracked, evaluated and published, inference
 decodes the one after it. A replay overlaps them too, except on one core, where it runs all stages on one thread; its
 output is the same. Frames stay in order.
 A lost camera, failed backend or failed head is published as an event; the other parts continue.
-Not here: signals, the watchdog, watching the configuration file (daemon/), rebuilding a backend
-(inference/supervisor.py).
+Not here: signals, the watchdog, the configuration file (daemon/), rebuilding a backend (inference/supervisor.py).
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ from edge_app.pipeline.rule_stage import RuleStage
 from edge_app.pipeline.schedules import Schedules
 from edge_app.pipeline.timing import StageTimer
 from edge_app.rules import Moment, Overlay
+from edge_app.state import StateBoard
 
 _RECENT_EVENTS = 200
 _RELOAD_DRAIN_S = 0.5
@@ -67,7 +67,7 @@ class Pipeline:
     """All stages of one configuration. Call `step` until it raises EndOfClip; `close` releases everything.
 
     overlap: whether the stages overlap; without, which only a replay can do, they run on the caller's thread.
-    about: further fields of the heartbeat, about the installed release.
+    about: further fields of the heartbeat, about the installed release. board: what sinks publish as state.
     """
 
     def __init__(self, config: Config, clock: Clock, *, replay: bool = False, overlap: bool = True) -> None:
@@ -85,7 +85,9 @@ class Pipeline:
         self._faults, self._camera_lost = Faults(), False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
-        self._rules = RuleStage(build_rules(config))
+        self._rules = self.rules = RuleStage(build_rules(config))
+        self.board = StateBoard()
+        self._build_publisher = partial(build_publisher, clock=clock, board=self.board, replay=replay)
         self._schedules = Schedules(config, clock, replay=replay)
         with ExitStack() as stack:
             self._inference = InferenceSupervisor(
@@ -95,7 +97,7 @@ class Pipeline:
                 inline=not overlap,
             )
             stack.enter_context(closing(self._inference))
-            self._publisher = stack.enter_context(closing(build_publisher(config, clock, replay=replay)))
+            self._publisher = stack.enter_context(closing(self._build_publisher(config)))
             self._capture = self._build_source(config)
             stack.pop_all()  # from now on, close() releases them
 
@@ -252,9 +254,9 @@ class Pipeline:
     def _reopen_publisher(self, config: Config) -> None:
         previous = self._publisher.hand_over(_RELOAD_DRAIN_S)  # before the new one opens: both would use the same sinks
         try:
-            self._publisher = build_publisher(config, self._clock, replay=self._replay, previous=previous)
+            self._publisher = self._build_publisher(config, previous=previous)
         except Exception:  # after any error, the old one must keep running
-            self._publisher = build_publisher(self.config, self._clock, replay=self._replay, previous=previous)
+            self._publisher = self._build_publisher(self.config, previous=previous)
             raise
 
     def _reopen_source(self, config: Config) -> None:

@@ -6,9 +6,9 @@ Not here: the rules themselves (rules/), track ids (tracking/), the published fo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from edge_app.frame import Event, Frame
+from edge_app.frame import Event, Frame, JsonValue
 from edge_app.rules import Moment, Overlay, Rule
 
 
@@ -16,18 +16,28 @@ from edge_app.rules import Moment, Overlay, Rule
 class ConfiguredRule:
     """A rule and whether it is enabled. key: the settings it was built from; equal keys mean equal rules.
 
-    off_hours: its schedule has switched it off.
+    off_hours: its schedule has switched it off. open_ids: of its open events.
     """
 
     rule: Rule
     enabled: bool
     key: object
     off_hours: bool = False
+    open_ids: set[str] = field(default_factory=set)
 
     @property
     def active(self) -> bool:
         """Whether it is evaluated."""
         return self.enabled and not self.off_hours
+
+    def finish(self, reason: str, at: Moment) -> list[Event]:
+        self.open_ids.clear()
+        return list(self.rule.finish(reason, at))
+
+    def state(self) -> dict[str, JsonValue]:
+        """What is true now; of a rule that does not say so itself, the number of open events."""
+        own = getattr(self.rule, "state", None)
+        return {"open": len(self.open_ids)} if own is None else dict(own())
 
 
 class RuleStage:
@@ -43,12 +53,16 @@ class RuleStage:
         frame.events = tuple(
             event for running in self._rules.values() if running.active for event in running.rule.step(frame)
         )
+        for event in frame.events:
+            source = self._rules.get(event.rule)
+            if source is not None and event.type != "update":
+                (source.open_ids.add if event.type == "new" else source.open_ids.discard)(event.event_id)
         return frame
 
     def apply(self, rules: Mapping[str, ConfiguredRule]) -> list[Event]:
         """Replace the rules. Those with an equal key keep their state. Returns the `end` of the others' open events."""
         kept = {n: r for n, r in self._rules.items() if n in rules and rules[n].key == r.key}
-        events = [e for n, r in self._rules.items() if n not in kept for e in r.rule.finish("reconfigured", self._at)]
+        events = [e for n, r in self._rules.items() if n not in kept for e in r.finish("reconfigured", self._at)]
         self._rules = {name: kept.get(name, rule) for name, rule in rules.items()}
         return events
 
@@ -56,14 +70,14 @@ class RuleStage:
         """Enable or disable a rule. Returns the `end` of its open events. Raises KeyError if there is no such rule."""
         running = self._rules[name]
         running.enabled = enabled
-        return [] if enabled else list(running.rule.finish("disabled", self._at))
+        return [] if enabled else running.finish("disabled", self._at)
 
     def set_off_hours(self, names: Collection[str]) -> list[Event]:
         """Switch these rules off by schedule, and the others on. Returns the `end` of open events."""
         events: list[Event] = []
         for name, running in self._rules.items():
             if running.active and name in names:
-                events += running.rule.finish("schedule", self._at)
+                events += running.finish("schedule", self._at)
             running.off_hours = name in names
         return events
 
@@ -73,7 +87,14 @@ class RuleStage:
 
     def finish(self, reason: str) -> list[Event]:
         """End every open event. Its end is the time of the last frame, since nothing later was observed."""
-        return [event for running in self._rules.values() for event in running.rule.finish(reason, self._at)]
+        return [event for running in self._rules.values() for event in running.finish(reason, self._at)]
+
+    def states(self) -> dict[str, dict[str, JsonValue]]:
+        """By rule name, what is true now; `enabled` and `active`: see ConfiguredRule."""
+        return {
+            name: {"enabled": running.enabled, "active": running.active, **running.state()}
+            for name, running in self._rules.items()
+        }
 
     def overlay(self) -> Sequence[Overlay]:
         """The shapes that the active rules draw onto the last frame."""

@@ -8,21 +8,46 @@ from edge_app import registry
 from edge_app.clock import Clock
 from edge_app.config import Config, PluginConfig
 from edge_app.errors import ConfigError, SinkError
-from edge_app.sinks import Sink, SinkContext
+from edge_app.sinks import Sink, SinkContext, Surface
+from edge_app.state import StateBoard
 
 
-def build_sinks(config: Config, clock: Clock, device_id: str, stack: ExitStack) -> dict[str, Sink]:
-    """Construct the configured sinks, by name. `stack` closes them. Raises ConfigError or SinkError with file:line."""
-    heads = {name: head.family for name, head in config.manifest.heads.items()}
+def build_sinks(
+    config: Config, clock: Clock, device_id: str, stack: ExitStack, board: StateBoard | None = None
+) -> dict[str, Sink]:
+    """Construct the configured sinks, by name. `stack` closes them. Raises ConfigError or SinkError with file:line.
+
+    board: the state that they publish, if there is any.
+    """
+    heads = {name: config.manifest.heads[name].family for name in config.heads}
     rules = {rule.name: rule.type for rule in config.rules}
     snapshots = config.device.state_dir / "snapshots" if config.snapshots.enabled else None
+    surface = _surface(config)
     sinks: dict[str, Sink] = {}
     for plugin in config.sinks:
         name = plugin.name or plugin.type
-        context = SinkContext(device_id, name, clock, rules, heads, config.source.common.name, snapshots)
+        context = SinkContext(
+            device_id, name, clock, rules, heads, config.source.common.name, snapshots, board, surface
+        )
         sinks[name] = _build(plugin, context)
         stack.callback(sinks[name].close)
     return sinks
+
+
+def _surface(config: Config) -> Surface:
+    """What sinks may say about this device."""
+    rules = {f"rules/{rule.name}": tuple(rule.options.get("labels", ())) for rule in config.rules}
+    heads = {f"heads/{n}": head.boxes.labels or config.manifest.heads[n].labels for n, head in config.heads.items()}
+    int8 = "int8" in config.manifest.targets()
+    web = config.web
+    return Surface(
+        labels=rules | heads,
+        scores={name: float(head.options["score"]) for name, head in config.heads.items() if "score" in head.options},
+        precisions=("float", "int8") if int8 else (),
+        reuses=config.reuse.mode != "off",
+        page=(web.host, web.port, web.base_path) if web.enabled and not web.loopback else None,
+        state_dir=config.device.state_dir,
+    )
 
 
 def _build(plugin: PluginConfig, context: SinkContext) -> Sink:

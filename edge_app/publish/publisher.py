@@ -23,6 +23,7 @@ from edge_app.publish.open_events import end_left_open
 from edge_app.publish.result_filter import ResultFilter
 from edge_app.publish.transport import DirectTransport, DurableTransport, Handover, SinkStats, Transport
 from edge_app.sinks import Sink
+from edge_app.state import StateBoard
 from edge_app.totals import Totals
 
 _LOG = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Publisher:
     durable: through the outbox; no call waits for a disk or a network. If False: directly and in order, the results of
     every frame, without files and threads; calls raise SinkError if a sink fails. Any call raises BrokenPipeError once
     the reader of a pipe that is a sink has closed it. previous: what the publisher of the old configuration left.
+    board: the state that sinks publish.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Publisher:
         durable: bool,
         backoff: Backoff = UPSTREAM,
         previous: Handover | None = None,
+        board: StateBoard | None = None,
     ) -> None:
         self._clock = clock
         self._source = config.source.common.name
@@ -74,7 +77,7 @@ class Publisher:
         self._event_log = None if previous is None else previous.event_log
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
         with ExitStack() as stack:
-            self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack)
+            self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack, board if durable else None)
             self._transport: Transport
             if durable and self.sinks:
                 self._outbox = self._open_outbox(config)
@@ -88,6 +91,8 @@ class Publisher:
             trust = config.device.trust_clock
             folder = config.device.state_dir
             self._totals = Totals(folder, self._source, clock, trust_clock=trust) if durable else None
+            if board is not None:
+                board.totals = self.totals
             stack.pop_all()  # from now on, the transport closes them
 
     def publish_frame(self, frame: Frame) -> None:

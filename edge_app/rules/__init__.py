@@ -77,7 +77,11 @@ class Overlay:
 
 
 class Rule(Protocol):
-    """One configured rule. Its memory is bounded, however long it runs."""
+    """One configured rule. Its memory is bounded, however long it runs.
+
+    A rule may also have `state() -> dict[str, JsonValue]`: what is true now, published as a retained topic; at most
+    about 1 kB. Without, its state is the number of open events.
+    """
 
     def step(self, frame: Frame) -> Iterable[Event]:
         """Evaluate a frame. Use `frame.outputs`: the boxes of the tracked head have track ids."""

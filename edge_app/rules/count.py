@@ -66,6 +66,10 @@ class Rule:
         self._counted = {}
         return self._ledger.finish(reason, at)
 
+    def state(self) -> dict[str, JsonValue]:
+        count = sum(self._counted.values())
+        return {"count": count, "reached": len(self._ledger) > 0, "labels": dict(self._counted)}
+
     def overlay(self) -> list[Overlay]:
         corners = () if self._polygon is None else tuple((float(x), float(y)) for x, y in self._polygon)
         text = f"{self._name}: {sum(self._counted.values())}"

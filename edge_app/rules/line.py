@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from edge_app.frame import Event, Frame
+from edge_app.frame import Event, Frame, JsonValue
 from edge_app.geometry.polygons import Anchor, line_of
 from edge_app.options import Fraction, Point, Seconds
 from edge_app.rules import Moment, Overlay, RuleContext
@@ -48,6 +48,7 @@ class Rule:
         self._ledger = Ledger(context)
         self._name = context.name
         self._counts = {"in": 0, "out": 0}
+        self._by_label: dict[str, dict[str, int]] = {}
         self._paths = Paths()
 
     def step(self, frame: Frame) -> Iterator[Event]:
@@ -63,6 +64,9 @@ class Rule:
         crossings = [event for crossing in self._paths.finish() for event in self._publish(crossing)]
         return crossings + self._ledger.finish(reason, at)
 
+    def state(self) -> dict[str, JsonValue]:
+        return {**self._counts, "labels": {label: dict(counts) for label, counts in self._by_label.items()}}
+
     def overlay(self) -> list[Overlay]:
         text = f"{self._name}: in {self._counts['in']}, out {self._counts['out']}"
         return [Overlay(self._line, text)]
@@ -72,4 +76,5 @@ class Rule:
         if self._direction not in ("both", direction):
             return []
         self._counts[direction] += 1
+        self._by_label.setdefault(crossing.object.label, {"in": 0, "out": 0})[direction] += 1
         return self._ledger.instant(crossing.at, {**crossing.object.value(), "direction": direction, **self._counts})

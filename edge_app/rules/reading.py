@@ -83,6 +83,10 @@ class Rule:
         self._published = None
         return self._ledger.finish(reason, at)
 
+    def state(self) -> dict[str, JsonValue]:
+        rows = self._published
+        return {"text": None if rows is None else "\n".join(rows), "number": None if rows is None else _number(rows)}
+
     def overlay(self) -> list[Overlay]:
         return [] if self._published is None else [Overlay((), f"{self._name}: {' / '.join(self._published)}")]
 

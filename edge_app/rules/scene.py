@@ -69,6 +69,9 @@ class Rule:
         self._state, self._label, self._results = self._ok, self._ok, 0
         return self._ledger.finish(reason, at)
 
+    def state(self) -> dict[str, JsonValue]:
+        return {"state": self._state, "problem": self._state != self._ok}
+
     def overlay(self) -> list[Overlay]:
         fault = self._state != self._ok
         return [Overlay((), f"{self._name}: {self._state}", alert=True)] if fault else []

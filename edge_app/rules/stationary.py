@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,6 +80,10 @@ class Rule:
         places, self._places, self._first_ns = self._places, {}, None
         published = [(key, place) for key, place in places.items() if key in self._ledger]
         return [self._ledger.end(key, at, reason, self._value(place)) for key, place in published]
+
+    def state(self) -> dict[str, JsonValue]:
+        staying = [place.best.label for place in self._places.values() if place.key in self._ledger]
+        return {"count": len(staying), "labels": dict(Counter(staying))}
 
     def overlay(self) -> list[Overlay]:
         published = [place for place in self._places.values() if place.key in self._ledger]

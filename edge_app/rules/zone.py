@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -72,6 +73,10 @@ class Rule:
         stays, self._stays = self._stays, {}
         published = [(key, stay) for key, stay in stays.items() if key in self._ledger]
         return [self._ledger.end(key, at, reason, self._value(stay, len(published))) for key, stay in published]
+
+    def state(self) -> dict[str, JsonValue]:
+        inside = [self._stays[key].best.label for key in self._stays if key in self._ledger]
+        return {"occupancy": len(inside), "labels": dict(Counter(inside))}
 
     def overlay(self) -> list[Overlay]:
         points = tuple((float(x), float(y)) for x, y in self._polygon)

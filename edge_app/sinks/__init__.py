@@ -16,13 +16,32 @@ from typing import Protocol
 
 from edge_app.clock import Clock
 from edge_app.messages import Message
+from edge_app.state import StateBoard
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What other systems may show and change.
+
+    labels: of `rules/<name>` and `heads/<name>`, those that are looked for; empty: all. scores: of the heads that have
+    a threshold. precisions: to choose from. reuses: whether features are reused. page: host, port and path of the web
+    page that other machines can reach. state_dir: where a sink may keep a small file.
+    """
+
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ()
+    reuses: bool = False
+    page: tuple[str, int, str] | None = None
+    state_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
     """The device whose messages a sink sends. name: the sink's. rules: name -> type. heads: name -> family.
 
-    source: the camera's name. snapshots: the folder with a JPEG for each event, if there is one.
+    source: the camera's name. snapshots: the folder with a JPEG for each event, if there is one. state: what is true
+    now, if the sink may publish it.
     """
 
     device_id: str
@@ -32,6 +51,8 @@ class SinkContext:
     heads: Mapping[str, str] = field(default_factory=dict)
     source: str = "camera"
     snapshots: Path | None = None
+    state: StateBoard | None = None
+    surface: Surface = field(default_factory=Surface)
 
 
 class Sink(Protocol):

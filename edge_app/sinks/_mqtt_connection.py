@@ -81,6 +81,14 @@ class Connection:
         return f"{self._endpoint.address[0]}:{self._endpoint.address[1]}"
 
     @property
+    def local_host(self) -> str:
+        """The address of this device on the network of the broker; "" without a connection."""
+        try:
+            return "" if self._socket is None else str(self._socket.getsockname()[0])
+        except OSError:
+            return ""
+
+    @property
     def waiting(self) -> int:
         return len(self._waiting)
 

@@ -20,20 +20,24 @@ from edge_app.messages import Message
 from edge_app.network.connection import Deadline, check_host
 from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
-from edge_app.sinks import SinkContext, _home_assistant
+from edge_app.sinks import SinkContext
 from edge_app.sinks._dialect import dialect_of
 from edge_app.sinks._mqtt_connection import Connection, ConnectionLost, Endpoint
 from edge_app.sinks._paho import tls_context
+from edge_app.sinks._retained import RetainedTopics
 from edge_app.sinks._topics import check_topics
 
 _WINDOW_BYTES = 1 << 20
 _MAX_LOSSES = 5  # of the connection while one message is in flight
+_KEEPALIVE_S, _KEEPALIVE_HOME_ASSISTANT_S = 30, 10
 _BATCH_TIMEOUTS = 6  # a batch may take this many times `ack_timeout_s`
 
 
 class Sink:
-    """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event.
+    """window: messages in flight. home_assistant: publish discovery, and retain each rule's last event. state: publish
+    what is true now as retained topics; with another dialect, there are none. commands: accept commands.
 
+    keepalive_s: the broker reports the device as offline after 1.5 times this; null: 10 with home_assistant, else 30.
     dialect: the system whose topics and payloads are published. prefix: their first levels; null: the dialect's.
     ack_timeout_s: for connecting, and for each acknowledgment. A batch may take six times as long.
     """
@@ -56,13 +60,14 @@ class Sink:
         key: Path | None = None,
         window: Positive = 100,
         ack_timeout_s: Annotated[float, Range(0.1, 300)] = 10.0,
-        keepalive_s: Annotated[int, Range(5, 3600)] = 30,
+        keepalive_s: Annotated[int, Range(5, 3600)] | None = None,
+        state: bool = True,
+        commands: bool = False,
         home_assistant: bool = False,
         discovery_prefix: str = "homeassistant",
     ) -> None:
         import paho.mqtt.client as paho  # here: `edge-app check` works without the library
 
-        self._context = context
         check_host("host", host)
         self._dialect = dialect_of(dialect, context)
         prefix = self._dialect.prefix if prefix is None else prefix
@@ -77,21 +82,29 @@ class Sink:
             password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
         self._window = window
         self._ack_timeout_s = ack_timeout_s
-        self._discovery = discovery_prefix if home_assistant else None
+        self._retains_events = home_assistant
         topics = [f"{self._base}/{topic}" for topic in self._dialect.commands]
-        topics += [] if self._discovery is None else [f"{self._discovery}/status"]
+        topics += [f"{discovery_prefix}/status"] if home_assistant else []
         endpoint = Endpoint(
             address=(host, port or (8883 if tls else 1883)),
             tls=tls_context(tls, ca, cert, key),
             login=(username, password),
             client_id=f"edge-app-{context.device_id}-{context.name}",
-            keepalive_s=keepalive_s,
+            keepalive_s=keepalive_s or (_KEEPALIVE_HOME_ASSISTANT_S if home_assistant else _KEEPALIVE_S),
             ack_timeout_s=ack_timeout_s,
             will=f"{self._base}/available",
             subscriptions=topics,
         )
         self._connection = Connection(
             paho, endpoint, context.clock, on_delivered=self._record_delivery, on_message=self._receive
+        )
+        self._retained = RetainedTopics(
+            context,
+            self._connection,
+            self._base,
+            discovery_prefix if home_assistant else None,
+            state=state and dialect == "edge-app",
+            commands=commands,
         )
         self._announce = False
         self._acked: set[str] = set()
@@ -110,6 +123,7 @@ class Sink:
             where = self._connection.where
             raise SinkError(f"{where}: the broker closed the connection {times} on a message of {size}", retry=False)
         self._connect()
+        self._retained.publish(self._window)
         self._acked = set()
         published = 0
         window, end = 1 if self._suspect else self._window, Deadline(self._ack_timeout_s * _BATCH_TIMEOUTS)
@@ -132,8 +146,10 @@ class Sink:
         self._connection.poll(0)
         if self._announce and not self._connection.waiting:  # not more often than the broker acknowledges
             self._publish_state()
+        self._retained.publish(self._window)
 
     def close(self) -> None:
+        self._retained.close()
         self._connection.close()
 
     def _publish_message(
@@ -147,7 +163,7 @@ class Sink:
         for each in publications:
             while connection.waiting >= window or connection.waiting_bytes > _WINDOW_BYTES:
                 connection.await_ack(end)
-            retain = each.retain or (self._discovery is not None and message.kind == "event")
+            retain = each.retain or (self._retains_events and message.kind == "event")
             connection.publish(f"{self._base}/{each.topic}", each.payload, message.id, retain=retain)
 
     def _record_delivery(self, id_: str) -> None:
@@ -164,16 +180,15 @@ class Sink:
     def _connect(self) -> None:
         if self._connection.open():
             self._publish_state()
+            self._retained.restart()
 
     def _receive(self, message: Any) -> None:
-        is_command = bool(self._dialect.commands)  # the answer: the state, which a command does not change
-        self._announce = self._announce or is_command or message.payload == b"online"
+        if self._dialect.commands:  # the answer: the state, which a command does not change
+            self._announce = True
+        self._retained.receive(message.topic, message.payload)
 
     def _publish_state(self) -> None:
-        """What a receiver needs to know now: the discovery, and the state in the dialect."""
+        """What a receiver needs to know now, in the dialect."""
         self._announce = False
-        if self._discovery is not None:
-            topic, payload = _home_assistant.discovery(self._context, self._base, self._discovery)
-            self._connection.publish(topic, payload, None, retain=True)
         for each in self._dialect.state():
             self._connection.publish(f"{self._base}/{each.topic}", each.payload, None, retain=each.retain)
