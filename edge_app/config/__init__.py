@@ -6,8 +6,10 @@ plugins.py   reading the blocks of plug-ins: source, sinks
 models.py    reading model, heads
 rules.py     track, rules
 reuse.py     reuse
+clips.py     clips
 services.py  degrade, snapshots, web
 renamed.py   old names of keys
+overrides.py overrides.yaml over config.yaml; patching.py: patches as values; splicing.py: patches in a file's text
 reference.py every option with its type, default and meaning; json_schema.py: the same as a JSON Schema
 """
 

@@ -57,7 +57,7 @@ class PluginConfig:
 
     type: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may contain a URL with a password
-    where: str = ""
+    where: str = field(default="", compare=False)
     name: str = ""
 
 

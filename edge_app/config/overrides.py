@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from edge_app import registry
-from edge_app.config.patching import names, plain
+from edge_app.config.patching import name_of, names, plain
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.document import Problems, describe, entries, is_null, load_yaml, mark_file, nearest, parse_yaml
 
@@ -143,8 +143,8 @@ def _merged_rules(rules: list[yaml.Node], changes: yaml.MappingNode, problems: P
     left = entries(changes)
     result = []
     for rule in rules:
-        name = plain(entries(rule).get("name"))
-        change = left.pop(name, None) if isinstance(name, str) else None
+        name = name_of(entries(rule).get("name"))
+        change = None if name is None else left.pop(name, None)
         if change is None or not is_null(change):
             result.append(rule)
         for option, value in entries(change).items():

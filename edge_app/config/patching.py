@@ -25,7 +25,7 @@ def plain(node: yaml.Node | None) -> Plain:
     if node is None:
         return None
     if isinstance(node, yaml.MappingNode):
-        return {key.value: plain(value) for key, value in node.value}
+        return {key.value: name_of(value) if key.value == "name" else plain(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
         return [plain(value) for value in node.value]
     assert isinstance(node, yaml.ScalarNode)
@@ -41,6 +41,11 @@ def plain(node: yaml.Node | None) -> Plain:
     except ValueError:  # beyond the limits: the reader reports it
         return text
     return whole if whole is not None else text if number is None else number
+
+
+def name_of(node: yaml.Node | None) -> str | None:
+    """A name, which may look like a number; None if there is none."""
+    return node.value if isinstance(node, yaml.ScalarNode) else None
 
 
 def apply_patch(document: dict[str, Plain], patch: Mapping[str, Plain], heads: Iterable[str]) -> dict[str, Plain]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import yaml
 
+from edge_app.config.blocks import HeadConfig
 from edge_app.errors import OptionError
 from edge_app.geometry.polygons import polygon_of
 from edge_app.options import WRONG, Point, Range, read_dataclass
@@ -51,3 +53,9 @@ def read_reuse(node: yaml.Node | None, problems: Problems) -> ReuseConfig:
         except OptionError as exc:
             problems.add(entries(node)["ignore"], f"reuse.{exc}")
     return read
+
+
+def for_heads(reuse: ReuseConfig, heads: Mapping[str, HeadConfig]) -> ReuseConfig:
+    """The reuse options with the smallest max_age_s of all heads."""
+    ages = [head.common.max_age_s for head in heads.values() if head.common.max_age_s is not None]
+    return replace(reuse, max_age_s=min([reuse.max_age_s, *ages]))

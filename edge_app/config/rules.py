@@ -65,7 +65,7 @@ class RuleConfig:
     type: str
     enabled: bool = True
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    where: str = ""
+    where: str = field(default="", compare=False)
     schedule: tuple[Window, ...] = ()
 
 

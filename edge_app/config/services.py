@@ -68,6 +68,7 @@ class WebConfig:
     Behind a reverse proxy: allowed_hosts: the names by which it is reached; with any, other names are rejected.
     base_path: the path under which it serves the page, such as /camera. frame_ancestors: the sites that may show the
     page in a frame, such as https://home.example:8123, or self.
+    commands: whether the page may change the camera: switches, snapshots, Save; needs a token.
     """
 
     enabled: bool = False
@@ -81,6 +82,7 @@ class WebConfig:
     allowed_hosts: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
     base_path: str = ""
+    commands: bool = False
 
     @property
     def loopback(self) -> bool:
@@ -108,6 +110,8 @@ def check_web(web: WebConfig, nodes: Mapping[str, yaml.Node], problems: Problems
     except ValueError as exc:
         problems.add(nodes.get("host"), f"web.host: {exc}")
     _check_proxy(web, nodes, problems)
+    if web.commands and web.token is None:
+        problems.add(nodes.get("commands"), "web.commands: found true without web.token; expected a token as file:PATH")
     if web.enabled and not web.loopback and web.token is None:
         problems.add(
             nodes.get("host"),

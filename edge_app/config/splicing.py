@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from edge_app.config.patching import Plain, apply_patch, complete, plain
+from edge_app.config.patching import Plain, apply_patch, complete, name_of, plain
 from edge_app.errors import ConfigError
 from edge_app.options.document import Problems, entries, is_null, parse_yaml
 
@@ -73,7 +73,7 @@ def _find(node: yaml.Node, path: tuple[str, ...]) -> yaml.Node | None:
 def _entry(node: yaml.Node, name: str) -> yaml.Node | None:
     if not isinstance(node, yaml.SequenceNode):
         return entries(node).get(name)
-    return next((each for each in node.value if plain(entries(each).get("name")) == name), None)
+    return next((each for each in node.value if name_of(entries(each).get("name")) == name), None)
 
 
 def _changed(text: str, path: Path, where: tuple[str, ...], value: Plain) -> str:

@@ -6,7 +6,7 @@ file_watch.py     detects a changed configuration file
 systemd.py        notifications to the service manager: ready, watchdog, reload
 status_socket.py  the Unix socket of `edge-app status`
 health_file.py    health report for the updater
-views.py          opens and reopens the web page and the snapshots
+views.py          opens and reopens the web page, the snapshots and the clips
 snapshots.py      JPEG images of events
 present_state.py  what is true now, for sinks that publish it
 logs.py           log output: journal, JSON or text

@@ -18,7 +18,9 @@ from typing import Literal
 from edge_app import __version__, pipeline
 from edge_app.clock import SystemClock
 from edge_app.config import Config
+from edge_app.config.overrides import FILE as OVERRIDES
 from edge_app.daemon import heap, mapped_files
+from edge_app.daemon.commands import Commands
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, release_status
 from edge_app.daemon.present_state import PresentState
@@ -28,7 +30,7 @@ from edge_app.daemon.status_socket import StatusSocket, printable
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
 from edge_app.errors import EdgeError, EndOfClip, foreign_exception
-from edge_app.frame import Frame, JsonValue
+from edge_app.frame import Event, Frame, JsonValue
 from edge_app.pipeline import degradation
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
 
@@ -59,7 +61,7 @@ def run(
 
     load: reads the configuration, at startup and at every reload. health_file: report for the updater. release_file:
     the updater's state. Files that the process creates, such as state_dir and health_file, are private to its user,
-    whatever the umask. Returns `restart` if the memory limit is exceeded, so that a new process takes over.
+    whatever the umask. Returns `restart` if a new process has to take over: the memory limit is exceeded, or a command.
     Raises EdgeError if the daemon cannot start or continue.
     """
     heap.share_one_arena()
@@ -77,18 +79,18 @@ def run(
         _LOG.info("running %s on %s", config.manifest.name, daemon.running.health().backend)
         frames = 0
         try:
-            while not signals.stop_requested and not daemon.memory_limit_exceeded and frames != max_frames:
+            while not signals.stop_requested and not daemon.restarts and frames != max_frames:
                 frame = daemon.step(reload=signals.reload_requested())
                 health.update(daemon.running, frame)
                 frames += frame is not None
         except EndOfClip:
             _LOG.info("the clip ended after %d frames", frames)
-        notifier.stopping("restarting: memory" if daemon.memory_limit_exceeded else "stopping")
-    return "restart" if daemon.memory_limit_exceeded else "stopped"
+        notifier.stopping(f"restarting: {daemon.restarts}" if daemon.restarts else "stopping")
+    return "restart" if daemon.restarts else "stopped"
 
 
 class Daemon:
-    """A running pipeline with its supervision: reload, degradation, memory, watchdog, status, page and snapshots.
+    """A running pipeline with its supervision: reload, degradation, memory, watchdog, status and views.
 
     min_uptime_s: no restart for memory before this uptime. Raises ConfigError if the page cannot be served.
     """
@@ -120,14 +122,24 @@ class Daemon:
         self._reloads = 0
         self._trimmed_at: object = None  # counters at the last _trim_memory
         self._stuck: str | None = None
-        self._config_file = FileWatch(running.config.path)
+        self._files = _watched_files(running.config)
         self._ladder = self._build_ladder()
+        self._commands = Commands(running, self, time.monotonic)
+        self.restart_requested = False
+        self._clip_status: Callable[[], Mapping[str, JsonValue]] = dict  # until the views are open
         with ExitStack() as stack:
             stack.callback(running.close, _DRAIN_S)
             stack.callback(StatusSocket(running.config.device.state_dir, self.status).close)
-            self._views = Views(running, self.status)
+            stack.callback(self._commands.close)
+            self._views = Views(running, self.status, self._commands)
+            self._clip_status = self._views.status
             stack.callback(self._views.close)
             self._stack = stack.pop_all()
+
+    @property
+    def restarts(self) -> str | None:
+        """Why a new process has to take over, or None."""
+        return "memory" if self.memory_limit_exceeded else "commanded" if self.restart_requested else None
 
     def step(self, *, reload: bool = False) -> Frame | None:
         """Run one pipeline step and the checks that are due. Returns the processed frame, or None if there was none.
@@ -141,8 +153,10 @@ class Daemon:
             self._record(frame)
         if now_s >= self._next_check_s:
             self._next_check_s = now_s + _CHECK_EVERY_S
-            reload = self._config_file.changed() or reload
+            for file in self._files:
+                reload = file.changed() or reload
             self._check(now_s)
+        reload = self._commands.run() or reload
         if reload:
             self.reload()
         if self._notifier.watchdog_s is not None and now_s >= self._next_ping_s:
@@ -154,16 +168,20 @@ class Daemon:
         self._notifier.reloading()
         self._reloads += 1
         old = self.running.config
+        for file in self._files:
+            file.mark_seen()
         try:
             config = self._load()
             make_private(config.device.state_dir)
-            self.running.apply(config)
+            self.running.apply(self._commands.over(config))
         except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
             self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
             self._rejected_reloads += 1
             _LOG.error("new configuration rejected, the old one stays in effect: %s", self._reload_error)
         else:
             self._reload_error = None
+            self._commands.adopt(config)
+            self._files = _watched_files(config)
             self._reopen_views(old)
             self._ladder = self._build_ladder()
             self.running.apply_rung(self._ladder.rung, "reconfigured")
@@ -188,8 +206,26 @@ class Daemon:
             "temperature_c": _rounded(reading.temperature_c),
             "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
             **self.running.status(),
+            **self._clip_status(),
+            **self._commands.status(),
         }
         return {name: printable(value) for name, value in state.items()}
+
+    def apply(self, config: Config) -> None:
+        """Switch to the configuration that commands have changed. Raises EdgeError; the old one then stays."""
+        old = self.running.config
+        self.running.apply(config)
+        if (old.reuse, old.model) != (config.reuse, config.model):
+            self._ladder = self._build_ladder()
+            self.running.apply_rung(self._ladder.rung, "reconfigured")
+
+    def restart(self) -> None:
+        """Let a new process take over after this step."""
+        self.restart_requested = True
+
+    def request_snapshot(self, event: Event) -> None:
+        """Store the next frame as the image of an event."""
+        self._views.request_snapshot(event)
 
     def close(self) -> None:
         """End all events, deliver what can be delivered in time, release everything. Safe to call twice."""
@@ -211,6 +247,7 @@ class Daemon:
             _LOG.warning("load level: %s (%s)", self._ladder.rung.name, self._ladder.reason)
             self.running.apply_rung(self._ladder.rung, self._ladder.reason)
             self._latency_s = None  # measured at the previous level
+        self._views.report()
         self._trim_memory()
         self._check_memory_limit(now_s)
         if self._ready:
@@ -281,6 +318,10 @@ class Daemon:
         if config.degrade.enabled:
             rungs = degradation.rungs(priorities, reuses=self.running.reuses)
         return degradation.Ladder(rungs, config.degrade)
+
+
+def _watched_files(config: Config) -> list[FileWatch]:
+    return [FileWatch(config.path), FileWatch(config.device.state_dir / OVERRIDES, optional=True)]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_app import registry
 from edge_app.backends import Array, Session
 from edge_app.config import HeadConfig
 from edge_app.frame import (
@@ -95,6 +96,14 @@ class SecondStage:
         crops = Crops(self._crops.of, tuple(row for row, _ in results), tuple(result for _, result in results))
         age_ns = frame.captured_ns - since_ns
         return HeadOutput(crops, age_ns, "result" if age_ns else "")
+
+    def reconfigure(self, config: HeadConfig) -> None:
+        """Change the score and the filters from the next frame on."""
+        spec = self._spec.spec(self._session.outputs)
+        self._head = registry.build("heads", self._spec.family, spec, **config.options)
+        self._filter = DetectionFilter(config, self._spec.labels)
+        if self._cache is not None:
+            self._cache.clear()
 
     def check_decoder(self) -> None:
         """Decode the outputs of an empty crop. Raises ModelError if the head breaks its contract."""

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_app import registry
 from edge_app.backends import Array, Backend
 from edge_app.config import HeadConfig
-from edge_app.config.reuse import OFF, ReuseConfig
+from edge_app.config.reuse import OFF, ReuseConfig, for_heads
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
 from edge_app.geometry.boxes import Transform, fit
@@ -115,7 +115,7 @@ class Inference:
                 for name, head in heads.items()
                 if name not in first
             }
-            self._reuse = self._open_reuse(_for_heads(reuse, first), backend, state_dir)
+            self._reuse = self._open_reuse(for_heads(reuse, first), backend, state_dir)
             self._failures = dict.fromkeys(heads, 0)  # in a row
             self._failed: dict[str, str] = {}  # the error of each disabled head
             self._stack = self._stack.pop_all()
@@ -252,6 +252,16 @@ class Inference:
         if not enabled:
             branch.last = None
 
+    def reconfigure(self, name: str, config: HeadConfig) -> None:
+        """Change the score and the filters of a head from the next frame on. Raises KeyError if there is none."""
+        spec = self._manifest.heads[name]
+        if name in self._cascades:
+            self._cascades[name].reconfigure(config)
+            return
+        branch = self._branches[name]
+        branch.head = registry.build("heads", spec.family, spec.spec(self._network.outputs[name]), **config.options)
+        branch.filter, branch.last = DetectionFilter(config, spec.labels), None
+
     def failed(self) -> dict[str, str]:
         """The heads that were disabled because they failed, and the error of each."""
         return dict(self._failed)
@@ -335,9 +345,3 @@ class Inference:
         trace = None if isinstance(error, EdgeError) else error
         _LOG.error("head '%s' failed %d times in a row; disabling it: %s", name, _MAX_FAILURES, error, exc_info=trace)
         return True
-
-
-def _for_heads(reuse: ReuseConfig, heads: Mapping[str, HeadConfig]) -> ReuseConfig:
-    """The reuse options with the smallest max_age_s of all heads."""
-    ages = [head.common.max_age_s for head in heads.values() if head.common.max_age_s is not None]
-    return replace(reuse, max_age_s=min([reuse.max_age_s, *ages]))

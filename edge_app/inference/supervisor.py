@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from edge_app.backoff import Backoff
+from edge_app.config import HeadConfig
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference.overlap import OverlappedInference
@@ -135,6 +136,9 @@ class InferenceSupervisor:
         self._problem, self._attempt, self._failing_since_s = None, 0, None
         if self._inference is None:  # rebuilt; the switches may have changed since the rebuild began
             self._inference = self._model.inference
+            if self._inference is not None:
+                for name, head in self._reconfigured.items():
+                    self._inference.reconfigure(name, head)
             self._apply_switches()
         return frame
 
@@ -190,6 +194,19 @@ class InferenceSupervisor:
         self._enabled[name] = enabled
         self._switch([name])
 
+    def reconfigure(self, open_model: Open, heads: Mapping[str, HeadConfig]) -> None:
+        """Change the options of heads, across rebuilds. open_model: builds a model that has them.
+
+        No frame may be in flight.
+        """
+        self._open = open_model
+        self._reconfigured |= heads
+        for name, head in heads.items():
+            self._enabled[name] = head.common.enabled
+            if self._inference is not None:
+                self._inference.reconfigure(name, head)
+        self._switch(heads)
+
     def degrade(self, without: Collection[str], *, relax_reuse: bool = False) -> None:
         """Do not run the heads of `without`, across rebuilds. Replaces the arguments of the call before.
 
@@ -217,6 +234,7 @@ class InferenceSupervisor:
         self._inference = inference
         self._reuses = inference.reuses
         self._enabled = inference.enabled()  # as configured, then by set_enabled
+        self._reconfigured: dict[str, HeadConfig] = {}
         self._degraded, self._relaxed = frozenset(), False
         self._off_hours = frozenset[str]()
         self._problem = self._failing_since_s = None

@@ -1,6 +1,7 @@
 """The pipeline: the loop that takes every frame through all stages.
 
-loop.py         build(config) -> Pipeline: start, step, reload, close
+opening.py      build(config) -> Pipeline
+loop.py         the pipeline: start, step, reload, close
 build.py        builds the stages of a configuration
 health.py       statistics, health and status fields
 rule_stage.py   evaluates every rule on every frame
@@ -12,6 +13,7 @@ timing.py       processing times of the stages
 """
 
 from edge_app.pipeline.health import Health, Stats
-from edge_app.pipeline.loop import Pipeline, build
+from edge_app.pipeline.loop import Pipeline
+from edge_app.pipeline.opening import build
 
 __all__ = ["Health", "Pipeline", "Stats", "build"]

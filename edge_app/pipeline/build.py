@@ -6,13 +6,14 @@ Not here: the loop (loop.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 
 from edge_app.capture.clips import ClipReader
 from edge_app.capture.thread import Capture
 from edge_app.clock import Clock
-from edge_app.config import Config
+from edge_app.config import Config, HeadConfig
 from edge_app.config import rules as rule_config
 from edge_app.device import device_id
 from edge_app.frame import Frame
@@ -92,7 +93,9 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
     tracked = None if config.track is None else config.track.head
     return {
         block.name: ConfiguredRule(
-            rule_config.build(block, labels, tracked), block.enabled, key=(block, labels, tracked)
+            rule_config.build(block, labels, tracked),
+            block.enabled,
+            key=(replace(block, enabled=True), labels, tracked),
         )
         for block in config.rules
     }
@@ -112,9 +115,22 @@ def labels_of(config: Config) -> dict[str, tuple[str, ...]]:
     return {name: config.manifest.heads[name].labels for name in config.heads}
 
 
-def inference_settings(config: Config) -> object:
-    """The parts of a configuration that inference depends on. A reload that changes them rebuilds the model."""
-    return config.model, config.manifest, config.heads, config.reuse
+def changed_heads(old: Config, config: Config) -> dict[str, HeadConfig] | None:
+    """The heads with other options, if the loaded model can take them: enabled, score, filters, schedule.
+
+    None: the change needs the model to be built again.
+    """
+    same_model = (old.model, old.manifest, old.reuse) == (config.model, config.manifest, config.reuse)
+    if not same_model or list(old.heads) != list(config.heads):
+        return None
+    changed = {name: head for name, head in config.heads.items() if head != old.heads[name]}
+    for name, head in changed.items():
+        was = old.heads[name]
+        enabled, ignore, schedule = was.common.enabled, was.common.ignore, was.common.schedule
+        same = replace(head.common, enabled=enabled, ignore=ignore, schedule=schedule) == was.common
+        if not same or {**head.options, "score": None} != {**was.options, "score": None}:
+            return None
+    return changed
 
 
 def publisher_settings(config: Config) -> object:

@@ -61,6 +61,10 @@ class Faults:
             events += self.update(f"head:{name}", value, now)
         return events
 
+    def command(self, value: Mapping[str, JsonValue], now: Moment) -> list[Event]:
+        """The events of an accepted command. value: `command`, its `value`, `origin`, `id`."""
+        return self._ledger.instant(now, value)
+
     def __bool__(self) -> bool:
         """Whether any fault is open."""
         return bool(self._values)

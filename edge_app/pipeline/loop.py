@@ -1,4 +1,4 @@
-"""build(config) -> Pipeline: the loop that takes every frame through all stages.
+"""The loop that takes every frame through all stages.
 
     capture ──► inference ──► tracking, rules, publish
     (thread)    (thread)      (the caller's thread; each sink has a worker thread)
@@ -12,7 +12,6 @@ Not here: signals, the watchdog, the configuration file (daemon/), rebuilding a 
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from functools import partial
 
 from edge_app.capture import Capture
 from edge_app.capture.clips import ClipReader
-from edge_app.clock import ClipClock, Clock, SystemClock
+from edge_app.clock import Clock
 from edge_app.config import Config
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.frame import Event, Frame, JsonValue
@@ -33,9 +32,8 @@ from edge_app.pipeline.build import (
     build_rules,
     build_source,
     build_tracker,
-    configure_opencv,
+    changed_heads,
     deadline_s,
-    inference_settings,
     labels_of,
     publisher_settings,
 )
@@ -50,17 +48,6 @@ from edge_app.state import StateBoard
 
 _RECENT_EVENTS = 200
 _RELOAD_DRAIN_S = 0.5
-
-
-def build(config: Config, *, replay: bool = False) -> Pipeline:
-    """Build every stage of the configuration. Raises EdgeError if one of them cannot be built.
-
-    replay: process every frame of a clip, in order, as fast as possible, on the clip's own clock, and publish a result
-    for each.
-    """
-    configure_opencv()
-    overlap = not replay or len(os.sched_getaffinity(0)) > config.model.threads
-    return Pipeline(config, ClipClock() if replay else SystemClock(), replay=replay, overlap=overlap)
 
 
 class Pipeline:
@@ -208,6 +195,16 @@ class Pipeline:
         self._inference.degrade(rung.without, relax_reuse=rung.relax_reuse)
         self.report_fault("load", None if rung == FULL else {"does": rung.name, "reason": reason})
 
+    def mute(self, muted: bool) -> None:
+        """Evaluate no rule until it is called with False."""
+        self._publish_events(self._rules.mute(muted))
+
+    def report_command(self, value: Mapping[str, JsonValue]) -> Event:
+        """Publish an accepted command as an event, which has no duration. value: `command`, its `value`, `origin`."""
+        events = self._faults.command(value, self._now())
+        self._publish_events(events)
+        return events[0]
+
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Enable or disable a head or a rule from the next frame on. Raises KeyError if there is none of this name.
 
@@ -228,10 +225,11 @@ class Pipeline:
         self._drain()
         old = self.config
         rules = build_rules(config)  # may raise: nothing has changed yet
-        model_changed = inference_settings(old) != inference_settings(config)
+        heads = changed_heads(old, config)
+        model_changed, open_model = heads is None, partial(build_inference, config, replay=self._replay)
         with ExitStack() as undo:
             if model_changed:
-                inference = undo.enter_context(closing(build_inference(config, replay=self._replay)))
+                inference = undo.enter_context(closing(open_model()))
             if model_changed or publisher_settings(old) != publisher_settings(config):
                 self._reopen_publisher(config)
                 undo.callback(self._reopen_publisher, old)
@@ -239,9 +237,10 @@ class Pipeline:
                 self._reopen_source(config)
             undo.pop_all()
         if model_changed:
-            reopen = partial(build_inference, config, replay=self._replay)
-            self._inference.replace(reopen, inference, deadline_s(config, replay=self._replay))
+            self._inference.replace(open_model, inference, deadline_s(config, replay=self._replay))
             self._inference.degrade(self._skipper.rung.without, relax_reuse=self._skipper.rung.relax_reuse)
+        elif heads:
+            self._inference.reconfigure(open_model, heads)
         if old.track != config.track or labels_of(old) != labels_of(config):
             self._tracker = build_tracker(config)
         self._publish_events(self._rules.apply(rules))
@@ -329,14 +328,16 @@ class Pipeline:
         if self._replay or not every_ns or now_ns < self._next_status_ns:
             return
         self._next_status_ns = now_ns + every_ns
-        stamp = Stamp(now_ns, utc_ns, self._clock.synced())
-        self._publisher.publish_status(stamp, self.status(), self.config.source.common.name)
+        self.publish_status(self.status(), Moment(now_ns, utc_ns))
+
+    def publish_status(self, fields: Mapping[str, JsonValue], at: Moment | None = None) -> None:
+        """Publish a status message with these fields. at: its time; None: now."""
+        at = at or self._now()
+        stamp = Stamp(at.ns, at.utc_ns, self._clock.synced())
+        self._publisher.publish_status(stamp, fields, self.config.source.common.name)
 
     def close(self, drain_s: float = 3.0) -> None:
-        """End all open events, deliver messages for up to drain_s, release everything. Safe to call twice.
-
-        The frame in flight is dropped.
-        """
+        """End all events, deliver for up to drain_s, drop the frame in flight, release all. Safe to call twice."""
         with ExitStack() as stack:  # calls all of them, in reverse order, even if one raises
             stack.callback(self._capture.close, drain_s / 3)
             stack.callback(self._publisher.close, drain_s)

@@ -46,13 +46,12 @@ class RuleStage:
     def __init__(self, rules: Mapping[str, ConfiguredRule]) -> None:
         self._rules = dict(rules)
         self._at = Moment(0, 0)
+        self._muted = False
 
     def evaluate(self, frame: Frame) -> Frame:
         """Evaluate every active rule. Fills `frame.events`."""
         self._at = Moment.of(frame)
-        frame.events = tuple(
-            event for running in self._rules.values() if running.active for event in running.rule.step(frame)
-        )
+        frame.events = tuple(event for running in self._active().values() for event in running.rule.step(frame))
         for event in frame.events:
             source = self._rules.get(event.rule)
             if source is not None and event.type != "update":
@@ -60,9 +59,15 @@ class RuleStage:
         return frame
 
     def apply(self, rules: Mapping[str, ConfiguredRule]) -> list[Event]:
-        """Replace the rules. Those with an equal key keep their state. Returns the `end` of the others' open events."""
+        """Replace the rules. Those with an equal key keep their state, and are enabled or disabled as configured.
+
+        Returns the `end` of the open events of the others.
+        """
         kept = {n: r for n, r in self._rules.items() if n in rules and rules[n].key == r.key}
         events = [e for n, r in self._rules.items() if n not in kept for e in r.finish("reconfigured", self._at)]
+        for name, running in kept.items():
+            if running.enabled != rules[name].enabled:
+                events += self.set_enabled(name, rules[name].enabled)
         self._rules = {name: kept.get(name, rule) for name, rule in rules.items()}
         return events
 
@@ -81,9 +86,14 @@ class RuleStage:
             running.off_hours = name in names
         return events
 
+    def mute(self, muted: bool) -> list[Event]:
+        """Evaluate no rule until it is called with False. Returns the `end` of open events."""
+        began, self._muted = muted and not self._muted, muted
+        return self.finish("muted") if began else []
+
     def enabled(self) -> dict[str, bool]:
-        """By rule name, whether it is evaluated: enabled, and not off by schedule."""
-        return {name: running.active for name, running in self._rules.items()}
+        """By rule name, whether it is evaluated: enabled, not off by schedule, and not muted."""
+        return {name: running.active and not self._muted for name, running in self._rules.items()}
 
     def finish(self, reason: str) -> list[Event]:
         """End every open event. Its end is the time of the last frame, since nothing later was observed."""
@@ -98,5 +108,9 @@ class RuleStage:
 
     def overlay(self) -> Sequence[Overlay]:
         """The shapes that the active rules draw onto the last frame."""
-        active = ((name, running.rule) for name, running in self._rules.items() if running.active)
-        return [replace(shape, rule=name) for name, rule in active for shape in rule.overlay()]
+        return [
+            replace(shape, rule=name) for name, running in self._active().items() for shape in running.rule.overlay()
+        ]
+
+    def _active(self) -> Mapping[str, ConfiguredRule]:
+        return {} if self._muted else {name: running for name, running in self._rules.items() if running.active}

@@ -38,6 +38,10 @@ class CropCache:
         self._previous: list[_CachedObject] = []
         self._current: list[_CachedObject] = []
 
+    def clear(self) -> None:
+        """Forget all results."""
+        self._previous, self._current = [], []
+
     def relax(self, relaxed: bool) -> None:
         """Allow older results than configured (relaxation.py), or stop that. Any thread may call it."""
         self._max_age_ns = (AGE_FACTOR if relaxed else 1) * self._configured_ns

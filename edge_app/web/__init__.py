@@ -3,6 +3,7 @@
 server.py              the HTTP server: its thread, its routes
 guard.py               admission of requests: Host, Origin, token, session; security headers
 handlers.py            what each path shows
+commands.py            what each path changes: commands, Save, Undo
 data.py                the data that the page shows
 live.py                encodes frames for the live view
 viewer.py              one viewer of the live view
@@ -10,8 +11,9 @@ mjpeg.py               one viewer of /stream.mjpg
 access.py              token, sessions, limit on guessing
 connection_limiter.py  limits connections and slow requests
 request_log.py         the log of aiohttp: one line per malformed request
+clips.py               the videos of event clips
 metrics.py             Prometheus metrics
 static/                the page: HTML, script, style sheet; nothing is loaded from other hosts
 
-The page is read-only: nothing here changes the camera or its configuration.
+Without `web.commands`, the page is read-only: nothing here changes the camera or its configuration.
 """

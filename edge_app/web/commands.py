@@ -41,3 +41,171 @@ empty, plain text, or `{"value": …, "id": "…", "persist": true}`.
 
 403: `web.commands` is off. 413: the body is over 64 KiB. 415: a body that is not JSON. Not here: executing (commands/).
 """
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge_app.errors import ConfigError, foreign_exception
+from edge_app.frame import JsonValue
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler
+
+MAX_BODY_BYTES = 64 * 1024
+_ANSWER_S = 3.0
+_OFF = "web.commands is off; expected commands: true in the block web, and a token"
+
+
+class ConflictError(Exception):
+    """The files are not the version of the request. version: the present one."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__("the configuration was edited in the meantime; expected the change on its present version")
+        self.version = version
+
+
+class PageCommands(Protocol):
+    """The daemon's side. All methods are for any thread."""
+
+    def view(self) -> Mapping[str, Any]:
+        """The answer to GET /api/config, without `commands`. Raises ConfigError if the files are invalid."""
+        ...
+
+    def save(self, version: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises ConflictError, ConfigError or OSError; nothing is written then."""
+        ...
+
+    def undo(self, version: str) -> Mapping[str, Any] | None:
+        """As `save`; None if there is nothing to undo."""
+        ...
+
+    def submit(self, name: str, payload: bytes, answered: Callable[[Mapping[str, JsonValue], int], None]) -> None:
+        """Take a command. answered: called once, on this thread or another."""
+        ...
+
+
+class CommandHandlers:
+    """The handlers of these paths. enabled: `web.commands`."""
+
+    def __init__(self, commands: PageCommands | None, *, enabled: bool) -> None:
+        self._commands, self._enabled = commands, enabled
+        self._one_at_a_time = asyncio.Lock()
+
+    def get(self) -> dict[str, Handler]:
+        return {"/api/config": self._config}
+
+    def post(self) -> dict[str, Handler]:
+        save, undo = partial(self._change, self._save), partial(self._change, self._undo)
+        return {"/api/save": save, "/api/undo": undo, "/api/set/{name:.+}": self._set}
+
+    async def _config(self, _request: web.Request) -> web.StreamResponse:
+        if self._commands is None:
+            return _json({"commands": False})
+        try:
+            view = await asyncio.to_thread(self._commands.view)
+        except ConfigError as exc:
+            return _json({"errors": list(exc.problems)}, 422)
+        return _json({**view, "commands": self._enabled})
+
+    async def _set(self, request: web.Request) -> web.StreamResponse:
+        commands, payload = self._admitted(), await _body(request)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[Mapping[str, JsonValue], int]] = loop.create_future()
+
+        def answered(fields: Mapping[str, JsonValue], status: int) -> None:
+            loop.call_soon_threadsafe(lambda: None if answer.done() else answer.set_result((fields, status)))
+
+        commands.submit(request.match_info["name"], payload, answered)
+        try:
+            fields, status = await asyncio.wait_for(answer, _ANSWER_S)
+        except asyncio.TimeoutError:
+            error = f"no answer in {_ANSWER_S:g} s; the command may still be executed"
+            fields, status = {"id": "", "command": request.match_info["name"], "ok": False, "error": error}, 503
+        return _json(fields, status)
+
+    async def _change(
+        self, change: Callable[[PageCommands, Mapping[str, Any]], Awaitable[web.StreamResponse]], request: web.Request
+    ) -> web.StreamResponse:
+        """Save or undo. A disk may be slow, so the change is not canceled by the time limit of a request."""
+        commands, fields = self._admitted(), _object(request, await _body(request))
+        if not isinstance(fields.get("version"), str):
+            return _json({"errors": ["version: missing; expected the one of GET /api/config"]}, 422)
+
+        async def run() -> web.StreamResponse:
+            async with self._one_at_a_time:
+                try:
+                    return await change(commands, fields)
+                except ConflictError as exc:
+                    view = await asyncio.to_thread(commands.view)
+                    return _json({"error": str(exc), "version": exc.version, "config": view}, 409)
+
+        try:
+            return await asyncio.shield(run())
+        except ConfigError as exc:
+            return _json({"errors": list(exc.problems)}, 422)
+        except OSError as exc:
+            return _json({"error": f"not saved: {exc.strerror or foreign_exception(exc)}; nothing was changed"}, 507)
+
+    async def _save(self, commands: PageCommands, fields: Mapping[str, Any]) -> web.StreamResponse:
+        changes = fields.get("changes")
+        if not isinstance(changes, dict):
+            return _json({"errors": ["changes: missing; expected rules, heads, mask or schedule"]}, 422)
+        return _json(await asyncio.to_thread(commands.save, fields["version"], changes))
+
+    async def _undo(self, commands: PageCommands, fields: Mapping[str, Any]) -> web.StreamResponse:
+        undone = await asyncio.to_thread(commands.undo, fields["version"])
+        return _json({"error": "there is nothing to undo"}, 404) if undone is None else _json(undone)
+
+    def _admitted(self) -> PageCommands:
+        from aiohttp.web import HTTPForbidden
+
+        if self._commands is None or not self._enabled:
+            raise HTTPForbidden(text=_OFF)
+        return self._commands
+
+
+async def _body(request: web.Request) -> bytes:
+    from aiohttp.web import HTTPBadRequest, HTTPRequestEntityTooLarge, RequestPayloadError
+
+    data = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            data += chunk
+            if len(data) > MAX_BODY_BYTES:
+                raise HTTPRequestEntityTooLarge(
+                    MAX_BODY_BYTES, len(data), text=f"expected at most {MAX_BODY_BYTES} bytes"
+                )
+    except RequestPayloadError as exc:
+        raise HTTPBadRequest(text="malformed body") from exc
+    return bytes(data)
+
+
+def _object(request: web.Request, data: bytes) -> dict[str, Any]:
+    """The JSON object of a request. A form of another site cannot send its Content-Type."""
+    from aiohttp.web import HTTPBadRequest, HTTPUnsupportedMediaType
+
+    if request.content_type != "application/json":
+        raise HTTPUnsupportedMediaType(text="expected Content-Type: application/json")
+    try:
+        fields = json.loads(data, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as exc:
+        raise HTTPBadRequest(text="malformed JSON") from exc
+    if not isinstance(fields, dict):
+        raise HTTPBadRequest(text="expected a JSON object")
+    return fields
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _json(fields: Mapping[str, Any], status: int = 200) -> web.StreamResponse:
+    from aiohttp.web import json_response
+
+    return json_response(fields, status=status)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_app.config.services import WebConfig
-from edge_app.errors import foreign_exception
+from edge_app.errors import foreign_text
 from edge_app.messages import event_fields
-from edge_app.web import metrics, mjpeg, viewer
+from edge_app.web import clips, metrics, mjpeg, viewer
 from edge_app.web.data import Hours, PageData
 from edge_app.web.guard import Guard, connection_of
 from edge_app.web.live import LiveView
@@ -58,6 +58,7 @@ class Handlers:
             "/api/events": self._events,
             "/api/totals": self._totals,
             "/api/snapshots/{event_id}": self._snapshot,
+            "/api/clips/{name}": clips.handler(self._data.clip),
             "/api/live": self._live_view,
             "/snapshot.jpg": self._current_image,
             "/stream.mjpg": self._stream,
@@ -95,9 +96,14 @@ class Handlers:
     async def _events(self, _request: web.Request) -> web.StreamResponse:
         from aiohttp.web import json_response
 
-        snapshot_ids = self._data.snapshot_ids()
         events = self._data.events()
-        return json_response([event_fields(e) | {"snapshot": e.event_id in snapshot_ids} for e in events])
+        snapshot_ids, clip_names = self._data.snapshot_ids(), self._data.clip_names()
+        return json_response(
+            [
+                event_fields(e) | {"snapshot": e.event_id in snapshot_ids, "clip": clip_names.get(e.event_id)}
+                for e in events
+            ]
+        )
 
     async def _totals(self, _request: web.Request) -> web.StreamResponse:
         """The counts of finished hours: {rule: {count: [[start, number], …]}}. The status has those of this hour."""
@@ -108,7 +114,7 @@ class Handlers:
             try:
                 hours = self._data.hours()
             except OSError as exc:
-                _LOG.warning("web page: totals by hour: %s", foreign_exception(exc))
+                _LOG.warning("web page: totals by hour: %s", foreign_text(str(exc)))
                 hours = ()
             self._cached_hours = now_s, hours
         rules: dict[str, dict[str, list[tuple[int, int]]]] = {}
@@ -134,6 +140,8 @@ class Handlers:
         from aiohttp.web import HTTPServiceUnavailable, Response
 
         self._check_viewers()
+        if request.method == "HEAD":
+            return Response(content_type="image/jpeg")
         async with self._live.subscribe(boxes="boxes" in request.query) as pictures:
             try:
                 picture = await asyncio.wait_for(pictures.get(), _FRAME_TIMEOUT_S)

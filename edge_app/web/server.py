@@ -21,6 +21,7 @@ from edge_app.frame import Frame
 from edge_app.options.name_lookup import look_up
 from edge_app.rules import Overlay
 from edge_app.web.access import Access
+from edge_app.web.commands import CommandHandlers
 from edge_app.web.connection_limiter import ConnectionLimiter
 from edge_app.web.data import PageData
 from edge_app.web.guard import Guard
@@ -58,6 +59,7 @@ class PageServer:
         self._files = static_files()
         self._guard = Guard(settings, Access(settings.read_token(), time.monotonic), self._files)
         self._handlers = Handlers(settings, data, self._live, self._guard, self._files)
+        self._commands = data.commands
         self._hosts = self._look_up()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(log_loop_error)
@@ -142,8 +144,10 @@ class PageServer:
             return await self._guard.serve(request, handler)
 
         application = self._web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guard])
-        get = self._handlers.get()
+        commands = CommandHandlers(self._commands, enabled=self._settings.commands)
+        get = {**self._handlers.get(), **commands.get()}
         post: dict[str, Handler] = {"/api/login": self._guard.login, "/api/logout": self._guard.logout}
+        post.update(commands.post())
         router = application.router
         base = self._settings.base_path
         for methods, handlers in ((("GET", "HEAD"), get), (("POST",), post)):

@@ -14,7 +14,7 @@ from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError, EndOfClip
 from edge_app.frame import Detections, Frame, HeadOutput
 from edge_app.messages import SCHEMA_FILE, Encoder
-from edge_app.pipeline.loop import build
+from edge_app.pipeline import build
 from edge_app.tracking.tracker import Tracker
 from tests.reuse.models import SHIPPED
 

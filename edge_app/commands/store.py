@@ -1,0 +1,249 @@
+"""Save and Undo: changes of the configuration, checked as the file is, and written atomically.
+
+They go into config.yaml, whose comments stay, if it can be written; else into overrides.yaml in state_dir, which is
+loaded over it. Not here: HTTP (web/commands.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import yaml
+
+from edge_app import config as configs
+from edge_app import registry
+from edge_app.commands import atomic_file
+from edge_app.commands.changes import score_of
+from edge_app.config import Config
+from edge_app.config.loading import Unsaved
+from edge_app.config.overrides import FILE
+from edge_app.config.patching import Plain, apply_patch, compose, plain
+from edge_app.config.splicing import splice
+from edge_app.errors import ConfigError, foreign_text
+from edge_app.options.document import MAX_BYTES, Problems, parse_yaml
+from edge_app.options.files import read_regular
+
+_MAX_UNDO = 5
+_BLOCKS = ("rules", "heads", "mask", "schedule")  # of a change by the page
+_OF_SOURCE = ("mask", "schedule")
+_MAX_DEPTH = 8
+_PLACE = re.compile(r"^\S*\.yaml(:\d+)?: ")  # of a message
+_HEADER = "# Saved by edge-app and loaded over config.yaml. To remove it: edge-app config reset\n"
+
+
+class Conflict(Exception):
+    """The files are not the version that the change was made for. version: the present one."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            "config.yaml was edited in the meantime; expected the change to be made again on its new version"
+        )
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The content of both files. overrides: b"" if there is none."""
+
+    config: bytes
+    overrides: bytes
+
+    @property
+    def version(self) -> str:
+        return hashlib.sha256(b"%d %b%b" % (len(self.config), self.config, self.overrides)).hexdigest()[:16]
+
+
+class ConfigStore:
+    """The configuration files of a daemon. For any thread. path: of config.yaml."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._undo: deque[tuple[_Files, str]] = deque(maxlen=_MAX_UNDO)  # content before, version after
+
+    def view(self) -> dict[str, Any]:
+        """The part of `GET /api/config` that is in the files. Raises ConfigError if they are invalid."""
+        with self._lock:
+            loaded, files = configs.load(self._path), self._read()
+            return {**self._position(files), **_editable(loaded, _document(files, loaded, self._path))}
+
+    def save(self, version: str, changes: Mapping[str, Plain]) -> dict[str, Any]:
+        """Save a change of the page. Returns `version`, `stored_in` and `undo`.
+
+        Raises Conflict, ConfigError with every mistake, or OSError; nothing is written then.
+        """
+        patch = _patch(changes)
+        with self._lock:
+            files = self._expect(version)
+            if self._stored_in(files) != FILE:  # what the page may change is the same in both files
+                self._load(Unsaved(files.config, _dumped(patch)))
+            return self._write(files, self._after(files, patch))
+
+    def persist(self, patch: Mapping[str, Plain]) -> dict[str, Any]:
+        """Save the patch of a command. Raises as `save` does, without Conflict."""
+        with self._lock:
+            files = self._read()
+            return self._write(files, self._after(files, patch))
+
+    def undo(self, version: str) -> dict[str, Any] | None:
+        """Take back the latest change. Returns as `save` does; None if there is none. Raises as `save` does."""
+        with self._lock:
+            files = self._expect(version)
+            if not self._undo:
+                return None
+            before, after = self._undo[-1]
+            if after != files.version:
+                raise Conflict(files.version)
+            done = self._write(files, before)
+            for _ in range(2):  # this one, and the entry that `_write` has added
+                self._undo.pop()
+            return {**done, "undo": len(self._undo)}
+
+    def _state_file(self) -> Path:
+        return configs.load_device(self._path).state_dir / FILE
+
+    def _read(self) -> _Files:
+        """Raises ConfigError if a file cannot be read."""
+        path = self._path
+        try:
+            config = read_regular(path, MAX_BYTES)
+            path = self._state_file()
+            present = path.is_symlink() or path.exists()
+            return _Files(config, read_regular(path, MAX_BYTES, inside=path.parent) if present else b"")
+        except OSError as exc:
+            raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
+
+    def _expect(self, version: str) -> _Files:
+        files = self._read()
+        if files.version != version:
+            raise Conflict(files.version)
+        return files
+
+    def _load(self, unsaved: Unsaved) -> Config:
+        """Check contents as the files are. Raises ConfigError, whose lines say where in the configuration."""
+        try:
+            return configs.load(self._path, unsaved=unsaved)
+        except ConfigError as exc:
+            raise ConfigError(*(_PLACE.sub("", problem) for problem in exc.problems)) from exc
+
+    def _after(self, files: _Files, patch: Mapping[str, Plain]) -> _Files:
+        """The files with a patch, checked. Raises ConfigError."""
+        loaded = self._load(Unsaved(files.config, files.overrides))
+        if self._stored_in(files) == FILE:
+            old = plain(parse_yaml(files.overrides, Problems(self._path))) if files.overrides else {}
+            document = plain(parse_yaml(files.config, Problems(self._path)))
+            after = _Files(files.config, _dumped(_composed(document, old, patch)))
+        else:
+            after = _Files(splice(files.config, patch, tuple(loaded.manifest.heads), self._path), files.overrides)
+        self._load(Unsaved(after.config, after.overrides))
+        return after
+
+    def _stored_in(self, files: _Files) -> str:
+        return FILE if files.overrides or not atomic_file.can_replace(self._path) else self._path.name
+
+    def _write(self, before: _Files, after: _Files) -> dict[str, Any]:
+        """Write what differs. Raises Conflict if a file was edited just now, OSError if it cannot be written."""
+        present = self._read()
+        if present != before:
+            raise Conflict(present.version)
+        if after.config != before.config:
+            atomic_file.replace(self._path, after.config)
+        path = self._state_file()
+        if after.overrides != before.overrides:
+            if after.overrides:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic_file.replace(path, after.overrides)
+            else:
+                path.unlink(missing_ok=True)
+                atomic_file.sync_folder(path.parent)
+        if after != before:
+            self._undo.append((before, after.version))
+        return self._position(after)
+
+    def _position(self, files: _Files) -> dict[str, Any]:
+        return {"version": files.version, "stored_in": self._stored_in(files), "undo": len(self._undo)}
+
+
+def _document(files: _Files, loaded: Config, path: Path) -> dict[str, Plain]:
+    """The configuration as a value, overrides included. loaded: it was checked."""
+    document = plain(parse_yaml(files.config, Problems(path)))
+    patch = plain(parse_yaml(files.overrides, Problems(path))) if files.overrides else {}
+    patch = {block: changes for block, changes in patch.items() if changes}
+    return apply_patch(document, patch, tuple(loaded.manifest.heads))
+
+
+def _editable(loaded: Config, document: Mapping[str, Plain]) -> dict[str, Any]:
+    source = document.get("source") or {}
+    rules = {rule["name"]: {k: v for k, v in rule.items() if k != "name"} for rule in document.get("rules") or []}
+    given = document.get("heads") or {}
+    heads = {name: dict(given.get(name) or {}) for name in loaded.heads}
+    for name, options in heads.items():
+        score = score_of(loaded, name)
+        if score is not None:
+            options["score"] = score
+    return {
+        "camera": loaded.source.common.name,
+        "labels": {name: list(loaded.manifest.heads[name].labels) for name in loaded.heads},
+        "tracked": None if loaded.track is None else loaded.track.head,
+        "rules": rules,
+        "rule_types": registry.names("rules"),
+        "heads": heads,
+        "mask": source.get("mask") or [],
+        "schedule": source.get("schedule") or [],
+    }
+
+
+def _patch(changes: Mapping[str, Plain]) -> dict[str, Plain]:
+    """The patch of config.yaml for the changes of the page. Raises ConfigError."""
+    patch: dict[str, Any] = {}
+    for block, value in changes.items():
+        if block not in _BLOCKS:
+            found = foreign_text(block, 40)
+            raise ConfigError(f"changes: found '{found}'; expected one of: {', '.join(_BLOCKS)}")
+        _check_depth(block, value, _MAX_DEPTH)
+        if block in _OF_SOURCE:
+            patch.setdefault("source", {})[block] = value
+        elif not isinstance(value, Mapping):
+            raise ConfigError(f"{block}: found {type(value).__name__}; expected names and their changes")
+        else:
+            patch[block] = dict(value)
+    return patch
+
+
+def _check_depth(where: str, value: Plain, left: int) -> None:
+    children = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    if children and not left:
+        raise ConfigError(f"{where}: nested deeper than {_MAX_DEPTH} levels; expected fewer")
+    for child in children:
+        _check_depth(where, child, left - 1)
+
+
+def _composed(document: Mapping[str, Plain], old: Mapping[str, Plain], patch: Mapping[str, Plain]) -> dict[str, Plain]:
+    """The content of overrides.yaml after a patch. document: config.yaml, over which it is loaded."""
+    result: dict[str, Plain] = compose({block: changes or {} for block, changes in old.items()}, patch)
+    present = {rule["name"]: rule for rule in document.get("rules") or []}
+    rules = dict(result.get("rules") or {})
+    for name, change in list(rules.items()):
+        removed = name in (old.get("rules") or {}) and old["rules"][name] is None
+        if change is None and name not in present:
+            del rules[name]
+        elif change is not None and removed and name in present:  # a new rule: nothing of the removed one stays
+            gone = {option: None for option in present[name] if option not in ("name", *change)}
+            rules[name] = {**gone, **change}
+    return {**result, "rules": rules} if "rules" in result else result
+
+
+def _dumped(patch: Mapping[str, Plain]) -> bytes:
+    """A patch as the text of overrides.yaml."""
+    try:
+        text = yaml.safe_dump(dict(patch), sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise ConfigError(f"changes: found a value that YAML cannot express ({foreign_text(exc)})") from exc
+    return _HEADER.encode() + text.encode("utf-8", "surrogatepass")
