@@ -12,7 +12,7 @@ usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0
        ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
                                              userdata: installed; oem: a seed, installed when userdata is empty
 
-  --board NAME     default: detected on the camera; required without one (build.py --help lists them)
+  --board NAME     such as rk3588 or 'Luckfox Pico Max' (edge_app/boards/boards.yaml); default: detected on the camera
   --model DIR      the model folder, default: models/digits
   --config FILE    the camera's own configuration; tried and rolled back with this release
   --key FILE       private signing key, PEM; default: ~/.config/edge-app/signing.pem, generated if missing
@@ -81,6 +81,8 @@ done
 [ -z "$base" ] || [ -d "$base" ] || fail "--base $base: no such folder"
 [ -n "$key" ] || key=$own_key
 
+[ -z "$board" ] || board=$("$python" "$firmware/build.py" board "$board") || exit 2
+
 work=$(mktemp -d)
 cleanup() {
     [ ! -S "$work/ssh" ] || ssh -o ControlPath="$work/ssh" -O exit "$target" 2>/dev/null || true
@@ -102,18 +104,13 @@ where='root=/opt/edge-app; [ -e $root/device.json ] || root=/userdata/edge-app; 
 init=/etc/init.d/S99edge-app; restart() { if [ -d /run/systemd/system ]; then systemctl daemon-reload
 udevadm control --reload 2>/dev/null; systemctl --no-block restart edge-app; else $init restart; fi; }'
 
+# Print the name that bundles for the camera's board have. boards.py reads these lines.
 ask_board() {
-    found=$(remote 'cat /proc/device-tree/compatible 2>/dev/null | tr "\0" "\n"; uname -m') || fail "$target: cannot be reached"
-    case "$found" in
-    *rv1126b*) echo rv1126b ;;
-    *rv110[36]* | *rk3562* | *rk3566* | *rk3568* | *rk3576* | *rk3588*)
-        echo "$found" | grep -o -E 'rv110[36]|rk35(62|66|68|76|88)' | tail -n 1
-        ;;
-    *x86_64*) echo amd64 ;;
-    *aarch64*) echo arm64 ;;
-    *armv7l*) echo armhf ;;
-    *) fail "$target: found '$found'; expected --board NAME" ;;
-    esac
+    # shellcheck disable=SC2016  # expanded on the device
+    found=$(remote 't=/proc/device-tree; [ ! -e $t/model ] || { printf "model "; tr "\0" "\n" <$t/model; echo; }
+[ ! -e $t/compatible ] || tr "\0" "\n" <$t/compatible | sed "s/^/compatible /"
+echo "machine $(uname -m)"; sed -n "s/^MemTotal: *\([0-9]*\) kB/memory \1/p" /proc/meminfo') || fail "$target: cannot be reached"
+    printf '%s\n' "$found" | "$python" "$firmware/build.py" board - || exit 2
 }
 
 # Build $work/release.bundle. Generates a development key if there is none.

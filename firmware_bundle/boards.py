@@ -1,13 +1,27 @@
-"""The boards that bundles are built for."""
+"""The boards that bundles are built for, by the name that a bundle has: from the table edge_app/boards/boards.yaml.
+
+Several boards may have the same bundle, as both memory sizes of the RV1106 do. Looking up a board needs python3-yaml.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edge_app import boards as table
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
 class Board:
-    """One kind of device. target: which graphs of a model folder it runs (`onnx`, `ncnn`, or a Rockchip SoC).
+    """One kind of bundle. target: which graphs of a model folder it has (`onnx`, `ncnn`, or a Rockchip SoC).
 
     wheels: the list in wheels/ of the packages that its distribution lacks. machine: the platform in wheel names; "" if
     there are pure Python wheels only. backend: as in config.yaml. also: a second target that its configuration may use.
@@ -26,17 +40,36 @@ class Board:
         return [f"{each}_{self.machine}" for each in (newest, "manylinux_2_27", "manylinux2014")]
 
 
-_LARGE = ("aarch64", "rknn_lite")
-BOARDS = {
-    "amd64": Board("onnx", "onnx", "x86_64", "onnx", also="int8"),
-    "arm64": Board("onnx", "onnx", "aarch64", "onnx", also="int8"),
-    "armhf": Board("ncnn", "ncnn", "armv7l", "ncnn"),
-    "rv1103": Board("rv1103", "rv110x", "", "rknn_mrt"),
-    "rv1106": Board("rv1106", "rv110x", "", "rknn_mrt"),
-    "rv1126b": Board("rv1126b", "rknn", *_LARGE),
-    "rk3562": Board("rk3562", "rknn", *_LARGE),
-    "rk3566": Board("rk3566", "rknn", *_LARGE),
-    "rk3568": Board("rk3566", "rknn", *_LARGE),
-    "rk3576": Board("rk3576", "rknn", *_LARGE),
-    "rk3588": Board("rk3588", "rknn", *_LARGE),
-}
+@cache
+def bundles() -> Mapping[str, Board]:
+    """All kinds of bundles by name. Raises ImportError without the library yaml."""
+    known = _table().all_boards()
+    return {each.bundle: Board(each.target, each.wheels, each.machine, each.backend, each.also) for each in known}
+
+
+def find(name: str) -> table.Board:
+    """The board of this name or alias. Raises EdgeError with the nearest name, or ImportError without yaml."""
+    found: table.Board = _table().find(name)
+    return found
+
+
+def detect(text: str) -> table.Board | None:
+    """The board whose description deploy.sh has read: lines `model …`, `compatible …`, `machine …`, `memory …` (kB)."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        found.setdefault(key, []).append(value.strip())
+    model, machine = ("".join(found.get(key, [])[:1]) for key in ("model", "machine"))
+    memory = "".join(found.get("memory", [])[:1])
+    total_kb = int(memory) if memory.isdigit() else None
+    board: table.Board | None = _table().detect(model, found.get("compatible", []), machine, total_kb)
+    return board
+
+
+def _table() -> Any:
+    """The module edge_app.boards of this checkout."""
+    if str(PROJECT) not in sys.path:
+        sys.path.insert(0, str(PROJECT))
+    from edge_app import boards
+
+    return boards

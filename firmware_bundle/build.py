@@ -21,7 +21,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
 sys.path.insert(0, str(HERE / "updater"))
 
+import boards  # noqa: E402
 import bundle as format_  # noqa: E402  (part of the updater, which devices get without this file)
 import durable  # noqa: E402
-from boards import BOARDS, Board  # noqa: E402
+from boards import Board  # noqa: E402
 
 HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
 SCHEMAS = {"config": 1, "outbox": 1}
@@ -157,6 +158,38 @@ def fetch_wheels(board: Board, python: str, folder: Path) -> None:
         raise BuildError(f"wheels/{board.wheels}.txt: pip could not download all wheels for {where}, Python {python}")
 
 
+def find_board(name: str) -> tuple[str, Board]:
+    """The name that bundles for a board have, and its properties. name: also an alias. Raises BuildError."""
+    found = _look_up(boards.find, name)
+    return found.bundle, boards.bundles()[found.bundle]
+
+
+def name_board(name: str) -> str:
+    """The same name, with the table's note about the board on stderr. "-": as stdin describes it. Raises BuildError."""
+    text = sys.stdin.read() if name == "-" else ""
+    found = _look_up(boards.detect, text) if name == "-" else _look_up(boards.find, name)
+    if found is None:
+        shown = " ".join(text.split())[:200]
+        raise BuildError(f"found an unknown board ({shown}); expected --board NAME")
+    if found.note:
+        print(f"{found.name}: {found.note}", file=sys.stderr)
+    bundle: str = found.bundle
+    return bundle
+
+
+def _look_up(look_up: Callable[[str], Any], text: str) -> Any:
+    try:
+        return look_up(text)
+    except ImportError:
+        raise BuildError("the library yaml is missing; expected the Debian package python3-yaml") from None
+    except Exception as exc:
+        from edge_app.errors import EdgeError
+
+        if not isinstance(exc, EdgeError):
+            raise
+        raise BuildError(str(exc)) from None
+
+
 def project_version() -> str:
     text = (PROJECT / "edge_app/__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "(.*)"$', text, re.MULTILINE)
@@ -186,11 +219,11 @@ def _described(path: str, data: bytes, executable: bool) -> dict[str, object]:
 
 
 def _bundle(arguments: argparse.Namespace) -> None:
-    board = BOARDS[arguments.board]
+    name, board = find_board(arguments.board)
     files = release_files(board, arguments.model.resolve(), arguments.wheels, arguments.config)
     fields = {
         "version": arguments.version or project_version(),
-        "board": arguments.board,
+        "board": name,
         "minimum_version": arguments.minimum_version,
         "allow_older": arguments.allow_older,
     }
@@ -206,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="build.py", description="Generate keys and build signed bundles.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     make = commands.add_parser("bundle", help="build a signed bundle of this checkout and a model")
-    make.add_argument("--board", choices=sorted(BOARDS), required=True)
+    make.add_argument("--board", required=True, metavar="NAME", help="of edge_app/boards/boards.yaml")
     make.add_argument("--model", type=Path, default=PROJECT / "models/digits", metavar="DIR")
     make.add_argument("--key", type=Path, required=True, metavar="FILE", help="private, PEM")
     make.add_argument("--wheels", type=Path, metavar="DIR", help="the folder that `build.py wheels` filled")
@@ -221,10 +254,14 @@ def main(argv: list[str] | None = None) -> int:
     make.add_argument("--out", type=Path, required=True, metavar="FILE")
     key = commands.add_parser("key", help="generate a signing key; the public key is written next to it")
     key.add_argument("private", type=Path)
+    board = commands.add_parser("board", help="print the name that bundles for a board have")
+    board.add_argument(
+        "board", metavar="NAME", help="a name or alias of edge_app/boards/boards.yaml; -: read from stdin"
+    )
     name = commands.add_parser("name", help="print the release name that a bundle gets on the device")
     name.add_argument("bundle", type=Path)
     wheels = commands.add_parser("wheels", help="download the libraries that the distribution of a board lacks")
-    wheels.add_argument("--board", choices=sorted(BOARDS), required=True)
+    wheels.add_argument("--board", required=True, metavar="NAME", help="of edge_app/boards/boards.yaml")
     wheels.add_argument("--python", default="3.11", metavar="V", help="Python version on the board, default: 3.11")
     wheels.add_argument("--out", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args(argv)
@@ -233,10 +270,12 @@ def main(argv: list[str] | None = None) -> int:
             _bundle(arguments)
         elif arguments.command == "name":
             print(manifest_of(durable.read_file(arguments.bundle, format_.MAX_BUNDLE)).release)
+        elif arguments.command == "board":
+            print(name_board(arguments.board))
         elif arguments.command == "key":
             print(make_key(arguments.private))
         else:
-            fetch_wheels(BOARDS[arguments.board], arguments.python, arguments.out)
+            fetch_wheels(find_board(arguments.board)[1], arguments.python, arguments.out)
     except (BuildError, format_.UpdateError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2

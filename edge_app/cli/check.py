@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 
-from edge_app import registry
+from edge_app import boards, registry
 from edge_app.backends._soc import detect
 from edge_app.capture.build import build_source
 from edge_app.cli import model_check
@@ -28,7 +28,8 @@ ASSUMED_FRAME = (1920, 1080)  # a camera is not opened, so its size is unknown
 
 
 def check(config: Config, board: str | None = None) -> list[Finding]:
-    """Run all checks. board: plan the memory of this board, one of memory.BOARDS; None: of this machine, if it is one.
+    """Run all checks. board: plan the memory of this board, a name or alias of edge_app/boards; None: of this
+    machine, if it is one.
 
     An EdgeError of a check becomes a finding with the verdict `fail`. Raises ConfigError if the board is unknown.
     """
@@ -36,6 +37,8 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     planned = memory.board(board) if board else memory.this_board(soc) if soc else None
     registry.installed()  # warns about installed plug-ins that are ignored
     findings = [Finding("config", "ok", str(config.path))]
+    if board and (note := boards.find(board).note):
+        findings.append(Finding("board", "warn", f"{boards.find(board).name}: {note}"))
     checks: dict[str, Callable[[Config], Iterable[Finding]]]
     checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks, "web": _web}
     for area, run in checks.items():

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edge_app import boards
 from edge_app.backends import _soc
 from edge_app.cli.findings import Finding, Verdict
 from edge_app.clock import SystemClock
@@ -44,8 +45,15 @@ def _board(root: Path) -> Iterator[Finding]:
     machine = os.uname()
     model = _text(root / "proc/device-tree/model")
     yield Finding("board", "ok" if model else "absent", model or "no device tree: this machine does not boot with one")
-    soc = _soc.detect(root / "proc/device-tree/compatible")
+    compatible = root / "proc/device-tree/compatible"
+    soc = _soc.detect(compatible)
     yield Finding("soc", "ok" if soc else "absent", soc or "no Rockchip SoC: inference runs on the CPU")
+    memory = re.search(r"^MemTotal: +(\d+) kB", _text(root / "proc/meminfo"), re.M)
+    known = boards.detect(model, _text(compatible).split("\0"), machine.machine, int(memory[1]) if memory else None)
+    if known is not None:
+        yield Finding("known board", "ok", f"{known.name}: {known.describe()}")
+    else:
+        yield Finding("known board", "absent", "not in the table of boards")
     yield Finding("kernel", "ok", f"{machine.sysname} {machine.release} {machine.machine}, {os.cpu_count()} cores")
 
 

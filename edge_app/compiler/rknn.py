@@ -23,7 +23,7 @@ from edge_app.compiler.session import Array
 from edge_app.errors import ConfigError, ModelError, foreign_last_line
 from edge_app.model.schema import Memory
 
-TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588")
+TARGETS = ("rv1103", "rv1106", "rk3562", "rk3566", "rk3576", "rk3588", "rv1126b")
 NO_CPU = ("rv1103", "rv1106")
 PRECISIONS = {  # of each target; the converter's first choice is int8
     target: ("int8", "int16" if target in NO_CPU else "float16") for target in TARGETS

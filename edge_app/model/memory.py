@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_app.errors import ConfigError
+from edge_app import boards
 from edge_app.model.manifest import Manifest
 
 MIB = 1 << 20
@@ -36,24 +36,11 @@ class Board:
     system: int
 
 
-# MemTotal as read on boards with 66 MB of CMA (rv1106g2, g3), or estimated from the RAM size (the others)
-BOARDS = {
-    board.name: board
-    for board in (
-        Board("rv1103", "rv1103", 34 * MIB, 24 * MIB, 8 * MIB),
-        Board("rv1106g2", "rv1106", 56_348 * 1024, 66 * MIB, 12 * MIB),
-        Board("rv1106g3", "rv1106", 186_384 * 1024, 66 * MIB, 24 * MIB),
-        Board("rk3566", "rk3566", 1900 * MIB, 0, 250 * MIB),
-        Board("rk3588", "rk3588", 3800 * MIB, 0, 350 * MIB),
-    )
-}
-
-
 def board(name: str) -> Board:
-    """Return the board of this name. Raises ConfigError with the list of known boards."""
-    if name not in BOARDS:
-        raise ConfigError(f"--board: found '{name}'; expected one of {', '.join(BOARDS)}")
-    return BOARDS[name]
+    """The memory of a board of edge_app/boards, by name or alias. Raises ConfigError with the nearest name."""
+    known = boards.find(name, among=[each for each in boards.all_boards() if each.total_kb])
+    assert known.total_kb is not None
+    return Board(known.name, known.target, known.total_kb << 10, known.cma_mb * MIB, known.system_mb * MIB)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ import pytest
 import build
 import bundle
 import slots
-from boards import BOARDS
+from boards import bundles
 from edge_app.model import manifest as manifests
 from tests.conftest import PROJECT
 from tests.firmware.device import FIRMWARE
 
 MODEL = PROJECT / "models/digits"
+BOARDS = bundles()
 
 
 @pytest.fixture(scope="module")

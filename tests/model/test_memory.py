@@ -86,9 +86,18 @@ def test_lists_what_could_not_be_counted():
     assert any("could not be started" in text for text in planned(process=None).unknown)
 
 
-def test_an_unknown_board_is_an_error_with_the_known_ones():
-    with pytest.raises(ConfigError, match="--board: found 'rv1107'; expected one of rv1103, rv1106g2"):
+def test_an_unknown_board_is_an_error_with_the_nearest_or_the_known_ones():
+    with pytest.raises(ConfigError, match=r"--board: found 'rv1107'; did you mean 'rv1106' \(rv1106g2\)\?"):
         memory.board("rv1107")
+    with pytest.raises(
+        ConfigError, match="--board: found 'amd64'; expected one of: rv1103, rv1106g2, rv1106g3, rv1126b"
+    ):
+        memory.board("amd64")
+
+
+def test_a_board_has_the_memory_of_the_table_by_name_and_by_alias():
+    found = memory.board("Luckfox Pico Max")
+    assert found == memory.Board("rv1106g3", "rv1106", 186_384 * 1024, 66 * MIB, 24 * MIB)
 
 
 def test_measures_the_process():

@@ -23,7 +23,9 @@ from tests.firmware.device import make_keys
 
 import build  # isort: skip  (found through tests.firmware.device)
 import slots  # isort: skip
-from boards import BOARDS  # isort: skip
+from boards import bundles  # isort: skip
+
+BOARDS = bundles()
 
 PROGRAMS = {
     "debootstrap": "debootstrap", "qemu-arm-static": "qemu-user-static",

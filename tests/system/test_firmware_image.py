@@ -111,7 +111,7 @@ def test_oem_seeds_a_formatted_userdata(workshop, kind, tmp_path):
 
 def test_rejects_a_partition_without_space_for_an_update(workshop, kind):
     """One release fits, but no update would."""
-    holds = sum(len(data) for data, _ in build.release_files(boards.BOARDS[BOARD], MODEL, None, None).values())
+    holds = sum(len(data) for data, _ in build.release_files(boards.bundles()[BOARD], MODEL, None, None).values())
     _, said = image(workshop, kind, "userdata", holds * 3 // 2, code=2)
     assert "with a second release" in said
     assert "expected at most 90 %" in said

@@ -19,7 +19,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--board",
         metavar="NAME",
-        help="plan the memory of this board: rv1103, rv1106g2, rv1106g3, rk3566 or rk3588 (default: this board)",
+        help="plan the memory of this board, such as rv1106g3, rk3588 or 'Luckfox Pico Max' (default: this board)",
     )
     add_json(parser)
     parser.set_defaults(command=_check)

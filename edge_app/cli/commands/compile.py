@@ -33,7 +33,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--target",
         default="onnx",
         metavar="LIST",
-        help="targets, such as onnx,ncnn,rv1106,rk3588 (default: onnx)",
+        help="targets or boards, such as onnx,ncnn,rv1106,rk3588 (default: onnx)",
     )
     parser.add_argument("--family", metavar="NAME", help="the head's family (default: recognized)")
     parser.add_argument("--version", metavar="NAME", help="the version of a YOLO, such as v5 (default: recognized)")
@@ -68,4 +68,7 @@ def _compile(arguments: argparse.Namespace) -> int:
             raise
         raise ConfigError(f"compile needs the library {exc.name}; expected: pip install 'edge-app[compiler]'") from exc
 
+    from edge_app import boards
+
+    arguments.target = boards.targets_of(arguments.target)
     return command.run(arguments)
