@@ -13,9 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import canonical, families, frontend, metadata, net, onnx_file, opset, output_layout, tails
+from edge_app.compiler import (
+    canonical,
+    families,
+    frontend,
+    metadata,
+    net,
+    onnx_file,
+    opset,
+    output_layout,
+    suppression,
+    tails,
+)
 from edge_app.compiler.families import Color, Family, Preprocessing, Requested, Triple
 from edge_app.compiler.net import Net
+from edge_app.compiler.onnx_file import OnnxFile
 from edge_app.compiler.output_layout import Layout
 from edge_app.compiler.session import Array, HostSession
 from edge_app.compiler.tails import Cut
@@ -118,6 +130,34 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
     requested = Requested(options.family, families.resolved(options.labels), options.head)
     families.check_task(path.stem, known, requested)
     raw = _sized(file.net, options, str(path))
+    if file.suppression or suppression.OPERATOR in {node.op for node in raw.nodes}:
+        if model := _without_suppression(file, raw, path, options):
+            return model
+        if file.suppression:
+            kind = f"non-maximum suppression in the graph ({foreign_text(file.suppression)})"
+            raise ModelError(f"{path.stem}: {kind}: not supported; expected an export without it")
+    return _model(file, raw, path, options)
+
+
+def _without_suppression(file: OnnxFile, raw: Net, path: Path, options: ModelOptions) -> InputModel | None:
+    """The model without its suppression, at the last table whose tail can be cut off too; None if there is none."""
+    thresholds = {**suppression.thresholds(raw), **file.thresholds}
+    for table in suppression.tables(raw):
+        try:
+            model = _model(file, table, path, options)
+        except ModelError:
+            continue
+        if model.cut is not None:
+            found = ", ".join(f"{name} {value:g}" for name, value in thresholds.items())
+            by = f"the non-maximum suppression by the head instead of the graph{f' ({found})' if found else ''}"
+            return replace(model, options={**thresholds, **model.options}, assumed=(*model.assumed, by))
+    return None
+
+
+def _model(file: OnnxFile, raw: Net, path: Path, options: ModelOptions) -> InputModel:
+    """raw: the graph of the file, or a part of it that is taken for the file."""
+    known = metadata.parse(raw.metadata)
+    requested = Requested(options.family, families.resolved(options.labels), options.head)
     shape, dtype = raw.inputs[0].shape, raw.inputs[0].dtype
     whole, layouts = _canonical(raw)
     family = families.recognize(whole, known, requested)

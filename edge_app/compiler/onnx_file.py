@@ -5,8 +5,8 @@ Not here: the editable graph (net.py), weights in other files (external_data.py)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import onnx
 from onnx import AttributeProto, inliner
 
 from edge_app.backends import MAX_GRAPH
-from edge_app.compiler import external_data, float_types, opset
+from edge_app.compiler import external_data, float_types, opset, suppression
 from edge_app.compiler.net import Net, from_model
 from edge_app.errors import ModelError, foreign_message, foreign_text
 from edge_app.options.files import read_regular
@@ -32,12 +32,15 @@ class OnnxFile:
     """A file as published, and its graph.
 
     data: one ONNX file that contains all weights, for onnxruntime; in float32 if the published file is in float16.
-    widened: whether it is.
+    widened: whether it is. suppression: the operator of another domain that selected the boxes, which `net` lacks;
+    thresholds: its options for a head.
     """
 
     data: bytes
     net: Net
     widened: bool
+    suppression: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 def read(path: Path) -> Net:
@@ -60,6 +63,7 @@ def load(path: Path, data: bytes | None = None) -> OnnxFile:
     if external_data.embed(model, path, MAX_GRAPH - len(data)) or repaired:
         data = model.SerializeToString()
     model = _flat(model, path)
+    plugin, thresholds = suppression.without_plugin(model)
     _check_nodes(model, version, path)
     _check_interface(model, path)
     net = from_model(opset.converted(model, path), path.stem)
@@ -67,8 +71,8 @@ def load(path: Path, data: bytes | None = None) -> OnnxFile:
         raise ModelError(f"{path}: no operation leads to an output; expected an ONNX model")
     widened = float_types.widened(net)
     if widened is not None:
-        return OnnxFile(widened.to_model().SerializeToString(), widened, True)
-    return OnnxFile(data, net, False)
+        return OnnxFile(widened.to_model().SerializeToString(), widened, True, plugin, thresholds)
+    return OnnxFile(data, net, False, plugin, thresholds)
 
 
 def _bytes(path: Path) -> bytes:
@@ -99,16 +103,16 @@ def _parsed(data: bytes, path: Path) -> onnx.ModelProto:
 def _repair_text(message: Any) -> bool:
     """Replace text that is not UTF-8, which protobuf returns as bytes. Returns whether there was any."""
     repaired = False
-    for field, value in message.ListFields():
+    for entry, value in message.ListFields():
         is_single = isinstance(value, (str, bytes)) or hasattr(value, "ListFields")
         values = [value] if is_single else value
-        if field.type == field.TYPE_MESSAGE:
+        if entry.type == entry.TYPE_MESSAGE:
             for each in values:
                 repaired = _repair_text(each) or repaired
-        elif field.type == field.TYPE_STRING and any(isinstance(each, bytes) for each in values):
+        elif entry.type == entry.TYPE_STRING and any(isinstance(each, bytes) for each in values):
             texts = [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in values]
             if is_single:
-                setattr(message, field.name, texts[0])
+                setattr(message, entry.name, texts[0])
             else:
                 value[:] = texts
             repaired = True
