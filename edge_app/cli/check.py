@@ -14,8 +14,10 @@ from edge_app.backends._soc import detect
 from edge_app.capture.build import build_source
 from edge_app.cli import model_check
 from edge_app.cli.findings import Finding, Verdict
+from edge_app.clips.memory import memory_of_clips
 from edge_app.clock import ClipClock, SystemClock
 from edge_app.config import Config
+from edge_app.config.overrides import FILE as OVERRIDES
 from edge_app.device import device_id
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.model import memory
@@ -37,6 +39,9 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     planned = memory.board(board) if board else memory.this_board(soc) if soc else None
     registry.installed()  # warns about installed plug-ins that are ignored
     findings = [Finding("config", "ok", str(config.path))]
+    if config.overrides:
+        text = f"{config.device.state_dir / OVERRIDES} changes {', '.join(config.overrides)}"
+        findings.append(Finding("config", "ok", text))
     if board and (note := boards.find(board).note):
         findings.append(Finding("board", "warn", f"{boards.find(board).name}: {note}"))
     checks: dict[str, Callable[[Config], Iterable[Finding]]]
@@ -71,6 +76,8 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     if config.reuse.mode != "off":
         references = reference_bytes(config.manifest.input)
         extra.append(memory.PlanItem("reference images for change detection", references, "ram"))
+    if config.clips.enabled:
+        extra += [memory.PlanItem(text, size, "ram") for text, size in memory_of_clips(config.clips)]
     parts = config.reuse.mode == "auto" and board.target in config.manifest.shapes
     if parts:
         maps = map_bytes(config.manifest, board.target)

@@ -19,6 +19,7 @@ from edge_app.cli.commands import (
     bench,
     check,
     compile,  # noqa: A004
+    config,
     doctor,
     init,
     options,
@@ -34,7 +35,23 @@ from edge_app.cli.commands import (
 from edge_app.errors import ConfigError, EdgeError
 
 _MIN_ADDRESS_SPACE_MB = 1024  # loading OpenCV and onnxruntime with less ends in a segmentation fault
-_COMMANDS = (init, run, replay, check, options, outbox, status, totals, doctor, compile, tune, slim, bench, schema)
+_COMMANDS = (
+    init,
+    run,
+    replay,
+    check,
+    options,
+    config,
+    outbox,
+    status,
+    totals,
+    doctor,
+    compile,
+    tune,
+    slim,
+    bench,
+    schema,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

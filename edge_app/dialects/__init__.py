@@ -56,7 +56,7 @@ class Dialect(Protocol):
     """`Dialect(context)`. Used by one thread; its memory is bounded.
 
     prefix: the default of the topics' first levels. per_device: the device's id follows the prefix. commands: topics
-    below it to subscribe to; a message there is answered with `state`.
+    below it to subscribe to; a message there is executed as `command` says, and answered with `state`.
     """
 
     prefix: ClassVar[str]
@@ -68,6 +68,10 @@ class Dialect(Protocol):
 
         Called once for each message, in order. Raises SinkError without `retry` if it cannot be expressed.
         """
+        ...
+
+    def command(self, topic: str, payload: bytes) -> tuple[str, bytes] | None:
+        """The command of this device, and its payload, that a message on one of `commands` stands for; None: none."""
         ...
 
     def state(self) -> Sequence[Publication]:

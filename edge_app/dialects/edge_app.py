@@ -29,6 +29,9 @@ class Dialect:
             raise SinkError(f"{found}: found one of + # / NUL", retry=False)
         return [Publication(f"event/{rule}", message.payload)]
 
+    def command(self, topic: str, payload: bytes) -> None:  # noqa: ARG002  it has no topics of commands
+        return None
+
     def state(self) -> list[Publication]:
         """None: each message is complete."""
         return []

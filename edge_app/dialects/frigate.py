@@ -52,6 +52,7 @@ class Dialect:
         self._counts = _Counts(_name(context.source))
         self._zones: dict[str, _Counts] = {}
         self._inside: OrderedDict[str, tuple[str, str]] = OrderedDict()  # event id -> zone, label
+        self._detects = True  # until a command says otherwise
         self._tracked: set[str] = set()  # heads whose detections have had track ids
         self.commands = (f"{_name(context.source)}/+/set",)
 
@@ -59,14 +60,28 @@ class Dialect:
         body = json.loads(message.payload)
         if message.kind == "result":
             return list(self._result(body))
+        if message.kind == "event" and body["value"].get("command") == "detect":
+            self._detects = body["value"].get("value") == "ON"
+            state = b"ON" if self._detects else b"OFF"
+            return [Publication(f"{_name(self._context.source)}/detect/state", state, retain=True)]
         if message.kind == "event" and {"label", "box", "score"} <= body["value"].keys():
             return list(self._event(body))
         return []
 
+    def command(self, topic: str, payload: bytes) -> tuple[str, bytes] | None:
+        """`<camera>/detect/set`. What else Frigate can switch does not exist here."""
+        return ("detect", payload) if topic == f"{_name(self._context.source)}/detect/set" else None
+
     def state(self) -> list[Publication]:
         """The switches of the camera, and the present counts. Recordings and snapshots of Frigate do not exist here."""
         camera = _name(self._context.source)
-        switches = {"detect": b"ON", "motion": b"ON", "recordings": b"OFF", "snapshots": b"OFF", "audio": b"OFF"}
+        switches = {
+            "detect": b"ON" if self._detects else b"OFF",
+            "motion": b"ON",
+            "recordings": b"OFF",
+            "snapshots": b"OFF",
+            "audio": b"OFF",
+        }
         published = [Publication(f"{camera}/{name}/state", value, retain=True) for name, value in switches.items()]
         for counts in (self._counts, *self._zones.values()):
             published += counts.all()

@@ -53,6 +53,9 @@ class Dialect:
             return [_scene(body, name, head) for name, head in body["heads"].items() if _has_objects(head)]
         return list(self._event(body)) if message.kind == "event" else []
 
+    def command(self, topic: str, payload: bytes) -> None:  # noqa: ARG002  it has no topics of commands
+        return None
+
     def state(self) -> list[Publication]:
         """None: properties are retained."""
         return []

@@ -67,6 +67,7 @@ class Delivery:
         self._is_logged = False  # the present failure
         self._limit = sink.batch_limit
         self._linger_s: float = getattr(sink, "linger_s", 0.0)
+        self._idle_s: float = getattr(sink, "idle_s", _IDLE_S)
         self._predecessor = predecessor
         self._stop = Event()
         self._sends_nothing_new = False
@@ -151,7 +152,7 @@ class Delivery:
 
     def _next_batch(self) -> list[Item]:
         """The next messages. If the batch is not full, it waits for more, for at most the sink's `linger_s`."""
-        batch = self._outbox.next_batch(self.name, self._limit, _IDLE_S)
+        batch = self._outbox.next_batch(self.name, self._limit, self._idle_s)
         if not batch or self._linger_s <= 0:
             return batch
         end_s = time.monotonic() + self._linger_s

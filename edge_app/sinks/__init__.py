@@ -4,7 +4,7 @@ A sink is a class `Sink(context, *, options…)`. Its constructor checks all tha
 raises ConfigError or SinkError. An unreachable broker or an unplugged cable is an error of `send`, not of the
 constructor. A sink whose constructor creates or changes a file sets `opens_file = True`; `edge-app check` then does not
 construct it. A sink with an attribute `linger_s` gets a batch that is not full that many seconds after its first
-message.
+message; `idle` of one with an attribute `idle_s` is called that often.
 """
 
 from __future__ import annotations

@@ -20,11 +20,20 @@ from edge_app.options.secret import Secret
 from edge_app.sinks._evictions import EvictionDetector
 from edge_app.sinks._paho import LimitedSocket, new_client
 
-_SUBSCRIBE_AGAIN_S = 3600.0
-
 
 class ConnectionLost(SinkError):
     """The broker, or the network, closed an established connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveLimits:
+    """What a broker may send. bytes_per_s: on average, in addition to acknowledgments.
+
+    ignore_s: how long nothing is subscribed to after it has sent more.
+    """
+
+    bytes_per_s: float = 64.0
+    ignore_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,7 @@ class Endpoint:
     ack_timeout_s: float
     will: str
     subscriptions: Sequence[str] = ()
+    limits: ReceiveLimits = ReceiveLimits()
 
 
 class Connection:
@@ -204,7 +214,9 @@ class Connection:
 
     def _new_client(self, deadline: Deadline) -> Any:
         def open_socket() -> LimitedSocket:
-            self._socket = LimitedSocket(connect(*self._endpoint.address, deadline, self._endpoint.tls))
+            self._socket = LimitedSocket(
+                connect(*self._endpoint.address, deadline, self._endpoint.tls), self._endpoint.limits.bytes_per_s
+            )
             return self._socket
 
         client = new_client(self._paho, self._endpoint.client_id, open_socket)
@@ -227,9 +239,10 @@ class Connection:
             self._evictions.lost(now_s, explained=in_flight and not self._delivered)
         self.drop()
         if excess is not None:
-            self._subscribe_at = time.monotonic() + _SUBSCRIBE_AGAIN_S
+            self._subscribe_at = time.monotonic() + self._endpoint.limits.ignore_s
             topics = " ".join(f"'{topic}'" for topic in self._endpoint.subscriptions)
-            ignored = f"; ignoring {topics} for an hour" if topics else ""
+            duration = "an hour" if self._endpoint.limits.ignore_s == 3600 else f"{self._endpoint.limits.ignore_s:g} s"
+            ignored = f"; ignoring {topics} for {duration}" if topics else ""
             return SinkError(f"{self.where}: the broker sent {excess}{ignored}", retry=True)
         if refusal is not None:
             return SinkError(f"{self.where}: the broker refused: {refusal}", retry=True)

@@ -18,15 +18,18 @@ from edge_app.network.tls import client_context
 
 _MAX_PACKET_BYTES = 4096  # expected: acknowledgments, and `online` from Home Assistant
 _BURST_BYTES = 16 * 1024
-_BYTES_PER_S = 64.0  # on average, without acknowledgments
 _ACKNOWLEDGMENT_BYTES = 4
 
 
 class LimitedSocket:
-    """A connected socket. excess: the limit that the broker exceeded, if any."""
+    """A connected socket. excess: the limit that the broker exceeded, if any.
 
-    def __init__(self, connection: socket.socket) -> None:
+    bytes_per_s: that the broker may send on average, without acknowledgments.
+    """
+
+    def __init__(self, connection: socket.socket, bytes_per_s: float) -> None:
         self._connection = connection
+        self._bytes_per_s = bytes_per_s
         self._bytes_left: float = _BURST_BYTES
         self._checked_s = time.monotonic()
         self.excess: str | None = None
@@ -34,12 +37,14 @@ class LimitedSocket:
     def recv(self, size: int) -> bytes:
         """Receive. The library asks for the rest of a packet at once, so a large `size` means a large packet."""
         now_s = time.monotonic()
-        self._bytes_left = min(_BURST_BYTES, self._bytes_left + (now_s - self._checked_s) * _BYTES_PER_S)
+        self._bytes_left = min(_BURST_BYTES, self._bytes_left + (now_s - self._checked_s) * self._bytes_per_s)
         self._checked_s = now_s
         if size > _MAX_PACKET_BYTES:
             self.excess = f"a packet of {size} bytes; expected at most {_MAX_PACKET_BYTES}"
         elif self._bytes_left <= 0:
-            self.excess = f"too much; expected at most {_BYTES_PER_S:g} bytes per second in addition to acknowledgments"
+            self.excess = (
+                f"too much; expected at most {self._bytes_per_s:g} bytes per second in addition to acknowledgments"
+            )
         if self.excess:
             raise ConnectionError
         data = self._connection.recv(size)

@@ -11,6 +11,7 @@ message is refused.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,8 @@ from edge_app.options import Positive, Range
 from edge_app.options.secret import Secret
 from edge_app.sinks import SinkContext
 from edge_app.sinks._dialect import dialect_of
-from edge_app.sinks._mqtt_connection import Connection, ConnectionLost, Endpoint
+from edge_app.sinks._mqtt_commands import BYTES_PER_S, IDLE_S, IGNORE_S, CommandTopics
+from edge_app.sinks._mqtt_connection import Connection, ConnectionLost, Endpoint, ReceiveLimits
 from edge_app.sinks._paho import tls_context
 from edge_app.sinks._retained import RetainedTopics
 from edge_app.sinks._topics import check_topics
@@ -83,8 +85,9 @@ class Sink:
         self._window = window
         self._ack_timeout_s = ack_timeout_s
         self._retains_events = home_assistant
-        topics = [f"{self._base}/{topic}" for topic in self._dialect.commands]
-        topics += [f"{discovery_prefix}/status"] if home_assistant else []
+        self._commands = CommandTopics(context, self._base, self._dialect, enabled=commands)
+        self.idle_s = IDLE_S if commands else 1.0
+        topics = self._commands.subscriptions + ([f"{discovery_prefix}/status"] if home_assistant else [])
         endpoint = Endpoint(
             address=(host, port or (8883 if tls else 1883)),
             tls=tls_context(tls, ca, cert, key),
@@ -94,6 +97,7 @@ class Sink:
             ack_timeout_s=ack_timeout_s,
             will=f"{self._base}/available",
             subscriptions=topics,
+            limits=ReceiveLimits(BYTES_PER_S, IGNORE_S) if commands else ReceiveLimits(),
         )
         self._connection = Connection(
             paho, endpoint, context.clock, on_delivered=self._record_delivery, on_message=self._receive
@@ -124,6 +128,7 @@ class Sink:
             raise SinkError(f"{where}: the broker closed the connection {times} on a message of {size}", retry=False)
         self._connect()
         self._retained.publish(self._window)
+        self._publish_answers()
         self._acked = set()
         published = 0
         window, end = 1 if self._suspect else self._window, Deadline(self._ack_timeout_s * _BATCH_TIMEOUTS)
@@ -146,9 +151,13 @@ class Sink:
         self._connection.poll(0)
         if self._announce and not self._connection.waiting:  # not more often than the broker acknowledges
             self._publish_state()
+        self._publish_answers()
         self._retained.publish(self._window)
 
     def close(self) -> None:
+        if self._connection.is_open:
+            with suppress(SinkError):
+                self._publish_answers()  # to `restart`
         self._retained.close()
         self._connection.close()
 
@@ -183,9 +192,13 @@ class Sink:
             self._retained.restart()
 
     def _receive(self, message: Any) -> None:
-        if self._dialect.commands:  # the answer: the state, which a command does not change
+        if self._dialect.commands:  # the answer: the state
             self._announce = True
+        self._commands.receive(message)
         self._retained.receive(message.topic, message.payload)
+
+    def _publish_answers(self) -> None:
+        self._commands.publish(lambda topic, payload: self._connection.publish(topic, payload, None, retain=False))
 
     def _publish_state(self) -> None:
         """What a receiver needs to know now, in the dialect."""
