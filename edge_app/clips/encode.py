@@ -44,7 +44,7 @@ def _with_pyav(path: str, rate: float, images: BinaryIO) -> None:
                 stream = target.add_stream("libx264", rate=step, options={"preset": PRESET, "crf": CRF})
                 stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
                 stream.codec_context.thread_count = 1
-            image = frame.reformat(format="yuv420p")
+            image = frame.reformat(format="yuv420p", src_color_range="JPEG", dst_color_range="MPEG")
             image.pts, image.time_base = number, 1 / step
             image.pict_type = PictureType.NONE  # else each would be a key frame, as each JPEG is
             target.mux(stream.encode(image))
@@ -60,6 +60,7 @@ def _with_opencv(path: str, rate: float, images: BinaryIO) -> None:
 
     cv2.setNumThreads(1)
     writer = cv2.VideoWriter()
+    written = 0
     for jpeg in _framed(images):
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
@@ -70,7 +71,11 @@ def _with_opencv(path: str, rate: float, images: BinaryIO) -> None:
             if not writer.isOpened():
                 raise ValueError("found no VP8 encoder; expected an OpenCV with FFmpeg, PyAV, or the program ffmpeg")
         writer.write(image)
+        written += 1
     writer.release()
+    found = round(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT))
+    if not 0 < written <= found + 1:  # OpenCV reports no error of writing
+        raise ValueError(f"the file has {max(0, found)} of {written} images")
 
 
 def _framed(images: BinaryIO) -> Iterator[bytes]:

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 
-from edge_app.errors import foreign_text
+from edge_app.errors import foreign_last_line
 
 SUFFIXES = (".mp4", ".webm")
 PRESET, CRF = "superfast", "27"  # of libx264
+_NO_SPACE = "No space left on device"
 _START = "import sys; sys.path[:] = {path!r}; from edge_app.clips.encode import main; main()"
 
 
@@ -91,8 +92,9 @@ def run(
     if timed_out:
         raise EncodeError(f"{encoder.name}: found no result within {timeout_s:g} s")
     if process.returncode or not path.exists() or not path.stat().st_size:
-        lines = errors.decode(errors="replace").strip().splitlines() or [f"ended with {process.returncode}"]
-        raise EncodeError(f"{encoder.name}: {foreign_text(lines[-1])}")
+        text = foreign_last_line(errors.decode(errors="replace"))
+        text = text if errors.strip() else f"ended with {process.returncode}"
+        raise EncodeError(f"{encoder.name}: {_NO_SPACE if _NO_SPACE.encode() in errors else text}")
 
 
 def _feed(process: subprocess.Popen[bytes], images: Iterable[bytes], framed: bool) -> bytes:

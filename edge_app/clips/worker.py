@@ -153,8 +153,9 @@ class EncodingWorker:
                 return name
             except EncodeError as exc:
                 self._folder.discard(name)
-                last = attempt == len(self._encoders) - 1
-                if last or self._stopping or self._disk_full(exc):
+                if self._disk_full(exc):
+                    raise EncodeError("no space left on the disk") from exc
+                if attempt == len(self._encoders) - 1 or self._stopping:
                     raise
                 self._encoders.rotate(-1)
                 _LOG.warning("clips: %s; using %s", exc, self._encoders[0].name)
@@ -168,7 +169,7 @@ class EncodingWorker:
             process.kill()
 
     def _disk_full(self, error: EncodeError) -> bool:
-        if "No space left" in str(error) or "quota exceeded" in str(error):
+        if "No space left" in str(error):
             return True
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self._folder.folder).free < _MIN_FREE
