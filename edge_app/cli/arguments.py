@@ -75,9 +75,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def config_file(arguments: argparse.Namespace) -> Path:
-    """The configuration that the arguments name. Raises ConfigError if it is the default one and not there."""
-    path: Path = arguments.config
+def config_file(path: Path) -> Path:
+    """The path of a configuration. Raises ConfigError if it is the default one and not there."""
     if path == DEFAULT_CONFIG and not path.exists():
         raise ConfigError(
             f"{path}: found none in this folder; expected it here, --config FILE, or `edge-app init` to write one"
@@ -97,6 +96,6 @@ def load(arguments: argparse.Namespace, source: str | None = None, *, demo: bool
         loaded = demos.load(source, arguments.model)
         print("config.yaml: none in this folder; using the demo's (`edge-app init` writes it)", file=sys.stderr)
     else:
-        loaded = config.load(config_file(arguments), source=source, model=arguments.model)
+        loaded = config.load(config_file(arguments.config), source=source, model=arguments.model)
     precision = getattr(arguments, "precision", None)
     return loaded if precision is None else loaded.replaced(model=replace(loaded.model, precision=precision))

@@ -5,6 +5,7 @@ signals.py        SIGTERM, SIGINT, SIGHUP
 file_watch.py     detects a changed configuration file
 systemd.py        notifications to the service manager: ready, watchdog, reload
 status_socket.py  the Unix socket of `edge-app status`
+discovery.py      the sockets of all running daemons
 health_file.py    health report for the updater
 views.py          opens and reopens the web page, the snapshots and the clips
 snapshots.py      JPEG images of events

@@ -195,7 +195,7 @@ class Daemon:
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_s, 1),
-            "config": str(self.running.config.path),
+            "config": os.path.abspath(self.running.config.path),
             "model": self.running.config.manifest.name,
             "tracked": None if self.running.config.track is None else self.running.config.track.head,
             "reload_error": self._reload_error,

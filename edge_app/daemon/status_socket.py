@@ -150,7 +150,7 @@ def _listen(path: Path) -> socket.socket:
 
 def _short(path: Path) -> str:
     """The path as it fits into a socket address: relative to the working directory if the full path is too long."""
-    text = str(path)
+    text = os.path.abspath(path)
     if len(os.fsencode(text)) <= _LONGEST_PATH:
         return text
     relative = os.path.relpath(path)

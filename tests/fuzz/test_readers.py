@@ -279,11 +279,13 @@ def test_a_file_of_the_kernel_that_states_no_size_is_read(tmp_path: Path):
 OPENS = {
     "backends/_soc.py": "kernel",
     "cli/commands/schema.py": "of this package",
+    "cli/demo.py": "of this package",
     "cli/doctor.py": "kernel, and the vendor's libraries",
     "cli/memory_limit.py": "kernel",
     "cli/parser.py": "/dev/null",
     "clips/folder.py": "its own, in state_dir",
     "clock.py": "kernel",
+    "daemon/discovery.py": "kernel",
     "daemon/health_file.py": "the updater's",
     "daemon/mapped_files.py": "kernel",
     "daemon/snapshots.py": "its own",

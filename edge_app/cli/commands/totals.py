@@ -30,6 +30,6 @@ def _totals(arguments: argparse.Namespace) -> int:
     from edge_app.schedule import system_zone
     from edge_app.totals import report
 
-    listed = report.rows(config.load_device(config_file(arguments)).state_dir, arguments.by, system_zone())
+    listed = report.rows(config.load_device(config_file(arguments.config)).state_dir, arguments.by, system_zone())
     print(report.render(listed, "json" if arguments.json else "csv" if arguments.csv else "table"))
     return 0
