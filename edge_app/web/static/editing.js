@@ -17,7 +17,7 @@ let busy = false;
 // Reads what can be edited: once, and again while the form is open. A camera that cannot answer offers YAML to copy.
 export async function loadConfig(force = false) {
   const due = app.config === null || ($("editing").open && performance.now() - askedAt > ASK_EVERY_MS);
-  if (!force && !due) return;
+  if (busy || (!force && !due)) return;
   askedAt = performance.now();
   let config;
   try {
@@ -28,6 +28,7 @@ export async function loadConfig(force = false) {
     if (app.config?.commands) return; // it is asked again
     config = { commands: false };
   }
+  if (busy) return; // the answer to a save says more
   if (app.config && config.version === app.config.version && config.undo === app.config.undo) return;
   if (app.config?.commands && dirty() && config.version !== app.config.version) {
     showConflict("The configuration was edited on disk while you edit.", config);
@@ -182,7 +183,8 @@ async function loadAfter(sent, after) {
 // The answer to a change; null if it was rejected, which is then shown.
 async function send(path, body) {
   if (busy) return null;
-  busy = true;
+  setBusy(true);
+  $("conflict").hidden = true; // the answer shows it again if there still is one
   $("save-errors").replaceChildren();
   result("Saving…");
   try {
@@ -193,8 +195,14 @@ async function send(path, body) {
     else showErrors(["Not saved:", ...(error.body?.errors || [error.message])]);
     return null;
   } finally {
-    busy = false;
+    setBusy(false);
   }
+}
+
+// While a change is being sent, no other one can be.
+function setBusy(value) {
+  busy = value;
+  for (const id of ["save", "delete", "save-filter", "conflict-mine", "conflict-theirs"]) $(id).setAttribute("aria-disabled", String(value));
 }
 
 function showErrors(errors) {
@@ -231,11 +239,13 @@ function differences(ours, theirs, path = "", depth = 3) {
 }
 
 $("conflict-theirs").addEventListener("click", () => {
+  if (busy) return;
   use(onDisk);
   result("Loaded from disk.");
 });
 
 $("conflict-mine").addEventListener("click", () => {
+  if (busy) return undefined;
   const [keptTarget, points, wasBase] = [$("target").value, shape.points, base];
   app.config = onDisk; // its version; what the user has changed is sent, everything else stays as on disk
   $("conflict").hidden = true;
