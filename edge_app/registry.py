@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_origin, get_type_h
 from edge_app.errors import ConfigError, EdgeError, foreign_exception, foreign_text
 from edge_app.options import REQUIRED, Option, options_of
 from edge_app.options.document import nearest
+from edge_app.options.extras import install
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -107,7 +108,7 @@ def build(kind: Kind, type_: str, *context: object, **given: object) -> Any:
     except ImportError as exc:
         extra = getattr(plugin, "extra", None)
         package = location.package or "edge-app"
-        raise _missing_library(kind, type_, exc, f"pip install '{package}[{extra}]'" if extra else None) from exc
+        raise _missing_library(kind, type_, exc, install(extra, package) if extra else None) from exc
     except EdgeError:
         raise
     except Exception as exc:  # the constructor and its libraries may raise anything; a reload must survive it
@@ -215,9 +216,9 @@ def _import(location: _Location) -> ModuleType:
         raise ConfigError(f"{location.where}: import failed: {found}; expected an importable module") from exc
 
 
-def _missing_library(kind: Kind, type_: str, exc: ImportError, install: str | None) -> ConfigError:
-    install = install or f"the Python package {exc.name}"
-    return ConfigError(f"{kind} '{type_}' needs the library {exc.name}; expected: {install}")
+def _missing_library(kind: Kind, type_: str, exc: ImportError, command: str | None) -> ConfigError:
+    expected = command or f"the Python package {exc.name}"
+    return ConfigError(f"{kind} '{type_}' needs the library {exc.name}; expected: {expected}")
 
 
 def _is_own_class(value: object, module: ModuleType) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_app.errors import ConfigError
+from edge_app.options.extras import install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +27,7 @@ def available() -> bool:
 def check_available() -> None:
     """Raise ConfigError if matplotlib is not installed: call this before a long measurement."""
     if not available():
-        raise ConfigError("plot: matplotlib is not installed; expected: pip install 'edge-app[bench]'")
+        raise ConfigError(f"plot: matplotlib is not installed; expected: {install('bench')}")
 
 
 def new_figure(width_px: int, height_px: int) -> Figure:

@@ -24,6 +24,7 @@ from edge_app.bench.mosquitto import Mosquitto
 from edge_app.clock import SystemClock
 from edge_app.frame import Frame
 from edge_app.messages import Encoder
+from edge_app.options.extras import install
 
 _RATE = 5  # messages per second
 _SYNCS = "fsync,fdatasync,sync_file_range,msync"
@@ -151,7 +152,7 @@ def _has_peer() -> bool:
         import persistqueue  # noqa: F401  only whether it is installed
     except ImportError:
         print(
-            "bench outbox: persist-queue is not installed, measuring without it; pip install 'edge-app[bench]'",
+            f"bench outbox: persist-queue is not installed, measuring without it; expected: {install('bench')}",
             file=sys.stderr,
         )
         return False

@@ -22,6 +22,7 @@ from edge_app.bench.crowd import Crowd, CrowdFrame, overlaps, subsampled, with_l
 from edge_app.config.rules import TrackConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Detections, Float32
+from edge_app.options.extras import install
 from edge_app.tracking.tracker import UNTRACKED, Tracker
 
 SETTINGS = TrackConfig(head="objects", high=0.6, start=0.7, mix_classes=True)  # like the peer, which ignores classes
@@ -134,7 +135,7 @@ def check_peer_installed() -> None:
         import trackers  # noqa: F401
     except ImportError as exc:
         raise ConfigError(
-            f"bench track: the library {exc.name} is not installed; expected: pip install 'edge-app[peers]'"
+            f"bench track: the library {exc.name} is not installed; expected: {install('peers')}"
         ) from exc
 
 

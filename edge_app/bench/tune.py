@@ -25,6 +25,7 @@ from edge_app.bench.reuse.runs import ClipResults, InferenceRun, run_clip
 from edge_app.config import Config
 from edge_app.config.reuse import Mode, ReuseConfig
 from edge_app.errors import ClipError, ConfigError
+from edge_app.options.extras import install
 from edge_app.reuse import cost_file, profile
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.profile import ReuseProfile
@@ -202,7 +203,7 @@ def outcome(report: Report) -> str:
     """One line: which files were written, or why none was."""
     if report.kept_frames is None:
         if report.picture is None:
-            return f"written to {report.file}; no plot without matplotlib: pip install 'edge-app[bench]'"
+            return f"written to {report.file}; no plot without matplotlib: {install('bench')}"
         return f"written to {report.file} and {report.picture}"
     found = f"found a profile measured on {report.kept_frames} frames, this run has {report.frames}"
     return f"{report.file}: {found}; it is kept, --force replaces it"

@@ -24,6 +24,7 @@ from edge_app.compiler import pnnx_graph
 from edge_app.compiler.net import Net
 from edge_app.compiler.session import Array
 from edge_app.errors import ConfigError, ModelError, foreign_last_line, foreign_text
+from edge_app.options.extras import install
 
 PIN = "pnnx==20261020"
 DEFAULT_ENVIRONMENT = Path("~/.cache/edge-app/pnnx")
@@ -54,7 +55,7 @@ def program(folder: Path | None) -> Path:
     """The program of pnnx. Raises ConfigError if it, or ncnn in this environment, is not installed."""
     if importlib.util.find_spec("ncnn") is None:
         raise ConfigError(
-            "--target ncnn: needs the library ncnn to prove its graphs; expected: pip install 'edge-app[ncnn]'"
+            f"--target ncnn: needs the library ncnn to prove its graphs; expected: {install('ncnn')}"
         )
     folder = (folder or DEFAULT_ENVIRONMENT).expanduser().absolute()  # the program starts in another directory
     found = _program(folder)

@@ -7,6 +7,7 @@ scalars.py      limits of single values
 name_lookup.py  addresses of a host, within a time limit
 url.py          options that are network addresses
 secret.py       references to secrets
+extras.py       how to install the libraries of an extra
 files.py        reading files that a user, a model or a peer supplies
 """
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from edge_app.config.services import WebConfig
 from edge_app.errors import ConfigError
 from edge_app.frame import Frame
+from edge_app.options.extras import install
 from edge_app.options.name_lookup import look_up
 from edge_app.rules import Overlay
 from edge_app.web.access import Access
@@ -52,7 +53,7 @@ class PageServer:
             import aiohttp.web
             import prometheus_client  # noqa: F401  (metrics.py needs it: report it here if it is missing)
         except ImportError as exc:
-            raise ConfigError(f"web needs the library {exc.name}; expected: pip install 'edge-app[web]'") from exc
+            raise ConfigError(f"web needs the library {exc.name}; expected: {install('web')}") from exc
         self._web = aiohttp.web
         self._settings = settings
         self._live = LiveView(data.labels, settings)

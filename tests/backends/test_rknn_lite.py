@@ -144,7 +144,7 @@ def test_notes_a_runtime_that_is_older_than_the_converter(lite, tmp_path):
 
 
 def test_the_error_for_a_missing_library_names_the_extra():
-    with pytest.raises(ConfigError, match=r"pip install 'edge-app\[rknn\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'rknn-toolkit-lite2"):
         registry.build("backends", "rknn_lite")
 
 

@@ -37,5 +37,5 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_a_missing_library_is_one_line_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r"pip install 'edge-app\[bench\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'psutil.*matplotlib"):
         figures.check_available()

@@ -35,7 +35,7 @@ def test_a_missing_program_is_reported_before_anything_is_read(tmp_path, capsys)
 
 def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs the library ncnn .*; expected: pip install 'edge-app"):
+    with pytest.raises(ConfigError, match=r"needs the library ncnn .*; expected: pip install 'ncnn"):
         pnnx.program(tmp_path)
 
 

@@ -14,6 +14,7 @@ import yaml
 from edge_app.errors import ConfigError
 from edge_app.model import manifest as manifests
 from edge_app.model.manifest import FILE, Manifest
+from edge_app.options.extras import install
 
 
 def resize_model(manifest: Manifest, width: int, height: int, folder: Path) -> Manifest:
@@ -46,7 +47,7 @@ def _copy_with_free_sizes(source: Path, target: Path) -> None:
     except ImportError as exc:
         raise ConfigError(
             f"bench reuse: the library {exc.name}, which lower resolution and crops need, is not installed; expected: "
-            "pip install 'edge-app[compiler]', or --no-controls"
+            f"{install('compiler')}, or --no-controls"
         ) from exc
     model = onnx.load(str(source))
     for value in [*model.graph.input, *model.graph.output]:

@@ -66,7 +66,9 @@ def _compile(arguments: argparse.Namespace) -> int:
     except ImportError as exc:
         if exc.name in HOST_ONLY:
             raise
-        raise ConfigError(f"compile needs the library {exc.name}; expected: pip install 'edge-app[compiler]'") from exc
+        from edge_app.options.extras import install
+
+        raise ConfigError(f"compile needs the library {exc.name}; expected: {install('compiler')}") from exc
 
     from edge_app import boards
 
