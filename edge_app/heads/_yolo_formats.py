@@ -24,6 +24,7 @@ classes, h x w a grid, cells the total of the grids of stride 8, 16, 32, or of t
                                   per grid, three outputs: only if `version` says so
     fastestv2
          cells x (15+C)           boxes and objectness of three anchors, classes; also 1 x h x w x (15+C) per grid
+         1 x (15+C) x h x w       per grid of stride 16 and 32, with or without sigmoid and softmax
          1 x 12 x h x w, 1 x 3 x h x w, 1 x C x h x w
                                   per grid, three outputs
 

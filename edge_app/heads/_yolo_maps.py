@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edge_app.heads._grids import Grid
 from edge_app.heads._yolo_layout import Box, Format, Reading, Slices, columns
-from edge_app.heads._yolo_tables import Named
+from edge_app.heads._yolo_tables import FASTEST_STRIDES, Named
 
 BINS = 16  # of v8's distributions, in every published model
 _BOX_CHANNELS = (4, 4 * BINS, 4 * (BINS + 1))  # v6 small and v26; v8 to v12; v6 large
@@ -31,15 +31,17 @@ def maps(levels: list[_Level], grids: tuple[Grid, ...], anchors: int, labels: in
 
 def interleaved(levels: list[Named], grids: tuple[Grid, ...], anchors: int) -> Iterator[Format]:
     """YOLO-FastestV2's outputs (h, w, 5 * anchors + C) of each grid, all probabilities."""
-    classes, at = levels[0][1][2] - 5 * anchors, 4 * anchors
+    classes = levels[0][1][2] - 5 * anchors
     if classes <= 0 or len({shape[2] for _, shape in levels}) > 1:
         return
-    parts = [
-        columns(name, shape, (4 * i, 4 * i + 4), (at + i, at + i + 1), (at + anchors, None))
-        for name, shape in levels
-        for i in range(anchors)
-    ]
+    parts = [columns(name, shape, *_of_anchor(i, anchors)) for name, shape in levels for i in range(anchors)]
     yield replace(_format("fastestv2", "anchor", classes, parts, grids, anchors=anchors), logits=False, softmax=False)
+
+
+def _of_anchor(i: int, anchors: int) -> tuple[tuple[int, int | None], ...]:
+    """The channels of one anchor of YOLO-FastestV2: its box, its objectness, and the classes, which anchors share."""
+    at = 4 * anchors
+    return (4 * i, 4 * i + 4), (at + i, at + i + 1), (at + anchors, None)
 
 
 def boxes_come_first(first: int, second: int, labels: int) -> bool:
@@ -67,6 +69,11 @@ def _joined(levels: list[Named], grids: tuple[Grid, ...], anchors: int) -> Itera
     if axes == 3 and channels > 5:
         parts = [columns(name, shape, (0, 4), (4, 5), (5, None), first=True) for name, shape in levels]
         yield _format("x", "offset", channels - 5, parts, grids)
+    if axes == 3 and channels > 5 * anchors and tuple(grid.stride for grid in grids) == FASTEST_STRIDES:
+        parts = [
+            columns(name, shape, *_of_anchor(i, anchors), first=True) for name, shape in levels for i in range(anchors)
+        ]
+        yield _format("fastestv2", "anchor", channels - 5 * anchors, parts, grids, anchors=anchors)
     if axes == 3 and channels > 4 * BINS:
         parts = [columns(name, shape, (0, 4 * BINS), (4 * BINS, None), first=True) for name, shape in levels]
         yield _format("v8", "edges", channels - 4 * BINS, parts, grids)

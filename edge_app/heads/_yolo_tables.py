@@ -14,7 +14,7 @@ from edge_app.heads._yolo_layout import UNKNOWN, Format, columns
 RUNS = (
     (8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (4, 8, 16, 32, 64), (8, 16, 32, 64, 128), (8, 16),
 )  # fmt: skip
-_FASTEST = (16, 32)  # YOLO-FastestV2
+FASTEST_STRIDES = (16, 32)  # YOLO-FastestV2
 _FASTEST_ANCHORS = 3
 _OWN_ANCHORS = (4, 5, 6)  # of each cell, in trainings of v5 with more than the published three
 _FINAL = 6  # values of a detection that the file has selected
@@ -43,7 +43,7 @@ def one(table: Named, input_size: tuple[int, int], anchors: int) -> Iterator[For
 def _of_grids(table: Named, grids: tuple[Grid, ...], cells: int, anchors: int) -> Iterator[Format]:
     """The formats with a row, or a column, for each of the cells or anchors of these grids."""
     name, (rows, width) = table
-    fastest = rows == cells and tuple(g.stride for g in grids) == _FASTEST
+    fastest = rows == cells and tuple(g.stride for g in grids) == FASTEST_STRIDES
     if fastest and width > 5 * _FASTEST_ANCHORS:
         yield _fastest(table, grids)
     if rows == anchors * cells and width > 5:

@@ -28,6 +28,8 @@ SMALL = {
     "x decoded": (yolos.yolox, {"decoded": True}),
     "x grids": (yolos.yolox, {"grids": True}),
     "FastestV2": (yolos.fastestv2, {"size": (192, 128)}),
+    "FastestV2, channels first": (yolos.fastestv2, {"size": (192, 128), "first": True}),
+    "FastestV2, logits": (yolos.fastestv2, {"size": (192, 128), "first": True, "logits": True}),
 }
 
 

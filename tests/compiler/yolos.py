@@ -192,15 +192,19 @@ def yolox(path: Path, *, decoded: bool = False, logits: bool = False, grids: boo
     return y.save(path, {"output": rows})
 
 
-def fastestv2(path: Path, *, grids: bool = False, **options) -> Path:
-    """YOLO-FastestV2: one table without a batch, as hpc203 publishes it, or one map (1, h, w, 15 + C) a stride."""
+def fastestv2(path: Path, *, grids: bool = False, first: bool = False, logits: bool = False, **options) -> Path:
+    """YOLO-FastestV2: one table without a batch, as hpc203 publishes it, or one map (1, h, w, 15 + C) a stride.
+
+    first: maps (1, 15 + C, h, w). logits: without the sigmoids and the softmax.
+    """
     y = Yolo(strides=(16, 32), **options)
     g, outputs = y.graph, {}
     for stride in y.strides:
         box, objectness, scores = (y.branch(stride, n) for n in (12, 3, y.classes))
         ends = [g.node("Sigmoid", box), g.node("Sigmoid", objectness), g.node("Softmax", scores, axis=1)]
-        outputs[f"map{stride}"] = g.node("Transpose", g.node("Concat", *ends, axis=1), perm=[0, 2, 3, 1])
-    if grids:
+        joined = g.node("Concat", *([box, objectness, scores] if logits else ends), axis=1)
+        outputs[f"map{stride}"] = joined if first else g.node("Transpose", joined, perm=[0, 2, 3, 1])
+    if grids or first:
         return y.save(path, outputs)
     rows = [g.reshape(x, -1, 15 + y.classes) for x in outputs.values()]
     return y.save(path, {"845": g.node("Concat", *rows, axis=0)})
@@ -245,8 +249,13 @@ def plain_yolox(outputs: list[np.ndarray], yolo: Yolo, logits: bool = False) -> 
 def plain_fastestv2(outputs: list[np.ndarray], yolo: Yolo) -> list[Candidate]:
     """The published rule: sample/ncnn/src/yolo-fastestv2.cpp."""
     found, corners, strides = [], yolo.corners(0), yolo.stride_row()
-    for i, row in enumerate(row for output in outputs for row in rows_of(output)):
-        (cx, cy), s = corners[:, i].tolist(), float(strides[i])
+    if len(outputs) > 1 and outputs[0].shape[1] == 15 + yolo.classes:  # channels first
+        outputs = [output.transpose(0, 2, 3, 1) for output in outputs]
+    for i, values in enumerate(row for output in outputs for row in rows_of(output)):
+        row = values
+        if min(values[12:15]) < 0:  # logits
+            powers = [math.exp(value) for value in values[15:]]
+            row = [*(sigmoid(value) for value in values[:15]), *(power / sum(powers) for power in powers)]
         chance, label = highest(row[15:])
         for a in range(3):
             x, y, w, h = row[4 * a : 4 * a + 4]

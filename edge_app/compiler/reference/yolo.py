@@ -47,7 +47,7 @@ def candidates(published: Published, outputs: Outputs) -> Candidates | None:
     """The boxes of one image. None: not a form that is known here."""
     tables = list(outputs.values())
     if _version(published) == "fastestv2" and all(table.ndim == 3 for table in tables):
-        tables = [np.concatenate([table.reshape(-1, table.shape[-1]) for table in tables])]
+        tables = [np.concatenate([_fastest_rows(published, table) for table in tables])]
     flat = [table for table in tables if table.ndim == 2]
     if len(flat) == 1:  # YOLOv5 before 6.2 writes its maps of training too
         return _table(published, flat[0])
@@ -94,6 +94,18 @@ def _version(published: Published) -> str:
     version = str(published.options.get("version", "auto"))
     same = {"v7": "v5", "v6": "x", "v9": "v8", "v10": "v8", "v11": "v8", "v12": "v8", "v26": "v8"}
     return same.get(version, version)
+
+
+def _fastest_rows(published: Published, table: Float64) -> Float64:
+    """The cells of a map (h, w, C) or (C, h, w), as rows. A map of logits is one of channels first."""
+    if not _stride(published.size, table.shape[1:]):
+        interleaved: Float64 = table.reshape(-1, table.shape[-1])
+        return interleaved
+    rows: Float64 = table.reshape(len(table), -1).T
+    if rows[:, 12:15].min() >= 0:
+        return rows
+    weight = np.exp(rows[:, 15:] - rows[:, 15:].max(axis=1, keepdims=True))
+    return np.concatenate([sigmoid(rows[:, :15]), weight / weight.sum(axis=1, keepdims=True)], axis=1)
 
 
 def _fastest(published: Published, table: Float64) -> Candidates:

@@ -23,7 +23,7 @@ from edge_app.heads._yolo_formats import READINGS
 
 _Levels = list[list[Branch]]
 _ROLES = {1: ("grid",), 2: ("boxes", "scores"), 3: ("boxes", "objectness", "scores")}
-_WITH_ANCHORS = ("v5", "v7")
+_WITH_ANCHORS = ("v5", "v7", "fastestv2")
 
 
 @dataclass(frozen=True, slots=True)

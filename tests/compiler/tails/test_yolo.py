@@ -49,6 +49,9 @@ CASES = {
     "FastestV2 maps": (
         yolos.fastestv2, {"grids": True, "size": (192, 128)}, yolos.plain_fastestv2, "fastestv2", TRIPLES,
     ),
+    "FastestV2 maps, channels first": (
+        yolos.fastestv2, {"first": True, "size": (192, 128)}, yolos.plain_fastestv2, "fastestv2", TRIPLES,
+    ),
 }  # fmt: skip
 
 
