@@ -256,6 +256,7 @@ def plain_fastestv2(outputs: list[np.ndarray], yolo: Yolo) -> list[Candidate]:
         if min(values[12:15]) < 0:  # logits
             powers = [math.exp(value) for value in values[15:]]
             row = [*(sigmoid(value) for value in values[:15]), *(power / sum(powers) for power in powers)]
+        (cx, cy), s = corners[:, i].tolist(), float(strides[i])
         chance, label = highest(row[15:])
         for a in range(3):
             x, y, w, h = row[4 * a : 4 * a + 4]
