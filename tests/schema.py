@@ -21,6 +21,6 @@ def strict(published: dict[str, Any] = PUBLISHED) -> jsonschema.Draft202012Valid
     schema = copy.deepcopy(published)
     schema["unevaluatedProperties"] = False  # results, events and statuses share the envelope
     for part in schema["$defs"].values():
-        if part.get("type") == "object" and "properties" in part:
+        if part.get("type") == "object" and "properties" in part and part.get("additionalProperties") is not True:
             part["additionalProperties"] = False
     return jsonschema.Draft202012Validator(schema)

@@ -120,3 +120,15 @@ def release_status(state_file: Path | None) -> Mapping[str, JsonValue]:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         _LOG.warning("release file: %s: %s", state_file, foreign_text(exc))
         return {}
+
+
+def failed_update(about: Mapping[str, JsonValue]) -> dict[str, JsonValue] | None:
+    """The value of the fault `update`: the release that was rolled back, and why; None if none was.
+
+    about: the result of `release_status`.
+    """
+    release = about.get("release")
+    failed = release.get("failed") if isinstance(release, Mapping) else None
+    if not isinstance(failed, Mapping):
+        return None
+    return {"release": foreign_text(failed.get("release", "")), "error": foreign_text(failed.get("reason", ""))}

@@ -7,6 +7,8 @@ health.py       statistics, health and status fields
 rule_stage.py   evaluates every rule on every frame
 schedules.py    which rules and heads are off by schedule, and whether the camera is closed
 faults.py       faults of the runtime as events
+fault_texts.py  their codes, severities and texts
+disk_space.py   whether the disk is full
 degradation.py  the degradation ladder: when to do less
 sensors.py      temperature and memory of the board
 timing.py       processing times of the stages

@@ -1,7 +1,8 @@
 """Faults of the runtime itself, published as events of the rule `runtime`.
 
-`value.fault` is the kind: `camera`, `backend`, `head`, `load` or `memory`.
-Not here: detecting them (capture/, inference/supervisor.py, degradation.py).
+`value.fault` is the kind: `camera`, `backend`, `head`, `load`, `memory`, `disk` or `update`.
+Not here: their texts (fault_texts.py), detecting them (capture/, inference/supervisor.py, degradation.py,
+disk_space.py).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from edge_app.capture import CaptureStats
 from edge_app.config.rules import RUNTIME
 from edge_app.errors import EndOfClip
 from edge_app.frame import Event, JsonValue
+from edge_app.pipeline.fault_texts import described
 from edge_app.rules import Moment, RuleContext
 from edge_app.rules._ledger import Ledger
 
 _EVERY_UPDATE_S = 1e-9  # publish each update: faults are updated only if their value has changed
 _LOST = ("lost", "frozen")
+_INSTANT = ("update",)  # over when it is reported: the release before runs again
 
 
 class Faults:
@@ -33,17 +36,21 @@ class Faults:
 
         fault: its kind; a `:` and the name of the affected part may follow, as in `head:panel`. reason: of its end.
         """
+        kind = fault.partition(":")[0]
+        if value is not None:
+            value = described(kind, value)
+            if kind in _INSTANT:
+                return self._ledger.instant(now, value)
         if value == self._values.get(fault):
             return []
         if value is None:
             del self._values[fault]
             return [self._ledger.end(fault, now, reason)]
         is_new = fault not in self._values
-        self._values[fault] = dict(value)
-        published = {"fault": fault.partition(":")[0], **value}
+        self._values[fault] = value
         if is_new:
-            return [self._ledger.begin(fault, now, now, published)]
-        return self._ledger.update(fault, now, published)
+            return [self._ledger.begin(fault, now, now, value)]
+        return self._ledger.update(fault, now, value)
 
     def update_all(
         self, capture: CaptureStats, problem: str | None, failed_heads: Mapping[str, str], now: Moment

@@ -32,7 +32,14 @@ def test_a_lost_camera_a_failed_backend_and_a_failed_head_are_separate_faults():
     faults = Faults()
     events = faults.update_all(capture("frozen"), "made to fail", {"panel": "ValueError: x"}, NOW)
     assert [event.value["fault"] for event in events] == ["camera", "backend", "head"]
-    assert faults.open()["head:panel"] == {"head": "panel", "error": "ValueError: x"}
+    assert faults.open()["head:panel"] == {
+        "fault": "head",
+        "code": "head_failed",
+        "severity": "error",
+        "text": "The head 'panel' failed and is switched off (ValueError: x).",
+        "head": "panel",
+        "error": "ValueError: x",
+    }
     assert {event.rule for event in events} == {"runtime"}
     ends = faults.update_all(capture("running"), None, {}, NOW)
     assert [(event.type, event.value["fault"]) for event in ends] == [
@@ -47,3 +54,13 @@ def test_finish_ends_all_open_faults():
     faults.update("load", {"does": "a"}, NOW)
     assert [event.value["reason"] for event in faults.finish("shutdown", NOW)] == ["shutdown"]
     assert faults.open() == {}
+
+
+def test_a_failed_update_is_an_event_without_duration():
+    faults = Faults()
+    events = faults.update("update", {"release": "r2", "error": "no frames"}, NOW)
+    assert [(event.type, event.value["code"]) for event in events] == [
+        ("new", "update_failed"),
+        ("end", "update_failed"),
+    ]
+    assert not faults, "the release before runs: nothing is wrong now"
