@@ -42,7 +42,7 @@ class PresentState:
         watching = capture.state == "running"
         states: dict[str, JsonValue] = {"camera": self._camera(running, capture.state, capture.last_error)}
         if self._next_device_s <= now_s:
-            self._next_device_s = now_s + _DEVICE_EVERY_S
+            self._next_device_s = now_s + (_EVERY_S if reading == Reading() else _DEVICE_EVERY_S)
             self._device = self._measured(running, reading, now_s)
         states["device"] = dict(self._device)
         for name, each in self._heads(running, health.heads, watching).items():
@@ -64,7 +64,7 @@ class PresentState:
         found: dict[str, dict[str, JsonValue]] = {}
         for name, config in running.config.heads.items():
             on = runs.get(name, False)
-            found[name] = {"enabled": on, "active": on and watching}
+            found[name] = {"enabled": config.common.enabled, "active": on and watching}
             if "score" in config.options:
                 found[name]["score"] = config.options["score"]
             output = self._outputs.get(name)

@@ -102,7 +102,7 @@ class RuleStage:
     def states(self) -> dict[str, dict[str, JsonValue]]:
         """By rule name, what is true now; `enabled` and `active`: see ConfiguredRule."""
         return {
-            name: {"enabled": running.enabled, "active": running.active, **running.state()}
+            name: {"enabled": running.enabled, "active": running.active and not self._muted, **running.state()}
             for name, running in self._rules.items()
         }
 

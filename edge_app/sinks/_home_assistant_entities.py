@@ -90,6 +90,7 @@ def _rule(context: SinkContext, base: str, rule: str, type_: str) -> dict[str, E
     for suffix, (name, entity, value) in _OF_RULE.get(type_, _OTHER).items():
         found[f"{key}{suffix}"] = _watched(base, topic, f"{rule}{name}", entity, value)
     if type_ in _BY_LABEL:
+        found[key] |= _attributes(topic)
         found |= _by_label(context, base, f"rules/{rule}", key)
     return found
 
@@ -102,7 +103,7 @@ def _head(context: SinkContext, base: str, head: str, family: str) -> dict[str, 
         entity: Entity = {"platform": "sensor", "icon": "mdi:tag"}
         return {key: _watched(base, topic, head, entity, "value_json.label | default(none)")}
     count = _watched(base, topic, f"{head} in view", _COUNT, "value_json.count | default(none)")
-    return {key: count, **_by_label(context, base, f"heads/{head}", key)}
+    return {key: count | _attributes(topic), **_by_label(context, base, f"heads/{head}", key)}
 
 
 def _by_label(context: SinkContext, base: str, state: str, key: str) -> dict[str, Entity]:
@@ -126,11 +127,14 @@ def _watched(base: str, topic: str, name: str, entity: Mapping[str, Any], value:
         "name": name,
         "state_topic": topic,
         "value_template": f"{{{{ {value} }}}}",
-        "json_attributes_topic": topic,
-        "json_attributes_template": _LABELS,
         "availability": [{"topic": f"{base}/available"}, {"topic": topic, "value_template": _ACTIVE}],
         "availability_mode": "all",
     }
+
+
+def _attributes(topic: str) -> Entity:
+    """The counts by label as attributes of an entity."""
+    return {"json_attributes_topic": topic, "json_attributes_template": _LABELS}
 
 
 def _device(context: SinkContext, base: str) -> dict[str, Entity]:

@@ -31,8 +31,6 @@ def sample_component():
         "unique_id": "cam-1_rule_camera",
         "state_topic": topic,
         "value_template": "{{ 'ON' if value_json.problem else 'OFF' }}",
-        "json_attributes_topic": topic,
-        "json_attributes_template": "{{ {'labels': value_json.labels | default({})} | tojson }}",
         "availability": [
             {"topic": "edge-app/cam-1/available"},
             {"topic": topic, "value_template": "{{ 'online' if value_json.active else 'offline' }}"},
@@ -173,7 +171,7 @@ def test_the_page_has_the_address_by_which_the_broker_sees_the_device():
 
 
 def test_keepalive_is_short_with_home_assistant(fake):
-    for options, expected in (({}, 30), ({"home_assistant": True}, 10), ({"keepalive_s": 60}, 60)):
+    for options, expected in (({}, 30), ({"keepalive_s": 60}, 60), ({"home_assistant": True}, 5)):
         broker = fake(acks=100)
         sink = sink_on(broker, context_of(), **options)
         sink.idle()
