@@ -141,7 +141,8 @@ def id_of(payload: bytes) -> str:
         id_ = _fields("", payload[:MAX_PAYLOAD_BYTES]).get("id", "")
     except CommandError:
         return ""
-    return foreign_text(id_, MAX_ID) if isinstance(id_, str) and len(id_) <= MAX_ID else ""
+    is_id = isinstance(id_, (str, int)) and not isinstance(id_, bool) and len(str(id_)) <= MAX_ID
+    return foreign_text(id_, MAX_ID) if is_id else ""
 
 
 def _find(name: str) -> tuple[str, str]:
@@ -151,7 +152,7 @@ def _find(name: str) -> tuple[str, str]:
         pattern = kind.split("/")
         if len(pattern) == len(levels) and all(each in ("*", level) for each, level in zip(pattern, levels)):
             target = levels[pattern.index("*")] if "*" in pattern else ""
-            if not target or _NAME.fullmatch(target):
+            if "*" not in pattern or _NAME.fullmatch(target):
                 return kind, target
     raise CommandError(f"found no command '{foreign_text(name, 80)}'; expected one of: {', '.join(TABLE)}", 404)
 

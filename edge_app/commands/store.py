@@ -15,8 +15,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import yaml
-
 from edge_app import config as configs
 from edge_app import registry
 from edge_app.commands import atomic_file
@@ -25,7 +23,7 @@ from edge_app.config import Config
 from edge_app.config.loading import Unsaved
 from edge_app.config.overrides import FILE
 from edge_app.config.patching import Plain, apply_patch, compose, plain
-from edge_app.config.splicing import splice
+from edge_app.config.splicing import flow, splice
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.document import MAX_BYTES, Problems, parse_yaml
 from edge_app.options.files import read_regular
@@ -35,7 +33,7 @@ _BLOCKS = ("rules", "heads", "mask", "schedule")  # of a change by the page
 _OF_SOURCE = ("mask", "schedule")
 _MAX_DEPTH = 8
 _PLACE = re.compile(r"^\S*\.yaml(:\d+)?: ")  # of a message
-_HEADER = "# Saved by edge-app and loaded over config.yaml. To remove it: edge-app config reset\n"
+_HEADER = "# Saved by edge-app and loaded over config.yaml. To remove it: edge-app config reset"
 
 
 class Conflict(Exception):
@@ -82,15 +80,13 @@ class ConfigStore:
         patch = _patch(changes)
         with self._lock:
             files = self._expect(version)
-            if self._stored_in(files) != FILE:  # what the page may change is the same in both files
-                self._load(Unsaved(files.config, _dumped(patch)))
-            return self._write(files, self._after(files, patch))
+            return self._change(files, self._after(files, patch, _dumped(patch)))
 
     def persist(self, patch: Mapping[str, Plain]) -> dict[str, Any]:
         """Save the patch of a command. Raises as `save` does, without Conflict."""
         with self._lock:
             files = self._read()
-            return self._write(files, self._after(files, patch))
+            return self._change(files, self._after(files, patch, files.overrides))
 
     def undo(self, version: str) -> dict[str, Any] | None:
         """Take back the latest change. Returns as `save` does; None if there is none. Raises as `save` does."""
@@ -101,10 +97,15 @@ class ConfigStore:
             before, after = self._undo[-1]
             if after != files.version:
                 raise Conflict(files.version)
-            done = self._write(files, before)
-            for _ in range(2):  # this one, and the entry that `_write` has added
-                self._undo.pop()
-            return {**done, "undo": len(self._undo)}
+            self._write(files, before)
+            self._undo.pop()
+            return self._position(before)
+
+    def _change(self, files: _Files, after: _Files) -> dict[str, Any]:
+        if after != files:
+            self._write(files, after)
+            self._undo.append((files, after.version))
+        return self._position(after)
 
     def _state_file(self) -> Path:
         return configs.load_device(self._path).state_dir / FILE
@@ -133,14 +134,17 @@ class ConfigStore:
         except ConfigError as exc:
             raise ConfigError(*(_PLACE.sub("", problem) for problem in exc.problems)) from exc
 
-    def _after(self, files: _Files, patch: Mapping[str, Plain]) -> _Files:
-        """The files with a patch, checked. Raises ConfigError."""
-        loaded = self._load(Unsaved(files.config, files.overrides))
+    def _after(self, files: _Files, patch: Mapping[str, Plain], checked: bytes) -> _Files:
+        """The files with a patch, checked. Raises ConfigError.
+
+        checked: must be valid as overrides.yaml: the page may change the same in both files.
+        """
         if self._stored_in(files) == FILE:
             old = plain(parse_yaml(files.overrides, Problems(self._path))) if files.overrides else {}
             document = plain(parse_yaml(files.config, Problems(self._path)))
             after = _Files(files.config, _dumped(_composed(document, old, patch)))
         else:
+            loaded = self._load(Unsaved(files.config, checked))
             after = _Files(splice(files.config, patch, tuple(loaded.manifest.heads), self._path), files.overrides)
         self._load(Unsaved(after.config, after.overrides))
         return after
@@ -148,7 +152,7 @@ class ConfigStore:
     def _stored_in(self, files: _Files) -> str:
         return FILE if files.overrides or not atomic_file.can_replace(self._path) else self._path.name
 
-    def _write(self, before: _Files, after: _Files) -> dict[str, Any]:
+    def _write(self, before: _Files, after: _Files) -> None:
         """Write what differs. Raises Conflict if a file was edited just now, OSError if it cannot be written."""
         present = self._read()
         if present != before:
@@ -163,9 +167,6 @@ class ConfigStore:
             else:
                 path.unlink(missing_ok=True)
                 atomic_file.sync_folder(path.parent)
-        if after != before:
-            self._undo.append((before, after.version))
-        return self._position(after)
 
     def _position(self, files: _Files) -> dict[str, Any]:
         return {"version": files.version, "stored_in": self._stored_in(files), "undo": len(self._undo)}
@@ -241,9 +242,12 @@ def _composed(document: Mapping[str, Plain], old: Mapping[str, Plain], patch: Ma
 
 
 def _dumped(patch: Mapping[str, Plain]) -> bytes:
-    """A patch as the text of overrides.yaml."""
+    """A patch as the text of overrides.yaml. Raises ConfigError."""
+    lines = [_HEADER]
     try:
-        text = yaml.safe_dump(dict(patch), sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        for block, changes in patch.items():
+            lines.append(f"{block}:{'' if changes else ' {}'}")
+            lines += [f"  {flow(name)}: {flow(change)}" for name, change in changes.items()]
+        return "\n".join([*lines, ""]).encode()
+    except ValueError as exc:  # a number or a text that no file can have
         raise ConfigError(f"changes: found a value that YAML cannot express ({foreign_text(exc)})") from exc
-    return _HEADER.encode() + text.encode("utf-8", "surrogatepass")

@@ -53,9 +53,11 @@ def apply_patch(document: dict[str, Plain], patch: Mapping[str, Plain], heads: I
     result = dict(document)
     for block, changes in complete(document, patch, heads).items():
         if block == "rules":
-            result["rules"] = _patched_rules(document.get("rules") or [], changes)
+            patched: Plain = _patched_rules(document.get("rules") or [], changes)
         else:
-            result[block] = _merged(document.get(block), changes)
+            patched = _merged(document.get(block), changes)
+        if patched or block in document:  # removing what is not there makes no block
+            result[block] = patched
     return result
 
 

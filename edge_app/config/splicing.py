@@ -105,9 +105,9 @@ def _with_option(text: str, mapping: yaml.MappingNode, name: str, value: Plain) 
         if key.value == name:
             end = _end(old)
             comments = _comments(text, key.end_mark.index, old)
-            text = f"{text[: key.end_mark.index]}: {_flow(value)}{text[end:]}"
+            text = f"{text[: key.end_mark.index]}: {flow(value)}{text[end:]}"
             return _insert_above(text, key.start_mark.index, key.start_mark.column, comments)
-    added = f"{_flow(name)}: {_flow(value)}"
+    added = f"{flow(name)}: {flow(value)}"
     if mapping.flow_style:
         return _into_brackets(text, mapping, [value for _, value in mapping.value], added)
     column = mapping.value[0][0].start_mark.column
@@ -116,11 +116,11 @@ def _with_option(text: str, mapping: yaml.MappingNode, name: str, value: Plain) 
 
 def _with_item(text: str, path: Path, items: yaml.SequenceNode, value: Plain) -> str:
     if items.flow_style and items.value:
-        return _into_brackets(text, items, items.value, _flow(value))
+        return _into_brackets(text, items, items.value, flow(value))
     if items.flow_style:  # [] becomes a list with one entry for each line
         return _changed(text, path, ("rules",), [value])
     indent = " " * items.start_mark.column
-    lines = [f"{_flow(option)}: {_flow(setting)}" for option, setting in value.items()]
+    lines = [f"{flow(option)}: {flow(setting)}" for option, setting in value.items()]
     return _insert_below(text, _end(items), f"{indent}- " + f"{_newline(text)}{indent}  ".join(lines))
 
 
@@ -201,12 +201,12 @@ def _newline(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _flow(value: Plain) -> str:
+def flow(value: Plain) -> str:
     """A value on one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_flow(name)}: {_flow(each)}" for name, each in value.items()) + "}"
+        return "{" + ", ".join(f"{flow(name)}: {flow(each)}" for name, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_flow, value)) + "]"
+        return "[" + ", ".join(map(flow, value)) + "]"
     if isinstance(value, str) and _WORD.fullmatch(value) and value.lower() not in _NOT_WORDS:
         return value
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

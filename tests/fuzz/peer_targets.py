@@ -10,6 +10,8 @@ import time
 from typing import ClassVar
 
 from edge_app.clock import SystemClock
+from edge_app.commands import CommandError, parse
+from edge_app.commands.parsing import id_of
 from edge_app.config.services import WebConfig
 from edge_app.daemon import status_socket
 from edge_app.errors import ConfigError, SinkError, SourceError, foreign_text
@@ -133,6 +135,15 @@ def status_answer(data: bytes) -> None:
 @functools.cache
 def _status_peer() -> peers.Answering:
     return peers.on_path(str(folder("status") / status_socket.FILE))
+
+
+@target(CommandError)
+def command(data: bytes) -> None:
+    """A name and a payload, with a line feed between them."""
+    name, _, payload = data.partition(b"\n")
+    parsed = parse(name.decode("utf-8", "replace"), payload)
+    assert parsed.name.isprintable() or parsed.target
+    id_of(payload)
 
 
 @target()

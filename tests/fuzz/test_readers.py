@@ -285,6 +285,7 @@ OPENS = {
     "cli/parser.py": "/dev/null",
     "clips/folder.py": "its own, in state_dir",
     "clock.py": "kernel",
+    "commands/atomic_file.py": "what it writes",
     "daemon/discovery.py": "kernel",
     "daemon/health_file.py": "the updater's",
     "daemon/mapped_files.py": "kernel",
