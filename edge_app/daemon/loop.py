@@ -22,7 +22,7 @@ from edge_app.config.overrides import FILE as OVERRIDES
 from edge_app.daemon import heap, mapped_files
 from edge_app.daemon.commands import Commands
 from edge_app.daemon.file_watch import FileWatch
-from edge_app.daemon.health_file import HealthFile, release_status
+from edge_app.daemon.health_file import HealthFile, failed_update, release_status
 from edge_app.daemon.present_state import PresentState
 from edge_app.daemon.signals import Signals
 from edge_app.daemon.state_dir import make_private, private_umask
@@ -32,6 +32,7 @@ from edge_app.daemon.views import Views
 from edge_app.errors import EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.pipeline import degradation
+from edge_app.pipeline.disk_space import DiskSpace
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ def run(
         daemon = Daemon(load, pipeline.build(config), notifier, sensors or BoardSensors())
         stack.callback(daemon.close)
         daemon.running.about = release_status(release_file)
+        if failed := failed_update(daemon.running.about):
+            daemon.running.report_fault("update", failed)
         _LOG.info("running %s on %s", config.manifest.name, daemon.running.health().backend)
         frames = 0
         try:
@@ -112,6 +115,7 @@ class Daemon:
         self._sensors = sensors
         self._clock = SystemClock()
         self._reading = Reading()
+        self._disk = DiskSpace()
         self._state = PresentState()
         self._started_s = time.monotonic()
         self._next_check_s = self._next_ping_s = 0.0
@@ -248,6 +252,8 @@ class Daemon:
             self.running.apply_rung(self._ladder.rung, self._ladder.reason)
             self._latency_s = None  # measured at the previous level
         self._views.report()
+        folder, problem = self.running.config.device.state_dir, self.running.stats().publish.problem
+        self.running.report_fault("disk", self._disk.fault(folder, problem))
         self._trim_memory()
         self._check_memory_limit(now_s)
         if self._ready:

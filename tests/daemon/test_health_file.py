@@ -10,7 +10,7 @@ import pytest
 
 from edge_app import config as configs
 from edge_app import daemon, pipeline
-from edge_app.daemon.health_file import MIN_FRAMES, HealthFile, release_status
+from edge_app.daemon.health_file import MIN_FRAMES, HealthFile, failed_update, release_status
 from edge_app.errors import ConfigError, EdgeError
 from tests.conftest import PROJECT
 
@@ -108,3 +108,14 @@ def test_an_unreadable_release_file_yields_nothing(tmp_path, text):
     if text is not None:
         (tmp_path / "state.json").write_text(text)
     assert release_status(tmp_path / "state.json") == {}
+
+
+def test_a_release_that_was_rolled_back_is_the_fault_of_an_update():
+    failed = {"release": "r2\n", "reason": "no frames"}
+    about = {"release": {"running": "r1", "on_trial": False, "failed": failed}}
+    assert failed_update(about) == {"release": "r2 ", "error": "no frames"}
+
+
+@pytest.mark.parametrize("about", [{}, {"release": None}, {"release": {"failed": None}}, {"release": {"failed": "x"}}])
+def test_without_a_failed_update_there_is_no_fault(about):
+    assert failed_update(about) is None
