@@ -6,12 +6,13 @@ Not here: quantizing graphs (quantize.py), converting them (npu.py), replacing t
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import describe, folder, ncnn_target, npu, pnnx, quantize, ranges
+from edge_app.compiler import activations, describe, folder, ncnn_target, npu, pnnx, quantize, ranges
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.comparison import OutputComparison, Outputs, group_by_head
 from edge_app.compiler.compilation import GOLDEN, Compilation, Progress
@@ -81,7 +82,13 @@ class FolderWriter:
         def mean_agreement(data: bytes) -> float:
             return float(np.mean(list(self._comparison.agreement(self._run(data)).values())))
 
-        choice = quantize.choose(plain, histograms, mean_agreement, self._progress)
+        compared = [self._images.pixels[i] for i in self._rows[:2]]
+        last = list(activations.last(plain.to_model()).values()) or plain.outputs  # scores near 0 or 1 tell little
+
+        def closeness(int8: Net) -> float:
+            return _lowest(quantize.cosines(plain, int8, compared, last), last) or 0.0
+
+        choice = quantize.choose(plain, histograms, mean_agreement, closeness, self._progress)
         whole = quantize.quantized(plain, choice.ranges)
         data = quantize.serialized(whole)
         outputs = self._run(data)
@@ -89,11 +96,11 @@ class FolderWriter:
             self._write(part, "int8", "int8.onnx", data if part == "fused" else _quantized_part(net, choice.ranges))
         self._golden["int8:"] = outputs[:GOLDEN]
         session = HostSession(data)
+        cosines = quantize.cosines(plain, whole, compared)
         self._report.int8 = Int8Report(
             self._comparison.agreement(outputs), choice.method, choice.scores,
-            quantize.cosines(plain, whole, [self._images.pixels[i] for i in self._rows[:2]]),
-            quantize.float_convolutions(whole), len(data),
-            times_ms({"int8": lambda: session.run(self._images.pixels[:1])})["int8"],
+            cosines, quantize.float_convolutions(whole), len(data),
+            times_ms({"int8": lambda: session.run(self._images.pixels[:1])})["int8"], _lowest(cosines, last),
         )  # fmt: skip
         return outputs
 
@@ -162,6 +169,11 @@ class FolderWriter:
         """Outputs of a whole graph for the held-out rows."""
         session = HostSession(data)
         return [group_by_head(self._whole.outputs, session.run(self._images.pixels[row][None])) for row in self._rows]
+
+
+def _lowest(cosines: Mapping[str, float], names: Sequence[str]) -> float | None:
+    """The lowest cosine of these tensors; None if none of them is in both graphs."""
+    return min((cosines[name] for name in names if name in cosines), default=None)
 
 
 def _quantized_part(net: Net, tensor_ranges: ranges.Ranges) -> bytes:

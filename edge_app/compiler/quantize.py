@@ -80,18 +80,27 @@ def _quiet() -> Iterator[None]:
 
 
 def choose(
-    net: Net, histograms: dict[str, Histogram], compare: Callable[[bytes], float], progress: Callable[[str], None]
+    net: Net,
+    histograms: dict[str, Histogram],
+    compare: Callable[[bytes], float],
+    closeness: Callable[[Net], float],
+    progress: Callable[[str], None],
 ) -> Choice:
-    """Quantize by every method and choose the one with the highest score. compare: scores a serialized graph."""
+    """Quantize by every method and choose the one with the highest score; among equal ones, the closest to float.
+
+    compare: scores a serialized graph. closeness: of a quantized graph, for methods that compare does not tell apart.
+    """
     scores: dict[str, float] = {}
-    best: Ranges = {}
+    found: dict[str, Ranges] = {}
     for method in ranges.METHODS:
         progress(f"int8: {method}")
-        tensor_ranges = ranges.from_histograms(histograms, method)
-        scores[method] = compare(serialized(quantized(net, tensor_ranges)))
-        if scores[method] == max(scores.values()):
-            best = tensor_ranges if list(scores.values()).count(scores[method]) == 1 else best
-    return Choice(max(scores, key=lambda method: scores[method]), best, scores)
+        found[method] = ranges.from_histograms(histograms, method)
+        scores[method] = compare(serialized(quantized(net, found[method])))
+    best = [method for method in ranges.METHODS if scores[method] == max(scores.values())]
+    if len(best) > 1:
+        progress("int8: the closest of equal methods")
+        best.sort(key=lambda method: -closeness(quantized(net, found[method])))
+    return Choice(best[0], found[best[0]], scores)
 
 
 def serialized(net: Net) -> bytes:
@@ -110,16 +119,19 @@ def float_convolutions(net: Net) -> list[str]:
     return [n.outputs[0] for n in net.nodes if n.op in _LEARNED and not all(is_int8(name) for name in n.inputs[:2])]
 
 
-def cosines(net: Net, int8: Net, pixels: Sequence[UInt8]) -> dict[str, float]:
-    """The lowest cosine of each tensor between float and INT8 over the images, worst first."""
+def cosines(net: Net, int8: Net, pixels: Sequence[UInt8], names: Sequence[str] | None = None) -> dict[str, float]:
+    """The lowest cosine of each tensor between float and INT8 over the images, worst first. names: None means all."""
     values = net.values()
     pairs = {}
     available = {output for node in int8.nodes for output in node.outputs}
     for node in net.nodes:
         for name in node.outputs:
             int8_name = next((n for n in (name + _DEQUANTIZED, name) if n in available), None)
-            if int8_name is not None and name in values and values[name].dtype == "float32":
+            wanted = names is None or name in names
+            if wanted and int8_name is not None and name in values and values[name].dtype == "float32":
                 pairs[name] = int8_name
+    if not pairs:
+        return {}
     first, second = net.copy(), int8.copy()
     first.outputs, second.outputs = list(pairs), list(dict.fromkeys(pairs.values()))
     second.declared = {**int8.declared, **{int8_name: values[name] for name, int8_name in pairs.items()}}

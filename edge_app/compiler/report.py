@@ -21,7 +21,10 @@ class HeadReport:
 
 @dataclass(slots=True)
 class Int8Report:
-    """agreement: decoded results against float32, on held-out images. cosines: by tensor, worst first."""
+    """agreement: decoded results against float32, on held-out images. cosines: by tensor, worst first.
+
+    scores: the lowest cosine of the values before the last Softmax or Sigmoid, or of the outputs without one.
+    """
 
     agreement: dict[str, float]
     method: str
@@ -30,6 +33,7 @@ class Int8Report:
     float_convolutions: list[str]
     bytes: int
     time_ms: float
+    scores: float | None = None
 
 
 @dataclass(slots=True)
@@ -158,6 +162,7 @@ def _int8(int8: Int8Report) -> list[tuple[str, str]]:
     return [
         ("int8", f"agreement {_score_list(int8.agreement)} (by {int8.method}; {tried}){left}"),
         ("", f"{int8.bytes:,} bytes, {int8.time_ms:.2f} ms; worst tensors by cosine: {worst}"),
+        *([] if int8.scores is None else [("", f"outputs before a last Softmax or Sigmoid: cosine {int8.scores:.4f}")]),
     ]
 
 

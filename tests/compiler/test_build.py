@@ -64,6 +64,7 @@ def test_compiles_a_model_to_a_folder_with_report_and_golden_vectors(tmp_path, p
     assert report["heads"][0] | {"name": "a", "family": "classify"} == report["heads"][0]
     assert report["max_abs_error"] <= 1e-4
     assert {"backbone", "heads", "max_abs_error", "speedup", "int8_agreement", "targets"} <= set(report)
+    assert 0.9 < report["int8"]["scores"] <= 1
     assert "uint8 BGR pixels" in report["input"]
     model, inference = running(out)
     assert model.backbone.features == ("c8",)

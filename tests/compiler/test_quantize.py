@@ -67,6 +67,30 @@ def test_the_worst_tensor_comes_first(measured):
     assert values[0] > 0.9
 
 
+def test_the_cosine_of_some_tensors_is_that_among_all(measured):
+    _, plain, histograms = measured
+    int8 = quantize.quantized(plain, ranges.from_histograms(histograms, "minmax"))
+    every = quantize.cosines(plain, int8, PICTURES[:1])
+    assert quantize.cosines(plain, int8, PICTURES[:1], plain.outputs) == {n: every[n] for n in plain.outputs}
+
+
+def test_among_equal_methods_the_closest_to_float_is_chosen(measured):
+    _, plain, histograms = measured
+    asked = []
+
+    def closeness(int8):
+        asked.append(int8)
+        return float(len(asked) == 2)
+
+    choice = quantize.choose(plain, histograms, lambda _: 1.0, closeness, lambda _: None)
+    assert choice.method == ranges.METHODS[1]
+    assert len(asked) == len(ranges.METHODS)
+    scores = iter([0.5, 0.9, 0.7, 0.6, 0.1, 0.2])
+    choice = quantize.choose(plain, histograms, lambda _: next(scores), closeness, lambda _: None)
+    assert choice.method == ranges.METHODS[1]
+    assert len(asked) == len(ranges.METHODS), "the score decides"
+
+
 def test_percentiles_and_divergence_clip_an_outlier():
     counts = np.round(1e5 * np.exp(-0.5 * ((np.arange(2048) - 1023.5) / 12) ** 2)).astype(np.int64)
     counts[-1] = 1
