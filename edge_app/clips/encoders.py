@@ -30,6 +30,10 @@ class EncodeError(Exception):
     """A clip could not be encoded: one line."""
 
 
+class EncodeTimeout(EncodeError):
+    """The encoder did not finish in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoder:
     """command: the program for an output file and a frame rate; it reads JPEG images from stdin.
@@ -90,7 +94,7 @@ def run(
         process.kill()  # no effect after its end
         process.wait()
     if timed_out:
-        raise EncodeError(f"{encoder.name}: found no result within {timeout_s:g} s")
+        raise EncodeTimeout(f"{encoder.name}: found no result within {timeout_s:g} s")
     if process.returncode or not path.exists() or not path.stat().st_size:
         text = foreign_last_line(errors.decode(errors="replace"))
         text = text if errors.strip() else f"ended with {process.returncode}"

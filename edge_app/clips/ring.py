@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edge_app.clips.jpeg import Still
 
@@ -36,7 +37,14 @@ class Ring:
             self.bytes -= len(stills.popleft().jpeg)
 
     def between(self, from_ns: int, until_ns: int) -> Sequence[Still]:
-        """The images of this time, beginning with what was visible at its start."""
+        """The images of this time, beginning with what was visible at its start: the latest image before it.
+
+        That one gets the time of the start: after a gap without frames it may be much older.
+        """
         stills = [still for still in self._stills if still.captured_ns <= until_ns]
         first = sum(still.captured_ns <= from_ns for still in stills) - 1
-        return stills[max(0, first) :]
+        part = stills[max(0, first) :]
+        if part and part[0].captured_ns < from_ns:
+            late_ns = from_ns - part[0].captured_ns
+            part[0] = replace(part[0], captured_ns=from_ns, utc_ns=part[0].utc_ns + late_ns)
+        return part

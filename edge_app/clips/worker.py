@@ -1,6 +1,7 @@
 """The thread that has clips encoded, one at a time, at the lowest priority.
 
-If an encoder fails for another reason than a full disk, the next one is tried and then kept.
+If an encoder fails for another reason than a full disk, the next one is tried and then kept. A timeout counts only if
+the clip before it timed out too: on a busy computer, this priority gets no time.
 Not here: which images a clip has (recorder.py), the encoders (encoders.py).
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from queue import Full, Queue
 from threading import Thread
 
-from edge_app.clips.encoders import EncodeError, Encoder, available, run
+from edge_app.clips.encoders import EncodeError, Encoder, EncodeTimeout, available, run
 from edge_app.clips.folder import ClipFolder
 from edge_app.clips.jpeg import Still
 from edge_app.clips.timeline import at_constant_rate
@@ -59,6 +60,7 @@ class EncodingWorker:
         self._current: Job | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._timeouts = 0  # in succession
         self.written = self.dropped = 0
         self.last_error: str | None = None
         self._thread = Thread(target=self._run, name="clip-encoder", daemon=True)
@@ -121,6 +123,7 @@ class EncodingWorker:
         name = self._write(job, rate, stills)
         size = self._folder.add(name)
         self.written += 1
+        self._timeouts = 0
         self.last_error = None
         first, last = job.stills[0], job.stills[-1]
         self._reports.append(
@@ -155,7 +158,8 @@ class EncodingWorker:
                 self._folder.discard(name)
                 if self._disk_full(exc):
                     raise EncodeError("no space left on the disk") from exc
-                if attempt == len(self._encoders) - 1 or self._stopping:
+                self._timeouts = self._timeouts + 1 if isinstance(exc, EncodeTimeout) else 0
+                if attempt == len(self._encoders) - 1 or self._stopping or self._timeouts == 1:
                     raise
                 self._encoders.rotate(-1)
                 _LOG.warning("clips: %s; using %s", exc, self._encoders[0].name)

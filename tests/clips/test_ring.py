@@ -20,7 +20,7 @@ def times(stills) -> list[int]:
 def test_keeps_what_was_visible_at_the_earliest_time_that_is_needed():
     ring = filled([0, 10, 20, 30])
     ring.trim(15, 10**6)
-    assert times(ring.between(0, 100)) == [10, 20, 30]
+    assert times(ring.between(15, 100)) == [15, 20, 30]
     assert ring.bytes == 30
 
 
@@ -35,8 +35,14 @@ def test_drops_the_oldest_images_over_the_limit_but_never_the_latest():
 
 def test_a_part_begins_with_what_was_visible_at_its_start_and_ends_at_its_end():
     ring = filled([0, 10, 20, 30])
-    assert times(ring.between(15, 25)) == [10, 20]
+    assert times(ring.between(15, 25)) == [15, 20]
     assert times(ring.between(-5, 5)) == [0]
+
+
+def test_an_image_before_a_long_gap_gets_the_time_of_the_start():
+    ring = filled([0, 10, 1000, 1010])
+    found = ring.between(990, 2000)
+    assert [(still.captured_ns, still.utc_ns) for still in found] == [(990, 990), (1000, 1000), (1010, 1010)]
 
 
 def test_images_of_another_size_are_not_mixed():
