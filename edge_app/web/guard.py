@@ -33,7 +33,7 @@ IMAGES = ("/snapshot.jpg", "/stream.mjpg")  # for dashboards: these also take th
 STREAMS = ("/api/live", "/stream.mjpg")  # without a time limit
 
 
-class Guard:
+class RequestGuard:
     """Admits requests. public: paths that need no token, such as the page with its login form."""
 
     def __init__(self, settings: WebConfig, access: Access, public: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from edge_app.errors import foreign_text
 from edge_app.messages import event_fields
 from edge_app.web import clips, metrics, mjpeg, viewer
 from edge_app.web.data import Hours, PageData
-from edge_app.web.guard import Guard, connection_of
+from edge_app.web.guard import RequestGuard, connection_of
 from edge_app.web.live import LiveView
 
 if TYPE_CHECKING:
@@ -42,7 +42,12 @@ class Handlers:
     """The handlers of the read-only paths. files: the content of `static_files`."""
 
     def __init__(
-        self, settings: WebConfig, data: PageData, live: LiveView, guard: Guard, files: Mapping[str, tuple[bytes, str]]
+        self,
+        settings: WebConfig,
+        data: PageData,
+        live: LiveView,
+        guard: RequestGuard,
+        files: Mapping[str, tuple[bytes, str]],
     ) -> None:
         self._settings, self._data, self._live, self._guard, self._files = settings, data, live, guard, files
         self._cached_status: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
@@ -81,7 +86,7 @@ class Handlers:
         from aiohttp.web import Response
 
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return Response(body=metrics.render(self._current_status()), headers=headers)
+        return Response(body=metrics.render(self._current_status(), self._data.counts()), headers=headers)
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         from aiohttp.web import json_response

@@ -25,7 +25,7 @@ from edge_app.web.access import Access
 from edge_app.web.commands import CommandHandlers
 from edge_app.web.connection_limiter import ConnectionLimiter
 from edge_app.web.data import PageData
-from edge_app.web.guard import Guard
+from edge_app.web.guard import RequestGuard
 from edge_app.web.handlers import Handlers, static_files
 from edge_app.web.live import LiveView
 from edge_app.web.request_log import log_loop_error, request_log
@@ -58,7 +58,7 @@ class PageServer:
         self._settings = settings
         self._live = LiveView(data.labels, settings)
         self._files = static_files()
-        self._guard = Guard(settings, Access(settings.read_token(), time.monotonic), self._files)
+        self._guard = RequestGuard(settings, Access(settings.read_token(), time.monotonic), self._files)
         self._handlers = Handlers(settings, data, self._live, self._guard, self._files)
         self._commands = data.commands
         self._hosts = self._look_up()

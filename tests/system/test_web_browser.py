@@ -12,11 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.config.services import WebConfig
+from edge_app.frame import Event
 from tests.running import Running, free_port
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
+from edge_app.web.data import PageData
+from edge_app.web.server import PageServer
 from tests.system.browser import Browser
+from tests.web.conftest import STATE
 
 pytestmark = [
     pytest.mark.system,
@@ -107,6 +112,7 @@ def test_on_a_laptop_shows_frames_boxes_and_plots(config_file, port, shots):
             await browser.until("document.querySelectorAll('#health tr').length > 8")
             assert await browser.run("document.getElementById('readings').innerText") != ""
             shown = "[...document.querySelectorAll('figure')].filter((f) => !f.hidden).map((f) => f.id)"
+            await browser.until(f"{shown}.length >= 3")
             assert {"plot-stages", "plot-memory", "plot-queue"} <= set(await browser.run(shown))
             told = (
                 "(app.status.reuse = {gate: 0, dense: 1}, showState(), app.status.reuse = {gate: 30, dense: 11},"
@@ -185,6 +191,46 @@ def test_tells_events_in_words_with_filters_snapshots_and_totals(config_file, po
             browser.errors.clear()  # requests that failed
 
         seen(f"http://127.0.0.1:{port}/", 1280, 900, look)
+
+
+def test_labels_and_names_stay_text():
+    """A label with markup, in an event, a rule and a fault: shown as it is, and no element of it exists."""
+    hostile = "<img src=x onerror=\"document.title='run'\">"
+    state = {
+        **STATE,
+        **{
+            "heads": {hostile: True},
+            "rules": {hostile: True},
+            "model": hostile,
+            "backend": hostile,
+            "version": hostile,
+        },
+        **{
+            "faults": {hostile: {"error": hostile}},
+            "totals": {"rules": {hostile: {hostile: {"total": 1, "day": 1, "hour": 1}}}},
+        },
+    }
+    events = [
+        Event("new", f"e-{kind}", hostile, kind, 1, 2, value={"label": hostile, "fault": hostile, hostile: hostile})
+        for kind in ("zone", "line", "count", "scene", "stationary", "runtime", "reading", hostile)
+    ]
+    data = PageData({}, lambda: state, lambda: events, lambda: ["e-zone"], lambda _: b"no jpeg")
+    page = PageServer(WebConfig(enabled=True, port=0), data)
+
+    async def look(browser: Browser) -> None:
+        await browser.until("document.querySelectorAll('#events li[data-event]').length === 8")
+        await browser.until("document.querySelector('.bars')")
+        await browser.run("document.querySelector('#events button').click()")
+        await browser.until("document.getElementById('snapshot').open")
+        assert (await browser.run(WORDS))[-1].startswith(hostile)
+        assert await browser.run("document.querySelectorAll('[src=x], [onerror]').length") == 0
+        assert await browser.run("document.title") == "edge_app"
+        browser.errors.clear()  # the image is none
+
+    try:
+        seen(f"http://127.0.0.1:{page.port}/", 1280, 900, look)
+    finally:
+        page.close()
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(config_file, port, shots):

@@ -8,18 +8,18 @@ export const GEOMETRY = { zone: "polygon", line: "line", count: "polygon", mask:
 const LABELS = { name: "labels", text: "Only labels (a, b, …)", hint: "all" };
 const SCORE = { name: "min_score", text: "Least score", min: 0, max: 1, step: 0.01 };
 const AREAS = [
-  { name: "min_area", text: "Least area, share of image", min: 0, max: 1, step: 0.001 },
-  { name: "max_area", text: "Greatest area, share of image", min: 0, max: 1, step: 0.001 },
+  { name: "min_area", text: "Smallest box, 0 to 1 of image", min: 0, max: 1, step: 0.001 },
+  { name: "max_area", text: "Largest box, 0 to 1 of image", min: 0, max: 1, step: 0.001 },
 ];
 const DIRECTION = { name: "direction", text: "Direction", choices: ["", "both", "in", "out"] };
 
 // The options of a form: by type of rule, and of a head.
 const OPTIONS = {
-  zone: [LABELS, SCORE, { name: "dwell_s", text: "Counts after, seconds", min: 0, step: 0.1 }],
+  zone: [LABELS, SCORE, { name: "dwell_s", text: "Dwell, seconds", min: 0, step: 0.1 }],
   line: [LABELS, SCORE, DIRECTION],
   count: [LABELS, SCORE, { name: "at_least", text: "Event from this number", min: 1, step: 1 }],
-  stationary: [LABELS, SCORE, { name: "after_s", text: "Counts after, seconds", min: 0, step: 0.1 }],
-  scene: [SCORE, { name: "after_s", text: "Counts after, seconds", min: 0, step: 0.1 }],
+  stationary: [LABELS, SCORE, { name: "after_s", text: "Stays at least, seconds", min: 0, step: 0.1 }],
+  scene: [SCORE, { name: "after_s", text: "Lasts at least, seconds", min: 0, step: 0.1 }],
   reading: [SCORE],
   head: [{ name: "score", text: "Score", min: 0, max: 1, step: 0.01 }, LABELS, ...AREAS],
 };

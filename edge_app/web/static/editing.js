@@ -31,7 +31,7 @@ export async function loadConfig(force = false) {
   if (busy) return; // the answer to a save says more
   if (app.config && config.version === app.config.version && config.undo === app.config.undo) return;
   if (app.config?.commands && dirty() && config.version !== app.config.version) {
-    showConflict("The configuration was edited on disk while you edit.", config);
+    showConflict(config);
     return;
   }
   use(config);
@@ -191,7 +191,7 @@ async function send(path, body) {
     return await postJson(path, body);
   } catch (error) {
     result("");
-    if (error.status === 409 && error.body.config) showConflict(error.message, error.body.config);
+    if (error.status === 409 && error.body.config) showConflict(error.body.config);
     else showErrors(["Not saved:", ...(error.body?.errors || [error.message])]);
     return null;
   } finally {
@@ -218,13 +218,13 @@ function result(text) {
 
 let onDisk = null;
 
-function showConflict(text, config) {
+function showConflict(config) {
   onDisk = { ...config, commands: app.config.commands }; // which an answer to a save leaves out
   const { what, name, kind } = target();
   const entry = what === "rule" ? config.rules?.[name] : what === "mask" ? config.mask?.[Number(name)] : null;
   shape.onDisk = what === "mask" ? entry : entry?.[GEOMETRY[kind]];
   if (!shape.onDisk?.length) shape.onDisk = null;
-  $("conflict-text").textContent = `${text} Nothing of yours was saved. Changed on disk: ${differences(app.config, config).join(", ") || "other parts"}.`;
+  $("conflict-text").textContent = `The configuration was edited on disk since this form was filled; your change is not saved. Changed on disk: ${differences(app.config, config).join(", ") || "other parts"}.`;
   $("conflict-shape").hidden = !shape.onDisk;
   $("conflict").hidden = false;
   mark();

@@ -89,12 +89,12 @@ function showPlots() {
   plot("temperature", "°C");
 }
 
-// One plot: one line per name, or stacked bands. Hidden while there is no data.
+// One plot: one line per name, or stacked bands. Hidden while there is no line to draw.
 function plot(kind, unitName, stacked = false) {
   const figure = $(`plot-${kind}`);
   const points = history.map((point) => point[kind]);
   const names = [...new Set(points.flatMap(Object.keys))];
-  figure.hidden = !names.length;
+  figure.hidden = !names.length || points.length < 2;
   if (figure.hidden) return;
   const canvas = figure.querySelector("canvas");
   const top = stacked ? 100 : Math.max(1, ...points.flatMap(Object.values));

@@ -14,7 +14,7 @@ let connected = true;
 let receivedAt = performance.now();
 let lastSeen = null; // when the latest image arrived, as a date
 let shown = 0; // images since shownSince
-let shownSince = performance.now();
+let shownSince = null;
 
 export function openLiveView() {
   if (socket) {
@@ -81,6 +81,7 @@ function show(bitmap, results) {
   showReadings();
   shown += 1;
   const now = performance.now();
+  shownSince ??= now;
   if (now - shownSince > PACE_MS) {
     $("pace").textContent = `${((shown * 1000) / (now - shownSince)).toFixed(1)} frames/s, frame ${results.result.frame}`;
     shown = 0;
