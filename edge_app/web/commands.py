@@ -1,6 +1,6 @@
 """The page's requests that change something: commands, Save and Undo. All need `web.commands: true` and the token.
 
-All bodies and answers are JSON of at most 64 KiB; a session cookie or `Authorization: Bearer TOKEN` is needed, as for
+All bodies are JSON of at most 12 KiB; a session cookie or `Authorization: Bearer TOKEN` is needed, as for
 every other request. One save or undo runs at a time. Errors are lines `where: found; expected`, one for each mistake.
 
 `GET /api/config`: what can be edited now, config.yaml with overrides.yaml over it:
@@ -39,7 +39,7 @@ empty, plain text, or `{"value": …, "id": "…", "persist": true}`.
   200 `{"id": "…", "command": "rules/plaza", "ok": true, "error": null}`; 400, 404 (no such rule), 409 (cannot be done
   now) with `"ok": false` and `error`. 429: more than 10 in a second. 503: the daemon did not answer in 3 s.
 
-403: `web.commands` is off. 413: the body is over 64 KiB. 415: a body that is not JSON. Not here: executing (commands/).
+403: `web.commands` is off. 413: the body is over 12 KiB. 415: a body that is not JSON. Not here: executing (commands/).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 12 * 1024  # less than a connection may send before a handler runs
 _ANSWER_S = 3.0
 _OFF = "web.commands is off; expected commands: true in the block web, and a token"
 

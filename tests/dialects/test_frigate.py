@@ -205,3 +205,15 @@ def test_switches_show_what_runs():
 @pytest.mark.parametrize("kind", ["count", "reading", "scene", "runtime"])
 def test_events_without_an_object_are_not_frigate_s(kind, script):
     assert converted(make("frigate"), script.event("new", kind, "a", {"count": 2})) == []
+
+
+def test_detect_is_switched_by_a_command_and_its_state_is_the_one_in_effect(script):
+    dialect = make("frigate")
+    assert dialect.command("cam_era/detect/set", b"OFF") is None
+    assert dialect.command(f"{dialect.commands[0].split('/')[0]}/detect/set", b"OFF") == ("detect", b"OFF")
+    for value in ("OFF", "ON"):
+        (published,) = dialect.convert(script.event("new", "runtime", value, {"command": "detect", "value": value}))
+        assert published.topic.endswith("/detect/state")
+        assert (published.payload, published.retain) == (value.encode(), True)
+        assert published in dialect.state()
+    assert dialect.convert(script.event("new", "runtime", "x", {"command": "rules/a", "value": "OFF"})) == []
