@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
     "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",
-    "slim": "errors model compiler bench",
+    "slim": "errors terminal geometry options registry backends heads model compiler evaluation bench",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
     " rules model config tracking reuse inference outbox publish pipeline evaluation terminal",
     "__main__": "cli",

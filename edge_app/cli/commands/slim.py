@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from edge_app.cli.arguments import HOST_ONLY, Commands, add_json, positive
@@ -17,6 +18,21 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
     _add_cost(tasks)
+    _add_train(tasks)
+
+
+def _add_train(tasks: Commands[argparse.ArgumentParser]) -> None:
+    parser = tasks.add_parser(
+        "train",
+        help="train one backbone with heads, by a recipe",
+        description="Train a network and write a model folder that `edge-app compile` takes. Run again to resume.",
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="YOLO's data.yaml, a COCO folder, a folder per class …")
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="backbone, heads and schedule")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint, report and model folder")
+    parser.add_argument("--restart", action="store_true", help="drop the checkpoint of an earlier run in DIR")
+    add_json(parser)
+    parser.set_defaults(command=_train)
 
 
 def _add_cost(tasks: Commands[argparse.ArgumentParser]) -> None:
@@ -38,16 +54,33 @@ def _cost(arguments: argparse.Namespace) -> int:
     try:
         from edge_app.slim import cost, cost_plot
     except ImportError as exc:
-        if exc.name in HOST_ONLY:
-            raise
-        raise ConfigError(f"slim needs the library {exc.name}; expected: pip install 'edge-app[slim]'") from exc
-
+        raise _missing(exc) from exc
     targets = list(dict.fromkeys(name.strip() for name in arguments.target.split(",")))
     found = cost.report(arguments.model, targets, _size(arguments.input))
     print(cost.as_json(found) if arguments.json else cost.as_table(found, arguments.top))
     if arguments.plot is not None:
         cost_plot.plot(found, arguments.plot)
     return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    try:
+        from edge_app.slim import train_command
+    except ImportError as exc:
+        raise _missing(exc) from exc
+    plan = train_command.Plan(arguments.data, arguments.recipe, arguments.out, arguments.restart)
+    report = train_command.train(plan)
+    print(json.dumps(report) if arguments.json else train_command.as_table(report, arguments.out))
+    return 0
+
+
+def _missing(exc: ImportError) -> Exception:
+    """The error for a library that is not installed; of a package that a camera lacks, the import error itself."""
+    if exc.name in HOST_ONLY:
+        return exc
+    from edge_app.options.extras import install
+
+    return ConfigError(f"slim needs the library {exc.name}; expected: {install('slim')}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
