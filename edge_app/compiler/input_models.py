@@ -141,16 +141,16 @@ def _file(path: Path, options: ModelOptions) -> InputModel:
 
 def _without_suppression(file: OnnxFile, raw: Net, path: Path, options: ModelOptions) -> InputModel | None:
     """The model without its suppression, at the last table whose tail can be cut off too; None if there is none."""
-    thresholds = {**suppression.thresholds(raw), **file.thresholds}
     for table in suppression.tables(raw):
         try:
             model = _model(file, table, path, options)
         except ModelError:
             continue
         if model.cut is not None:
-            found = ", ".join(f"{name} {value:g}" for name, value in thresholds.items())
+            given = {**suppression.settings(raw, table), **file.suppression_options}
+            found = ", ".join(f"{name} {str(value).lower()}" for name, value in given.items())
             by = f"the non-maximum suppression by the head instead of the graph{f' ({found})' if found else ''}"
-            return replace(model, options={**thresholds, **model.options}, assumed=(*model.assumed, by))
+            return replace(model, options={**given, **model.options}, assumed=(*model.assumed, by))
     return None
 
 

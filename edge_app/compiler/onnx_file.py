@@ -33,14 +33,14 @@ class OnnxFile:
 
     data: one ONNX file that contains all weights, for onnxruntime; in float32 if the published file is in float16.
     widened: whether it is. suppression: the operator of another domain that selected the boxes, which `net` lacks;
-    thresholds: its options for a head.
+    suppression_options: for a head, from its attributes.
     """
 
     data: bytes
     net: Net
     widened: bool
     suppression: str = ""
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    suppression_options: Mapping[str, float] = field(default_factory=dict)
 
 
 def read(path: Path) -> Net:
@@ -63,7 +63,7 @@ def load(path: Path, data: bytes | None = None) -> OnnxFile:
     if external_data.embed(model, path, MAX_GRAPH - len(data)) or repaired:
         data = model.SerializeToString()
     model = _flat(model, path)
-    plugin, thresholds = suppression.without_plugin(model)
+    plugin, its_options = suppression.without_plugin(model)
     _check_nodes(model, version, path)
     _check_interface(model, path)
     net = from_model(opset.converted(model, path), path.stem)
@@ -71,8 +71,8 @@ def load(path: Path, data: bytes | None = None) -> OnnxFile:
         raise ModelError(f"{path}: no operation leads to an output; expected an ONNX model")
     widened = float_types.widened(net)
     if widened is not None:
-        return OnnxFile(widened.to_model().SerializeToString(), widened, True, plugin, thresholds)
-    return OnnxFile(data, net, False, plugin, thresholds)
+        return OnnxFile(widened.to_model().SerializeToString(), widened, True, plugin, its_options)
+    return OnnxFile(data, net, False, plugin, its_options)
 
 
 def _bytes(path: Path) -> bytes:

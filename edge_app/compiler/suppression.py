@@ -43,17 +43,26 @@ def without_plugin(model: onnx.ModelProto) -> tuple[str, dict[str, float]]:
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=source) for source in sources)
     score, iou = (attributes.get(key) for key in ("score_threshold", "iou_threshold"))
-    return name, _options(score or attributes.get("scoreThreshold"), iou or attributes.get("iouThreshold"))
+    options = _options(score or attributes.get("scoreThreshold"), iou or attributes.get("iouThreshold"))
+    return name, {**options, **({"class_aware": False} if attributes.get("class_agnostic") else {})}
 
 
-def thresholds(net: Net) -> dict[str, float]:
-    """The options for a head, from the constants of NonMaxSuppression."""
-    for node in net.nodes:
-        if node.op == OPERATOR:
-            constants = [net.weights.get(name) for name in (*node.inputs[3:], "", "")[:2]]
-            iou, score = (float(c.reshape(-1)[0]) if c is not None and c.size == 1 else None for c in constants)
-            return _options(score, iou)
-    return {}
+def settings(net: Net, table: Net) -> dict[str, float]:
+    """The options for a head, from the constants of NonMaxSuppression, and from what its boxes are computed of.
+
+    table: the part of the graph that is kept. Exporters give the best score of each box, and move the boxes of each
+    class apart by its number; if they do not move them, boxes suppress those of other classes.
+    """
+    nodes = [node for node in net.nodes if node.op == OPERATOR]
+    if not nodes:
+        return {}
+    boxes, scores = nodes[0].inputs[:2]
+    constants = [net.weights.get(name) for name in (*nodes[0].inputs[3:], "", "")[:2]]
+    iou, score = (float(c.reshape(-1)[0]) if c is not None and c.size == 1 else None for c in constants)
+    kept = {output for node in table.nodes for output in node.outputs}
+    best = _shapes(_ending_at(net, [scores])).get(scores, ())[1:2] == (1,)
+    agnostic = len(nodes) == 1 and best and "ArgMax" not in _operators(net, boxes, kept)
+    return {**_options(score, iou), **({"class_aware": False} if agnostic else {})}
 
 
 def tables(net: Net) -> Iterator[Net]:
@@ -78,6 +87,19 @@ def _options(score: float | None, iou: float | None) -> dict[str, float]:
     """Thresholds that are not given, or mean nothing, keep the defaults of the head."""
     found = {"score": score, "nms_iou": iou}
     return {name: round(float(value), 4) for name, value in found.items() if value is not None and 0 < value < 1}
+
+
+def _operators(net: Net, name: str, kept: set[str]) -> set[str]:
+    """The operators between the tensors that are kept and this one."""
+    producers, stack = net.producers(), [name]
+    visited, found = set[str](), set[str]()
+    while stack:
+        node = producers.get(name := stack.pop())
+        if node is not None and name not in visited and name not in kept:
+            visited.add(name)
+            found.add(node.op)
+            stack += node.inputs
+    return found
 
 
 def _passages(net: Net) -> list[str]:

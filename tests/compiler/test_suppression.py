@@ -84,10 +84,10 @@ def selecting(path: Path, form: str) -> Path:
     return end.save(end.node("Concat", box, score, end.node("Cast", label, to=1), axis=1))
 
 
-def with_plugin(path: Path, form: str) -> Path:
+def with_plugin(path: Path, form: str, **attributes) -> Path:
     end = Ending(path)
     boxes, scores = boxes_and_scores(end, form)
-    settings = {"score_threshold": SCORE, "iou_threshold": IOU, "max_output_boxes": 100, "background_class": -1}
+    settings = {"score_threshold": SCORE, "iou_threshold": IOU, "max_output_boxes": 100, **attributes}
     end.model.opset_import.append(helper.make_opsetid("TRT", 1))
     found = end.node("EfficientNMS_TRT", boxes, scores, outputs=4, domain="TRT", **settings)
     return end.save(*found)
@@ -131,6 +131,29 @@ def test_the_plugin_of_tensorrt_is_cut_off(tmp_path, form):
     (model,) = input_models.read([path], ModelOptions(labels=LABELS))
     assert model.cut is not None
     assert (model.options["score"], model.options["nms_iou"]) == (SCORE, IOU)
+    assert "class_aware" not in model.options
+    path = with_plugin(exported(tmp_path / "a.onnx", form), form, class_agnostic=1)
+    (model,) = input_models.read([path], ModelOptions(labels=LABELS))
+    assert model.options["class_aware"] is False
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_boxes_that_are_not_moved_apart_by_class_suppress_each_other(tmp_path, moved):
+    """As ultralytics writes them, without and with `agnostic_nms`."""
+    end = Ending(yolos.ultralytics(tmp_path / "a.onnx"))
+    boxes, scores = boxes_and_scores(end, "v8")
+    best = end.node("ReduceMax", scores, axes=[2])
+    if moved:
+        label = end.node("Cast", end.node("ArgMax", scores, axis=2), to=1)
+        boxes = end.node("Add", boxes, end.node("Mul", label, end.weight(np.float32(1000))))
+    limits = (np.array([200]), np.float32([IOU]))
+    by_class = end.node("Transpose", best, perm=[0, 2, 1])
+    chosen = end.node("NonMaxSuppression", boxes, by_class, *(end.weight(n) for n in limits))
+    path = end.save(end.node("Cast", chosen, to=1))
+    (model,) = input_models.read([path], ModelOptions(labels=LABELS))
+    assert model.options["nms_iou"] == IOU
+    assert model.options.get("class_aware", True) is moved
+    assert moved or model.assumed[-1].endswith(f"(nms_iou {IOU}, class_aware false)")
 
 
 def test_suppression_of_a_table_that_no_tail_explains_is_rejected_by_name(tmp_path):
