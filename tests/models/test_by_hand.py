@@ -28,8 +28,8 @@ OBJECTS = [
 ]
 
 
-def test_there_are_three_examples():
-    assert sorted(EXAMPLES) == ["faces", "fastestdet", "nanodet"]
+def test_there_are_four_examples():
+    assert sorted(EXAMPLES) == ["faces", "fastestdet", "nanodet", "yolo"]
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
@@ -60,6 +60,34 @@ def test_an_example_runs_and_detects_the_object(name, picture, label, box, data,
     by_eye = np.array([box], np.float32) * np.array([image.shape[1], image.shape[0]] * 2, np.float32)
     assert len(same) > 0
     assert iou(same.xyxy, by_eye).max() > 0.6
+
+
+def test_the_example_of_a_yolo_gives_the_boxes_of_its_exporter(data, tmp_path):
+    """With a small export of seven classes in the place of the published one."""
+    labels = ["cat", "dog", "bird", "horse", "cup", "car", "person"]
+    (tmp_path / "labels.txt").write_text("\n".join(labels), encoding="utf-8")
+    text = EXAMPLES["yolo"].replace("640", "160").replace("coco80", "labels.txt")
+    (tmp_path / "model.yaml").write_text(text, encoding="utf-8")
+    manifest = load(tmp_path)
+    ((head, spec),) = manifest.heads.items()
+    assert spec.labels == tuple(labels)
+    shutil.copy(data / "exports" / "v11.onnx", tmp_path / "yolo11n.onnx")
+    inference = Inference(manifest, Backend(threads=1), {head: HeadConfig(HeadCommon(), {"score": 0.3})})
+    compared = 0
+    try:
+        with np.load(data / "exports" / "reference.npz") as reference:
+            for i, planes in enumerate(reference["images"]):
+                pixels = np.round(planes.transpose(1, 2, 0)[..., ::-1] * 255).astype(np.uint8)
+                frame = inference.infer(Frame("test", i, 0, 0, np.ascontiguousarray(pixels)))
+                found = frame.heads[head].result
+                expected = reference[f"v11/{i}"]
+                expected = expected[expected[:, 4] > 0.31]
+                best = iou(np.clip(expected[:, :4], 0, 160).astype(np.float32), found.xyxy).max(axis=1, initial=0)
+                assert (best > 0.9).all()
+                compared += len(expected)
+    finally:
+        inference.close()
+    assert compared > 20
 
 
 def test_the_table_lists_existing_families_with_every_option():
