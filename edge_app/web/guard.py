@@ -40,7 +40,7 @@ class RequestGuard:
         self._access = access
         self._base = settings.base_path
         self._hosts = {name.lower() for name in settings.allowed_hosts}
-        self._public = frozenset((*public, "/healthz", "/api/login"))
+        self._public = frozenset((*public, *filter(None, [self._base]), "/healthz", "/api/login"))
         self._framed = bool(settings.frame_ancestors)
         self._headers = _security_headers(settings.frame_ancestors)
 

@@ -120,6 +120,11 @@ def test_on_a_laptop_shows_frames_boxes_and_plots(config_file, port, shots):
             )
             assert re.search(r"nothing 75\s.*all 25\s", await browser.run(told), re.DOTALL)
 
+            # The images for dashboards.
+            for path in ("stream.mjpg", "snapshot.jpg?boxes=1"):
+                await browser.run(f"(window.image = new Image()).src = '{path}'")
+                await browser.until("window.image.naturalWidth === 640")
+
             # The toggles of the view.
             names = "document.getElementById('toggles').innerText.match(/\\w+/g)"
             assert await browser.run(names) == ["digits", "panel", "scene", "meter", "door"]

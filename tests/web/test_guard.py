@@ -75,12 +75,13 @@ def test_a_proxy_may_keep_or_remove_the_base_path(serving, prefix):
     assert "Path=/home/cam" in ask(page, f"{prefix}/api/logout", "POST", Cookie=cookie)[1]["Set-Cookie"]
 
 
-def test_the_base_path_is_completed_by_a_slash_and_no_other_path_is_served(serving):
-    page = serving(base_path="/cam")
+@pytest.mark.parametrize("guarded", [False, True])
+def test_the_base_path_is_completed_by_a_slash_and_no_other_path_is_served(serving, guarded):
+    page = serving(base_path="/cam", guarded=guarded)
     status, headers, _ = ask(page, "/cam")
     assert (status, headers["Location"]) == (308, "/cam/")
-    assert ask(page, "/camera/")[0] == 404
-    assert ask(page, "/cam/cam/")[0] == 404
+    assert ask(page, "/camera/")[0] == (401 if guarded else 404)
+    assert ask(page, "/cam/cam/")[0] == (401 if guarded else 404)
 
 
 def test_only_frame_ancestors_may_frame_the_page(serving):

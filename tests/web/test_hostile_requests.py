@@ -19,6 +19,7 @@ PATHS = [
     *("/", "/page.js", "/healthz", "/metrics", "/api/login", "/api/logout", "/api/status", "/api/events"),
     *("/api/snapshots/door-1-1", "/api/snapshots/%ff%00", "/api/live", "/nothing", "*", "", "http://[::1/", "//["),
     *("http://a:99999/", "http://localhost/", "/\\", "/%", "/?%zz=1", "/#x", "localhost:80", "/" + "a" * 9000),
+    *("/api/totals", "/?token=a"),
 ]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "G\xffT", ""]
 HEADER_VALUES = {
