@@ -29,7 +29,7 @@ def test_it_is_a_valid_schema():
 
 
 def test_the_file_in_the_package_is_generated():
-    """On failure: `edge-app options --json-schema > edge_app/config/config.schema.json`."""
+    """On failure: `python -m tests.config.regenerate`."""
     assert json_schema.FILE.read_text(encoding="utf-8") == json_schema.json_schema_text()
 
 

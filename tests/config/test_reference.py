@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from edge_app import registry
 from edge_app.cli import main
-from edge_app.config import BLOCKS, reference
+from edge_app.config import BLOCKS
 from edge_app.config.reference import PLAIN, PLUGINS, default_text, sections
 from edge_app.options import REQUIRED
-from tests.conftest import PROJECT
-
-TABLE = re.compile(r"<!-- edge-app options (\w+) --markdown -->\n(.*?)\n<!-- end -->", re.DOTALL)
-READMES = {"source": "sources", "sinks": "sinks", "heads": "heads", "rules": "rules"}
+from tests.config.regenerate import READMES, TABLE, generated
 
 
 def test_every_block_is_in_the_reference():
@@ -31,11 +26,10 @@ def test_every_type_and_option_is_listed(block: str):
 
 @pytest.mark.parametrize("block", READMES)
 def test_the_table_of_the_readme_is_generated(block: str):
-    """On failure: replace what is between the two comments by the output of the command that the first one names."""
-    text = (PROJECT / "edge_app" / READMES[block] / "README.md").read_text(encoding="utf-8")
-    ((name, table),) = TABLE.findall(text)
-    assert name == block
-    assert table == reference.as_markdown(sections(block))
+    """On failure: `python -m tests.config.regenerate`."""
+    text = READMES[block].read_text(encoding="utf-8")
+    assert [match[2] for match in TABLE.finditer(text)] == [block]
+    assert text == generated(text)
 
 
 def test_meanings_come_from_the_docstring():
