@@ -12,6 +12,7 @@ from edge_app.config import Config
 from edge_app.daemon.snapshots import Snapshots
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.pipeline import Pipeline
+from edge_app.pipeline.health import metrics_fields
 from edge_app.totals import store
 from edge_app.totals.store import FILE
 
@@ -112,6 +113,7 @@ class Views:
                 snapshot_what=config.snapshots.what,
                 hours=partial(self._hours, config),
                 clip_names=clips.names if clips else dict,
+                counts=lambda: metrics_fields(self._pipeline.stats()),
                 clip=clips.path if clips else lambda _: None,
             )
             self._page = PageServer(config.web, data)

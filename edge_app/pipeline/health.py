@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from edge_app.capture import CaptureStats
 from edge_app.frame import JsonValue
-from edge_app.pipeline.timing import StageStats
+from edge_app.pipeline.timing import BOUNDS_S, StageStats
 from edge_app.publish.publisher import PublishStats
 
 
@@ -46,8 +46,12 @@ class Health:
 
 def status_fields(stats: Stats, health: Health, reuse: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The fields of a status message. reuse: statistics of reuse."""
-    source = asdict(stats.capture)
+    source, publish = asdict(stats.capture), asdict(stats.publish)
     del source["expected"]  # of a replay, which has no status
+    del publish["by_rule"]  # only in metrics_fields
+    stages = {name: asdict(stage) for name, stage in stats.stages.items()}
+    for stage in stages.values():
+        del stage["buckets"]
     return {
         "frames": stats.frames,
         "skipped": stats.skipped,
@@ -59,6 +63,22 @@ def status_fields(stats: Stats, health: Health, reuse: Mapping[str, JsonValue]) 
         "heads": dict(health.heads),
         "rules": dict(health.rules),
         "reuse": dict(reuse),
-        "stages": {name: asdict(stage) for name, stage in stats.stages.items()},
-        "publish": asdict(stats.publish),
+        "stages": stages,
+        "publish": publish,
     }
+
+
+def metrics_fields(stats: Stats) -> dict[str, JsonValue]:
+    """What metrics show beyond the status.
+
+    stages: by name, the `buckets` of StageStats and `sum_s`, the time of all calls. bounds_s: of the buckets. events:
+    by rule, then by type, the number of events.
+    """
+    events: dict[str, dict[str, JsonValue]] = {}
+    for (rule, type_), number in stats.publish.by_rule.items():
+        events.setdefault(rule, {})[type_] = number
+    stages: dict[str, JsonValue] = {
+        name: {"buckets": stage.buckets, "sum_s": stage.mean_ms * stage.calls / 1000}
+        for name, stage in stats.stages.items()
+    }
+    return {"stages": stages, "bounds_s": BOUNDS_S, "events": events}

@@ -6,6 +6,7 @@ Not here: the format of messages (messages.py), how they reach the sinks (transp
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ _CHECK_SYNC_NS = 1_000_000_000  # asking the kernel costs as much as encoding a 
 class PublishStats:
     """Messages so far. unchanged: results not published, by `publish.results`. lost: accepted, then dropped.
 
-    stored: messages on disk. problem: why the disk cannot be used now, or None.
+    stored: messages on disk. problem: why the disk cannot be used now, or None. by_rule: events by rule and type.
     """
 
     results: int
@@ -45,6 +46,7 @@ class PublishStats:
     stored: int
     problem: str | None
     sinks: tuple[SinkStats, ...]
+    by_rule: Mapping[tuple[str, str], int]
 
 
 class Publisher:
@@ -76,6 +78,7 @@ class Publisher:
         self._outbox = None if previous is None else previous.outbox
         self._event_log = None if previous is None else previous.event_log
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
+        self._by_rule: Counter[tuple[str, str]] = Counter()
         with ExitStack() as stack:
             self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack, board if durable else None)
             self._transport: Transport
@@ -112,6 +115,7 @@ class Publisher:
             if self._event_log is not None and event.type != "update":
                 make = partial(_recorded, make, self._event_log)
             self._put("event", make)
+            self._by_rule[event.rule, event.type] += 1
         if self._totals is not None and events:
             self._totals.count(events)
 
@@ -130,6 +134,7 @@ class Publisher:
             transport.stored,
             transport.problem,
             transport.sinks,
+            dict(self._by_rule),
         )
 
     def totals(self) -> dict[str, JsonValue]:

@@ -28,8 +28,8 @@ class PageData:
     labels: of each head. snapshot_ids: ids of the events that have a snapshot. snapshot: the JPEG of an event, by its
     id, or None. snapshot_what: `frame` or `crop`, as configured. hours: (rule, count, start of the hour as seconds
     since 1970, number) of the finished hours; raises OSError if they cannot be read. clip_names: by event id, of the
-    events that have a clip. clip: the file of a clip, by its name, or None. commands: what the
-    page may change.
+    events that have a clip. counts: what metrics show beyond the status (pipeline/health.py). clip: the file of a clip,
+    by its name, or None. commands: what the page may change.
     """
 
     labels: Labels
@@ -40,5 +40,6 @@ class PageData:
     snapshot_what: str = "frame"
     hours: Callable[[], Hours] = _no_hours
     clip_names: Callable[[], Mapping[str, str]] = dict
+    counts: Callable[[], Mapping[str, JsonValue]] = dict
     clip: Callable[[str], Path | None] = _no_clip
     commands: PageCommands | None = None

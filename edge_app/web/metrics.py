@@ -1,20 +1,25 @@
-"""The daemon's status as Prometheus metrics. Not here: the status itself (daemon/loop.py)."""
+"""The daemon's state as Prometheus metrics, in base units. Not here: the state itself (daemon/loop.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 # Computed for a frame: nothing; nothing, with boxes moved; heads only; part of the network; all of it.
 _COMPUTED = ("gate", "carried", "heads", "partial", "dense")
+_MB = 1e6
+
+State = Mapping[str, Any]
+Family = Any  # of prometheus_client
 
 
-def render(state: Mapping[str, Any]) -> bytes:
-    """Render the text exposition format, version 0.0.4."""
+def render(state: State, counts: State) -> bytes:
+    """Render the text exposition format, version 0.0.4. counts: see `metrics_fields` in pipeline/health.py."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(state))
+    registry.register(_Collector(state, counts))
     text: bytes = generate_latest(registry)
     return text
 
@@ -22,59 +27,143 @@ def render(state: Mapping[str, Any]) -> bytes:
 class _Collector:
     """A custom collector, as prometheus_client defines it."""
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self._state = state
+    def __init__(self, state: State, counts: State) -> None:
+        self._state, self._counts = state, counts
 
-    def collect(self) -> Iterable[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    def collect(self) -> Iterable[Family]:
+        state, counts = self._state, self._counts
+        for part in (_totals, _gauges, _build, _faults, _sinks, _reuse, _counted, _clips):
+            yield from part(state)
+        yield from _stages(counts)
+        yield from _events(counts)
 
-        state, source, publish = self._state, self._state["source"], self._state["publish"]
-        counters = (
-            ("frames", "Frames that the pipeline processed", state["frames"]),
-            ("frames_skipped", "Frames skipped to lower the load", state["skipped"]),
-            ("frames_dropped", "Frames replaced by a newer one before inference", source["dropped"]),
-            ("camera_failures", "Number of times the camera was lost", source["failures"]),
-            ("backend_rebuilds", "Number of times the inference backend was rebuilt", state["rebuilt"]),
-            ("messages_lost", "Messages dropped because the queue was full", publish["lost"]),
+
+def _counter(name: str, text: str, **arguments: Any) -> Family:
+    from prometheus_client.core import CounterMetricFamily
+
+    return CounterMetricFamily(f"edge_app_{name}", text, **arguments)
+
+
+def _gauge(name: str, text: str, **arguments: Any) -> Family:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return GaugeMetricFamily(f"edge_app_{name}", text, **arguments)
+
+
+def _totals(state: State) -> Iterator[Family]:
+    source, publish = state["source"], state["publish"]
+    yield _counter("frames", "Frames that the pipeline processed", value=state["frames"])
+    yield _counter("frames_skipped", "Frames skipped to lower the load", value=state["skipped"])
+    yield _counter("frames_dropped", "Frames replaced by a newer one before inference", value=source["dropped"])
+    yield _counter("camera_failures", "Number of times the camera was lost", value=source["failures"])
+    yield _counter("backend_rebuilds", "Number of times the inference backend was rebuilt", value=state["rebuilt"])
+    yield _counter("messages_lost", "Messages dropped because the queue was full", value=publish["lost"])
+    messages = _counter("messages", "Messages accepted", labels=["kind"])
+    for kind in ("results", "events", "statuses"):
+        messages.add_metric([kind], publish[kind])
+    yield messages
+
+
+def _gauges(state: State) -> Iterator[Family]:
+    values = (
+        ("uptime_seconds", "Time since the daemon started", state["uptime_s"], 1),
+        ("camera_up", "1 while the camera delivers frames", float(state["source"]["state"] == "running"), 1),
+        ("degraded", "1 while the load is reduced", float(state["rung"] != "full"), 1),
+        ("resident_memory_bytes", "Resident memory of this process", state["resident_mb"], _MB),
+        ("available_memory_bytes", "Memory that can still be allocated", state["available_mb"], _MB),
+        ("temperature_celsius", "Temperature of the hottest thermal zone", state["temperature_c"], 1),
+        ("latency_seconds", "Time from capture to results, moving average", state["latency_s"], 1),
+        ("stored_messages", "Undelivered messages on disk", state["publish"].get("stored"), 1),
+    )
+    for name, text, value, unit in values:
+        if value is not None:  # None: unknown on this machine, or not measured yet
+            yield _gauge(name, text, value=value * unit)
+
+
+def _build(state: State) -> Iterator[Family]:
+    release = state.get("release") or {}
+    labels = {
+        "version": state.get("version"),
+        "model": state.get("model"),
+        "backend": state.get("backend"),
+        "release": release.get("running"),
+    }
+    info = _gauge("build_info", "1; the labels say what runs", labels=list(labels))
+    info.add_metric([value or "" for value in labels.values()], 1)
+    yield info
+
+
+def _faults(state: State) -> Iterator[Family]:
+    """The number of open faults, by severity; those without faults as well, so that an alert ends."""
+    faults = _gauge("faults", "Open faults", labels=["severity"])
+    for severity in ("warning", "error", "critical"):
+        severities = [fault.get("severity", "error") for fault in state["faults"].values()]
+        faults.add_metric([severity], severities.count(severity))
+    yield faults
+    fault = _gauge("fault", "1 for each open fault", labels=["name", "code"])
+    for name, value in state["faults"].items():
+        fault.add_metric([name, value.get("code", "")], 1)
+    yield fault
+
+
+def _sinks(state: State) -> Iterator[Family]:
+    queued = _gauge("sink_queued", "Undelivered messages", labels=["sink"])
+    counters = {
+        name: _counter(f"sink_{name}", text, labels=["sink"])
+        for name, text in (
+            ("sent", "Messages delivered"),
+            ("failed", "Failed attempts to deliver"),
+            ("refused", "Messages that the sink will never accept"),
         )
-        for name, text, value in counters:
-            yield CounterMetricFamily(f"edge_app_{name}", text, value=value)
-        gauges = (
-            ("uptime_seconds", "Time since the daemon started", state["uptime_s"]),
-            ("camera_up", "1 while the camera delivers frames", float(source["state"] == "running")),
-            ("degraded", "1 while the load is reduced", float(state["rung"] != "full")),
-            ("faults", "Open faults", len(state["faults"])),
-            ("resident_megabytes", "Resident memory of this process", state["resident_mb"]),
-            ("available_megabytes", "Available memory", state["available_mb"]),
-            ("temperature_celsius", "Temperature of the hottest thermal zone", state["temperature_c"]),
-            ("latency_seconds", "Time from capture to results", state["latency_s"]),
-        )
-        for name, text, value in gauges:
-            if value is not None:  # None: unknown on this machine, or not measured yet
-                yield GaugeMetricFamily(f"edge_app_{name}", text, value=value)
-        messages = CounterMetricFamily("edge_app_messages", "Messages accepted", labels=["kind"])
-        for kind in ("results", "events", "statuses"):
-            messages.add_metric([kind], publish[kind])
-        yield messages
-        stages = GaugeMetricFamily("edge_app_stage_seconds", "Recent median time of a stage", labels=["stage"])
-        for name, stage in state["stages"].items():
-            stages.add_metric([name], stage["p50_ms"] / 1000)
-        yield stages
-        answers = CounterMetricFamily("edge_app_answers", "Frames by the part that was computed", labels=["answer"])
-        for name in _COMPUTED:
-            if name in state.get("reuse", {}):
-                answers.add_metric([name], state["reuse"][name])
-        yield answers
-        queued = GaugeMetricFamily("edge_app_sink_queued", "Undelivered messages", labels=["sink"])
-        sent = CounterMetricFamily("edge_app_sink_sent", "Messages delivered", labels=["sink"])
-        for sink in publish["sinks"]:
-            queued.add_metric([sink["name"]], sink["queued"])
-            sent.add_metric([sink["name"]], sink["sent"])
-        yield queued
-        yield sent
-        totals = state.get("totals", {"camera": "", "rules": {}})
-        counted = CounterMetricFamily("edge_app_counted", "Objects counted", labels=["camera", "rule", "count"])
-        for rule, counts in totals["rules"].items():
-            for name, count in counts.items():
-                counted.add_metric([totals["camera"], rule, name], count["total"])
-        yield counted
+    }
+    for sink in state["publish"]["sinks"]:
+        queued.add_metric([sink["name"]], sink["queued"])
+        for name, family in counters.items():
+            family.add_metric([sink["name"]], sink.get(name, 0))
+    yield queued
+    yield from counters.values()
+
+
+def _reuse(state: State) -> Iterator[Family]:
+    answers = _counter("answers", "Frames by the part that was computed", labels=["answer"])
+    for name in _COMPUTED:
+        if name in state.get("reuse", {}):
+            answers.add_metric([name], state["reuse"][name])
+    yield answers
+
+
+def _counted(state: State) -> Iterator[Family]:
+    totals = state.get("totals", {"camera": "", "rules": {}})
+    counted = _counter("counted", "Objects counted", labels=["camera", "rule", "count"])
+    for rule, counts in totals["rules"].items():
+        for name, count in counts.items():
+            counted.add_metric([totals["camera"], rule, name], count["total"])
+    yield counted
+
+
+def _clips(state: State) -> Iterator[Family]:
+    clips = state.get("clips")
+    if clips:
+        yield _counter("clips_written", "Event clips written", value=clips["written"])
+        yield _counter("clips_dropped", "Event clips that were not written", value=clips["dropped"])
+        yield _gauge("clips_disk_bytes", "Event clips on disk", value=clips["disk_bytes"])
+        yield _gauge("clips_memory_bytes", "Images of event clips in memory", value=clips["memory_bytes"])
+
+
+def _stages(counts: State) -> Iterator[Family]:
+    from prometheus_client.core import HistogramMetricFamily
+
+    stages = HistogramMetricFamily("edge_app_stage_duration_seconds", "Time of a stage for a frame", labels=["stage"])
+    for name, stage in counts.get("stages", {}).items():
+        cumulative = list(accumulate(stage["buckets"]))
+        bounds = [*(str(bound) for bound in counts["bounds_s"]), "+Inf"]
+        stages.add_metric([name], buckets=list(zip(bounds, cumulative)), sum_value=stage["sum_s"])
+    yield stages
+
+
+def _events(counts: State) -> Iterator[Family]:
+    events = _counter("events", "Events of a rule", labels=["rule", "type"])
+    for rule, types in counts.get("events", {}).items():
+        for type_ in ("new", "update", "end"):
+            events.add_metric([rule, type_], types.get(type_, 0))
+    yield events

@@ -45,12 +45,11 @@ def test_serves_status_events_snapshots_metrics_and_health(page):
     assert ask(page, "/api/snapshots/door-1-1")[2] == b"\xff\xd8jpeg"
     assert ask(page, "/api/snapshots/other")[0] == 404
     metrics = ask(page, "/metrics")[2].decode()
-    assert 'edge_app_stage_seconds{stage="inference"} 0.005' in metrics
     assert 'edge_app_sink_queued{sink="mqtt"} 4.0' in metrics
     assert 'edge_app_answers_total{answer="gate"} 5.0' in metrics
     assert 'edge_app_counted_total{camera="yard",count="in",rule="gate"} 12.0' in metrics
     assert "edge_app_temperature_celsius 41.5" in metrics
-    assert "edge_app_available_megabytes " not in metrics, "unknown values are omitted"
+    assert "edge_app_available_memory_bytes " not in metrics, "unknown values are omitted"
     assert ask(page, "/healthz")[0] == 200
 
 
