@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Annotated, Literal
 
 import jsonschema
@@ -19,9 +20,13 @@ from tests.test_smoke import EVERYTHING
 START = "source: {type: synthetic}\nmodel: {path: m}\n"
 
 
+@cache
+def validator() -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(json_schema.json_schema())
+
+
 def problems(text: str) -> list[str]:
-    validator = jsonschema.Draft7Validator(json_schema.json_schema())
-    return [error.message for error in validator.iter_errors(yaml.safe_load(text))]
+    return [error.message for error in validator().iter_errors(yaml.safe_load(text))]
 
 
 def test_it_is_a_valid_schema():
