@@ -5,10 +5,12 @@ Not here: the comparison with the published files (proof.py), writing files (fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
-from edge_app.compiler import canonical, frontend, share, split
+from edge_app.compiler import canonical, frontend, head_segments, share, split
+from edge_app.compiler.head_segments import HeadSegment
 from edge_app.compiler.input_models import InputModel
 from edge_app.compiler.net import Net, join
 from edge_app.compiler.output_cells import CellDependency, cell_dependencies
@@ -23,7 +25,7 @@ class Assembly:
 
     backbone: None if the model cannot be split. segments: the backbone, cut for engines that can run it on a part of a
     image. heads: by name. whole: backbone and heads in one graph. mean, std: BGR, of the pixels. cuts: maps between
-    segments that are not features.
+    segments that are not features. head_segments: of the heads that are cut, which `heads` has as a whole.
     """
 
     backbone: Net | None
@@ -34,6 +36,7 @@ class Assembly:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     cuts: tuple[Feature, ...] = ()
+    head_segments: Mapping[str, tuple[HeadSegment, ...]] = field(default_factory=dict)
 
     def on_pixels(self, *, one_pass: bool = True) -> tuple[list[Net], dict[str, Net]]:
         """Segments and heads for onnxruntime; the first graph takes the camera's image. one_pass: see frontend.py."""
@@ -48,13 +51,9 @@ class Assembly:
 
     def cell_dependencies(self) -> dict[str, dict[str, CellDependency]]:
         """By head and output, for heads that can run on a part of their input maps."""
-        strides = {f.name: f.receptive_field.stride for f in self.features if f.receptive_field is not None}
-        height, width = self.whole.inputs[0].shape[2:]
-        size = int(height or 0), int(width or 0)
+        strides, size = _strides(self.features), _size(self.whole)
         by_head = {
-            name: cell_dependencies(
-                net, {value.name: strides[value.name] for value in net.inputs if value.name in strides}, size
-            )
+            name: cell_dependencies(net, _of_inputs(net, strides), size)
             for name, net in self.heads.items()
             if self.segments
         }
@@ -92,8 +91,33 @@ def assemble(models: Sequence[InputModel], size: tuple[int, int] | None, cuts: S
         for maps in (split_model.features, split.features(whole, extra))
     )
     return Assembly(
-        split_model.backbone, segments, heads, features, whole, tuple(mean[::step]), tuple(std[::step]), cut_maps
-    )
+        split_model.backbone, segments, heads, features, whole, tuple(mean[::step]), tuple(std[::step]), cut_maps,
+        _head_segments(heads, features, whole) if segments and cuts else {},
+    )  # fmt: skip
+
+
+def _head_segments(
+    heads: Mapping[str, Net], features: Sequence[Feature], whole: Net
+) -> dict[str, tuple[HeadSegment, ...]]:
+    strides, size = _strides(features), _size(whole)
+    smallest = head_segments.SMALLEST * head_segments.operations(whole, whole.shapes())
+    cut = {name: head_segments.cut(net, _of_inputs(net, strides), size, smallest) for name, net in heads.items()}
+    return {name: segments for name, segments in cut.items() if segments}
+
+
+def _strides(features: Sequence[Feature]) -> dict[str, Fraction]:
+    """The strides of the features that can be computed in parts."""
+    return {f.name: f.receptive_field.stride for f in features if f.receptive_field is not None}
+
+
+def _of_inputs(net: Net, strides: Mapping[str, Fraction]) -> dict[str, Fraction]:
+    return {value.name: strides[value.name] for value in net.inputs if value.name in strides}
+
+
+def _size(whole: Net) -> tuple[int, int]:
+    """Height and width of the image."""
+    height, width = whole.inputs[0].shape[2:]
+    return int(height or 0), int(width or 0)
 
 
 class Runner:

@@ -148,7 +148,11 @@ def _backbone(assembly: Assembly) -> dict[str, str] | None:
     share = sum(net.parameters() for net in assembly.segments) / max(1, assembly.whole.parameters())
     heads = f"shared by {len(assembly.heads)} heads" if len(assembly.heads) > 1 else "of one head"
     cut = f" in {len(assembly.segments)} segments" if len(assembly.segments) > 1 else ""
-    return {"backbone": f"{nodes} operations{cut}, {share:.0%} of the parameters, {heads}; features {maps}"}
+    text = {"backbone": f"{nodes} operations{cut}, {share:.0%} of the parameters, {heads}; features {maps}"}
+    if assembly.head_segments:
+        counts = [f"{name} in {len(segments)} segments" for name, segments in assembly.head_segments.items()]
+        text["heads"] = f"{', '.join(counts)}: its neck, and towers by stride; for reuse"
+    return text
 
 
 def parse_targets(text: str) -> tuple[str, ...]:

@@ -58,3 +58,7 @@ class Compilation:
     def segment(self, index: int) -> str:
         """The name of a segment of the backbone."""
         return "backbone" if len(self.assembly.segments) == 1 else f"backbone{index}"
+
+    def head_segment(self, head: str, index: int) -> str:
+        """The name of a segment of a head that is cut."""
+        return f"{head}.{index}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from fractions import Fraction
 from typing import Any
 
 from edge_app.compiler import rknn
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.compilation import Compilation
+from edge_app.compiler.output_cells import CellDependency
 from edge_app.model import manifest as manifests
 from edge_app.model.schema import FixedShapes, Input, Memory, OutputCells, ReceptiveField
 
@@ -56,10 +56,24 @@ def _heads(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) -> 
             **({"inputs": inputs} if assembly.segments else {}),
             "graph": files[model.name],
             **({"cells": {k: asdict(v) for k, v in cells[model.name].items()}} if model.name in cells else {}),
+            **_segments(compilation, model.name, files),
             **({"labels": plain(model.labels)} if model.labels else {}),
             **({"options": plain(dict(model.options))} if model.options else {}),
         }
     return heads
+
+
+def _segments(compilation: Compilation, head: str, files: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The segments of a head; {} if it is not cut."""
+    segments = compilation.assembly.head_segments.get(head, ())
+    written = [
+        {
+            "graph": files[compilation.head_segment(head, i)],
+            "cells": {name: asdict(cells) for name, cells in in_pixels(segment.cells).items()},
+        }
+        for i, segment in enumerate(segments)
+    ]
+    return {"segments": written} if written else {}
 
 
 def _graphs(compilation: Compilation, files: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:
@@ -87,16 +101,17 @@ def receptive_fields(assembly: Assembly) -> dict[str, ReceptiveField]:
 
 def output_cells(assembly: Assembly) -> dict[str, dict[str, OutputCells]]:
     """Output cells by head and output, for heads that can run on a part of their inputs."""
+    return {head: in_pixels(cells) for head, cells in assembly.cell_dependencies().items()}
 
-    def whole_pixels(reach: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
-        return {name: (int(low.__floor__()), int(high.__ceil__())) for name, (low, high) in reach.items()}
 
+def in_pixels(cells: Mapping[str, CellDependency]) -> dict[str, OutputCells]:
+    """Cell dependencies in whole pixels."""
     return {
-        head: {
-            output: OutputCells(int(dependency.stride), whole_pixels(dependency.reach))
-            for output, dependency in cells.items()
-        }
-        for head, cells in assembly.cell_dependencies().items()
+        output: OutputCells(
+            int(found.stride),
+            {name: (int(low.__floor__()), int(high.__ceil__())) for name, (low, high) in found.reach.items()},
+        )
+        for output, found in cells.items()
     }
 
 

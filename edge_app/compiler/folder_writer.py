@@ -65,12 +65,20 @@ class FolderWriter:
             self._write(part, "onnx", "onnx", net.serialize())
 
     def _parts(self, *, one_pass: bool = True) -> dict[str, Net]:
-        """Every graph, by part: backbone segments, heads, fused. Backbone segments take any image size."""
+        """Every graph, by part: backbone segments, heads, segments of heads, fused.
+
+        Those that can run on a part of an image take any size.
+        """
         segments, heads = self._assembly.on_pixels(one_pass=one_pass)
         named = {self._compilation.segment(i): net for i, net in enumerate(segments)}
         resizable = self._assembly.cell_dependencies()
         heads = {name: with_free_size(net) if name in resizable else net for name, net in heads.items()}
-        parts = {**{name: any_size(net) for name, net in named.items()}, **heads}
+        pieces = {
+            self._compilation.head_segment(name, i): segment.net
+            for name, segments in self._assembly.head_segments.items()
+            for i, segment in enumerate(segments)
+        }
+        parts = {**{name: any_size(net) for name, net in named.items()}, **heads, **pieces}
         return {**parts, "fused": self._whole} if segments else parts
 
     def _write_int8(self) -> list[Outputs]:

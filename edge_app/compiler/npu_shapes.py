@@ -64,10 +64,10 @@ def segments(assembly: Assembly) -> list[GraphSegment]:
 
 def heads(assembly: Assembly) -> list[GraphSegment]:
     """Heads that can run on a part of their maps."""
-    fields, cells = describe.receptive_fields(assembly), describe.output_cells(assembly)
+    strides = {name: field.stride for name, field in describe.receptive_fields(assembly).items()}
     return [
-        GraphSegment(name, with_free_size(assembly.heads[name]), *head_reach(fields, head_cells))
-        for name, head_cells in cells.items()
+        GraphSegment(name, with_free_size(assembly.heads[name]), *head_reach(strides, head_cells))
+        for name, head_cells in describe.output_cells(assembly).items()
     ]
 
 

@@ -109,7 +109,7 @@ def fields_from(
         known = [fields[name] for name in operands if name in fields]
         if not known:
             continue
-        before = _joined(known) if computed.issuperset(operands) and _one_size(operands, shapes) else None
+        before = _joined(known) if computed.issuperset(operands) and one_size(operands, shapes) else None
         both = None if before is None else windows(node, net, shapes)
         after = None
         if before is not None and both is not None:
@@ -137,7 +137,7 @@ def _joined(fields: Sequence[MapField | None]) -> MapField | None:
     return joined
 
 
-def _one_size(operands: Sequence[str], shapes: Mapping[str, Shape]) -> bool:
+def one_size(operands: Sequence[str], shapes: Mapping[str, Shape]) -> bool:
     """Whether all operands are maps of the same, known size: none is broadcast over the cells of another."""
     found = [shapes.get(name, ()) for name in operands]
     return all(len(shape) == 4 and None not in shape and shape[2:] == found[0][2:] for shape in found)

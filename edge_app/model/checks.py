@@ -34,6 +34,7 @@ def image_input(spec: Input, where: str, node: yaml.Node, problems: Problems) ->
 def files(file: File, root: yaml.MappingNode, problems: Problems) -> None:
     """Every file is inside the folder and, if `sha256` is given, listed there. root: of the document."""
     graphs = [*(file.backbone.graphs if file.backbone else ()), *(h.graph for h in file.heads.values() if h.graph)]
+    graphs += [segment.graph for head in file.heads.values() for segment in head.segments]
     named = [name for graph in (*graphs, file.fused) for name in graph.values()]
     named += [name for fixed in file.shapes.values() for name in fixed.files()]
     named += [weights for weights in map(weights_file, named) if weights is not None]

@@ -17,7 +17,17 @@ from edge_app.backends import Graph, TensorSpec, weights_file
 from edge_app.errors import ConfigError, ModelError
 from edge_app.heads import HeadSpec
 from edge_app.model import checks
-from edge_app.model.schema import Backbone, CropInput, File, FixedShapes, HeadManifest, Input, Memory, OutputCells
+from edge_app.model.schema import (
+    Backbone,
+    CropInput,
+    File,
+    FixedShapes,
+    HeadManifest,
+    HeadSegment,
+    Input,
+    Memory,
+    OutputCells,
+)
 from edge_app.options import WRONG, read_dataclass, read_options
 from edge_app.options.document import Problems, entries, load_yaml
 from edge_app.options.files import MAX_TEXT, read_regular
@@ -37,6 +47,7 @@ class ManifestHead:
 
     input_size: width and height of its input, pixels. options: the family's options from model.yaml, already checked.
     crops: only for a second-stage head. cells: only for a head that can run on a part of its inputs.
+    segments: the head in parts, if it is cut.
     """
 
     name: str
@@ -48,6 +59,7 @@ class ManifestHead:
     options: Mapping[str, Any] = field(default_factory=dict)
     crops: CropInput | None = None
     cells: Mapping[str, OutputCells] = field(default_factory=dict)
+    segments: tuple[HeadSegment, ...] = ()
 
     def spec(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
         """The HeadSpec from which the head's plug-in is constructed. outputs: the tensors that its graph returns."""
@@ -104,7 +116,8 @@ class Manifest:
 
     def files(self) -> list[str]:
         """Every graph file that the manifest names, in its order, once each, with the files of their weights."""
-        named = [name for graph in (*self._graphs(), self.fused) for name in graph.values()]
+        parts = [segment.graph for head in self.heads.values() for segment in head.segments]
+        named = [name for graph in (*self._graphs(), *parts, self.fused) for name in graph.values()]
         named += [name for fixed in self.shapes.values() for name in fixed.files()]
         return list(dict.fromkeys(file for name in named for file in (name, weights_file(name)) if file is not None))
 
@@ -190,8 +203,9 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
         checks.image_input(size, f"{where}.crops.input", node, problems)
     inputs = head.inputs
     return ManifestHead(
-        name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells
-    )
+        name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells,
+        head.segments,
+    )  # fmt: skip
 
 
 def label_set(name: str) -> tuple[str, ...]:

@@ -131,10 +131,22 @@ class OutputCells:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSegment:
+    """A part of a head, so that reuse computes only those parts whose inputs changed. Written by the compiler.
+
+    graph: by target. It takes features, and maps that earlier segments of the head return. cells: as for HeadManifest.
+    """
+
+    graph: dict[str, str]
+    cells: dict[str, OutputCells] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HeadManifest:
     """One head as written in the file. graph None: the head decodes its `inputs` directly.
 
-    cells: by output, if the head can run on a part of its inputs; otherwise {}.
+    cells: by output, if the head can run on a part of its inputs; otherwise {}. segments: the same head cut into parts,
+    in order; () if it is not. Each output of the head is an output of one of them.
     """
 
     family: str
@@ -144,6 +156,7 @@ class HeadManifest:
     options: dict[str, str] = field(default_factory=dict)  # checked later by the schema of the family
     crops: CropInput | None = None
     cells: dict[str, OutputCells] = field(default_factory=dict)
+    segments: tuple[HeadSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,10 +133,9 @@ def _call_overhead_ms(
 
 def _update(features: FeatureCache, tensor: Array, boxes: Sequence[Box]) -> None:
     features.update(tensor, boxes)
-    for segment in features.segments:
-        if segment.head:
-            features.mark_pending(segment.head, boxes)
-            features.outputs_of(segment.head)
+    for head in features.heads:
+        features.mark_pending(head, boxes)
+        features.outputs_of(head)
 
 
 def _corner(segment: Segment) -> Box:

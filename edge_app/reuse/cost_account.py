@@ -63,8 +63,9 @@ class CostAccount:
 
     def heads_ms(self, names: Collection[str]) -> float:
         """The expected cost of running these heads."""
-        segments = self.costs.segments
-        return sum(segments[f"head {name}"](1.0) for name in names if f"head {name}" in segments) * self._ratio
+        wanted = {f"head {name}" for name in names}
+        parts = (cost for name, cost in self.costs.segments.items() if name.partition("/")[0] in wanted)
+        return sum(cost(1.0) for cost in parts) * self._ratio
 
     @property
     def refresh_due(self) -> bool:

@@ -18,11 +18,11 @@ import numpy as np
 from edge_app.backends import Array
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.dirty_rects import MAX_BOXES, Box, union
-from edge_app.reuse.segments import Segment
+from edge_app.reuse.segments import Segment, end_outputs
 
 _OUTPUT_SCALE = 0.05  # of the tolerance: a head's outputs are compared more strictly than maps
 _SHALLOW_STRIDE = 8  # the rolling refresh computes maps up to this stride tile by tile
-Dirty = dict[str, list[Box]]  # by tensor, the boxes that changed
+Dirty = dict[str, list[Box]]  # by cached map (Segment.keys), the boxes that changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,11 @@ class FeatureCache:
     ) -> None:
         self._stack = stack or ExitStack()
         self._backbone = [segment for segment in segments if not segment.head]
-        self._heads = {segment.head: segment for segment in segments if segment.head}
+        self._heads: dict[str, list[Segment]] = {}
+        for segment in segments:
+            if segment.head:
+                self._heads.setdefault(segment.head, []).append(segment)
+        self._ends = {head: end_outputs(parts) for head, parts in self._heads.items()}
         self._image = image
         self.costs = costs
         self.set_propagation(propagation)
@@ -93,11 +97,16 @@ class FeatureCache:
     @property
     def segments(self) -> list[Segment]:
         """All segments in order."""
-        return [*self._backbone, *self._heads.values()]
+        return [*self._backbone, *(segment for parts in self._heads.values() for segment in parts)]
+
+    @property
+    def heads(self) -> list[str]:
+        """The names of the heads."""
+        return list(self._heads)
 
     def inputs_of(self, segment: Segment) -> Mapping[str, Array]:
         """A segment's inputs, by name: the current maps, which must not be modified."""
-        return {name: self._maps[name] for name in segment.inputs}
+        return {name: self._maps[segment.keys[name]] for name in segment.inputs}
 
     def predict_ms(self, boxes: Sequence[Box]) -> float:
         """The cost of an update, by the cost model, if every change is propagated over the full receptive field."""
@@ -107,7 +116,7 @@ class FeatureCache:
             planned, cost = self._plan(segment, dirty)
             total += cost
             if planned:
-                dirty.update((name, planned) for name in segment.outputs)
+                dirty.update((segment.keys[name], planned) for name in segment.outputs)
         return total
 
     def fill(self, tensor: Array) -> None:
@@ -125,10 +134,9 @@ class FeatureCache:
         dirty: Dirty = {self._image: list(boxes)}
         for segment in self._backbone:
             self._propagate(segment, dirty)
-        for name, segment in self._heads.items():
-            self._add_pending(
-                name, {tensor_name: dirty[tensor_name] for tensor_name in segment.inputs if dirty.get(tensor_name)}
-            )
+        for head, parts in self._heads.items():
+            inputs = {segment.keys[name] for segment in parts for name in segment.inputs}
+            self._add_pending(head, {key: boxes for key, boxes in dirty.items() if boxes and key in inputs})
 
     def refresh_tile(self, tensor: Array, tile: Box) -> None:
         """Recompute the shallow maps in a tile, whether they changed or not. `refresh_deep` recomputes the others."""
@@ -157,21 +165,20 @@ class FeatureCache:
 
     def changed_outputs_of(self, head: str) -> Mapping[str, Array] | None:
         """As `outputs_of`, but None if the head's outputs did not change."""
-        segment, dirty = self._heads[head], self._pending[head]
+        dirty = self._pending[head]
         self._pending[head] = None  # if the run fails, everything must be recomputed
-        changed = True
-        if dirty is None:
-            self.run_whole(segment)
-        elif dirty:
-            changed = self._propagate(segment, dirty)
+        changed = not dirty
+        for segment in self._heads[head]:
+            if dirty is None:
+                self.run_whole(segment)
+            elif dirty and self._propagate(segment, dirty):
+                changed |= any(key in self._ends[head] for key in segment.keys.values())
         self._pending[head] = {}
-        return {name: self._maps[_key(segment, name)] for name in segment.outputs} if changed else None
+        return self._outputs(head) if changed else None
 
     def outputs_of(self, head: str) -> Mapping[str, Array]:
         """A head's outputs for the current maps, recomputed where these changed. Valid until the next update."""
-        changed = self.changed_outputs_of(head)
-        segment = self._heads[head]
-        return changed or {name: self._maps[_key(segment, name)] for name in segment.outputs}
+        return self.changed_outputs_of(head) or self._outputs(head)
 
     def set_image(self, tensor: Array) -> None:
         """Replace the input image without updating the maps. For measuring."""
@@ -179,15 +186,16 @@ class FeatureCache:
 
     def run_box(self, segment: Segment, box: Box) -> None:
         """Compute a segment's outputs in an aligned box and store them. For measuring."""
-        for name, where, values in segment.run(self._maps, box):
+        for name, where, values in segment.run(self.inputs_of(segment), box):
             if name in segment.rows:
                 self._paste_rows(segment, name, where, values)
             else:
                 self._paste(segment, name, where, values, keep_all=False)
 
     def mark_pending(self, head: str, boxes: Sequence[Box]) -> None:
-        """Treat boxes of all inputs of a head as changed. For measuring."""
-        self._pending[head] = {name: list(boxes) for name in self._heads[head].inputs}
+        """Treat boxes of all maps that a head takes from the backbone as changed. For measuring."""
+        names = {name for segment in self._heads[head] for name in segment.inputs if segment.keys[name] == name}
+        self._pending[head] = {name: list(boxes) for name in names}
 
     def cache_bytes(self) -> int:
         """Memory of the maps."""
@@ -196,6 +204,9 @@ class FeatureCache:
     def close(self) -> None:
         """Free the graphs; safe to call twice."""
         self._stack.close()
+
+    def _outputs(self, head: str) -> dict[str, Array]:
+        return {name: self._maps[key] for key, name in self._ends[head].items()}
 
     def _add_pending(self, head: str, dirty: Dirty) -> None:
         pending = self._pending[head]
@@ -214,9 +225,9 @@ class FeatureCache:
         """The boxes of a segment's outputs to compute, and their cost in milliseconds."""
         cost = self.costs.segments[segment.name]
         if not segment.croppable:
-            changed = any(dirty.get(name) for name in segment.inputs)
+            changed = any(dirty.get(segment.keys[name]) for name in segment.inputs)
             return ([segment.whole], cost(1.0)) if changed else ([], 0.0)
-        boxes = [segment.affected(name, box) for name in segment.inputs for box in dirty.get(name, ())]
+        boxes = [segment.affected(name, box) for name in segment.inputs for box in dirty.get(segment.keys[name], ())]
         if not boxes:
             return [], 0.0
         if len(boxes) > 1:
@@ -235,39 +246,61 @@ class FeatureCache:
         if not boxes:
             return False
         if boxes == [segment.whole]:
+            if segment.comparable and self.propagation.tolerance and not keep_all:
+                return self._run_compared(segment, dirty)
             self.run_whole(segment)
-            dirty.update((name, boxes) for name in segment.outputs)
+            dirty.update((segment.keys[name], boxes) for name in segment.outputs)
             return True
         self.spent_ms += cost
         self.calls += len(boxes)
         differs = False
+        maps = self.inputs_of(segment)
         for box in boxes:
-            for name, where, values in segment.run(self._maps, box):
+            for name, where, values in segment.run(maps, box):
                 if name in segment.rows:
                     differs |= self._paste_rows(segment, name, where, values)
                     continue
                 changed = self._paste(segment, name, where, values, keep_all)
                 if changed is not None:
                     differs = True
-                    dirty.setdefault(name, []).append(changed)
+                    dirty.setdefault(segment.keys[name], []).append(changed)
+        return differs
+
+    def _run_compared(self, segment: Segment, dirty: Dirty) -> bool:
+        """Run a segment that cannot run on a box, and add the boxes in which its maps changed to `dirty`."""
+        self.spent_ms += self.costs.segments[segment.name](1.0)
+        self.calls += 1
+        differs = False
+        for name, value in segment.run_all(self.inputs_of(segment)).items():
+            key, changed = segment.keys[name], segment.whole
+            if name in segment.comparable:
+                found = self._paste(segment, name, segment.cells(name, segment.whole), value[0], keep_all=False)
+                if found is None:
+                    continue
+                changed = found
+            else:
+                self._maps[key] = value.copy()
+            differs = True
+            dirty.setdefault(key, []).append(changed)
         return differs
 
     def run_whole(self, segment: Segment) -> None:
         """Compute all outputs of a segment and store them."""
         self.spent_ms += self.costs.segments[segment.name](1.0)
         self.calls += 1
-        for name, value in segment.run_all(self._maps).items():
-            key = _key(segment, name)
+        ends = self._ends.get(segment.head, ())
+        for name, value in segment.run_all(self.inputs_of(segment)).items():
+            key = segment.keys[name]
             # Copied: keeping the engine's own array would fragment its memory arena, which took 2.5 MB more.
-            if key in self._maps and not segment.head:
+            if key in self._maps and key not in ends:
                 np.copyto(self._maps[key], value)
             else:
                 self._maps[key] = value.copy()
             if key not in self._scales:
                 segment.check_cells(name, value)
-                share = _OUTPUT_SCALE if segment.head else 1.0
-                norm = float(cv2.norm(value.reshape(-1))) / value.size**0.5 if segment.croppable else 0.0
-                self._scales[key] = share * norm
+                share = _OUTPUT_SCALE if key in ends else 1.0
+                compared = segment.croppable or name in segment.comparable
+                self._scales[key] = share * float(cv2.norm(value.reshape(-1))) / value.size**0.5 if compared else 0.0
 
     def _paste(
         self, segment: Segment, name: str, where: tuple[slice, slice], values: Array, keep_all: bool
@@ -277,7 +310,7 @@ class FeatureCache:
         Returns the box of those, input pixels, or None. keep_all: store all of them.
         """
         rows, columns = where
-        stride, key = segment.strides[name], _key(segment, name)
+        stride, key = segment.strides[name], segment.keys[name]
         target = self._maps[key][0]
         tolerance = 0.0 if keep_all else self.propagation.tolerance * self._scales.get(key, 0.0)
         if tolerance:
@@ -296,7 +329,7 @@ class FeatureCache:
 
     def _paste_rows(self, segment: Segment, name: str, where: tuple[slice, slice], values: Array) -> bool:
         """Store new values in a head's rows if any differs by more than the tolerance. Returns whether one does."""
-        (rows, columns), key = segment.cells(name, segment.whole), _key(segment, name)
+        (rows, columns), key = segment.cells(name, segment.whole), segment.keys[name]
         target = self._maps[key].reshape(rows.stop, columns.stop, -1)
         tolerance = self.propagation.tolerance * self._scales.get(key, 0.0)
         if tolerance:
@@ -309,8 +342,3 @@ class FeatureCache:
 
 def _is_shallow(segment: Segment) -> bool:
     return segment.croppable and max(segment.strides.values()) <= _SHALLOW_STRIDE
-
-
-def _key(segment: Segment, output: str) -> str:
-    """The name of a stored map. A head's output is prefixed, since two heads may use one name; NUL is in no name."""
-    return f"{segment.head}\0{output}" if segment.head else output

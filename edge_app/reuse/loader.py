@@ -7,14 +7,15 @@ Not here: when segments run (planner.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edge_app.backends import Backend, Graph
 from edge_app.config.reuse import Mode, ReuseConfig
-from edge_app.model.manifest import Manifest, ManifestHead
-from edge_app.model.schema import FixedShape
+from edge_app.errors import ModelError
+from edge_app.model.manifest import FILE, Manifest, ManifestHead
+from edge_app.model.schema import FixedShape, OutputCells
 from edge_app.reuse.costs import Costs, assumed_costs
 from edge_app.reuse.feature_cache import EXACT, NEAR, FeatureCache, Propagation
 from edge_app.reuse.fixed_shapes import FixedShapeSegment, Size
@@ -57,6 +58,7 @@ def open_features(
         work: dict[str, float] = {}
         for files in _segment_files(manifest, backend.target, specs):
             segments.append(_load_segment(files, manifest, backend, stack))
+            _check_inputs(segments, manifest)
             work[files.name] = _work(segments[-1], next(iter(files.graphs.values())))
             if not segments[0].croppable:
                 return None
@@ -88,11 +90,17 @@ def map_bytes(manifest: Manifest, target: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _SegmentFiles:
-    """The graphs of a segment. head: the head's name, "" in the backbone. graphs: by size, that of the image first."""
+    """The graphs of a segment. head: the head's name, "" in the backbone. graphs: by size, that of the image first.
+
+    cells: of the outputs, if it is a head or a segment of one. inner: cells of the maps that earlier segments of the
+    same head return.
+    """
 
     name: str
     head: str
     graphs: Mapping[Size, Graph]
+    cells: Mapping[str, OutputCells] = field(default_factory=dict)
+    inner: Mapping[str, OutputCells] = field(default_factory=dict)
 
 
 def _segment_files(manifest: Manifest, target: str, specs: Iterable[ManifestHead]) -> Iterator[_SegmentFiles]:
@@ -108,8 +116,16 @@ def _segment_files(manifest: Manifest, target: str, specs: Iterable[ManifestHead
         yield _SegmentFiles(f"backbone{i}", "", graphs_by_size)
     for spec in specs:
         assert spec.graph is not None
-        parts = graphs(shaped.heads.get(spec.name, ())) if shaped else {}
-        yield _SegmentFiles(f"head {spec.name}", spec.name, parts or {whole: manifest.graph(spec.graph, target)})
+        name = f"head {spec.name}"
+        if spec.segments and all(target in segment.graph for segment in spec.segments):
+            inner: dict[str, OutputCells] = {}
+            for i, segment in enumerate(spec.segments):
+                graph = manifest.graph(segment.graph, target)
+                yield _SegmentFiles(f"{name}/{i}", spec.name, {whole: graph}, segment.cells, dict(inner))
+                inner |= segment.cells
+            continue
+        sizes = graphs(shaped.heads.get(spec.name, ())) if shaped else {}
+        yield _SegmentFiles(name, spec.name, sizes or {whole: manifest.graph(spec.graph, target)}, spec.cells)
 
 
 def _load_segment(files: _SegmentFiles, manifest: Manifest, backend: Backend, stack: ExitStack) -> Segment:
@@ -120,14 +136,31 @@ def _load_segment(files: _SegmentFiles, manifest: Manifest, backend: Backend, st
         sessions[size] = session = backend.load(graph)
         stack.callback(session.close)
     whole, first = next(iter(sessions.items()))
+    inner: list[str] = []
     if files.head:
-        strides, reach = head_reach(extents, manifest.heads[files.head].cells)
+        features = manifest.heads[files.head].inputs
+        inner = [spec.name for spec in first.inputs if spec.name not in features]
+        known = {name: field.stride for name, field in extents.items() if name in features}
+        known |= {name: cells.stride for name, cells in files.inner.items()}
+        strides, reach = head_reach(known, files.cells)
     else:
         inputs, outputs = [s.name for s in first.inputs], [s.name for s in first.outputs]
         strides, reach = backbone_reach(extents, inputs, outputs, first=files.name == _FIRST)
     if len(sessions) > 1:
         return FixedShapeSegment(files.name, sessions, whole, strides, reach, head=files.head)
-    return Segment(files.name, first, whole, strides, reach, head=files.head)
+    return Segment(files.name, first, whole, strides, reach, head=files.head, inner=inner)
+
+
+def _check_inputs(segments: Sequence[Segment], manifest: Manifest) -> None:
+    """Raise ModelError if the last segment, of a head, takes a map that no earlier segment of the head returns."""
+    last = segments[-1]
+    made = {segment.keys[name] for segment in segments[:-1] for name in segment.outputs}
+    missing = [name for name in last.inputs if last.head and last.keys[name] not in made]
+    if missing:
+        raise ModelError(
+            f"{manifest.folder / FILE}: heads.{last.head}: the graph of '{last.name}' takes '{missing[0]}', which no "
+            "earlier segment returns; expected the files of one compilation"
+        )
 
 
 def _propagation(settings: ReuseConfig, profile: ReuseProfile) -> Propagation:

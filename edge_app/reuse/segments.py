@@ -40,8 +40,10 @@ class Segment:
     """One graph of the model.
 
     strides: of every input and output. reach: by input; empty if unknown. head: the head's name, "" in the backbone.
-    croppable: whether it can run on a box. rows: the outputs that list cells row by row, shape
-    (1, rows * columns * n, channels). whole: the box of the entire image.
+    inner: the inputs that earlier segments of the same head compute. croppable: whether it can run on a box.
+    comparable: if it cannot, the outputs that are maps of known stride. rows: the outputs that list cells row by row,
+    shape (1, rows * columns * n, channels). whole: the box of the entire image. keys: by input and output, its name
+    among the cached maps.
     """
 
     def __init__(
@@ -53,13 +55,17 @@ class Segment:
         reach: Mapping[str, Reach],
         *,
         head: str = "",
+        inner: Collection[str] = (),
     ) -> None:
         self.name, self.session, self.strides = name, session, strides
         self.head = head
         self.inputs = [spec.name for spec in session.inputs]
         self.outputs = [spec.name for spec in session.outputs]
+        self.keys = {name: _key(head, name) if name in inner else name for name in self.inputs}
+        self.keys |= {name: _key(head, name) for name in self.outputs}
         self.rows = frozenset(spec.name for spec in session.outputs if len(spec.shape) == 3)
         self.croppable = bool(reach) and all(_has_free_size(spec) for spec in session.inputs)
+        self.comparable: set[str] = set()
         self.align = math.lcm(ALIGN, *strides.values()) if strides else 1
         self.whole: Box = (0, 0, *size)
         self._reach = dict(reach)
@@ -132,14 +138,18 @@ class Segment:
 
         The compiler does not describe such a segment, but an old or handwritten model folder may.
         """
-        if not self.croppable:
+        if name not in self.strides:
+            self.croppable = False
             return
         rows, columns = self.cells(name, self.whole)
         if name in self.rows:
             tiles = value.shape[0] == 1 and value.shape[1] % (rows.stop * columns.stop) == 0
         else:
             tiles = value.ndim == 4 and value.shape[0] == 1 and value.shape[2:] == (rows.stop, columns.stop)
-        self.croppable = tiles and value.dtype == np.float32 and value.size > 0
+        fits = tiles and value.dtype == np.float32 and value.size > 0
+        if fits and not self.croppable and name not in self.rows:
+            self.comparable.add(name)
+        self.croppable &= fits
 
     def cells(self, name: str, box: Box) -> tuple[slice, slice]:
         """Rows and columns of a map that an aligned box covers."""
@@ -153,6 +163,13 @@ class Segment:
         rows, columns = self.cells(name, box)
         part = array[:, rows, columns] if self._layouts[name] else array[:, :, rows, columns]
         return np.ascontiguousarray(part)
+
+
+def end_outputs(parts: Sequence[Segment]) -> dict[str, str]:
+    """The outputs of a head, which none of its segments takes: their names, by cached map."""
+    taken = {segment.keys[name] for segment in parts for name in segment.inputs}
+    made = {segment.keys[name]: name for segment in parts for name in segment.outputs}
+    return {key: name for key, name in made.items() if key not in taken}
 
 
 def backbone_reach(
@@ -180,13 +197,16 @@ def backbone_reach(
 
 
 def head_reach(
-    extents: Mapping[str, ReceptiveField], cells: Mapping[str, OutputCells]
+    map_strides: Mapping[str, int], cells: Mapping[str, OutputCells]
 ) -> tuple[dict[str, int], dict[str, Reach]]:
-    """Strides and reach of a head; empty if the manifest does not list them. extents: of the backbone's maps."""
+    """Strides and reach of a head or a segment of it; empty if the manifest does not list them.
+
+    map_strides: of all maps that can be its inputs, in pixels.
+    """
     names = {name for output in cells.values() for name in output.reach}
-    if not cells or not names <= set(extents):
+    if not cells or not names <= set(map_strides):
         return {}, {}
-    strides = {name: extents[name].stride for name in names} | {name: output.stride for name, output in cells.items()}
+    strides = {name: map_strides[name] for name in names} | {name: output.stride for name, output in cells.items()}
     reach = {
         name: _reach(
             strides[name], [(output.stride, *output.reach[name]) for output in cells.values() if name in output.reach]
@@ -211,6 +231,11 @@ def _has_free_size(spec: TensorSpec) -> bool:
 
 def _is_nhwc(spec: TensorSpec) -> bool:
     return len(spec.shape) == 4 and spec.shape[3] == 3 and spec.shape[1] != 3
+
+
+def _key(head: str, name: str) -> str:
+    """The name of a cached map: that of a head is prefixed, since two heads may use one name; NUL is in no name."""
+    return f"{head}\0{name}" if head else name
 
 
 def _array(value: object) -> Array:

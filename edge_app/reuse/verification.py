@@ -64,12 +64,7 @@ def _changes(image: UInt8, other: UInt8) -> Iterator[tuple[UInt8, Box]]:
 
 def _outputs(features: FeatureCache) -> list[Array]:
     """The outputs of every head, copied."""
-    return [
-        np.array(value)
-        for segment in features.segments
-        if segment.head
-        for value in features.outputs_of(segment.head).values()
-    ]
+    return [np.array(value) for head in features.heads for value in features.outputs_of(head).values()]
 
 
 def _error(found: Array, expected: Array) -> float:

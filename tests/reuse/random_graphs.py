@@ -13,7 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from edge_app.backends.onnx import Backend
-from edge_app.compiler import assemble, describe
+from edge_app.compiler import assemble, describe, head_segments
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.net import Net
@@ -52,6 +52,7 @@ class Outcome:
     segments: int = 0
     croppable: int = 0
     cropped_head: bool = False
+    cut_head: bool = False
     failure: str = ""
 
     @property
@@ -61,9 +62,14 @@ class Outcome:
 
 def check(seed: int, folder: Path) -> Outcome:
     """Compare reuse with full inference on the network of a seed. folder: empty; for the model."""
+    return check_network(random_network(seed), folder, seed)
+
+
+def check_network(net: Net, folder: Path, seed: int) -> Outcome:
+    """The same for any network on (1, 3, H, W), in canonical form. seed: of the images and boxes."""
     outcome = Outcome(seed)
     try:
-        _compare(write(random_network(seed), folder), outcome, np.random.default_rng(seed))
+        _compare(write(net, folder), outcome, np.random.default_rng(seed))
     except Exception:  # noqa: BLE001  (the failure of one network is a result)
         outcome.failure = traceback.format_exc()
     return outcome
@@ -72,7 +78,7 @@ def check(seed: int, folder: Path) -> Outcome:
 def write(net: Net, folder: Path) -> manifest.Manifest:
     """Split and cut a network as `edge-app compile` does, and write its model folder."""
     preprocessing = SimpleNamespace(color="bgr", mean=(0.0,) * 3, std=(255.0,) * 3, resize="stretch")
-    model = SimpleNamespace(name=_HEAD, net=net, preprocessing=preprocessing)
+    model = SimpleNamespace(name=_HEAD, net=replace(net, name=_HEAD), preprocessing=preprocessing)
     assembly = assemble.assemble([model], None, (2, 4, 8, 16))
     height, width = net.inputs[0].shape[2:]
     text = {
@@ -88,10 +94,33 @@ def write(net: Net, folder: Path) -> manifest.Manifest:
     for i, segment in enumerate(segments):
         (folder / f"{i}.onnx").write_bytes(any_size(segment).serialize())
     (folder / "head.onnx").write_bytes(head.serialize())
+    for i, part in enumerate(_cut_head(assembly, text)):
+        (folder / f"head.{i}.onnx").write_bytes(part.serialize())
     (folder / "fused.onnx").write_bytes(assembly.whole_on_pixels().serialize())
     text["fused"] = {"onnx": "fused.onnx"}
     (folder / manifest.FILE).write_text(yaml.safe_dump(text))
     return manifest.load(folder)
+
+
+def _cut_head(assembly: Assembly, text: dict) -> list[Net]:
+    """The head cut wherever it can be, however little work a segment has."""
+    fields = {feature.name: feature.receptive_field for feature in assembly.features}
+    head, (height, width) = assembly.heads[_HEAD], assembly.whole.inputs[0].shape[2:]
+    strides = {value.name: field.stride for value in head.inputs if (field := fields.get(value.name)) is not None}
+    segments = head_segments.cut(head, strides, (height, width), 0.0)
+    if segments:
+        text["heads"][_HEAD]["segments"] = [
+            {"graph": {"onnx": f"head.{i}.onnx"}, "cells": _plain_cells(describe.in_pixels(segment.cells))}
+            for i, segment in enumerate(segments)
+        ]
+    return [segment.net for segment in segments]
+
+
+def _plain_cells(cells) -> dict:
+    return {
+        name: {"stride": output.stride, "reach": {key: list(reach) for key, reach in output.reach.items()}}
+        for name, output in cells.items()
+    }
 
 
 def _describe(assembly: Assembly, text: dict) -> None:
@@ -102,10 +131,7 @@ def _describe(assembly: Assembly, text: dict) -> None:
     }
     text["heads"][_HEAD]["inputs"] = [value.name for value in assembly.heads[_HEAD].inputs]
     for cells in describe.output_cells(assembly).values():
-        text["heads"][_HEAD]["cells"] = {
-            name: {"stride": output.stride, "reach": {key: list(reach) for key, reach in output.reach.items()}}
-            for name, output in cells.items()
-        }
+        text["heads"][_HEAD]["cells"] = _plain_cells(cells)
 
 
 def _compare(loaded: manifest.Manifest, outcome: Outcome, rng: np.random.Generator) -> None:
@@ -179,6 +205,7 @@ def _count_parts(segments, outcome: Outcome) -> None:
     for segment in segments:
         outcome.croppable += segment.croppable
         outcome.cropped_head |= bool(segment.head) and segment.croppable
+        outcome.cut_head |= segment.name.startswith(f"head {_HEAD}/")
 
         def counted(maps, box, run=segment.run):
             outcome.parts += 1
@@ -205,7 +232,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"{len(outcomes)} networks: {crashes} crashes, {wrong} wrong; largest error "
         f"{max(outcome.error for outcome in outcomes):.1e}; {sum(o.parts > 0 for o in outcomes)} computed in parts "
-        f"({sum(o.parts for o in outcomes)} parts, {sum(o.cropped_head for o in outcomes)} with their head)"
+        f"({sum(o.parts for o in outcomes)} parts, {sum(o.cropped_head for o in outcomes)} with their head, "
+        f"{sum(o.cut_head for o in outcomes)} with a cut head)"
     )
     return 1 if crashes or wrong else 0
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
 from edge_app.reuse.feature_cache import EXACT, FAR, NEAR, Propagation
 from edge_app.reuse.segments import Segment
@@ -237,6 +238,19 @@ def test_a_head_that_did_not_run_catches_up_with_all_changes(pairs):
     assert not part.pending("digits")
     full.fill(image[None])
     assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
+
+
+def test_compile_cuts_the_head_of_a_pyramid_for_each_target(folders):
+    loaded = manifest.load(folders("nanodet"))
+    (head,) = loaded.heads.values()
+    assert len(head.segments) >= 3
+    assert {cells.stride for segment in head.segments for cells in segment.cells.values()} == {8, 16, 32}
+    assert {name for segment in head.segments for name in segment.graph.values()} <= set(loaded.files())
+    with ExitStack() as stack:
+        _, features = models.features(folders("nanodet"), stack)
+        assert [s.name for s in features.segments if s.head] == [
+            f"head {head.name}/{i}" for i in range(len(head.segments))
+        ]
 
 
 def test_a_head_that_pools_over_the_image_is_not_croppable(pairs):
