@@ -1,4 +1,4 @@
-"""A small file with what a sink has announced to its broker, so that a later start can remove what has gone.
+"""A small file with what a sink has announced to its broker, so that a later start can remove what no longer exists.
 
 `state_dir/announced/<sink>.json`; it is rewritten only if the set of entities or topics changes. A missing or damaged
 file means that nothing was announced.
