@@ -50,19 +50,20 @@ MAY_IMPORT = {
     "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
     "publish": "errors frame clock backoff messages registry sinks config outbox totals state",
-    "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish state",
+    "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish"
+    " state",
     "drawing": "errors frame messages rules",
     "web": "errors frame options messages rules config drawing",
     "clips": "errors frame messages config",
     "daemon": "errors frame clock config clips inference pipeline web totals state commands",
-    "cli": "errors frame clock device options messages registry boards backends sources sinks model config capture reuse"
-    " inference outbox publish pipeline drawing daemon schedule totals terminal clips",
+    "cli": "errors frame clock device options messages registry boards backends sources sinks model config capture"
+    " reuse inference outbox publish pipeline drawing daemon schedule totals terminal clips",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
     "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",
     "slim": "errors terminal geometry options registry backends heads model compiler evaluation bench",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
-    " rules model config tracking reuse inference outbox publish pipeline evaluation terminal",
+    " rules model config tracking reuse inference outbox publish pipeline evaluation terminal daemon",
     "__main__": "cli",
     "__init__": "",
 }

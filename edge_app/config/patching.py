@@ -44,7 +44,7 @@ def plain(node: yaml.Node | None) -> Plain:
 
 
 def name_of(node: yaml.Node | None) -> str | None:
-    """A name, which may look like a number; None if there is none."""
+    """A name, as text also if it is a number; None if there is none."""
     return node.value if isinstance(node, yaml.ScalarNode) else None
 
 

@@ -2,6 +2,7 @@
 
 loop.py           startup, main loop, shutdown
 signals.py        SIGTERM, SIGINT, SIGHUP
+commands.py       executes commands between two frames
 file_watch.py     detects a changed configuration file
 systemd.py        notifications to the service manager: ready, watchdog, reload
 status_socket.py  the Unix socket of `edge-app status`

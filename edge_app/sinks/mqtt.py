@@ -77,12 +77,9 @@ class Sink:
         check_topics(context, prefix=prefix, discovery_prefix=discovery_prefix)
         self._base = f"{prefix}/{context.device_id}" if self._dialect.per_device else prefix
         self._conversion = Conversion(self._dialect)
+        _check_login(username, password)
         if home_assistant and dialect != "edge-app":
             raise OptionError("home_assistant", f"found it with dialect: {dialect}; expected dialect: edge-app")
-        if username is not None and not is_text(username):
-            raise OptionError("username", f"expected at most {MAX_TEXT_BYTES} bytes without control characters")
-        if password is not None:
-            password.read()  # raises ConfigError now; read again for each connection, because it may be replaced
         self._window = window
         self._ack_timeout_s = ack_timeout_s
         self._retains_events = home_assistant
@@ -103,13 +100,9 @@ class Sink:
         self._connection = Connection(
             paho, endpoint, context.clock, on_delivered=self._record_delivery, on_message=self._receive
         )
+        discovery, state = discovery_prefix if home_assistant else None, state and dialect == "edge-app"
         self._retained = RetainedTopics(
-            context,
-            self._connection,
-            self._base,
-            discovery_prefix if home_assistant else None,
-            state=state and dialect == "edge-app",
-            commands=commands,
+            context, self._connection, self._base, discovery, state=state, commands=commands
         )
         self._announce = False
         self._acked: set[str] = set()
@@ -206,3 +199,11 @@ class Sink:
         self._announce = False
         for each in self._dialect.state():
             self._connection.publish(f"{self._base}/{each.topic}", each.payload, None, retain=each.retain)
+
+
+def _check_login(username: str | None, password: Secret | None) -> None:
+    """Raises ConfigError if they cannot be sent. The password is read again for each connection: it may be replaced."""
+    if username is not None and not is_text(username):
+        raise OptionError("username", f"expected at most {MAX_TEXT_BYTES} bytes without control characters")
+    if password is not None:
+        password.read()

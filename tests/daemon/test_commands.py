@@ -35,7 +35,7 @@ class NoSensors:
         return Reading()
 
 
-class Subject:
+class CommandedDaemon:
     """A daemon on one thread, commanded as the page does it."""
 
     def __init__(self, path: Path) -> None:
@@ -66,12 +66,12 @@ class Subject:
 
 @pytest.fixture
 def subject(config_file):
-    subject = Subject(config_file(TEXT))
+    subject = CommandedDaemon(config_file(TEXT))
     yield subject
     subject.daemon.close()
 
 
-def test_switches_scores_and_snapshots(subject: Subject):
+def test_switches_scores_and_snapshots(subject: CommandedDaemon):
     running = subject.daemon.running
     assert subject.command("rules/all", b'{"value": "OFF", "id": "7"}') == {
         "id": "7",
@@ -101,7 +101,7 @@ def test_switches_scores_and_snapshots(subject: Subject):
     assert events[0]["value"] == {"command": "rules/all", "value": "OFF", "origin": "page", "id": "7"}
 
 
-def test_a_change_holds_across_a_reload_until_the_file_says_otherwise(subject: Subject):
+def test_a_change_holds_across_a_reload_until_the_file_says_otherwise(subject: CommandedDaemon):
     assert subject.command("rules/all", b"OFF")["ok"]
     assert subject.command("heads/digits/score", b"0.9")["ok"]
     text = subject.path.read_text(encoding="utf-8")
@@ -113,7 +113,7 @@ def test_a_change_holds_across_a_reload_until_the_file_says_otherwise(subject: S
     assert subject.daemon.status()["commands"] == {"rules/all": False}
 
 
-def test_persist_stores_the_change_and_keeps_comments(subject: Subject):
+def test_persist_stores_the_change_and_keeps_comments(subject: CommandedDaemon):
     assert subject.command("heads/digits/score", b'{"value": 0.9, "persist": true}')["ok"]
     text = subject.path.read_text(encoding="utf-8")
     assert text == TEXT.replace("score: 0.4", "score: 0.9").replace("PROJECT", str(Path(__file__).parents[2]))
@@ -121,13 +121,13 @@ def test_persist_stores_the_change_and_keeps_comments(subject: Subject):
     assert subject.daemon.running.config.heads["digits"].options["score"] == 0.9
 
 
-def test_mute_ends_by_itself(subject: Subject):
+def test_mute_ends_by_itself(subject: CommandedDaemon):
     assert subject.command("mute", b"0.001")["ok"]
     assert subject.daemon.running.health().rules == {"all": False}
     subject.step_until(lambda: subject.daemon.running.health().rules == {"all": True})
 
 
-def test_rejects_what_does_not_fit(subject: Subject):
+def test_rejects_what_does_not_fit(subject: CommandedDaemon):
     before = subject.daemon.running.config
     for name, payload, status, problem in (
         ("rules/door", b"ON", 404, "rules/door: there is no rule 'door'; expected one of: all"),
@@ -143,7 +143,7 @@ def test_rejects_what_does_not_fit(subject: Subject):
     assert subject.daemon.step() is not None or subject.daemon.step() is not None
 
 
-def test_save_is_applied_and_a_removed_overrides_file_too(subject: Subject):
+def test_save_is_applied_and_a_removed_overrides_file_too(subject: CommandedDaemon):
     version = subject.commands.view()["version"]
     subject.commands.save(
         version, {"rules": {"all": None, "ones": {"type": "count", "head": "digits", "labels": ["1"]}}}
@@ -157,7 +157,7 @@ def test_save_is_applied_and_a_removed_overrides_file_too(subject: Subject):
     assert subject.daemon.running.config.heads["digits"].options["score"] == 0.4
 
 
-def test_restart_lets_a_new_process_take_over(subject: Subject):
+def test_restart_lets_a_new_process_take_over(subject: CommandedDaemon):
     assert subject.daemon.restarts is None
     assert subject.command("restart")["ok"]
     assert subject.daemon.restarts == "commanded"
