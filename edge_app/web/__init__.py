@@ -13,7 +13,7 @@ connection_limiter.py  limits connections and slow requests
 request_log.py         the log of aiohttp: one line per malformed request
 clips.py               the videos of event clips
 metrics.py             Prometheus metrics
-static/                the page: HTML, script, style sheet; nothing is loaded from other hosts
+static/                the page: HTML, style sheet, one ES module per subject; nothing is loaded from other hosts
 
 Without `web.commands`, the page is read-only: nothing here changes the camera or its configuration.
 """

@@ -6,7 +6,7 @@ import { clearCorners, replaceCorners, setActive, setShape, shape, undoCorner } 
 import { getJson, postJson } from "./requests.js";
 import { mark } from "./view.js";
 
-const ASK_EVERY_MS = 10000; // for edits on disk, while the form is open
+const ASK_EVERY_MS = 30000; // for edits on disk, while the form is open: the camera reads and checks its files each time
 const NEW = [["zone", "new zone"], ["line", "new line"], ["count", "new area to count in"], ["mask", "new privacy mask"]];
 
 let askedAt = -Infinity;
@@ -65,7 +65,8 @@ function offerTargets() {
   const masks = (app.config.mask || []).map((_, i) => new Option(`privacy mask ${i + 1}`, `mask ${i}`));
   const added = element("optgroup", { label: "Add" }, ...NEW.map(([kind, text]) => new Option(text, `new ${kind}`)));
   const present = element("optgroup", { label: "Change" }, ...rules, ...masks);
-  $("target").replaceChildren(...(rules.length || masks.length ? [present] : []), added);
+  const changeable = app.config.commands && (rules.length || masks.length); // else lines to copy: of new entries only
+  $("target").replaceChildren(...(changeable ? [present] : []), added);
   const known = [...$("target").options].some((option) => option.value === chosen);
   $("target").value = known ? chosen : "new zone";
 }

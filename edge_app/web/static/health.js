@@ -12,14 +12,19 @@ export function showState() {
   const faults = Object.entries(status.faults).map(([name, value]) => `${name}: ${value.text || value.error || value.reason || value.state || ""}`);
   if (status.stuck) faults.push(`no progress: ${status.stuck}`);
   if (status.reload_error) faults.push(`new configuration rejected: ${status.reload_error}`);
-  const headline = faults.length ? faults.join(" · ") : `${status.model}: camera ${status.source.state}, ${status.backend}`;
-  if ($("headline").textContent !== headline) $("headline").textContent = headline; // else it is announced again
-  $("headline").className = faults.length ? "bad" : "";
+  if (faults.length) headline(faults.join(" · "), "bad");
+  else headline(`${status.model}: camera ${status.source.state}, ${status.backend}`);
   const queued = status.publish.sinks.reduce((sum, sink) => sum + sink.queued, 0);
   showHealth(queued);
   showToggles();
   recordHistory(queued);
   showPlots();
+}
+
+// The line at the top. kind: "bad" for what needs attention.
+export function headline(text, kind = "") {
+  if ($("headline").textContent !== text) $("headline").textContent = text; // else it is announced again
+  $("headline").className = kind;
 }
 
 const unit = (value, name) => (value === null ? "unknown" : `${value} ${name}`);

@@ -3,7 +3,7 @@
 import { $, app } from "./app.js";
 import { loadConfig } from "./editing.js";
 import { showEvents } from "./events.js";
-import { showState } from "./health.js";
+import { headline, showState } from "./health.js";
 import { getJson, postText } from "./requests.js";
 import { showTotals } from "./totals.js";
 import { closeLiveView, openLiveView, setConnected } from "./view.js";
@@ -27,8 +27,7 @@ async function poll() {
         showLogin(true);
       } else {
         setConnected(false);
-        $("headline").textContent = `no answer from the camera (${error.message})`;
-        $("headline").className = "bad";
+        headline(`no answer from the camera (${error.message})`, "bad");
       }
     }
   } else {
@@ -42,7 +41,10 @@ function showLogin(visible) {
   $("login").hidden = !visible;
   $("page").hidden = visible;
   $("logout").hidden = visible || !app.status?.session; // also after a reload: the camera knows the session
-  if (visible) closeLiveView();
+  if (visible) {
+    closeLiveView();
+    headline("log in to see the camera");
+  }
   if (appears) $("token").focus();
 }
 
@@ -65,7 +67,7 @@ $("logout").addEventListener("click", async () => {
     app.status = null;
     showLogin(true);
   } catch (error) {
-    $("headline").textContent = `not logged out: ${error.message}`;
+    headline(`not logged out: ${error.message}`, "bad");
   }
 });
 
