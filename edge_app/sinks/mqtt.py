@@ -80,8 +80,7 @@ class Sink:
         _check_login(username, password)
         if home_assistant and dialect != "edge-app":
             raise OptionError("home_assistant", f"found it with dialect: {dialect}; expected dialect: edge-app")
-        self._window = window
-        self._ack_timeout_s = ack_timeout_s
+        self._window, self._ack_timeout_s = window, ack_timeout_s
         self._retains_events = home_assistant
         self._commands = CommandTopics(context, self._base, self._dialect, enabled=commands)
         self.idle_s = IDLE_S if commands else 1.0
