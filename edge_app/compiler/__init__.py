@@ -24,6 +24,7 @@ tails/                  cut post-processing off that the family's decoder does
 frontend.py             let the graph take the camera's uint8 BGR pixels
 share.py                find the backbone that several models have in common
 split.py                split one model into backbone and head; cut the backbone into segments
+head_segments.py        cut a head into segments: neck and towers
 cell_windows.py         which input cells one operation reads, and whether it can run on a crop
 receptive_field.py      stride and receptive field of every feature map
 output_cells.py         which input cells each output cell of a head depends on
