@@ -9,11 +9,14 @@ every other request. One save or undo runs at a time. Errors are lines `where: f
      "camera": "<source.name>", "labels": {"<head>": ["person", …]},
      "rules": {"<rule>": {"type": "zone", "polygon": [[x, y], …], …}}, "rule_types": ["count", "line", …],
      "heads": {"<head>": {"score": 0.4, "labels": [], "ignore": [], …}}, "mask": [[[x, y], …]], "schedule": [],
-     "commands_seen": {"heads": {"<head>": true}, "rules": {"<rule>": false}, "scores": {"<head>": 0.4}, "muted_s": 0}}
+     "tracked": "<head>" or null,
+     "commands_seen": {"heads": {"<head>": true}, "rules": {"<rule>": false}, "scores": {"<head>": 0.4}, "muted_s": 0,
+                       "reuse": "auto", "precision": "float", "running": {"heads": {…}, "rules": {…}}}}
 
   `rules` and `heads` have the options as written in the file (defaults are left out, except the `score` of a head);
-  `commands_seen` has what is in effect now. Without `web.commands` the answer has `"commands": false`, and the page
-  shows no button to save. `undo`: how many changes can be undone.
+  `commands_seen` has what is in effect now, commands included; `running`: not off by schedule or load. Without
+  `web.commands` the answer has `"commands": false`, and the page shows no button to save. `undo`: how many changes
+  can be undone.
 
 `POST /api/save`: `{"version": "<hash>", "changes": {…}}`. `changes` is a JSON merge patch (RFC 7396) of `rules`,
 `heads`, `mask` and `schedule` as above: what is missing stays, `null` removes a rule or an option, a list is replaced

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -177,6 +178,26 @@ def test_wipe_removes_the_data_of_the_owner_and_lists_it(camera):
     assert not list((camera.root / "credentials").iterdir())
     assert outside.read_text() == "stays"
     assert camera.slots.boot()[0] == release
+
+
+@pytest.mark.parametrize("hostile", ["pipe", "link", "folder"])
+def test_whatever_the_daemon_leaves_as_overrides_is_not_read_and_wiped(camera, hostile):
+    camera.run("1.0")
+    camera.data.mkdir(parents=True, exist_ok=True)
+    overrides = camera.data / "overrides.yaml"
+    outside = camera.root.parent / "outside"
+    outside.write_text("stays")
+    if hostile == "pipe":
+        os.mkfifo(overrides)  # reading it would block
+    elif hostile == "link":
+        overrides.symlink_to(outside)
+    else:
+        overrides.mkdir()
+    second = camera.run("2.0")
+    assert camera.slots.boot()[0] == second
+    device.wipe(camera.root)
+    assert not os.path.lexists(overrides)
+    assert outside.read_text() == "stays"
 
 
 class TestTheCommand:
