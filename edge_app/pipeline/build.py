@@ -136,5 +136,6 @@ def changed_heads(old: Config, config: Config) -> dict[str, HeadConfig] | None:
 def publisher_settings(config: Config) -> object:
     """The parts of a configuration that the publisher depends on."""
     rules = [(rule.name, rule.type) for rule in config.rules]
-    shown = config.snapshots, config.web, config.model.precision, config.reuse.mode, sorted(config.heads)
+    labels = [rule.options.get("labels") for rule in config.rules], {n: h.boxes.labels for n, h in config.heads.items()}
+    shown = config.snapshots, config.web, config.reuse.mode, config.manifest, labels
     return config.device, config.source.common.name, config.publish, config.outbox, config.sinks, rules, shown
