@@ -11,6 +11,7 @@ data/             labeled pictures: YOLO, COCO, folders of classes, masks
 backbones/        one file each
 tasks/            what a head can learn: detect, classify, segment, embed
 network.py        backbone and heads as one torch module
+steps/            what makes a trained network smaller
 training.py       the steps: seeded, resumable
 checkpoint.py     the state of a run
 export.py         the model folder that `edge-app compile` takes

@@ -39,11 +39,21 @@ def load(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """The state at `path`; None if there is none. Raises ConfigError if it is damaged or of another run."""
     if not path.exists():
         return None
+    state = read(path)
+    if state["fingerprint"] != fingerprint:
+        raise ConfigError(f"{path}: is of another recipe or other data; expected another --out, or --restart")
+    return state
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state of any run. Raises ConfigError if there is none, or if it is damaged."""
+    if not path.exists():
+        raise ConfigError(f"{path}: found no checkpoint; expected the folder of a trained run")
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-        found = state["fingerprint"]
+        missing = {"fingerprint", "step", "widths", "network", "average", "optimizer"} - state.keys()
     except Exception as exc:  # torch raises many types for a damaged file
         raise ConfigError(f"{path}: is not a checkpoint, or is damaged; expected one, or --restart") from exc
-    if found != fingerprint:
-        raise ConfigError(f"{path}: is of another recipe or other data; expected another --out, or --restart")
+    if missing:
+        raise ConfigError(f"{path}: is not a checkpoint of a run: {', '.join(sorted(missing))} missing; expected one")
     return state

@@ -45,6 +45,19 @@ class HeadRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """A trained run to go on from. run: its folder (--out). share: of its cycles on `target` that pruning leaves.
+
+    rank: channels are dropped by the L1 norm of their weights, or by BatchNorm's gains.
+    """
+
+    run: Path
+    share: Annotated[float, Range(0.05, 1)] = 1.0
+    target: str = "rv1106"
+    rank: Literal["l1", "gain"] = "l1"
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A training run. width: multiplies the channels of the backbone. held_out: of examples, the part that is not
     trained on if the data does not say so. augment: change pictures at random; mirror: also swap left and right.
@@ -52,6 +65,7 @@ class Recipe:
     """
 
     heads: dict[str, HeadRecipe]
+    start: Start | None = None
     backbone: str = "edge"
     width: Annotated[float, Range(0.1, 4)] = 1.0
     input: InputSize = field(default_factory=InputSize)

@@ -45,7 +45,13 @@ def train(plan: Plan) -> dict[str, Any]:
     finally:
         progress.close()
     export.write(trainer.average, loaded, plan.out / "model", plan.out.name)
-    report = {"steps": trainer.step, "backbone": loaded.backbone, "width": loaded.width, "heads": trainer.evaluate()}
+    report = {
+        "steps": trainer.step,
+        "backbone": loaded.backbone,
+        "width": loaded.width,
+        "cycles": trainer.cycles(),
+        "heads": trainer.evaluate(),
+    }
     try:
         (plan.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except OSError as exc:
@@ -55,7 +61,7 @@ def train(plan: Plan) -> dict[str, Any]:
 
 def as_table(report: dict[str, Any], out: Path) -> str:
     """The figures of each head, and what to do next."""
-    lines = []
+    lines = [", ".join(f"{target} {cycles:,} cycles" for target, cycles in report["cycles"].items())]
     for name, head in report["heads"].items():
         value = "nothing held out" if head["value"] is None else f"{head['metric']} {head['value']:.3f}"
         lines.append(f"{name}: {value} ({head['held_out']} held out, {head['trained_on']} trained on)")

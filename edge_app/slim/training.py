@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from edge_app.errors import ConfigError
+from edge_app.model import cycles
 from edge_app.slim import checkpoint
 from edge_app.slim.data import DataSet
 from edge_app.slim.data.pictures import Changes, Sample, load
 from edge_app.slim.network import Network
-from edge_app.slim.recipe import Recipe
+from edge_app.slim.recipe import Recipe, Start
+from edge_app.slim.steps import prune
 
 _DECAY = 0.998  # of the average of the weights, which is published
 _WEIGHT_DECAY = 0.02
@@ -52,12 +54,16 @@ class Trainer:
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
         self.network = Network(recipe, {name: data.labels for name, data in run.data.items()})
+        state = checkpoint.load(run.path, run.fingerprint)
+        if state is not None:
+            prune.shrink(self.network, self._example(), state["widths"])
+        elif recipe.start is not None:
+            self._start(recipe.start)
         self.average = copy.deepcopy(self.network).eval()
         matrices = [p for p in self.network.parameters() if p.ndim > 1]
         vectors = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": _WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
-        state = checkpoint.load(run.path, run.fingerprint)
         if state is not None:
             self._restore(state)
 
@@ -83,12 +89,33 @@ class Trainer:
         state = {
             "fingerprint": self.run.fingerprint, "step": self.step, "network": self.network.state_dict(),
             "average": self.average.state_dict(), "optimizer": self._optimizer.state_dict(),
+            "widths": prune.widths(self.network),
         }  # fmt: skip
         checkpoint.save(self.run.path, state)
 
     def evaluate(self) -> dict[str, dict[str, Any]]:
         """The metric of each head on the examples that were held out, by head."""
         return {name: self._evaluate(name, data) for name, data in self.run.data.items()}
+
+    def cycles(self) -> dict[str, int]:
+        """The estimated cycles of all convolutions and linear layers, by NPU."""
+        layers = prune.measured(self.average, self._example()).values()
+        return {target: cycles.total(layers, target) for target in cycles.NPUS}
+
+    def _example(self) -> Tensor:
+        return torch.zeros(1, 3, self.run.recipe.input.height, self.run.recipe.input.width)
+
+    def _start(self, start: Start) -> None:
+        """Take the widths and the averaged weights of another run, and prune. Raises ConfigError if they do not fit."""
+        path = start.run / checkpoint.FILE
+        state = checkpoint.read(path)
+        prune.shrink(self.network, self._example(), state["widths"])
+        try:
+            self.network.load_state_dict(state["average"])
+        except RuntimeError as exc:
+            raise ConfigError(f"{path}: is of another network; expected the same backbone, heads and labels") from exc
+        if start.share < 1:
+            prune.prune(self.network, self._example(), start.target, start.share, start.rank)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = state["step"]

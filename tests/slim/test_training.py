@@ -111,16 +111,34 @@ def test_a_killed_run_resumes_to_the_same_weights(folder, capsys):
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
+def test_a_run_goes_on_from_another_one_with_fewer_channels(folder, capsys):
+    pytest.importorskip("torch_pruning", reason="the extra `slim` is not installed")
+    recipe(folder, 3)
+    assert train(folder, "first", "--json") == 0
+    before = json.loads(capsys.readouterr().out)["cycles"]
+    path = recipe(folder, 4)
+    path.write_text(path.read_text() + "start: {run: first, share: 0.8, target: rv1106}\n")
+    assert train(folder, "second", "--json") == 0
+    after = json.loads(capsys.readouterr().out)["cycles"]
+    assert after["rv1106"] <= 0.8 * before["rv1106"]
+    assert train(folder, "second", "--json") == 0  # resumes with the pruned widths
+    assert json.loads(capsys.readouterr().out)["cycles"] == after
+    path.write_text(path.read_text().replace("edge", "squeezenet"))
+    assert train(folder, "third") == 2
+    assert "no pruning of this recipe's network gives" in capsys.readouterr().err
+
+
 def test_ctrl_c_saves_and_says_how_to_resume(folder):
     recipe(folder, 100_000)
-    command = [sys.executable, "-m", "edge_app", "slim", "train", str(folder / "boxes")]
+    command = ["env", "--default-signal=INT"]  # a shell's background job ignores it
+    command += [sys.executable, "-m", "edge_app", "slim", "train", str(folder / "boxes")]
     command += ["--recipe", str(folder / "r.yaml"), "--out", str(folder / "out")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = next(line for line in process.stderr if line.startswith("train: step"))
         assert " s left" in first
         process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
+        rest = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "the same command resumes" in rest
     assert "Traceback" not in rest

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from edge_app.slim.backbones._blocks import Staged, conv, linear, scaled
 
 
-class Unit(nn.Module):
+class ShuffleUnit(nn.Module):
     """One unit. With stride 2 both halves are computed from the whole input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -48,4 +48,4 @@ class Backbone(Staged):
 
 
 def _stage(inputs: int, outputs: int, units: int) -> list[nn.Module]:
-    return [Unit(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1) for i in range(units)]
+    return [ShuffleUnit(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1) for i in range(units)]

@@ -21,14 +21,15 @@ STRIDE = 8  # of a cell of detections and segments
 class TaskHead(nn.Module):
     """A head, with everything that its training needs.
 
-    FAMILY, OPTIONS: of the runtime's decoder. MAPS: the maps that it takes. OUTPUTS: names, in order. METRIC: what
-    `score` is, of 0..1.
+    FAMILY, OPTIONS: of the runtime's decoder. MAPS: the maps that it takes. OUTPUTS: names, in order. LAST: the
+    attributes of the layers that compute them. METRIC: what `score` is, of 0..1.
     """
 
     FAMILY: ClassVar[str]
     OPTIONS: ClassVar[dict[str, bool]] = {}
     MAPS: ClassVar[tuple[str, ...]]
     OUTPUTS: ClassVar[tuple[str, ...]]
+    LAST: ClassVar[tuple[str, ...]]
     METRIC: ClassVar[str]
 
     def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:

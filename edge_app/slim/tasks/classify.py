@@ -19,6 +19,7 @@ class Head(TaskHead):
     """c32 -> class logits (N, C)."""
 
     FAMILY, MAPS, OUTPUTS, METRIC = "classify", ("c32",), ("logits",), "accuracy"
+    LAST = ("linear",)
 
     def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
         super().__init__(recipe, channels, labels)

@@ -34,6 +34,7 @@ class Head(TaskHead):
     """c8, c16, c32 -> scores (N, C, H / 8, W / 8) logits; boxes (N, 4, …) left, top, right, bottom, in cells."""
 
     FAMILY, MAPS, OUTPUTS, METRIC = "digits", ("c8", "c16", "c32"), ("scores", "boxes"), "F1 at IoU 0.5"
+    LAST = ("scores", "boxes")
     OPTIONS = {"class_aware": True}  # noqa: RUF012  (a ClassVar of the base)
 
     def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:

@@ -26,6 +26,7 @@ class Head(TaskHead):
     """c32 -> vectors (N, D), not normalized: the runtime does that."""
 
     FAMILY, MAPS, OUTPUTS, METRIC = "embed", ("c32",), ("vector",), "nearest center"
+    LAST = ("linear",)
 
     def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
         super().__init__(recipe, channels, labels)

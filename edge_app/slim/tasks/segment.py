@@ -21,6 +21,7 @@ class Head(TaskHead):
     """c8, c16, c32 -> logits (N, C, H / 8, W / 8)."""
 
     FAMILY, MAPS, OUTPUTS, METRIC = "segment", ("c8", "c16", "c32"), ("map",), "mean IoU"
+    LAST = ("map",)
 
     def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
         super().__init__(recipe, channels, labels)
