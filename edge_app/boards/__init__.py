@@ -65,23 +65,28 @@ def all_boards() -> tuple[Board, ...]:
     return tuple(board for board in read if board is not WRONG)
 
 
-def find(name: str, where: str = "--board", among: Iterable[Board] | None = None) -> Board:
+def find(
+    name: str, where: str = "--board", among: Iterable[Board] | None = None, others: tuple[str, ...] = ()
+) -> Board:
     """The board of this name or alias. Raises ConfigError with the nearest name.
 
-    where: the start of the message. among: the boards that count; None: all.
+    where: the start of the message. among: the boards that count; None: all. others: names that are no boards, which
+    the message lists too.
     """
     boards = all_boards() if among is None else tuple(among)
     known = _names(boards)
     found = known.get(_key(name))
     if found is not None:
         return found[1]
-    close = difflib.get_close_matches(_key(name), known, 1, 0.6)
-    if close:
+    close = difflib.get_close_matches(_key(name), [*others, *known], 1, 0.6)
+    if close and close[0] in others:
+        expected = f"did you mean '{close[0]}'?"
+    elif close:
         shown, board = known[close[0]]
         of = "" if shown == board.name else f" ({board.name})"
         expected = f"did you mean '{shown}'{of}?"
     else:
-        expected = f"expected one of: {', '.join(board.name for board in boards)}"
+        expected = f"expected one of: {', '.join([*others, *(board.name for board in boards)])}"
     raise ConfigError(f"{where}: found '{foreign_text(name)}'; {expected}")
 
 
@@ -110,7 +115,8 @@ def targets_of(listed: str) -> str:
     Raises ConfigError with the nearest name if there is no such target and no such board.
     """
     names = [name.strip() for name in listed.split(",")]
-    return ",".join(name if name in ("", *_ENGINES) else find(name, "--target").target for name in names)
+    known = ("", *_ENGINES)
+    return ",".join(name if name in known else find(name, "--target", others=_ENGINES).target for name in names)
 
 
 def _of_size(board: Board, total_kb: int | None) -> Board:

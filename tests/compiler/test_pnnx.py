@@ -39,9 +39,12 @@ def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch):
         pnnx.program(tmp_path)
 
 
-def test_an_unknown_target_is_reported_with_all_targets(tmp_path, capsys):
-    assert cli.main(["compile", "a.onnx", "--target", "nccn", "--out", str(tmp_path / "out")]) == 2
-    assert "found 'nccn'; expected some of onnx, int8, ncnn, rv1103" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("target", "expected"), [("nccn", "did you mean 'ncnn'?"), ("xyzzy", "expected one of: onnx, int8, ncnn, rv1103,")]
+)
+def test_an_unknown_target_is_reported_with_the_known_ones(tmp_path, capsys, target, expected):
+    assert cli.main(["compile", "a.onnx", "--target", target, "--out", str(tmp_path / "out")]) == 2
+    assert f"--target: found '{target}'; {expected}" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_hold_an_environment_is_one_line(tmp_path, capsys):
