@@ -28,7 +28,7 @@ class ClipFolder:
         self._latest_ns = 0  # time of the newest file
         self.bytes = 0
 
-    def open(self) -> None:
+    def prepare(self) -> None:
         """Create the folder, register the clips of an earlier run, delete incomplete ones. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         found = []

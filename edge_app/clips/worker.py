@@ -104,7 +104,7 @@ class EncodingWorker:
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # processes that it starts inherit it
         try:
-            self._folder.open()
+            self._folder.prepare()
         except OSError as exc:
             self._fail(f"the folder of clips cannot be used: {exc.strerror}")
         while (job := self._jobs.get()) is not None and not self._stopping:

@@ -13,7 +13,7 @@ from edge_app.clips.folder import ClipFolder
 @pytest.fixture
 def folder(tmp_path: Path) -> ClipFolder:
     opened = ClipFolder(tmp_path / "clips", 250)
-    opened.open()
+    opened.prepare()
     return opened
 
 
@@ -38,7 +38,7 @@ def test_a_start_deletes_what_a_power_cut_left_and_keeps_other_files(folder):
     (folder.folder / "empty.mp4").touch()
     (folder.folder / "notes.txt").write_text("mine", encoding="ascii")
     again = ClipFolder(folder.folder, 250)
-    again.open()
+    again.prepare()
     assert again.names() == ["a.mp4"]
     assert sorted(os.listdir(folder.folder)) == ["a.mp4", "notes.txt"]
 
@@ -47,10 +47,10 @@ def test_the_order_survives_a_clock_that_is_set_back(folder):
     write(folder, "a.mp4")
     os.utime(folder.folder / "a.mp4", (4e9, 4e9))  # written in 2096, by a wrong clock
     again = ClipFolder(folder.folder, 250)
-    again.open()
+    again.prepare()
     write(again, "b.mp4")
     third = ClipFolder(folder.folder, 250)
-    third.open()
+    third.prepare()
     assert third.names() == ["a.mp4", "b.mp4"]
     write(third, "c.mp4")
     assert third.names() == ["b.mp4", "c.mp4"]
