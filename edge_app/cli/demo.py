@@ -5,6 +5,7 @@ setup.py copies these files into a wheel. A camera's release does not have them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -69,7 +70,11 @@ def write(target: Path, schema: str) -> list[str]:
         text = (origin / CONFIG).read_text(encoding="utf-8")
         (target / CONFIG).write_text(_SCHEMA_LINE.sub(rf"\g<1>{SCHEMA}", text), encoding="utf-8")
     except OSError as exc:
-        shutil.rmtree(part, ignore_errors=True)
+        for copy in (part, target / MODEL):  # none of them was there before
+            shutil.rmtree(copy, ignore_errors=True)
+        for name in (CONFIG, Path(SCHEMA)):
+            with contextlib.suppress(OSError):
+                (target / name).unlink()
         reason = exc.strerror or "a file could not be copied"  # shutil.Error has no strerror
         raise ConfigError(f"{target}: cannot be written: {reason}; expected a writable folder") from exc
     return [str(CONFIG), SCHEMA, str(MODEL)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -61,6 +63,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pyt
     (tmp_path / "file").write_text("", encoding="utf-8")
     assert main(["init", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.startswith(f"{tmp_path / 'file'}: cannot be written: Not a directory")
+
+
+def test_what_could_not_be_written_as_a_whole_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    write_text = Path.write_text
+
+    def fill_the_disk(path: Path, *arguments: str, **options: str) -> int:
+        if path.name == "config.yaml":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    assert main(["init", str(tmp_path)]) == 2
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert files(tmp_path) == {}
 
 
 def test_a_release_without_the_demo_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -91,7 +91,7 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_wheel_has_what_the_repository_has_once(wheel: Path):
-    """Every file of the demo that git tracks, each one time; no file of it lies in the package of the repository."""
+    """Every file of the demo once; in the repository, the package has no copy."""
     names = zipfile.ZipFile(wheel).namelist()
     model = {p.name for p in (PROJECT / "models/digits").iterdir()} - {"README.md", "sample.png", "sample.truth.jsonl"}
     assert {f"edge_app/demo/models/digits/{name}" for name in model} | {"edge_app/demo/config.yaml"} == {
