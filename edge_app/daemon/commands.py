@@ -77,17 +77,21 @@ class Commands:
 
     def status(self) -> dict[str, JsonValue]:
         """The commands in effect, and what overrides.yaml changes. For any thread."""
-        muted_s = 0 if self._muted_until_s is None else max(0, round(self._muted_until_s - self._now_s()))
+        muted_s = self._muted_s()
         fields: dict[str, JsonValue] = {"overrides": list(self._loaded.overrides)} if self._loaded.overrides else {}
         commands: dict[str, JsonValue] = {**self._live.status(), **({"mute_s": muted_s} if muted_s else {})}
         return fields | ({"commands": commands} if commands else {})
+
+    def _muted_s(self) -> int:
+        """How long no rule is evaluated from now on. For any thread."""
+        until_s = self._muted_until_s
+        return 0 if until_s is None else max(0, round(until_s - self._now_s()))
 
     # For the page; on its threads.
 
     def view(self) -> dict[str, Any]:
         """The answer to `GET /api/config`, without `commands`. Raises ConfigError."""
         config, health = self._running.config, self._running.health()
-        muted_s = 0 if self._muted_until_s is None else max(0, round(self._muted_until_s - self._now_s()))
         effective = {
             "heads": {name: head.common.enabled for name, head in config.heads.items()},
             "rules": {rule.name: rule.enabled for rule in config.rules},
@@ -95,7 +99,7 @@ class Commands:
             "scores": {name: score for name in config.heads if (score := score_of(config, name)) is not None},
             "reuse": config.reuse.mode,
             "precision": config.model.precision,
-            "muted_s": muted_s,
+            "muted_s": self._muted_s(),
         }
         return {**self.store.view(), "commands_seen": effective}
 

@@ -145,7 +145,7 @@ class CommandHandlers:
                 try:
                     return await change(commands, fields)
                 except ConflictError as exc:
-                    view = await asyncio.to_thread(commands.view)
+                    view = {**await asyncio.to_thread(commands.view), "commands": True}
                     return _json({"error": str(exc), "version": exc.version, "config": view}, 409)
 
         try:
