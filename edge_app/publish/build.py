@@ -38,7 +38,7 @@ def _surface(config: Config) -> Surface:
     """What sinks may say about this device."""
     rules = {f"rules/{rule.name}": tuple(rule.options.get("labels", ())) for rule in config.rules}
     heads = {f"heads/{n}": head.boxes.labels or config.manifest.heads[n].labels for n, head in config.heads.items()}
-    int8 = "int8" in config.manifest.targets()
+    int8 = bool(config.heads) and "int8" in config.manifest.targets()
     web = config.web
     return Surface(
         labels=rules | heads,
