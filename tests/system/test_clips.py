@@ -59,7 +59,7 @@ device: {id: cam, state_dir: state}
 source: {type: video, path: DATA/vtest.avi, pace: realtime, loop: true}
 model: {path: model, backend: onnx}
 track: {head: objects}
-rules: [{name: minute, type: periodic, head: objects, first_s: 12, every_s: 60, late_s: LATE}]
+rules: [{name: minute, type: periodic, head: objects, first_s: 8, every_s: 60, late_s: LATE}]
 publish: {results: none, status_every_s: 0}
 sinks: [{type: jsonl, path: out.jsonl}]
 clips: {enabled: CLIPS, before_s: 5, after_s: 5}
@@ -159,8 +159,8 @@ def check(figures: dict, clips: list[dict], events: list[dict], most: float) -> 
 
 @pytest.mark.alone
 def test_clips_of_one_event_a_minute(tmp_path, data):
-    """A third of a minute with one event: its encoding weighs three times as much as in the figure."""
-    check(*compare(tmp_path, data, 22, free_port()), 1.3)
+    """A third of a minute with one event: it weighs three times as much as in the figure."""
+    check(*compare(tmp_path, data, 18, free_port()), 1.3)
 
 
 @pytest.mark.alone
