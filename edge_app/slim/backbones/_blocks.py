@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,7 +28,12 @@ def linear(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: 
 
 
 class Staged(nn.Module):
-    """A backbone of three stages, whose maps have strides 8, 16 and 32."""
+    """A backbone of three stages, whose maps have strides 8, 16 and 32.
+
+    PRUNABLE: whether torch-pruning can follow its channels.
+    """
+
+    PRUNABLE: ClassVar[bool] = True
 
     def __init__(self, to_c8: Sequence[nn.Module], to_c16: Sequence[nn.Module], to_c32: Sequence[nn.Module]) -> None:
         super().__init__()

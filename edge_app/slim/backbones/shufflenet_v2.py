@@ -37,6 +37,8 @@ def _interleaved(a: Tensor, b: Tensor) -> Tensor:
 class Backbone(Staged):
     """Three stages of 4, 8 and 4 units."""
 
+    PRUNABLE = False  # 1.6.1 fails on the reshapes that interleave channels
+
     def __init__(self, width: float) -> None:
         stem, c8, c16, c32 = (scaled(channels, width) for channels in (24, 116, 232, 464))
         super().__init__(

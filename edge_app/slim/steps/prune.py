@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edge_app.errors import ConfigError
 from edge_app.model import cycles
 from edge_app.model.cycles import Layer
+from edge_app.options.extras import install
 from edge_app.slim.network import Network
 
 Rank = Literal["l1", "gain"]
@@ -127,9 +128,10 @@ def _convolutions(network: Network) -> dict[str, Any]:
 
 
 def _groups(network: Network, image: Tensor, rank: Rank) -> tuple[Any, list[_Group]]:
-    """The dependency graph, and the groups that no output depends on in number."""
-    import torch_pruning as tp
-
+    """The dependency graph, and the groups whose widths are not those of an output of the network."""
+    tp = _library()
+    if not network.backbone.PRUNABLE:
+        raise ConfigError("prune: this backbone interleaves its channels; expected a backbone without a shuffle")
     network.eval()
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=image, verbose=False)
     names = {id(module): name for name, module in network.named_modules()}
@@ -177,9 +179,16 @@ def _resized(layers: Mapping[str, Layer], groups: list[_Group]) -> dict[str, Lay
 def _drop(graph: Any, root: Any, channels: list[int]) -> None:
     if not channels:
         return
-    import torch_pruning as tp
-
-    group = graph.get_pruning_group(root, tp.prune_conv_out_channels, sorted(channels))
+    group = graph.get_pruning_group(root, _library().prune_conv_out_channels, sorted(channels))
     if not graph.check_pruning_group(group):
         raise ConfigError("prune: a layer would lose all of its channels; expected a greater share")
     group.prune()
+
+
+def _library() -> Any:
+    """torch_pruning. Raises ConfigError if it is not installed."""
+    try:
+        import torch_pruning
+    except ImportError as exc:
+        raise ConfigError(f"prune: torch-pruning is not installed; expected: {install('slim')}") from exc
+    return torch_pruning
