@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "reuse": "errors frame geometry options backends model config",
     "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
-    "publish": "errors frame clock backoff messages registry sinks config outbox totals state",
+    "publish": "errors frame clock backoff messages registry sinks config outbox totals state commands",
     "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish"
     " state",
     "drawing": "errors frame messages rules",

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge_app import __version__
+from edge_app.commands.changes import score_of
+from edge_app.config import Config
 from edge_app.frame import Frame, HeadOutput, JsonValue
 from edge_app.pipeline import Pipeline
 from edge_app.pipeline.sensors import Reading
@@ -28,6 +30,8 @@ class PresentState:
         self._next_s = self._next_device_s = 0.0
         self._outputs: Mapping[str, HeadOutput] = {}
         self._device: dict[str, JsonValue] = {}
+        self._scored: Config | None = None  # the configuration of _score
+        self._score: Mapping[str, float | None] = {}  # by head
         self._counted = (0, 0.0)  # frames, at
 
     def update(self, running: Pipeline, frame: Frame | None, reading: Reading) -> None:
@@ -65,12 +69,17 @@ class PresentState:
         for name, config in running.config.heads.items():
             on = runs.get(name, False)
             found[name] = {"enabled": config.common.enabled, "active": on and watching}
-            if "score" in config.options:
-                found[name]["score"] = config.options["score"]
+            if (score := self._scores(running.config)[name]) is not None:
+                found[name]["score"] = score
             output = self._outputs.get(name)
             if output is not None and on and watching:
                 found[name] |= head_values(output, running.config.manifest.heads[name].labels)
         return found
+
+    def _scores(self, config: Config) -> Mapping[str, float | None]:
+        if config is not self._scored:
+            self._scored, self._score = config, {name: score_of(config, name) for name in config.heads}
+        return self._score
 
     def _rules(self, running: Pipeline, watching: bool) -> dict[str, dict[str, JsonValue]]:
         """`active`: the rule is evaluated on the frames of a working camera."""

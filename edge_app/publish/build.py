@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from edge_app import registry
 from edge_app.clock import Clock
+from edge_app.commands.changes import score_of
 from edge_app.config import Config, PluginConfig
 from edge_app.errors import ConfigError, SinkError
 from edge_app.sinks import Sink, SinkContext, Surface
@@ -42,7 +43,7 @@ def _surface(config: Config) -> Surface:
     web = config.web
     return Surface(
         labels=rules | heads,
-        scores={name: float(head.options["score"]) for name, head in config.heads.items() if "score" in head.options},
+        scores={name: score for name in config.heads if (score := score_of(config, name)) is not None},
         precisions=("float", "int8") if int8 else (),
         reuses=config.reuse.mode != "off",
         page=(web.host, web.port, web.base_path) if web.enabled and not web.loopback else None,
