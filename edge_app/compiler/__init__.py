@@ -20,6 +20,7 @@ unsupported.py          kinds of models that no family decodes, by name; vectors
 values.py               whether the outputs have the values that the family decodes
 preprocessing.py        the family's usual preprocessing
 families.py             recognize the model family from all of that
+suppression.py          cut non-maximum suppression off, whose thresholds the head then uses
 tails/                  cut post-processing off that the family's decoder does
 frontend.py             let the graph take the camera's uint8 BGR pixels
 share.py                find the backbone that several models have in common
@@ -29,7 +30,9 @@ cell_windows.py         which input cells one operation reads, and whether it ca
 receptive_field.py      stride and receptive field of every feature map
 output_cells.py         which input cells each output cell of a head depends on
 assemble.py             backbone and heads from the passes above, and how the device runs them
-proof.py                compare them with the published files; box_proof.py matches boxes
+published_runs.py       run the published files in several ways, which shows how much rounding matters
+proof.py                compare both; box_proof.py matches boxes, result_proof.py compares other results
+score_proof.py          compare the values before a last Softmax or Sigmoid, which activations.py removes
 reference/              boxes of the published files, by their published rules
 calibration_images.py   read images to calibrate with and to compare on
 ranges.py               measure the range of every tensor

@@ -54,9 +54,7 @@ class ProofRun:
 def program(folder: Path | None) -> Path:
     """The program of pnnx. Raises ConfigError if it, or ncnn in this environment, is not installed."""
     if importlib.util.find_spec("ncnn") is None:
-        raise ConfigError(
-            f"--target ncnn: needs the library ncnn to prove its graphs; expected: {install('ncnn')}"
-        )
+        raise ConfigError(f"--target ncnn: needs the library ncnn to prove its graphs; expected: {install('ncnn')}")
     folder = (folder or DEFAULT_ENVIRONMENT).expanduser().absolute()  # the program starts in another directory
     found = _program(folder)
     if found is None:

@@ -88,7 +88,7 @@ def choose(
 ) -> Choice:
     """Quantize by every method and choose the one with the highest score; among equal ones, the closest to float.
 
-    compare: scores a serialized graph. closeness: of a quantized graph, for methods that compare does not tell apart.
+    compare: scores a serialized graph. closeness: of a quantized graph, used if methods have the same score.
     """
     scores: dict[str, float] = {}
     found: dict[str, Ranges] = {}
