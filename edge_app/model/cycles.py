@@ -2,7 +2,6 @@
 
 Source: fitted to the layer tables of rknn-toolkit2 2.5.0 for int8 graphs; tests/system/test_slim_converter.py compares
 them. They are the converter's estimates: nothing was measured on an NPU. Needs no library, so a device can use it.
-A dense 7x7 on more than 64 channels can cost more: the converter splits it, and rounds each part up to whole blocks.
 Not here: reading layers from a graph (slim/layers.py).
 """
 
@@ -17,6 +16,7 @@ from edge_app.errors import ConfigError
 
 _ROW = 16  # output cells are computed in blocks of this many
 _DEPTH = 32  # input channels per step of a dense convolution, on both NPUs
+_TILE = 16  # input channels by which a split convolution is cut
 _LEAST_STEPS = 4  # of a dense convolution: a 1x1 kernel on up to 128 channels takes as long as on 128
 _DRAM_CHANNELS = 16  # maps are stored in blocks of this many channels
 _BIAS = 8  # bytes per output channel
@@ -28,15 +28,21 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Npu:
-    """An NPU's block sizes. dense, depthwise: output channels per step. ddr: cycles per byte of memory traffic."""
+    """An NPU's block sizes. dense, depthwise: output channels per step. ddr: cycles per byte of memory traffic.
+
+    weights: per output channel, the most that one pass of a dense convolution takes; the converter splits larger ones.
+    """
 
     name: str
     dense: int
     depthwise: int
     ddr: float
+    weights: int
 
 
-NPUS: Mapping[str, Npu] = {npu.name: npu for npu in (Npu("rv1106", 16, 32, 0.16245), Npu("rk3588", 32, 64, 0.04241))}
+NPUS: Mapping[str, Npu] = {
+    npu.name: npu for npu in (Npu("rv1106", 16, 32, 0.16245, 6144), Npu("rk3588", 32, 64, 0.04241, 3072))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,10 @@ def _compute(layer: Layer, chip: Npu) -> int:
     cells = _blocks(prod(layer.outputs[1:]), _ROW) * _ROW
     if layer.kind == "depthwise":
         return cells * prod(layer.kernel) * _blocks(layer.outputs[0], chip.depthwise)
-    steps = max(prod(layer.kernel) * _blocks(layer.inputs[0], _DEPTH), _LEAST_STEPS)
+    area = prod(layer.kernel)
+    tile = max(chip.weights // area // _TILE, 1) * _TILE  # input channels of one pass; each pass fills whole blocks
+    passes = (min(tile, layer.inputs[0] - first) for first in range(0, layer.inputs[0], tile))
+    steps = sum(max(area * _blocks(channels, _DEPTH), _LEAST_STEPS) for channels in passes)
     return cells * _blocks(layer.outputs[0], chip.dense) * steps
 
 

@@ -36,6 +36,27 @@ def test_equals_the_converters_estimate(row):
         assert cost.cycles == max(cost.compute, cost.memory)
 
 
+# Convolutions that the converter splits, to 24 channels at 25x19: input channels, kernel, cycles of all parts.
+SPLIT = {
+    "rv1106": (
+        (97, 7, 188160),
+        (122, 7, 235200),
+        (230, 5, 192000),
+        (250, 5, 216000),
+        (340, 3, 95040),
+        (700, 3, 190080),
+    ),
+    "rk3588": ((97, 7, 117600), (122, 7, 117600), (100, 5, 48000), (113, 5, 60000), (330, 3, 47520), (340, 3, 51840)),
+}
+
+
+@pytest.mark.parametrize("target", sorted(SPLIT))
+def test_each_part_of_a_split_convolution_fills_whole_blocks(target):
+    for channels, kernel, expected in SPLIT[target]:
+        layer = Layer("a", "Conv", "conv", (channels, 25, 19), (24, 25, 19), (kernel, kernel))
+        assert cycles.costs([layer], target)[0].compute == expected
+
+
 def test_a_global_average_is_split_as_the_converter_splits_it():
     found = list(cycles.global_average("pool", "GlobalAveragePool", (64, 64, 40)))
     assert [(each.kernel, each.outputs[1:]) for each in found] == [

@@ -39,9 +39,7 @@ def random_shapes(folder: Path) -> Net:
         channels, kernel, stride = int(rng.integers(9, 160)), int(rng.choice([1, 3, 5])), int(rng.integers(1, 3))
         y = g.relu(g.conv(x, 40, channels, kernel, stride))
         groups = channels if i % 2 else 1
-        outputs[f"y{i}"] = g.relu(
-            g.conv(y, channels, channels, int(rng.choice([3, 5, 7] if i % 2 else [1, 3])), groups=groups)
-        )
+        outputs[f"y{i}"] = g.relu(g.conv(y, channels, channels, int(rng.choice([1, 3, 5, 7])), groups=groups))
     return onnx_file.read(g.save(folder / "random.onnx", outputs, shape=(1, 3, 74, 54)))
 
 
