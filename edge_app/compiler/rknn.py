@@ -197,9 +197,7 @@ def parse_layer_table(log: str) -> list[Layer]:
     """Rows of the layer table in a verbose log: number, operator, data type, NPU or CPU, …, cycles, …, full name."""
     layers = []
     for line in log.splitlines():
-        row = re.search(
-            r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s(?:.*?\s(\d+)/(\d+)/\d+\s)?.*?(\S+:\S+)\s*$", line
-        )
+        row = re.search(r"\]\s+\d+\s+(\w+)\s+\w+\s+(NPU|CPU|GPU)\s(?:.*?\s(\d+)/(\d+)/\d+\s)?.*?(\S+:\S+)\s*$", line)
         if row:
             layers.append(Layer(row[1], row[2], row[5].split(":", 1)[1], int(row[3] or 0), int(row[4] or 0)))
     return layers
