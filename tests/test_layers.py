@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish"
     " state",
     "drawing": "errors frame messages rules",
-    "web": "errors frame options messages rules config drawing",
+    "web": "errors frame options messages rules config commands drawing",
     "clips": "errors frame messages config",
     "daemon": "errors frame clock config clips inference pipeline web totals state commands",
     "cli": "errors frame clock device options messages registry boards backends sources sinks model config capture"

@@ -13,7 +13,6 @@ from edge_app.commands.store import ConfigStore, Conflict
 from edge_app.config import Config
 from edge_app.errors import EdgeError, foreign_exception, foreign_text
 from edge_app.frame import Event, JsonValue
-from edge_app.web.commands import ConflictError
 
 if TYPE_CHECKING:
     from edge_app.pipeline import Pipeline
@@ -105,19 +104,13 @@ class Commands:
 
     def save(self, version: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Save a change of the page, as ConfigStore does; the next frame is processed with it."""
-        try:
-            saved = self.store.save(version, changes)
-        except Conflict as exc:
-            raise ConflictError(exc.version) from exc
+        saved = self.store.save(version, changes)
         self._reload_wanted = True
         return saved
 
     def undo(self, version: str) -> dict[str, Any] | None:
         """Take back the latest change, as ConfigStore does."""
-        try:
-            undone = self.store.undo(version)
-        except Conflict as exc:
-            raise ConflictError(exc.version) from exc
+        undone = self.store.undo(version)
         self._reload_wanted = self._reload_wanted or undone is not None
         return undone
 

@@ -53,6 +53,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edge_app.commands.store import Conflict
 from edge_app.errors import ConfigError, foreign_exception
 from edge_app.frame import JsonValue
 
@@ -65,14 +66,6 @@ _ANSWER_S = 3.0
 _OFF = "web.commands is off; expected commands: true in the block web, and a token"
 
 
-class ConflictError(Exception):
-    """The files are not the version of the request. version: the present one."""
-
-    def __init__(self, version: str) -> None:
-        super().__init__("the configuration was edited in the meantime; expected the change on its present version")
-        self.version = version
-
-
 class PageCommands(Protocol):
     """The daemon's side. All methods are for any thread."""
 
@@ -81,7 +74,7 @@ class PageCommands(Protocol):
         ...
 
     def save(self, version: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Raises ConflictError, ConfigError or OSError; nothing is written then."""
+        """Raises Conflict, ConfigError or OSError; nothing is written then."""
         ...
 
     def undo(self, version: str) -> Mapping[str, Any] | None:
@@ -144,7 +137,7 @@ class CommandHandlers:
             async with self._one_at_a_time:
                 try:
                     return await change(commands, fields)
-                except ConflictError as exc:
+                except Conflict as exc:
                     view = {**await asyncio.to_thread(commands.view), "commands": True}
                     return _json({"error": str(exc), "version": exc.version, "config": view}, 409)
 

@@ -94,10 +94,9 @@ def test_removing_a_rule_keeps_the_comments_of_others():
         assert kept in changed
 
 
-@pytest.mark.parametrize("text", ["? heads\n: {digits: {}}\n", "a: [\n"])
-def test_a_file_that_cannot_be_changed_in_place_is_rejected(text: str):
+def test_a_file_that_cannot_be_changed_in_place_is_rejected():
     with pytest.raises(ConfigError, match=r"^config.yaml:"):
-        splice(text.encode(), {"heads": {"digits": {"score": 0.5}}}, HEADS, PATH)
+        splice(b"a: [\n", {"heads": {"digits": {"score": 0.5}}}, HEADS, PATH)
 
 
 def test_a_trailing_comma_is_no_problem():

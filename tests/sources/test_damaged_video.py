@@ -120,7 +120,9 @@ def test_replay_reports_missing_frames_and_with_strict_exits_with_2(tmp_path):
     path = break_frames(noise_clip(tmp_path / "clip.avi", "MJPG"))
     done = edge_app("replay", path, "--out", tmp_path / "r.jsonl")
     assert done.returncode == 0
-    assert done.stderr == f"{path}: frames that could not be decoded: 3; frames read: 27\n"
+    assert done.stderr.startswith(
+        f"{path}: frames that could not be decoded: 3; frames read: 27\nreplay: 27 frames in "
+    )
     done = edge_app("replay", path, "--out", tmp_path / "r.jsonl", "--strict")
     assert done.returncode == 2
     assert "replay --strict: found 3 frames that could not be decoded; expected none" in done.stderr
@@ -131,7 +133,8 @@ def test_replay_stamps_a_raw_clip_at_the_given_rate(tmp_path):
     path = tmp_path / "clip.mjpeg"
     path.write_bytes(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes() * 3)
     done = edge_app("replay", path, "--fps", 4)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr.startswith("replay: 3 frames in ")
     stamps = [message["monotonic_ns"] for message in map(json.loads, done.stdout.splitlines())]
     assert sorted(set(stamps)) == [0, 250_000_000, 500_000_000]
     assert edge_app("replay", path, "--fps", "fast").returncode == 2

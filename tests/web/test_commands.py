@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from edge_app.commands.store import ConfigStore, Conflict
+from edge_app.commands.store import ConfigStore
 from edge_app.config.services import WebConfig
 from edge_app.options.secret import Secret
 from tests.web.conftest import TOKEN, PageServer, ask, page_data
 
-from edge_app.web.commands import MAX_BODY_BYTES, ConflictError  # isort: skip
+from edge_app.web.commands import MAX_BODY_BYTES  # isort: skip
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 JSON = {**BEARER, "Content-Type": "application/json"}
@@ -43,16 +43,10 @@ class Camera:
     def save(self, version: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.fails:
             raise self.fails
-        try:
-            return self.store.save(version, changes)
-        except Conflict as exc:
-            raise ConflictError(exc.version) from exc
+        return self.store.save(version, changes)
 
     def undo(self, version: str) -> Mapping[str, Any] | None:
-        try:
-            return self.store.undo(version)
-        except Conflict as exc:
-            raise ConflictError(exc.version) from exc
+        return self.store.undo(version)
 
     def submit(self, name: str, payload: bytes, answered: Callable[[Mapping[str, Any], int], None]) -> None:
         self.commands.append((name, payload))
