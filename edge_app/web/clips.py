@@ -20,11 +20,22 @@ def handler(clip: Callable[[str], Path | None]) -> Handler:
     """
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        from aiohttp.web import FileResponse, HTTPNotFound
+        from aiohttp.web import FileResponse, HTTPNotFound, HTTPRequestRangeNotSatisfiable
 
         path = clip(request.match_info["name"])
         if path is None or not path.is_file():
             raise HTTPNotFound(text="no clip of this name")
+        if not _is_satisfiable(request, path.stat().st_size):
+            raise HTTPRequestRangeNotSatisfiable
         return FileResponse(path, headers={"Content-Type": _TYPES[path.suffix]})
 
     return serve
+
+
+def _is_satisfiable(request: web.Request, size: int) -> bool:
+    """Whether the requested range has any bytes. aiohttp 3.9 may leave the file open if it has none."""
+    try:
+        start, stop, _ = request.http_range.indices(size)
+    except ValueError:
+        return False
+    return start < stop and not request.headers.get("Range", "").endswith("=-0")
