@@ -33,7 +33,7 @@ def handler(clip: Callable[[str], Path | None]) -> Handler:
 
 
 def _is_satisfiable(request: web.Request, size: int) -> bool:
-    """Whether the requested range has any bytes. aiohttp 3.9 may leave the file open if it has none."""
+    """Whether the requested range has any bytes. aiohttp 3.8 may leave the file open if it has none."""
     try:
         start, stop, _ = request.http_range.indices(size)
     except ValueError:
