@@ -90,10 +90,15 @@ class Subscriber:
         subscribed = threading.Event()
         self._client.on_connect = lambda *_: self._client.subscribe("edge-app/#", 1)
         self._client.on_subscribe = lambda *_: subscribed.set()
-        self._client.on_message = lambda _client, _data, message: arrive(message.payload)
+        self._client.on_message = lambda _client, _data, message: self._take(message, arrive)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert subscribed.wait(5), "no subscription"
+
+    @staticmethod
+    def _take(message: paho.MQTTMessage, arrive: Arrive) -> None:
+        if "/state/" not in message.topic:  # retained, and not from the outbox
+            arrive(message.payload)
 
     def close(self) -> None:
         self._client.disconnect()
