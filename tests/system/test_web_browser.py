@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 
 from edge_app.config.services import WebConfig
 from edge_app.frame import Event
-from tests.running import Running, free_port
+from tests.running import Running
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
@@ -41,19 +39,6 @@ sinks: [{type: jsonl, path: out.jsonl}]
 snapshots: {enabled: true}
 web: {enabled: true, port: WEB}
 """
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """The folder of screenshots: $EDGE_APP_SCREENSHOTS, or a temporary one."""
-    folder = Path(os.environ.get("EDGE_APP_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def seen(url: str, width: int, height: int, look, *, phone: bool = False) -> None:

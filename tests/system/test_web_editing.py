@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.running import Running, free_port
+from tests.running import Running
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
 pytest.importorskip("prometheus_client", reason="needs the extra web")
@@ -34,19 +32,6 @@ web: {enabled: true, port: WEB, token: 'file:token', commands: true}
 """
 TOKEN = "a long and secret word"
 FIELD = "document.getElementById('{}')"
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """The folder of screenshots: $EDGE_APP_SCREENSHOTS, or a temporary one."""
-    folder = Path(os.environ.get("EDGE_APP_SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture
