@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ class Detections:
     score: (N,) float32, 0..1.    class_id: (N,) int32, index into the head's labels.
     track_id: (N,) int64, 0 for detections without a track, or None before tracking.
     keypoints: (N, K, 3) float32: x, y in image pixels and a score 0..1, or None.
+    corners: (N, 4, 2) float32: the corners of oriented boxes in image pixels, in order around the box, not clipped to
+    the image; or None. `xyxy` then is the upright rectangle around them, clipped.
+    polygons: for each detection the outline of its mask, (K, 2) float32, image pixels, K = 0 without one; or None.
+    texts: for each detection what was read in it, such as the content of a QR code; or None.
     Raises ValueError if shapes or dtypes differ.
     """
 
@@ -34,6 +38,9 @@ class Detections:
     class_id: NDArray[np.int32]
     track_id: NDArray[np.int64] | None = None
     keypoints: Float32 | None = None
+    corners: Float32 | None = None
+    polygons: tuple[Float32, ...] | None = None
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.score)
@@ -45,6 +52,14 @@ class Detections:
         if self.keypoints is not None:
             points = self.keypoints.shape[1] if self.keypoints.ndim == 3 else 0
             _expect("keypoints", self.keypoints, (n, points, 3), np.float32)
+        if self.corners is not None:
+            _expect("corners", self.corners, (n, 4, 2), np.float32)
+        if self.polygons is not None:
+            _expect_length("polygons", self.polygons, n)
+            for polygon in self.polygons:
+                _expect("polygons", polygon, (len(polygon), 2), np.float32)
+        if self.texts is not None:
+            _expect_length("texts", self.texts, n)
 
     @classmethod
     def empty(cls) -> Detections:
@@ -54,6 +69,15 @@ class Detections:
     def __len__(self) -> int:
         return len(self.score)
 
+    @property
+    def angle(self) -> Float32 | None:
+        """(N,) float32: the direction from corner 0 to corner 1, radians, clockwise in the image; or None."""
+        if self.corners is None:
+            return None
+        side = self.corners[:, 1] - self.corners[:, 0]
+        direction: Float32 = np.arctan2(side[:, 1], side[:, 0])
+        return direction
+
     def __getitem__(self, index: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
         """Select rows. index: a slice, a boolean mask (N,) or an array of row numbers."""
         return Detections(
@@ -62,6 +86,9 @@ class Detections:
             self.class_id[index],
             None if self.track_id is None else self.track_id[index],
             None if self.keypoints is None else self.keypoints[index],
+            None if self.corners is None else self.corners[index],
+            None if self.polygons is None else _selected(self.polygons, index),
+            None if self.texts is None else _selected(self.texts, index),
         )
 
 
@@ -103,7 +130,15 @@ class Embedding:
         _expect("vector", self.vector, (self.vector.size,), np.float32)
 
 
-Result = Union[Detections, Classification, Segmentation, Embedding]
+@dataclass(frozen=True, slots=True, eq=False)
+class Text:
+    """A text that was read in the whole image, and its score, 0..1. An empty text: nothing was read."""
+
+    text: str
+    score: float
+
+
+Result = Union[Detections, Classification, Segmentation, Embedding, Text]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,6 +251,18 @@ class Frame:
 
             self._image = cv2.cvtColor(self.pixels, cv2.COLOR_YUV2BGR_NV12).astype(np.uint8, copy=False)
         return self._image
+
+
+_T = TypeVar("_T")
+
+
+def _selected(items: tuple[_T, ...], index: slice | NDArray[np.bool_] | NDArray[np.intp]) -> tuple[_T, ...]:
+    return tuple(items[row] for row in np.arange(len(items))[index].tolist())
+
+
+def _expect_length(name: str, items: tuple[object, ...], length: int) -> None:
+    if len(items) != length:
+        raise ValueError(f"{name}: found {len(items)}, expected {length}")
 
 
 def _expect(name: str, array: object, shape: tuple[int, ...], dtype: type) -> None:

@@ -25,6 +25,7 @@ from edge_app.frame import (
     HeadOutput,
     JsonValue,
     Segmentation,
+    Text,
 )
 
 SCHEMA_ID = "edge-app/1"
@@ -186,6 +187,8 @@ def _head(output: HeadOutput, labels: Sequence[str], width: int, height: int) ->
         body = {"classification": [{"label": label_of(labels, c), "score": s} for c, s in scores]}
     elif isinstance(result, Segmentation):
         body = {"segments": _segments(result, labels, width, height)}
+    elif isinstance(result, Text):
+        body = {"text": {"text": result.text, "score": round(float(result.score), 4)}}
     else:
         assert isinstance(result, Embedding)
         body = {"embedding": _rounded(result.vector, 6)}
@@ -219,6 +222,14 @@ def _detections(found: Detections, labels: Sequence[str], width: int, height: in
     if found.keypoints is not None:
         for entry, points in zip(listed, _rounded(found.keypoints / (width, height, 1))):
             entry["keypoints"] = points
+    if found.corners is not None:
+        for entry, corners in zip(listed, _rounded((found.corners / (width, height)).clip(0, 1))):
+            entry["corners"] = corners
+    for entry, polygon in zip(listed, found.polygons or ()):
+        if len(polygon):
+            entry["polygon"] = _rounded(polygon / (width, height))
+    for entry, text in zip(listed, found.texts or ()):
+        entry["text"] = text
     return list(listed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +25,16 @@ def test_detections_select_rows_of_every_array():
     assert found[1:3].xyxy.tolist() == found.xyxy[1:3].tolist()
 
 
+def test_detections_select_rows_of_what_is_optional():
+    corners = np.array([[[0, 0], [2, 0], [2, 1], [0, 1]], [[0, 0], [0, 2], [-1, 2], [-1, 0]]], np.float32)
+    outlines = (np.zeros((0, 2), np.float32), np.ones((3, 2), np.float32))
+    found = replace(detections(2), corners=corners, polygons=outlines, texts=("a", "b"))
+    assert found.angle == pytest.approx([0, np.pi / 2])
+    last = found[np.array([False, True])]
+    assert (last.texts, len(last.polygons or ()), len(last.corners)) == (("b",), 1, 1)
+    assert found[::-1].texts == ("b", "a")
+
+
 def test_empty_detections_have_length_0():
     assert len(Detections.empty()) == 0
 
@@ -35,9 +47,13 @@ def test_empty_detections_have_length_0():
         ({"class_id": np.zeros(2, np.int64)}, "class_id"),
         ({"track_id": np.zeros(3, np.int64)}, "track_id"),
         ({"keypoints": np.zeros((2, 5, 2), np.float32)}, "keypoints"),
+        ({"corners": np.zeros((2, 5), np.float32)}, "corners"),
+        ({"polygons": (np.zeros((3, 2), np.float32),)}, "polygons"),
+        ({"polygons": (np.zeros((3, 3), np.float32),) * 2}, "polygons"),
+        ({"texts": ("a",)}, "texts"),
     ],
 )
-def test_wrong_shapes_and_dtypes_are_rejected_by_name(change: dict[str, np.ndarray], name: str):
+def test_wrong_shapes_and_dtypes_are_rejected_by_name(change: dict[str, object], name: str):
     given = {"xyxy": np.zeros((2, 4), np.float32), "score": np.zeros(2, np.float32), "class_id": np.zeros(2, np.int32)}
     with pytest.raises(ValueError, match=name):
         Detections(**{**given, **change})

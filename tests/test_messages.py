@@ -9,14 +9,14 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edge_app.frame import Classification, Detections, Embedding, Event, Frame, HeadOutput, Segmentation
+from edge_app.frame import Classification, Detections, Embedding, Event, Frame, HeadOutput, Segmentation, Text
 from edge_app.messages import Encoder, Stamp, rfc3339
 from tests.schema import PUBLISHED, strict
 
 VALIDATOR = strict()
 CONSUMER = jsonschema.Draft202012Validator(PUBLISHED)
 RECORDED = Path(__file__).parent / "messages" / "recorded-678fe16.jsonl"
-ENCODER = Encoder("cam-1", "boot", {"objects": ["cat"], "kind": ["a", "b"], "area": ["x"], "face": []})
+ENCODER = Encoder("cam-1", "boot", {"objects": ["cat"], "kind": ["a", "b"], "area": ["x"], "face": [], "plate": []})
 
 
 def frame() -> Frame:
@@ -26,6 +26,9 @@ def frame() -> Frame:
         np.array([0], np.int32),
         np.array([7]),
         np.array([[[32, 12, 0.5]]], np.float32),
+        np.array([[[16, -8], [32, 0], [32, 24], [16, 24]]], np.float32),
+        (np.array([[16, 0], [32, 0], [32, 24]], np.float32),),
+        ("7",),
     )
     return Frame(
         "camera",
@@ -44,6 +47,7 @@ def frame() -> Frame:
                 )
             ),
             "face": HeadOutput(Embedding(np.array([0.6, 0.8], np.float32))),
+            "plate": HeadOutput(Text("AB 12", 0.87654)),
         },
     )
 
@@ -68,17 +72,21 @@ def test_a_result_has_every_kind_of_head_in_normalized_coordinates():
                     "box": [0.25, 0, 0.5, 0.5],
                     "track_id": 7,
                     "keypoints": [[0.5, 0.25, 0.5]],
+                    "corners": [[0.25, 0], [0.5, 0], [0.5, 0.5], [0.25, 0.5]],
+                    "polygon": [[0.25, 0], [0.5, 0], [0.5, 0.5]],
+                    "text": "7",
                 }
             ]
         },
         "kind": {"classification": [{"label": "b", "score": 0.75}, {"label": "a", "score": 0.25}], "age_ms": 2.5},
         "area": {"segments": [{"label": "x", "score": 1.0, "polygon": [[0, 0], [1, 0], [0, 1]]}]},
         "face": {"embedding": [0.6, 0.8]},
+        "plate": {"text": {"text": "AB 12", "score": 0.8765}},
     }
 
 
 def test_a_class_without_a_label_is_published_as_its_number():
-    plain = Encoder("d", "b", {"objects": [], "kind": [], "area": [], "face": []})
+    plain = Encoder("d", "b", {"objects": [], "kind": [], "area": [], "face": [], "plate": []})
     assert body(plain.result(0, frame(), clock_synced=False))["heads"]["objects"]["detections"][0]["label"] == "0"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation, UInt8
+from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation, Text, UInt8
 from edge_app.messages import label_of
 from edge_app.rules import Overlay
 
@@ -68,6 +68,8 @@ def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> U
             _draw_boxes(image, output.result, labels[name], colors[name], style)
         elif isinstance(output.result, Classification):
             captions.append((_class_text(name, output, output.result, labels[name]), colors[name]))
+        elif isinstance(output.result, Text) and output.result.text:
+            captions.append((f"{name}: {output.result.text}", colors[name]))
     for shape in overlay:
         color = _ALERT if shape.alert else _NORMAL
         if shape.points:
@@ -79,14 +81,19 @@ def annotate(frame: Frame, labels: Labels, overlay: Sequence[Overlay] = ()) -> U
 
 
 def _draw_boxes(image: UInt8, detections: Detections, labels: Sequence[str], color: Color, style: _Style) -> None:
-    """Draw boxes and keypoints. Labels show class, track and score, unless they would cover a neighbor's label."""
+    """Draw boxes, masks and keypoints. Labels show text, class, track and score, unless they would overlap."""
+    _draw_masks(image, detections, color, style)
     corners = [(int(x), int(y)) for x, y in detections.xyxy[:, :2].round()]
     names = [label_of(labels, int(class_id)) for class_id in detections.class_id]
+    names = [f"{text} {name}" if text else name for name, text in zip(names, detections.texts or [""] * len(names))]
     shortest = [_label_box(image, name, corner, style) for name, corner in zip(names, corners)]
     tracks = [0] * len(detections) if detections.track_id is None else detections.track_id.tolist()
     for i, (name, corner, track) in enumerate(zip(names, corners, tracks)):
-        x2, y2 = detections.xyxy[i, 2:].round().astype(int).tolist()
-        cv2.rectangle(image, corner, (x2, y2), color, style.line)
+        if detections.corners is None:
+            x2, y2 = detections.xyxy[i, 2:].round().astype(int).tolist()
+            cv2.rectangle(image, corner, (x2, y2), color, style.line)
+        else:
+            cv2.polylines(image, [detections.corners[i].round().astype(np.int32)], True, color, style.line, cv2.LINE_AA)
         with_track = f"{name} #{track}" if track else name
         others = shortest[:i] + shortest[i + 1 :]
         candidates = (f"{with_track} {detections.score[i]:.2f}", with_track)
@@ -95,6 +102,18 @@ def _draw_boxes(image: UInt8, detections: Detections, labels: Sequence[str], col
         _draw_label(image, next(fitting, name), corner, color, style)
     for point in () if detections.keypoints is None else detections.keypoints.reshape(-1, 3):
         cv2.circle(image, (round(float(point[0])), round(float(point[1]))), style.line + 1, color, -1, cv2.LINE_AA)
+
+
+def _draw_masks(image: UInt8, detections: Detections, color: Color, style: _Style) -> None:
+    """Draw the outline and a transparent fill of each detection's mask."""
+    polygons = [polygon.round().astype(np.int32) for polygon in detections.polygons or () if len(polygon)]
+    if not polygons:
+        return
+    filled = image.copy()
+    for polygon in polygons:
+        cv2.fillPoly(filled, [polygon], color)
+    cv2.addWeighted(filled, _FILL, image, 1 - _FILL, 0, dst=image)
+    cv2.polylines(image, polygons, True, color, style.line, cv2.LINE_AA)
 
 
 def _draw_regions(image: UInt8, segmentation: Segmentation, labels: Sequence[str], color: Color, style: _Style) -> None:

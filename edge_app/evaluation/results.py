@@ -1,7 +1,7 @@
 """How well decoded results of one head agree, as one number from 0 to 1, for every type of result.
 
 Boxes: F1 with hysteresis. Classifications: the share of images with the same best class. Regions: mean IoU over the
-classes. Embeddings: mean cosine.
+classes. Embeddings: mean cosine. Texts: the share of images with the same text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.evaluation.agreement import f1_with_hysteresis
-from edge_app.frame import Classification, Detections, Embedding, Float32, Result, Segmentation
+from edge_app.frame import Classification, Detections, Embedding, Float32, Result, Segmentation, Text
 
 _RASTER = 256  # width and height of the masks that regions are compared on
 
@@ -34,6 +34,8 @@ def _image_agreement(reference: Result, predicted: Result, size: tuple[int, int]
         return float(reference.class_id[:1].tolist() == predicted.class_id[:1].tolist())
     if isinstance(reference, Embedding) and isinstance(predicted, Embedding):
         return float(reference.vector @ predicted.vector)
+    if isinstance(reference, Text) and isinstance(predicted, Text):
+        return float(reference.text == predicted.text)
     assert isinstance(reference, Segmentation)
     assert isinstance(predicted, Segmentation)
     return _region_iou(reference, predicted, size)

@@ -23,6 +23,7 @@ from edge_app.frame import (
     HeadOutput,
     Result,
     Segmentation,
+    Text,
 )
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
@@ -141,8 +142,14 @@ def shifted(result: Result, x: int, y: int) -> Result:
         keypoints = result.keypoints
         if keypoints is not None:
             keypoints = keypoints + np.array([x, y, 0], np.float32)
-        return replace(result, xyxy=result.xyxy + np.tile(by, 2), keypoints=keypoints)
+        return replace(
+            result,
+            xyxy=result.xyxy + np.tile(by, 2),
+            keypoints=keypoints,
+            corners=None if result.corners is None else result.corners + by,
+            polygons=None if result.polygons is None else tuple(polygon + by for polygon in result.polygons),
+        )
     if isinstance(result, Segmentation):
         return replace(result, polygons=tuple(polygon + by for polygon in result.polygons))
-    assert isinstance(result, (Classification, Embedding))
+    assert isinstance(result, (Classification, Embedding, Text))
     return result

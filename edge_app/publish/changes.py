@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.frame import Classification, Crops, Detections, Embedding, Float32, HeadOutput, Result, Segmentation
+from edge_app.frame import Classification, Crops, Detections, Embedding, Float32, HeadOutput, Result, Segmentation, Text
 
 _SHIFT_OF_SIDE = 0.05
 _MIN_SHIFT_PX = 2.0
@@ -43,6 +43,8 @@ def _result_differs(old: Result | Crops, new: Result | Crops) -> bool:
         return _boxes_differ(old.class_id, _bounding_boxes(old), new.class_id, _bounding_boxes(new))
     if isinstance(new, Embedding) and isinstance(old, Embedding):
         return old.vector.shape != new.vector.shape or float(np.dot(old.vector, new.vector)) < _SAME_COSINE
+    if isinstance(new, Text) and isinstance(old, Text):
+        return new.text != old.text
     if isinstance(new, Crops) and isinstance(old, Crops):
         same = old.row == new.row
         return not same or any(_result_differs(a, b) for a, b in zip(old.results, new.results))
@@ -50,7 +52,7 @@ def _result_differs(old: Result | Crops, new: Result | Crops) -> bool:
 
 
 def _detections_differ(old: Detections, new: Detections) -> bool:
-    if len(old) != len(new):
+    if len(old) != len(new) or sorted(old.texts or ()) != sorted(new.texts or ()):
         return True
     if old.track_id is None or new.track_id is None:
         return (old.track_id is None) != (new.track_id is None) or _boxes_differ(

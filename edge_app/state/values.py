@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from edge_app.frame import Classification, Crops, Detections, HeadOutput, JsonValue, Segmentation
+from edge_app.frame import Classification, Crops, Detections, HeadOutput, JsonValue, Segmentation, Text
 
 _MAX_LABELS = 20
 _MAX_LABEL = 32  # characters
@@ -26,6 +26,8 @@ def head_values(output: HeadOutput, labels: Sequence[str]) -> dict[str, JsonValu
         return {"count": found.total(), "labels": counted({_label(labels, c): n for c, n in found.items()})}
     if isinstance(result, Classification):
         return {"label": _label(labels, int(result.class_id[0])) if len(result.class_id) else None}
+    if isinstance(result, Text):
+        return {"text": result.text[:_MAX_TEXT]}
     return {"count": len(result.results)} if isinstance(result, Crops) else {}
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edge_app.drawing.annotation import annotate
-from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation
+from edge_app.frame import Classification, Detections, Frame, HeadOutput, Segmentation, Text
 
 LABELS = {"objects": ["cat"], "area": ["x"], "kind": ["day", "night"]}
 
@@ -30,6 +32,20 @@ def test_draws_a_polygon_and_a_class():
     drawn = annotate(frame(area=area, kind=kind), LABELS)
     assert drawn[150, 150].any()
     assert drawn[:20, :60].any()
+
+
+def test_draws_an_oriented_box_a_mask_and_a_text():
+    corners = np.array([[[100, 60], [140, 100], [100, 140], [60, 100]]], np.float32)
+    triangle = np.array([[200, 50], [280, 50], [240, 90]], np.float32)
+    boxes = np.array([[60, 60, 140, 140], [200, 50, 280, 90]], np.float32)
+    found = Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int32), corners=np.concatenate([corners] * 2))
+    drawn = annotate(frame(objects=found), LABELS)
+    assert drawn[80, 120].any()
+    assert not drawn[138, 138].any()
+    masked = annotate(frame(objects=replace(found, corners=None, polygons=(triangle[:0], triangle))), LABELS)
+    assert masked[70, 240].any()
+    assert not drawn[70, 240].any()
+    assert annotate(frame(plate=Text("AB 12", 0.9)), {**LABELS, "plate": []})[:20, :60].any()
 
 
 def test_does_not_change_the_frame():

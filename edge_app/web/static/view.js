@@ -122,10 +122,12 @@ export function mark() {
 function markHead(pen, head, color, scale) {
   const [width, height] = [pen.canvas.width, pen.canvas.height];
   pen.strokeStyle = color;
-  for (const { label, score, box, track_id: id, keypoints = [] } of head.detections || []) {
+  for (const { label, score, box, track_id: id, keypoints = [], corners, polygon, text } of head.detections || []) {
     const [x1, y1, x2, y2] = [box[0] * width, box[1] * height, box[2] * width, box[3] * height];
-    pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const name = `${label}${id ? ` #${id}` : ""}`;
+    if (polygon) fillPath(pen, polygon, color);
+    if (corners) path(pen, corners, true);
+    else pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+    const name = `${text ? `${text} ` : ""}${label}${id ? ` #${id}` : ""}`;
     const fits = pen.measureText(`${name} 0.00`).width <= x2 - x1; // else the labels of small boxes overlap
     tag(pen, fits ? `${name} ${score.toFixed(2)}` : name, x1, y1, color, scale);
     if (!fits) tag(pen, score.toFixed(2), x1, y2 + 15 * scale, color, scale);
@@ -133,11 +135,15 @@ function markHead(pen, head, color, scale) {
     if (id && trails.has(id)) path(pen, trails.get(id), false);
   }
   for (const { label, score, polygon } of head.segments || []) {
-    path(pen, polygon, true);
-    pen.fillStyle = `${color}40`;
-    pen.fill();
+    fillPath(pen, polygon, color);
     tag(pen, `${label} ${score.toFixed(2)}`, polygon[0][0] * width, polygon[0][1] * height, color, scale);
   }
+}
+
+function fillPath(pen, polygon, color) {
+  path(pen, polygon, true);
+  pen.fillStyle = `${color}40`;
+  pen.fill();
 }
 
 function markShape(pen, { points, text, closed, alert }, scale) {
