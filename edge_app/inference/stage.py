@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from edge_app.backends import Array, Backend
 from edge_app.config import HeadConfig
 from edge_app.config.reuse import OFF, ReuseConfig, for_heads
 from edge_app.errors import BackendError, EdgeError
-from edge_app.frame import Frame, HeadOutput, JsonValue, Reused
+from edge_app.frame import Frame, HeadOutput, JsonValue
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
+from edge_app.inference.branch import Branch
 from edge_app.inference.crops import SecondStage
 from edge_app.inference.decoding import decode
-from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.graphs import Network
 from edge_app.inference.overlap import OverlappedInference
 from edge_app.inference.preprocess import Preprocess
@@ -37,7 +36,6 @@ from edge_app.reuse.calibrate import CalibrationPair, calibration_images
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.crop_cache import CropCache
 from edge_app.reuse.frame_reuse import FrameReuse
-from edge_app.reuse.head_schedule import HeadPolicy
 from edge_app.reuse.loader import FREE, effective, open_features
 from edge_app.reuse.network_cache import OutputsOf
 from edge_app.reuse.profile import ReuseProfile
@@ -45,34 +43,6 @@ from edge_app.reuse.profile import ReuseProfile
 _MAX_FAILURES = 3  # in a row
 _FLOAT = ("onnx", "ncnn")  # targets whose outputs are never quantized
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Branch:
-    """A first-stage head: its decoder, its schedule, its last result."""
-
-    spec: ManifestHead
-    head: Head
-    every_ns: int
-    enabled: bool
-    clock: HeadPolicy
-    filter: DetectionFilter
-    scores: ScoreCheck
-    last: HeadOutput | None = None
-    last_ns: int = 0  # the latest frame that `last` is valid for
-    reused: Reused = ""
-    since_ns: int = 0  # when the oldest part of `last` was computed
-
-    def output(self, now_ns: int) -> HeadOutput:
-        """The result for a frame, with its age."""
-        assert self.last is not None
-        if self.since_ns == now_ns:
-            return self.last
-        reused: Reused = self.reused if self.last_ns == now_ns else "held"
-        return HeadOutput(self.last.result, now_ns - self.since_ns, reused)
-
-    def due(self, now_ns: int) -> bool:
-        return self.enabled and (self.last is None or now_ns - self.last_ns >= self.every_ns or now_ns < self.last_ns)
 
 
 class Inference:
@@ -142,7 +112,7 @@ class Inference:
                     heads[name] = output
         return frame
 
-    def _compute(self, due: list[_Branch], tensor: NDArray[Any], transform: Transform, now_ns: int) -> None:
+    def _compute(self, due: list[Branch], tensor: NDArray[Any], transform: Transform, now_ns: int) -> None:
         """Update the heads that are due: run and decode those whose last result is not valid for this frame."""
         run, since_ns = due, now_ns
         if self._reuse is None:
@@ -246,21 +216,14 @@ class Inference:
             self._cascades[name].enabled = enabled
             self._cascades[name].scores.reset()
             return
-        branch = self._branches[name]
-        branch.enabled = enabled
-        branch.scores.reset()
-        if not enabled:
-            branch.last = None
+        self._branches[name].set_enabled(enabled)
 
     def reconfigure(self, name: str, config: HeadConfig) -> None:
         """Change the score and the filters of a head from the next frame on. Raises KeyError if there is none."""
-        spec = self._manifest.heads[name]
         if name in self._cascades:
             self._cascades[name].reconfigure(config)
-            return
-        branch = self._branches[name]
-        branch.head = registry.build("heads", spec.family, spec.spec(self._network.outputs[name]), **config.options)
-        branch.filter, branch.last = DetectionFilter(config, spec.labels), None
+        else:
+            self._branches[name].reconfigure(config)
 
     def failed(self) -> dict[str, str]:
         """The heads that were disabled because they failed, and the error of each."""
@@ -274,12 +237,8 @@ class Inference:
     def close(self) -> None:
         self._stack.close()
 
-    def _branch(self, spec: ManifestHead, config: HeadConfig) -> _Branch:
-        outputs = self._network.outputs[spec.name]
-        head: Head = registry.build("heads", spec.family, spec.spec(outputs), **config.options)
-        clock = HeadPolicy(config.common.on_change, config.common.priority)
-        every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config, spec.labels)
-        return _Branch(spec, head, every_ns, config.common.enabled, clock, filter_, self._score_check(spec))
+    def _branch(self, spec: ManifestHead, config: HeadConfig) -> Branch:
+        return Branch.of(spec, config, self._network.outputs[spec.name], self._score_check(spec))
 
     def _score_check(self, spec: ManifestHead) -> ScoreCheck:
         return ScoreCheck(f"heads.{spec.name} (family {spec.family})", quantized=self._quantized)
@@ -313,7 +272,7 @@ class Inference:
             costs = features.costs
         return FrameReuse(settings, size, clocks, self._network.run, features=features, costs=costs)
 
-    def _decode(self, branch: _Branch, outputs_of: OutputsOf, transform: Transform) -> Exception | None:
+    def _decode(self, branch: Branch, outputs_of: OutputsOf, transform: Transform) -> Exception | None:
         """Run and decode one head. Returns the error of a tolerated failure; the last result is then dropped."""
         try:
             outputs = outputs_of(branch.spec.name)
