@@ -54,7 +54,7 @@ class Selection:
         """Suppress overlapping boxes, map the others to image pixels, clip them, and drop empty and invalid boxes.
 
         xyxy: (N, 4) and points: (N, K, 2), both in input pixels; score, class_id: (N,).
-        A keypoint gets the score of its box, because the formats have none for keypoints.
+        A keypoint gets the score of its box, because the formats have none for keypoints; 0 if it is not finite.
         """
         classes = class_id.astype(np.int32, copy=False)
         if not np.abs(xyxy).max(initial=0) < _FAR_PX:  # rare; true for NaN
@@ -73,7 +73,7 @@ class Selection:
 def _keypoints(points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform) -> Float32 | None:
     if points is None:
         return None
-    finite = np.nan_to_num(np.clip(points[kept], -_FAR_PX, _FAR_PX))
-    mapped = transform.points_to_image(finite)  # (N, K, 2)
-    scores = np.broadcast_to(score[:, None, None], (*mapped.shape[:2], 1))
+    found = points[kept]
+    mapped = transform.points_to_image(np.nan_to_num(np.clip(found, -_FAR_PX, _FAR_PX)))  # (N, K, 2)
+    scores = np.where(np.isfinite(found).all(axis=2, keepdims=True), score[:, None, None], np.float32(0))
     return np.concatenate([mapped, scores], axis=2)

@@ -29,6 +29,7 @@ class Head:
     """Decodes faces and their landmarks."""
 
     result_type = Detections
+    keypoints = True
 
     def __init__(
         self,

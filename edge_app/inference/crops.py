@@ -1,32 +1,24 @@
 """Second-stage heads: each runs on crops of the detections of another head in the same frame.
 
 With reuse, the result for an object is reused while its crop does not change (reuse/crop_cache.py).
-Not here: heads that run on the whole image (stage.py).
+Not here: how a crop is cut and aligned (alignment.py), heads that run on the whole image (stage.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import logging
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge_app import registry
 from edge_app.backends import Array, Session
 from edge_app.config import HeadConfig
-from edge_app.frame import (
-    Classification,
-    Crops,
-    Detections,
-    Embedding,
-    Float32,
-    Frame,
-    HeadOutput,
-    Result,
-    Segmentation,
-    Text,
-)
+from edge_app.errors import BackendError, ModelError
+from edge_app.frame import Crops, Detections, Float32, Frame, HeadOutput, Result, UInt8
 from edge_app.geometry.boxes import Transform, fit
 from edge_app.heads import Head
+from edge_app.inference.alignment import CUTS, Crop, mapped
 from edge_app.inference.decoding import decode
 from edge_app.inference.filters import DetectionFilter
 from edge_app.inference.preprocess import Preprocess
@@ -34,13 +26,31 @@ from edge_app.inference.score_check import ScoreCheck
 from edge_app.model.manifest import ManifestHead
 from edge_app.reuse.crop_cache import CropCache
 
-_MIN_CROP_PX = 4  # crops with a shorter side are skipped
+_LOG = logging.getLogger(__name__)
+
+_MAX_BATCH = 16  # crops in one run
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """One detection with its crop, and the result in pixels of the crop once it is known.
+
+    resized: the crop as the model gets it, if the result will be cached. transform: from crop to input.
+    """
+
+    row: int
+    box: Float32
+    crop: Crop
+    transform: Transform
+    resized: UInt8 | None = None
+    result: Result | None = None
 
 
 class SecondStage:
     """One second-stage head.
 
-    session: its graph, which takes one crop at a time; the caller closes it. scores: the check of its results.
+    session: its graph; the caller closes it. All crops of a frame run at once if the batch of its input and outputs is
+    free, otherwise one by one. scores: the check of its results.
     cache: results of earlier frames; None: run on every crop of every frame.
     """
 
@@ -63,6 +73,11 @@ class SecondStage:
         self._preprocess = Preprocess(spec.crops.input)
         self._last_ns: int | None = None
         self._cache = cache
+        self._cut = CUTS[spec.crops.align]
+        shape = (min(spec.crops.limit, _MAX_BATCH), *spec.crops.input.shape[1:])
+        self._batch: Array | None = np.zeros(shape, spec.crops.input.dtype)  # the crops of one run
+        if not _runs_batches(session, self._batch):
+            self._batch = None
 
     def infer_crops(self, frame: Frame) -> HeadOutput | None:
         """Run on the highest-scoring detections of a frame. None if not due, or if the detections are not fresh."""
@@ -72,31 +87,49 @@ class SecondStage:
         if self._last_ns is not None and 0 <= frame.captured_ns - self._last_ns < self._every_ns:
             return None
         self._last_ns = frame.captured_ns
-        rows = np.argsort(-output.result.score, kind="stable")[: self._crops.limit]
-        since_ns = frame.captured_ns  # when the oldest result was computed
-        results: list[tuple[int, Result]] = []
-        for row in rows.tolist():
-            box = output.result.xyxy[row]
-            crop = self._crop(frame, box)
-            if crop is None:
-                continue
-            tensor, transform = self._preprocess.prepare(crop[0])
-            cached = None
-            if self._cache is not None:
-                cached = self._cache.find(box, self._preprocess.resized, frame.captured_ns)
-            if cached is None:
-                result = self._run(tensor, transform)
-                if self._cache is not None:
-                    self._cache.add(box, self._preprocess.resized, result, frame.captured_ns)
-            else:
-                result, computed_ns = cached
-                since_ns = min(since_ns, computed_ns)
-            results.append((row, self._filter.apply(shifted(result, *crop[1]), (frame.width, frame.height))))
+        rows, since_ns = self._prepare(frame, output.result)
+        size = (frame.width, frame.height)
+        results: list[Result] = []
+        for each in rows:
+            assert each.result is not None
+            if each.resized is not None and self._cache is not None:
+                self._cache.add(each.box, each.resized, each.result, frame.captured_ns)
+            results.append(self._filter.apply(mapped(each.result, each.crop.to_image, size), size))
         if self._cache is not None:
             self._cache.end_frame()
-        crops = Crops(self._crops.of, tuple(row for row, _ in results), tuple(result for _, result in results))
+        crops = Crops(self._crops.of, tuple(each.row for each in rows), tuple(results))
         age_ns = frame.captured_ns - since_ns
         return HeadOutput(crops, age_ns, "result" if age_ns else "")
+
+    def _prepare(self, frame: Frame, detections: Detections) -> tuple[list[_Row], int]:
+        """The best detections with the results of their crops, and when the oldest of these was computed."""
+        rows: list[_Row] = []
+        pending: list[_Row] = []  # in the batch
+        since_ns = frame.captured_ns
+        for row in np.argsort(-detections.score, kind="stable")[: self._crops.limit].tolist():
+            crop = self._crop(frame, detections, row)
+            if crop is None:
+                continue
+            tensor, transform = self._preprocess.prepare(crop.frame)
+            found = _Row(row, detections.xyxy[row], crop, transform)
+            rows.append(found)
+            if self._cache is not None:
+                cached = self._cache.find(found.box, self._preprocess.resized, frame.captured_ns)
+                if cached is not None:
+                    found.result, since_ns = cached[0], min(since_ns, cached[1])
+                    continue
+                found.resized = self._preprocess.resized.copy()
+            if self._batch is None:
+                found.result = self._run(tensor, transform)
+                continue
+            self._batch[len(pending)] = tensor[0]
+            pending.append(found)
+            if len(pending) == len(self._batch):
+                self._run_batch(pending)
+                pending = []
+        if pending:
+            self._run_batch(pending)
+        return rows, since_ns
 
     def reconfigure(self, config: HeadConfig) -> None:
         """Change the score and the filters from the next frame on."""
@@ -117,39 +150,37 @@ class SecondStage:
         if self._cache is not None:
             self._cache.relax(wanted)
 
-    def _crop(self, frame: Frame, box: Float32) -> tuple[Frame, tuple[int, int]] | None:
-        """The crop of a box, as a frame, and the x and y of its top left corner; None if it is too small."""
-        corners = box.reshape(2, 2)
-        margin = self._crops.margin * (corners[1] - corners[0])
-        size = (frame.width, frame.height)
-        x1, y1 = np.clip(np.floor(corners[0] - margin), 0, size).astype(int).tolist()
-        x2, y2 = np.clip(np.ceil(corners[1] + margin), 0, size).astype(int).tolist()
-        if x2 - x1 < _MIN_CROP_PX or y2 - y1 < _MIN_CROP_PX:
-            return None
-        crop = Frame(frame.source, frame.sequence, frame.captured_ns, frame.utc_ns, frame.image[y1:y2, x1:x2])
-        return crop, (x1, y1)
+    def _crop(self, frame: Frame, detections: Detections, row: int) -> Crop | None:
+        try:
+            return self._cut(frame, detections, row, self._crops)
+        except ModelError as exc:
+            raise ModelError(f"heads.{self._spec.name}.{exc}") from exc
+
+    def _run_batch(self, rows: list[_Row]) -> None:
+        """Run the graph once on the first crops of the batch, and fill in their results."""
+        assert self._batch is not None
+        arrays = _outputs(self._session, self._batch[: len(rows)])
+        for i, each in enumerate(rows):
+            one = {name: array[i : i + 1] for name, array in arrays.items()}
+            each.result = self.scores.apply(decode(self._head, self._spec, one, each.transform))
 
     def _run(self, tensor: Array, transform: Transform) -> Result:
-        outputs = self._session.run({self._session.inputs[0].name: tensor})
-        arrays = {name: value if isinstance(value, np.ndarray) else value.array() for name, value in outputs.items()}
+        arrays = _outputs(self._session, tensor)
         return self.scores.apply(decode(self._head, self._spec, arrays, transform))
 
 
-def shifted(result: Result, x: int, y: int) -> Result:
-    """Move the coordinates of a result from a crop to the image. x, y: top left corner of the crop, image pixels."""
-    by = np.array([x, y], np.float32)
-    if isinstance(result, Detections):
-        keypoints = result.keypoints
-        if keypoints is not None:
-            keypoints = keypoints + np.array([x, y, 0], np.float32)
-        return replace(
-            result,
-            xyxy=result.xyxy + np.tile(by, 2),
-            keypoints=keypoints,
-            corners=None if result.corners is None else result.corners + by,
-            polygons=None if result.polygons is None else tuple(polygon + by for polygon in result.polygons),
-        )
-    if isinstance(result, Segmentation):
-        return replace(result, polygons=tuple(polygon + by for polygon in result.polygons))
-    assert isinstance(result, (Classification, Embedding, Text))
-    return result
+def _outputs(session: Session, tensor: Array) -> dict[str, Array]:
+    outputs = session.run({session.inputs[0].name: tensor})
+    return {name: value if isinstance(value, np.ndarray) else value.array() for name, value in outputs.items()}
+
+
+def _runs_batches(session: Session, batch: Array) -> bool:
+    """Whether the graph says that it takes several images at once, and really does."""
+    free = all(spec.shape[:1] == (None,) for spec in (*session.inputs, *session.outputs))
+    if not free or len(batch) < 2:
+        return False
+    try:
+        return all(len(array) == 2 for array in _outputs(session, batch[:2]).values())
+    except BackendError as exc:  # such as a Reshape with a fixed batch
+        _LOG.debug("the graph takes one crop at a time: %s", exc)
+        return False

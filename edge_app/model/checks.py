@@ -123,6 +123,12 @@ def _crops(name: str, file: File, node: yaml.Node, problems: Problems) -> None:
         problems.add(node, f"{where}.crops.of: there is no first-stage head '{crops.of}'{nearest(crops.of, first)}")
     elif not _detects(first[crops.of]):
         problems.add(node, f"{where}.crops.of: '{crops.of}' finds no boxes; expected a head that detects")
+    elif crops.align == "face5" and not _finds_keypoints(first[crops.of]):
+        problems.add(
+            node,
+            f"{where}.crops.align: found face5, but '{crops.of}' (family {first[crops.of]}) finds no landmarks; "
+            "expected a head that does, or align: box",
+        )
 
 
 def result_type(family: str, where: str, node: yaml.Node, problems: Problems) -> None:
@@ -137,6 +143,14 @@ def _detects(family: str) -> bool:
     """Whether a family's results are boxes. An unknown family is reported elsewhere, so it counts as such."""
     try:
         return registry.find("heads", family).result_type is Detections
+    except ConfigError:
+        return True
+
+
+def _finds_keypoints(family: str) -> bool:
+    """Whether a family's detections have keypoints: its class says so by `keypoints = True`."""
+    try:
+        return bool(getattr(registry.find("heads", family), "keypoints", False))
     except ConfigError:
         return True
 

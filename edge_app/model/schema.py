@@ -106,16 +106,18 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class CropInput:
-    """The input of a second-stage head: crops of another head's detections, one at a time.
+    """The input of a second-stage head: crops of another head's detections.
 
     of: the name of that head. margin: added to each side of a box, as a fraction of the box size. limit: crops per
-    frame, highest score first.
+    frame, highest score first. align: `face5` moves and turns a face so that its landmarks lie on ArcFace's template,
+    without margin; `quad` rectifies an oriented box.
     """
 
     of: str
     input: Input
     margin: Annotated[float, Range(0, 2)] = 0.1
     limit: Positive = 8
+    align: Literal["box", "face5", "quad"] = "box"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,3 +63,13 @@ def test_an_inverted_box_suppresses_no_other():
     score = np.linspace(1, 0.6, 13, dtype=np.float32)
     result = replace(SELECTION, max_detections=20).detections(boxes, score, np.zeros(13, np.int64), WHOLE)
     np.testing.assert_array_equal(result.score, score[1:])
+
+
+def test_a_keypoint_that_is_not_finite_has_score_0():
+    boxes = np.array([[10, 10, 50, 50]], np.float32)
+    points = np.array([[[20, 20], [np.nan, 30], [30, np.inf]]], np.float32)
+    found = Selection(0.5, 0.5, 10).detections(
+        boxes, np.array([0.75], np.float32), np.zeros(1, np.int32), fit((100, 100), (100, 100), "stretch"), points
+    )
+    np.testing.assert_array_equal(found.keypoints[0, :, 2], [0.75, 0, 0])
+    assert np.isfinite(found.keypoints).all()

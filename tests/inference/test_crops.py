@@ -12,11 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge_app import config
-from edge_app.backends.onnx import Backend
+from edge_app.backends.onnx import Backend, Session
 from edge_app.config import HeadCommon, HeadConfig
 from edge_app.errors import ConfigError, ModelError
-from edge_app.frame import Crops, Detections, Frame, Segmentation
-from edge_app.inference.crops import shifted
+from edge_app.frame import Crops, Frame
 from edge_app.inference.stage import Inference
 from edge_app.messages import Encoder
 from edge_app.model import manifest
@@ -33,13 +32,15 @@ HEAD = """\
 """
 
 
-def write_color_model(path):
-    """A graph that returns the mean of each channel: the dominant color of a crop."""
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, 16])
-    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 3])
-    mean = helper.make_node("ReduceMean", ["image"], ["score"], axes=[2, 3], keepdims=0)
+def write_color_model(path, batch=1, fixed=False):
+    """A graph that returns the mean of each channel: the dominant color of a crop. fixed: whatever `batch` says."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 16, 16])
+    score = helper.make_tensor_value_info("score", TensorProto.FLOAT, [batch, 3])
+    nodes = [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0)]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [1 if fixed else -1, 3])
+    nodes.append(helper.make_node("Reshape", ["mean", "shape"], ["score"]))
     model = helper.make_model(
-        helper.make_graph([mean], "color", [image], [score]), opset_imports=[helper.make_opsetid("", 13)]
+        helper.make_graph(nodes, "color", [image], [score], [shape]), opset_imports=[helper.make_opsetid("", 13)]
     )
     model.ir_version = 8
     onnx.save(model, str(path))
@@ -117,12 +118,36 @@ def test_it_can_be_disabled(folder):
         assert "color" not in inference.infer(painted()).heads
 
 
-def test_shifted_moves_coordinates_to_the_image():
-    boxes = Detections(np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))
-    np.testing.assert_array_equal(shifted(boxes, 10, 20).xyxy, [[11, 22, 13, 24]])
-    corners = np.array([[0, 0], [1, 0], [1, 1]], np.float32)
-    regions = Segmentation(np.zeros(1, np.int32), np.ones(1, np.float32), (corners,))
-    np.testing.assert_array_equal(shifted(regions, 10, 20).polygons[0], corners + np.float32([10, 20]))
+@pytest.mark.parametrize("batch", [None, "n"])
+def test_crops_of_a_frame_run_at_once_if_the_batch_is_free(folder, batch, monkeypatch):
+    write_color_model(folder / "color.onnx", batch or 1)
+    sizes = []
+    run = Session.run
+    monkeypatch.setattr(
+        Session, "run", lambda self, feeds: sizes.append(len(next(iter(feeds.values())))) or run(self, feeds)
+    )
+    with closing(opened(folder)) as inference:
+        sizes.clear()
+        crops = inference.infer(painted()).heads["color"].result
+    assert len(crops.row) == 3
+    assert max(sizes) == (3 if batch else 1)
+    write_color_model(folder / "color.onnx")
+    with closing(opened(folder)) as inference:
+        alone = inference.infer(painted()).heads["color"].result
+    assert [each.class_id.tolist() for each in crops.results] == [each.class_id.tolist() for each in alone.results]
+
+
+def test_a_graph_that_only_claims_a_free_batch_runs_one_crop_at_a_time(folder):
+    write_color_model(folder / "color.onnx", "n", fixed=True)
+    with closing(opened(folder)) as inference:
+        assert len(inference.infer(painted()).heads["color"].result.row) == 3
+
+
+def test_face_alignment_of_a_head_without_landmarks_is_rejected(folder):
+    text = (folder / "model.yaml").read_text(encoding="utf-8")
+    (folder / "model.yaml").write_text(text.replace("limit: 3", "align: face5"), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"heads.color.crops.align: found face5, but 'digits' .* finds no landmarks"):
+        manifest.load(folder)
 
 
 def test_ignored_detections_get_no_crops(folder):
