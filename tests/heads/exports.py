@@ -111,6 +111,64 @@ def yunet(rng, amount="some"):
     return Export("yunet", outputs, 1)
 
 
+def scrfd(rng, amount="some"):
+    outputs = {f"score_{s}": probabilities(rng, 2 * w * h, 1, amount)[None] for w, h, s in GRIDS}
+    outputs |= {f"bbox_{s}": rng.uniform(0, 6, (1, 2 * w * h, 4)).astype(np.float32) for w, h, s in GRIDS}
+    outputs |= {f"kps_{s}": normal(rng, 1, 2 * w * h, 10) for w, h, s in GRIDS}
+    return Export("scrfd", outputs, 1)
+
+
+def retinaface(rng, amount="some"):
+    face = probabilities(rng, 2 * CELLS, 1, amount)
+    outputs = {"conf": np.concatenate([1 - face, face], 1)[None], "loc": normal(rng, 1, 2 * CELLS, 4)}
+    return Export("retinaface", {**outputs, "landms": normal(rng, 1, 2 * CELLS, 10)}, 1)
+
+
+def retinaface_light(rng, amount="some"):
+    """The priors of the light models, and logits."""
+    cells = 3 * 40 * 32 + 2 * 20 * 16 + 2 * 10 * 8 + 3 * 5 * 4
+    conf = np.concatenate([np.zeros((cells, 1), np.float32), logit(probabilities(rng, cells, 1, amount))], 1)
+    return Export("retinaface", {"b": normal(rng, 1, cells, 4), "c": conf[None], "p": normal(rng, 1, cells, 10)}, 1)
+
+
+def blazeface(rng, amount="some"):
+    values = np.concatenate([normal(rng, 896, 2), rng.uniform(5, 60, (896, 2)), normal(rng, 896, 12, scale=9)], 1)
+    outputs = {"regressors": values.astype(np.float32)[None], "scores": logit(probabilities(rng, 896, 1, amount))[None]}
+    return Export("blazeface", outputs, 1, input_size=(128, 128))
+
+
+def blazeface_split(rng, amount="some"):
+    case = blazeface(rng, amount)
+    boxes, scores = case.outputs["regressors"], case.outputs["scores"]
+    case.outputs = {"b16": boxes[:, 512:], "s8": scores[:, :512], "s16": scores[:, 512:], "b8": boxes[:, :512]}
+    return case
+
+
+def yoloface_maps(rng, amount="some"):
+    outputs = {}
+    for w, h, s in GRIDS:
+        cells = 3 * w * h
+        values = [normal(rng, cells, 4), logit(objectness(rng, cells, amount)), normal(rng, cells, 10)]
+        values.append(logit(probabilities(rng, cells, 1, amount)))
+        outputs[f"stride_{s}"] = np.concatenate(values, 1).reshape(1, 3, h, w, 16)
+    return Export("yoloface", outputs, 1)
+
+
+def yoloface_channels(rng, amount="some"):
+    case = yoloface_maps(rng, amount)
+    case.outputs = {
+        name: np.ascontiguousarray(values.transpose(0, 1, 4, 2, 3)).reshape(1, 48, *values.shape[2:4])
+        for name, values in case.outputs.items()
+    }
+    return case
+
+
+def yoloface(rng, amount="some"):
+    cells = 3 * CELLS
+    values = [pixel_boxes(rng, cells), objectness(rng, cells, amount), normal(rng, cells, 10, scale=99)]
+    return Export("yoloface", {"out": np.concatenate([*values, probabilities(rng, cells, 1, amount)], 1)[None]}, 1)
+
+
 def yolo_v5(rng, amount="some"):
     cells = 3 * CELLS
     values = [pixel_boxes(rng, cells), objectness(rng, cells, amount), probabilities(rng, cells, CLASSES, amount)]
@@ -223,6 +281,10 @@ DETECTORS = [
     digits, fastestdet, fastestdet_split, nanodet, nanodet_plus, nanodet_plus_split, ultraface, yunet, yolo_v5,
     yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_transposed, yolo_v8_split, yolo_v8_maps,
     yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
+    scrfd, retinaface, retinaface_light, blazeface, blazeface_split, yoloface, yoloface_maps, yoloface_channels,
 ]  # fmt: skip
 # the same image in one output and split into several
-SPLIT = [(fastestdet, fastestdet_split), (nanodet_plus, nanodet_plus_split), (yolo_v8, yolo_v8_split)]
+SPLIT = [
+    (fastestdet, fastestdet_split), (nanodet_plus, nanodet_plus_split), (yolo_v8, yolo_v8_split),
+    (blazeface, blazeface_split), (yoloface_maps, yoloface_channels),
+]  # fmt: skip

@@ -95,3 +95,18 @@ def assert_matches(result: Detections, expected: list[Candidate], pixels: float 
     assert result.class_id.tolist() == [label for _, _, label in expected]
     np.testing.assert_allclose(result.score, [score for _, score, _ in expected], atol=SCORE)
     np.testing.assert_allclose(result.xyxy, np.reshape([box for box, _, _ in expected], (-1, 4)), atol=pixels)
+
+
+Face = tuple[Box, float, list[tuple[float, float]]]  # input pixels, score, landmarks
+
+
+def assert_faces(result: Detections, faces: list[Face], transform: Transform, score: float, nms_iou: float) -> int:
+    """Check boxes as `assert_matches` does, and the landmarks of each within a pixel. Returns the number of faces."""
+    landmarks = {face_score: points for _, face_score, points in faces}
+    assert len(landmarks) == len(faces), "scores must differ, since they tell which landmarks belong to a box"
+    expected = expected_detections([(box, each, 0) for box, each, _ in faces], transform, score, nms_iou)
+    assert_matches(result, expected, pixels=0.5)
+    for points, (_, best, _) in zip(result.keypoints if expected else [], expected):
+        marks = [to_image(x, y, transform) for x, y in landmarks[best]]
+        np.testing.assert_allclose(points[:, :2], marks, atol=1)
+    return len(expected)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from edge_app.geometry.boxes import Transform, fit
 
@@ -37,6 +38,20 @@ class PublicModel:
         for picture in pictures:
             yield self.run(data, picture), fit((picture.shape[1], picture.shape[0]), self.size, "stretch")
 
+    def faces(self, data: Path, folder: str, count: int) -> Iterator[tuple[dict[str, np.ndarray], Transform]]:
+        """Outputs and transform of `count` pictures of a folder; those of COCO show people."""
+        for path in sorted((data / folder).glob("*.jpg"))[:count]:
+            picture = cv2.imread(str(path))
+            yield self.run(data, picture), fit((picture.shape[1], picture.shape[0]), self.size, "stretch")
+
+
+# All pictures take 30 s; the tests of the default tier run a few.
+FACE_PICTURES = [
+    ("coco20", 10),
+    pytest.param("coco20", 20, marks=pytest.mark.long),
+    pytest.param("coco128/images", 128, marks=pytest.mark.long),
+]
+
 
 @cache
 def _session(file: Path):
@@ -51,3 +66,8 @@ def _session(file: Path):
 FASTESTDET = PublicModel("FastestDet.onnx", (352, 352), False, (0, 0, 0), (255, 255, 255))
 NANODET = PublicModel("nanodet_m.onnx", (416, 416), False, (103.53, 116.28, 123.675), (57.375, 57.12, 58.395))
 ULTRAFACE = PublicModel("version-RFB-320.onnx", (320, 240), True, (127, 127, 127), (128, 128, 128))
+SCRFD = PublicModel("scrfd_500m.onnx", (640, 640), True, (127.5, 127.5, 127.5), (128, 128, 128))
+YOLOFACE = PublicModel("yolov5n05face.onnx", (640, 640), True, (0, 0, 0), (255, 255, 255))
+BLAZEFACE = PublicModel(
+    "face_detection_short_range.onnx", (128, 128), True, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5)
+)
