@@ -84,10 +84,13 @@ def config_file(path: Path) -> Path:
     return path
 
 
-def load(arguments: argparse.Namespace, source: str | None = None, *, demo: bool = False) -> Config:
+def load(
+    arguments: argparse.Namespace, source: str | None = None, *, demo: bool = False, use_unfit: bool = False
+) -> Config:
     """Load the configuration that the arguments name. source: replaces the configured one. Raises ConfigError.
 
     demo: without --config, and in a folder without a config.yaml, use that of the demo; one line on stderr says so.
+    use_unfit: as in `config.load`.
     """
     from edge_app import config
     from edge_app.cli import demo as demos
@@ -96,6 +99,6 @@ def load(arguments: argparse.Namespace, source: str | None = None, *, demo: bool
         loaded = demos.load(source, arguments.model)
         print("config.yaml: none in this folder; using the demo's (`edge-app init` writes it)", file=sys.stderr)
     else:
-        loaded = config.load(config_file(arguments.config), source=source, model=arguments.model)
+        loaded = config.load(config_file(arguments.config), source=source, model=arguments.model, use_unfit=use_unfit)
     precision = getattr(arguments, "precision", None)
     return loaded if precision is None else loaded.replaced(model=replace(loaded.model, precision=precision))

@@ -42,6 +42,7 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     if config.overrides:
         text = f"{config.device.state_dir / OVERRIDES} changes {', '.join(config.overrides)}"
         findings.append(Finding("config", "ok", text))
+    findings += [Finding("config", "fail", f"{problem}; not in effect") for problem in config.unfit]
     if board and (note := boards.find(board).note):
         findings.append(Finding("board", "warn", f"{boards.find(board).name}: {note}"))
     checks: dict[str, Callable[[Config], Iterable[Finding]]]

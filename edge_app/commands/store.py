@@ -6,11 +6,8 @@ loaded over it. Not here: HTTP (web/commands.py).
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,16 +16,16 @@ from edge_app import config as configs
 from edge_app import registry
 from edge_app.commands import atomic_file
 from edge_app.commands.changes import score_of
+from edge_app.commands.undo import Files, History
 from edge_app.config import Config
 from edge_app.config.loading import Unsaved
-from edge_app.config.overrides import FILE
+from edge_app.config.overrides import FILE, UNFIT_COPY
 from edge_app.config.patching import Plain, apply_patch, compose, plain
 from edge_app.config.splicing import flow, splice
 from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.document import MAX_BYTES, Problems, parse_yaml
 from edge_app.options.files import read_regular
 
-_MAX_UNDO = 5
 _BLOCKS = ("rules", "heads", "mask", "schedule")  # of a change by the page
 _OF_SOURCE = ("mask", "schedule")
 _MAX_DEPTH = 8
@@ -46,31 +43,23 @@ class Conflict(Exception):
         self.version = version
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The content of both files. overrides: b"" if there is none."""
-
-    config: bytes
-    overrides: bytes
-
-    @property
-    def version(self) -> str:
-        return hashlib.sha256(b"%d %b%b" % (len(self.config), self.config, self.overrides)).hexdigest()[:16]
-
-
 class ConfigStore:
-    """The configuration files of a daemon. For any thread. path: of config.yaml."""
+    """The configuration files of a daemon. For any thread. path: of config.yaml.
+
+    An overrides.yaml that does not fit config.yaml is replaced by the next change; a copy of it is kept.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = Lock()
-        self._undo: deque[tuple[_Files, str]] = deque(maxlen=_MAX_UNDO)  # content before, version after
+        self._history = History()
 
     def view(self) -> dict[str, Any]:
         """The part of `GET /api/config` that is in the files. Raises ConfigError if they are invalid."""
         with self._lock:
-            loaded, files = configs.load(self._path), self._read()
-            return {**self._position(files), **_editable(loaded, _document(files, loaded, self._path))}
+            loaded, files = configs.load(self._path, use_unfit=True), self._read()
+            document = _document(self._usable(files, loaded), loaded, self._path)
+            return {**self._position(files), "unfit": list(loaded.unfit), **_editable(loaded, document)}
 
     def save(self, version: str, changes: Mapping[str, Plain]) -> dict[str, Any]:
         """Save a change of the page. Returns `version`, `stored_in` and `undo`.
@@ -80,61 +69,79 @@ class ConfigStore:
         patch = _patch(changes)
         with self._lock:
             files = self._expect(version)
-            return self._change(files, self._after(files, patch, _dumped(patch)))
+            used = self._usable(files)
+            return self._change(files, used, self._after(used, patch, _dumped(patch)))
 
     def persist(self, patch: Mapping[str, Plain]) -> dict[str, Any]:
         """Save the patch of a command. Raises as `save` does, without Conflict."""
         with self._lock:
             files = self._read()
-            return self._change(files, self._after(files, patch, files.overrides))
+            used = self._usable(files)
+            return self._change(files, used, self._after(used, patch, used.overrides))
 
     def undo(self, version: str) -> dict[str, Any] | None:
         """Take back the latest change. Returns as `save` does; None if there is none. Raises as `save` does."""
         with self._lock:
-            files = self._expect(version)
-            if not self._undo:
+            files, history = self._expect(version), self._history.read(self._state_file().parent)
+            if not history:
                 return None
-            before, after = self._undo[-1]
+            before, after = history[-1]
             if after != files.version:
                 raise Conflict(files.version)
+            self._load(Unsaved(before.config, before.overrides))  # the model or the history may have changed
             self._write(files, before)
-            self._undo.pop()
+            self._history.write(self._state_file().parent, history[:-1])
             return self._position(before)
 
-    def _change(self, files: _Files, after: _Files) -> dict[str, Any]:
-        if after != files:
+    def _change(self, files: Files, used: Files, after: Files) -> dict[str, Any]:
+        """Write `after`. used: `files` without what does not fit."""
+        folder = self._state_file().parent
+        if used.overrides != files.overrides:  # there is no way back to what cannot be loaded
+            atomic_file.replace(folder / UNFIT_COPY, files.overrides)
             self._write(files, after)
-            self._undo.append((files, after.version))
+            self._history.write(folder, [])
+        elif after != files:
+            self._write(files, after)
+            self._history.write(folder, [*self._history.read(folder), (files, after.version)])
         return self._position(after)
+
+    def _usable(self, files: Files, loaded: Config | None = None) -> Files:
+        """The files without what does not fit of overrides.yaml. Raises ConfigError if config.yaml is invalid."""
+        loaded = self._load(Unsaved(files.config, files.overrides), use_unfit=True) if loaded is None else loaded
+        if not loaded.unfit:
+            return files
+        patch = plain(parse_yaml(files.overrides, Problems(self._path))) or {}
+        fitting = {block: changes for block, changes in patch.items() if block == "source" and loaded.overrides}
+        return Files(files.config, _dumped(fitting) if fitting else b"")
 
     def _state_file(self) -> Path:
         return configs.load_device(self._path).state_dir / FILE
 
-    def _read(self) -> _Files:
+    def _read(self) -> Files:
         """Raises ConfigError if a file cannot be read."""
         path = self._path
         try:
             config = read_regular(path, MAX_BYTES)
             path = self._state_file()
             present = path.is_symlink() or path.exists()
-            return _Files(config, read_regular(path, MAX_BYTES, inside=path.parent) if present else b"")
+            return Files(config, read_regular(path, MAX_BYTES, inside=path.parent) if present else b"")
         except OSError as exc:
             raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
 
-    def _expect(self, version: str) -> _Files:
+    def _expect(self, version: str) -> Files:
         files = self._read()
         if files.version != version:
             raise Conflict(files.version)
         return files
 
-    def _load(self, unsaved: Unsaved) -> Config:
+    def _load(self, unsaved: Unsaved, *, use_unfit: bool = False) -> Config:
         """Check contents as the files are. Raises ConfigError, whose lines say where in the configuration."""
         try:
-            return configs.load(self._path, unsaved=unsaved)
+            return configs.load(self._path, unsaved=unsaved, use_unfit=use_unfit)
         except ConfigError as exc:
             raise ConfigError(*(_PLACE.sub("", problem) for problem in exc.problems)) from exc
 
-    def _after(self, files: _Files, patch: Mapping[str, Plain], checked: bytes) -> _Files:
+    def _after(self, files: Files, patch: Mapping[str, Plain], checked: bytes) -> Files:
         """The files with a patch, checked. Raises ConfigError.
 
         checked: must be valid as overrides.yaml: the page may change the same in both files.
@@ -142,17 +149,17 @@ class ConfigStore:
         if self._stored_in(files) == FILE:
             old = plain(parse_yaml(files.overrides, Problems(self._path))) if files.overrides else {}
             document = plain(parse_yaml(files.config, Problems(self._path)))
-            after = _Files(files.config, _dumped(_composed(document, old, patch)))
+            after = Files(files.config, _dumped(_composed(document, old, patch)))
         else:
             loaded = self._load(Unsaved(files.config, checked))
-            after = _Files(splice(files.config, patch, tuple(loaded.manifest.heads), self._path), files.overrides)
+            after = Files(splice(files.config, patch, tuple(loaded.manifest.heads), self._path), files.overrides)
         self._load(Unsaved(after.config, after.overrides))
         return after
 
-    def _stored_in(self, files: _Files) -> str:
+    def _stored_in(self, files: Files) -> str:
         return FILE if files.overrides or not atomic_file.can_replace(self._path) else self._path.name
 
-    def _write(self, before: _Files, after: _Files) -> None:
+    def _write(self, before: Files, after: Files) -> None:
         """Write what differs. Raises Conflict if a file was edited just now, OSError if it cannot be written."""
         present = self._read()
         if present != before:
@@ -168,11 +175,13 @@ class ConfigStore:
                 path.unlink(missing_ok=True)
                 atomic_file.sync_folder(path.parent)
 
-    def _position(self, files: _Files) -> dict[str, Any]:
-        return {"version": files.version, "stored_in": self._stored_in(files), "undo": len(self._undo)}
+    def _position(self, files: Files) -> dict[str, Any]:
+        history = self._history.read(self._state_file().parent)
+        undo = len(history) if history and history[-1][1] == files.version else 0  # none after an edit on disk
+        return {"version": files.version, "stored_in": self._stored_in(files), "undo": undo}
 
 
-def _document(files: _Files, loaded: Config, path: Path) -> dict[str, Plain]:
+def _document(files: Files, loaded: Config, path: Path) -> dict[str, Plain]:
     """The configuration as a value, overrides included. loaded: it was checked."""
     document = plain(parse_yaml(files.config, Problems(path)))
     patch = plain(parse_yaml(files.overrides, Problems(path))) if files.overrides else {}

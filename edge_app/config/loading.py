@@ -24,12 +24,13 @@ from edge_app.config.blocks import (
 )
 from edge_app.config.clips import ClipsConfig, check_clips
 from edge_app.config.models import read_heads, read_model
-from edge_app.config.overrides import load_over
+from edge_app.config.overrides import FALLBACKS, load_over
 from edge_app.config.plugins import read_sinks, read_source, replace_source
 from edge_app.config.renamed import RENAMED, apply_renames
 from edge_app.config.reuse import OFF, ReuseConfig, read_reuse
 from edge_app.config.rules import RuleConfig, TrackConfig, read_rules
 from edge_app.config.services import DegradeConfig, SnapshotsConfig, WebConfig, check_web
+from edge_app.errors import ConfigError
 from edge_app.model.manifest import Manifest
 from edge_app.options import WRONG, read_dataclass
 from edge_app.options.document import Problems, entries, load_yaml, nearest, parse_yaml
@@ -39,7 +40,8 @@ from edge_app.options.document import Problems, entries, load_yaml, nearest, par
 class Config:
     """A checked configuration, with the manifest of its model. path: the file that it was read from.
 
-    overrides: what overrides.yaml changes, as `heads.objects.score`.
+    overrides: what overrides.yaml changes, as `heads.objects.score`. unfit: the mistakes of an overrides.yaml that does
+    not fit config.yaml, of which at most the masks and the camera's schedule are used.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Config:
     web: WebConfig = field(default_factory=WebConfig)
     reuse: ReuseConfig = OFF
     overrides: tuple[str, ...] = ()
+    unfit: tuple[str, ...] = ()
 
     def replaced(self, **changes: Any) -> Config:
         """A copy with some blocks replaced."""
@@ -107,13 +110,34 @@ def load(
     model: Path | None = None,
     renamed: Mapping[str, str] = RENAMED,
     unsaved: Unsaved | None = None,
+    use_unfit: bool = False,
 ) -> Config:
     """Read and check a configuration, with overrides.yaml over it. `source` and `model` replace the blocks of the file.
 
     With another source, the camera keeps its name. With another model, options of heads that it does not have are
-    ignored. renamed: old keys that are accepted (renamed.py). Raises ConfigError with every mistake in the file, one
-    line each.
+    ignored. renamed: old keys that are accepted (renamed.py). use_unfit: if overrides.yaml does not fit, use what is
+    safe of it (overrides.py), and put its mistakes into `unfit`. Raises ConfigError with every mistake in the
+    file, one line each.
     """
+    unfit: tuple[str, ...] = ()
+    for blocks in FALLBACKS if use_unfit else FALLBACKS[:1]:
+        try:
+            return replace(_load(path, source, model, renamed, unsaved=unsaved, patched=blocks), unfit=unfit)
+        except ConfigError as exc:
+            unfit, failed = unfit or exc.problems, exc
+    raise failed
+
+
+def _load(
+    path: Path,
+    source: str | None,
+    model: Path | None,
+    renamed: Mapping[str, str],
+    *,
+    unsaved: Unsaved | None,
+    patched: Collection[str],
+) -> Config:
+    """patched: the blocks that overrides.yaml may change."""
     problems = Problems(path)
     root = load_yaml(path, problems) if unsaved is None else parse_yaml(unsaved.config, problems)
     if root is None:
@@ -122,7 +146,8 @@ def load(
     apply_renames(root, renamed, problems)
     _check_names(root, problems)
     model_block, manifest = read_model(entries(root).get("model"), model, problems)
-    overrides = _load_overrides(root, manifest, problems, None if unsaved is None else unsaved.overrides)
+    content = None if unsaved is None else unsaved.overrides
+    overrides = _load_overrides(root, manifest, problems, content, patched)
     blocks = entries(root)
     configured = blocks.get("source")
     source_block = replace_source(source, configured, problems) if source else read_source(configured, problems)
@@ -143,13 +168,17 @@ def load(
 
 
 def _load_overrides(
-    root: yaml.MappingNode, manifest: Manifest | None, problems: Problems, unsaved: bytes | None
+    root: yaml.MappingNode,
+    manifest: Manifest | None,
+    problems: Problems,
+    unsaved: bytes | None,
+    blocks: Collection[str],
 ) -> tuple[str, ...]:
     """Change `root` as overrides.yaml says. Mistakes in the block `device` are reported later."""
     device = read_dataclass(entries(root).get("device"), DeviceConfig, "device", Problems(problems.path))
     if manifest is None or device is WRONG:
         return ()
-    return load_over(root, device.state_dir, tuple(manifest.heads), problems, unsaved)
+    return load_over(root, device.state_dir, tuple(manifest.heads), problems, unsaved=unsaved, blocks=blocks)
 
 
 def _check_names(root: yaml.MappingNode, problems: Problems) -> None:

@@ -18,6 +18,7 @@ from edge_app.errors import ConfigError, foreign_text
 from edge_app.options.document import Problems, describe, entries, is_null, load_yaml, mark_file, nearest, parse_yaml
 
 FILE = "overrides.yaml"
+UNFIT_COPY = "overrides.yaml.unfit"  # of one that did not fit config.yaml and was replaced
 _OPTIONS: Mapping[str, Collection[str]] = {
     "source": ("mask", "schedule"),
     "heads": ("enabled", "score", "labels", "min_area", "max_area", "aspect", "ignore", "schedule"),
@@ -25,17 +26,28 @@ _OPTIONS: Mapping[str, Collection[str]] = {
     "reuse": ("mode",),
 }
 _NOT_ALLOWED = ("Path", "Secret", "Url")
+ALL = tuple(_OPTIONS)
+# What is used of a file that does not fit config.yaml: all, or the masks and the schedule of the camera, or nothing.
+# So a mask against filming a neighbor stays when a rule of the file has lost its head.
+FALLBACKS: tuple[Collection[str], ...] = (ALL, ("source",), ())
 
 
 def load_over(
-    root: yaml.MappingNode, state_dir: Path, heads: Collection[str], problems: Problems, unsaved: bytes | None
+    root: yaml.MappingNode,
+    state_dir: Path,
+    heads: Collection[str],
+    problems: Problems,
+    *,
+    unsaved: bytes | None,
+    blocks: Collection[str] = ALL,
 ) -> tuple[str, ...]:
     """Change the nodes of config.yaml as overrides.yaml says. Returns the names of what it changes.
 
-    heads: of the model. unsaved: use this as its content; b"": there is none. Adds mistakes to `problems`.
+    heads: of the model. unsaved: use this as its content; b"": there is none. blocks: leave out the others. Adds
+    mistakes to `problems`.
     """
     path = state_dir / FILE
-    if unsaved == b"" or (unsaved is None and not path.is_symlink() and not path.exists()):
+    if not blocks or unsaved == b"" or (unsaved is None and not path.is_symlink() and not path.exists()):
         return ()
     own = Problems(path)
     patch = load_yaml(path, own, inside=state_dir) if unsaved is None else parse_yaml(unsaved, own)
@@ -43,6 +55,8 @@ def load_over(
     if patch is None:
         return ()
     mark_file(patch, path)
+    if blocks != ALL:
+        patch.value = [(key, changes) for key, changes in patch.value if key.value in blocks]
     before = len(problems.found)
     _check(patch, problems)
     if len(problems.found) > before:

@@ -29,7 +29,7 @@ from edge_app.daemon.state_dir import make_private, private_umask
 from edge_app.daemon.status_socket import StatusSocket, printable
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
-from edge_app.errors import EdgeError, EndOfClip, foreign_exception
+from edge_app.errors import ConfigError, EdgeError, EndOfClip, foreign_exception
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.pipeline import degradation
 from edge_app.pipeline.disk_space import DiskSpace
@@ -77,6 +77,7 @@ def run(
         daemon = Daemon(load, pipeline.build(config), notifier, sensors or BoardSensors())
         stack.callback(daemon.close)
         daemon.running.about = release_status(release_file)
+        daemon.report_unfit()
         if failed := failed_update(daemon.running.about):
             daemon.running.report_fault("update", failed)
         _LOG.info("running %s on %s", config.manifest.name, daemon.running.health().backend)
@@ -176,6 +177,8 @@ class Daemon:
             file.mark_seen()
         try:
             config = self._load()
+            if config.unfit and not old.unfit:
+                raise ConfigError(*config.unfit)  # what is in effect fits: keep it until the next start
             make_private(config.device.state_dir)
             self.running.apply(self._commands.over(config))
         except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
@@ -185,12 +188,20 @@ class Daemon:
         else:
             self._reload_error = None
             self._commands.adopt(config)
+            self.report_unfit()
             self._files = _watched_files(config)
             self._reopen_views(old)
             self._ladder = self._build_ladder()
             self.running.apply_rung(self._ladder.rung, "reconfigured")
             _LOG.info("the new configuration is in effect")
         self._notifier.ready(self._status_line())
+
+    def report_unfit(self) -> None:
+        """Report the fault `overrides` if overrides.yaml does not fit config.yaml, or its end."""
+        unfit = self.running.config.unfit
+        for problem in unfit:
+            _LOG.error("not in effect: %s", problem)
+        self.running.report_fault("overrides", {"error": unfit[0], "mistakes": len(unfit)} if unfit else None)
 
     def status(self) -> dict[str, JsonValue]:
         """The state that `edge-app status` and the page show. May be called from any thread."""

@@ -32,9 +32,21 @@ _MEMORY = FaultText("memory_limit", "error", "The program uses {resident_mb} MB,
 _FULL = FaultText("disk_full", "error", "The disk is full. A power cut loses undelivered messages.")
 _DISK = FaultText("disk_failed", "error", "The disk cannot be used ({error}). A power cut loses undelivered messages.")
 _UPDATE = FaultText("update_failed", "warning", "The update to {release} failed and was rolled back: {error}.")
+_OVERRIDES = FaultText(
+    "overrides_unfit", "error", "What was saved does not fit config.yaml and is not in effect ({error})."
+)
 _OTHER = FaultText("fault", "error", "A part of the device reports a fault.")
 
-TEXTS = (_LOST, _FROZEN, _BACKEND, _HEAD, _LOAD, _MEMORY, _FULL, _DISK, _UPDATE)
+TEXTS = (_LOST, _FROZEN, _BACKEND, _HEAD, _LOAD, _MEMORY, _FULL, _DISK, _UPDATE, _OVERRIDES)
+
+_FIXED: Mapping[str, FaultText] = {
+    "backend": _BACKEND,
+    "head": _HEAD,
+    "load": _LOAD,
+    "memory": _MEMORY,
+    "update": _UPDATE,
+    "overrides": _OVERRIDES,
+}
 
 
 def described(kind: str, value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -49,8 +61,7 @@ def _fault_text(kind: str, value: Mapping[str, JsonValue]) -> FaultText:
         return _FROZEN if value.get("state") == "frozen" else _LOST
     if kind == "disk":
         return _FULL if value.get("full") else _DISK
-    fixed = {"backend": _BACKEND, "head": _HEAD, "load": _LOAD, "memory": _MEMORY, "update": _UPDATE}
-    return fixed.get(kind, _OTHER)
+    return _FIXED.get(kind, _OTHER)
 
 
 class _Printed(dict[str, JsonValue]):

@@ -1,6 +1,7 @@
 """Faults of the runtime itself, published as events of the rule `runtime`.
 
-`value.fault` is the kind: `camera`, `backend`, `head`, `load`, `memory`, `disk` or `update`.
+`value.fault` is the kind: `camera`, `backend`, `head`, `load`, `memory`, `disk`, `update` or
+`overrides`.
 Not here: their texts (fault_texts.py), detecting them (capture/, inference/supervisor.py, degradation.py,
 disk_space.py).
 """

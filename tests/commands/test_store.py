@@ -12,8 +12,9 @@ import yaml
 
 from edge_app import config
 from edge_app.commands import atomic_file
+from edge_app.commands import undo as undo_history
 from edge_app.commands.store import ConfigStore, Conflict
-from edge_app.config.overrides import FILE
+from edge_app.config.overrides import FILE, UNFIT_COPY
 from edge_app.errors import ConfigError
 
 TEXT = """\
@@ -140,6 +141,65 @@ def test_undo_keeps_the_last_five(path: Path):
         undone += 1
     assert undone == 5
     assert config.load(path).heads["digits"].options["score"] == 0.0
+
+
+def test_undo_works_after_a_restart(path: Path):
+    before = path.read_bytes()
+    save(ConfigStore(path), heads={"digits": {"score": 0.7}})
+    save(ConfigStore(path), heads={"digits": {"score": 0.8}})
+    for left in (1, 0):
+        restarted = ConfigStore(path)
+        assert restarted.view()["undo"] == left + 1
+        assert restarted.undo(restarted.view()["version"])["undo"] == left
+    assert path.read_bytes() == before
+
+
+def test_after_an_edit_on_disk_nothing_can_be_undone(path: Path):
+    store = ConfigStore(path)
+    save(store, heads={"digits": {"score": 0.7}})
+    path.write_text(path.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
+    assert store.view()["undo"] == 0
+
+
+def test_a_forged_history_writes_no_configuration_that_is_invalid(path: Path):
+    before, store = path.read_bytes(), ConfigStore(path)
+    version = store.view()["version"]
+    forged = [(undo_history.Files(b"model: [", b""), version)]
+    undo_history.History().write(path.parent / "state", forged)
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        ConfigStore(path).undo(version)
+    assert path.read_bytes() == before
+
+
+UNFIT = "source: {mask: [[[0, 0], [0.2, 0], [0.2, 0.2]]]}\nrules: {gone: {dwell_s: 1}}\n"
+
+
+@pytest.mark.usefixtures("read_only")
+def test_a_change_replaces_overrides_that_do_not_fit_and_keeps_a_copy(path: Path):
+    state = path.parent / "state"
+    state.mkdir()
+    (state / FILE).write_text(UNFIT, encoding="utf-8")
+    store = ConfigStore(path)
+    view = store.view()
+    assert "config.yaml has no such rule" in view["unfit"][0]
+    assert view["mask"] == [[[0, 0], [0.2, 0], [0.2, 0.2]]]
+    assert list(view["rules"]) == ["plaza", "old"]
+    assert save(store, heads={"digits": {"score": 0.7}})["undo"] == 0  # what does not fit cannot come back
+    loaded = config.load(path)
+    assert (loaded.heads["digits"].options["score"], len(loaded.source.common.mask)) == (0.7, 1)
+    assert (state / UNFIT_COPY).read_text(encoding="utf-8") == UNFIT
+    assert save(store, heads={"digits": {"score": 0.8}})["undo"] == 1
+
+
+def test_where_config_yaml_can_be_written_overrides_that_do_not_fit_are_put_aside(path: Path):
+    state = path.parent / "state"
+    state.mkdir()
+    (state / FILE).write_text("rules: {gone: {dwell_s: 1}}\n", encoding="utf-8")
+    store = ConfigStore(path)
+    assert save(store, heads={"digits": {"score": 0.7}})["stored_in"] == "config.yaml"
+    assert (state / FILE).exists() is False
+    assert (state / UNFIT_COPY).exists()
+    assert config.load(path).heads["digits"].options["score"] == 0.7
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,39 @@ def test_reset_deletes_a_file_that_cannot_be_read(files):
     path = files("][")
     assert overrides.reset(path.parent / "state") == ()
     assert config.load(path).overrides == ()
+
+
+LOST_HEAD = {"source": PATCH["source"], "heads": {"digits": {"score": 0.5}}, "rules": {"gone": {"dwell_s": 1}}}
+
+
+def test_of_a_file_that_does_not_fit_only_the_masks_are_used(files):
+    path = files(LOST_HEAD)
+    with pytest.raises(ConfigError):
+        config.load(path)
+    loaded = config.load(path, use_unfit=True)
+    assert loaded.source.common.mask == (((0, 0), (0.2, 0), (0.2, 0.2)),)
+    assert "score" not in loaded.heads["digits"].options  # config.yaml has none
+    assert [rule.name for rule in loaded.rules] == ["plaza", "old"]
+    assert loaded.overrides == ("source.mask",)
+    assert len(loaded.unfit) == 1
+    assert f"{overrides.FILE}:" in loaded.unfit[0]
+    assert "config.yaml has no such rule" in loaded.unfit[0]
+
+
+@pytest.mark.parametrize("content", ["][", "sinks: []", "source: {mask: [[[0, 0]]]}", "source: {url: x}"])
+def test_of_a_file_that_is_damaged_nothing_is_used(files, content: str):
+    loaded = config.load(files(content), use_unfit=True)
+    assert (loaded.overrides, loaded.source.common.mask, len(loaded.unfit)) == ((), (), 1)
+
+
+def test_a_file_that_fits_is_used_as_a_whole(files):
+    path = files(PATCH)
+    assert config.load(path, use_unfit=True) == config.load(path)
+
+
+def test_mistakes_of_config_yaml_itself_are_raised_alone(files):
+    path = files(LOST_HEAD)
+    path.write_text(path.read_text(encoding="utf-8").replace("0.5, 0.9", "7, 0.9"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+: rules") as error:
+        config.load(path, use_unfit=True)
+    assert overrides.FILE not in str(error.value)

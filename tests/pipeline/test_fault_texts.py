@@ -25,6 +25,7 @@ CASES = [
         "warning",
         "r2 failed and was rolled back: no",
     ),
+    ("overrides", {"error": "overrides.yaml:2: e", "mistakes": 1}, "overrides_unfit", "error", "(overrides.yaml:2: e)"),
 ]
 
 

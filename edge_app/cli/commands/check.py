@@ -28,7 +28,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from edge_app.cli import check, findings
 
-    results = check.check(load(arguments, arguments.source, demo=True), arguments.board)
+    results = check.check(load(arguments, arguments.source, demo=True, use_unfit=True), arguments.board)
     passed = all(finding.verdict != "fail" for finding in results)
     if arguments.json:
         print(findings.as_json(results, ok=passed, list_key="findings", area_key="what"))

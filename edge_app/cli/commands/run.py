@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
     logs.configure(arguments.log, sys.stderr, os.environ)
     limit_data()
     outcome = daemon.run(
-        lambda: load(arguments, arguments.source, demo=True),
+        lambda: load(arguments, arguments.source, demo=True, use_unfit=True),
         max_frames=arguments.max_frames,
         health_file=arguments.health_file,
         release_file=arguments.release_file,
