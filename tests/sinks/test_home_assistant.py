@@ -1,7 +1,9 @@
 """Home Assistant 2025.4.4 itself on what a camera publishes: its discovery, its templates, and what it shows after
 crashes, restarts and removals of camera, broker and Home Assistant.
 
-Needs Python 3.13, and installs Home Assistant from PyPI; or $EDGE_APP_HOME_ASSISTANT, a Python that has it.
+Installs it into a Debian 13 of its own (home_assistant_root.py), or for a Python 3.13 that is here. With
+$EDGE_APP_HOME_ASSISTANT, a Python that has it, or $EDGE_APP_TEST_HOME_ASSISTANT, a Debian that has it, nothing is
+installed, and `-m system` runs one scenario (tests/system/test_home_assistant.py).
 """
 
 import contextlib
@@ -18,9 +20,10 @@ import pytest
 
 from edge_app.bench import mosquitto
 from edge_app.sinks._home_assistant_entities import safe
+from tests.sinks import home_assistant_root
+from tests.sinks.home_assistant_root import PACKAGES, HomeAssistant
 from tests.sinks.state_camera import DEVICE
 
-VERSION = "2025.4.4"
 ROOT = Path(__file__).parent.parent.parent
 RULES = {"yard": "zone", "gate-1": "line", "crowd": "count", "meter": "reading", "view": "scene", "stay": "stationary"}
 LIMIT_S = 10.0  # after all three are connected
@@ -39,17 +42,34 @@ def python_313():
 
 @pytest.fixture(scope="session")
 def home_assistant(tmp_path_factory):
-    """A Python with Home Assistant."""
-    given = os.environ.get("EDGE_APP_HOME_ASSISTANT")
-    if given:
-        return given
+    """Home Assistant: the one that is here, else in a new Debian 13, else for a Python 3.13."""
+    folder = tmp_path_factory.mktemp("home_assistant")
+    found = installed()
+    if found is None and home_assistant_root.lacking() is None:
+        found = home_assistant_root.made(folder)
+    if found is None:
+        found = HomeAssistant(_for_python_313(folder))
+    print(home_assistant_root.version(found))
+    return found
+
+
+def installed():
+    """Home Assistant where it is already installed, or None."""
+    if given := os.environ.get("EDGE_APP_HOME_ASSISTANT"):
+        return HomeAssistant(given)
+    kept = os.environ.get("EDGE_APP_TEST_HOME_ASSISTANT")
+    if kept and (Path(kept) / "ha/complete").exists() and home_assistant_root.lacking() is None:
+        return home_assistant_root.made(Path(kept))
+    return None
+
+
+def _for_python_313(folder):
+    """The Python of a new virtual environment with Home Assistant."""
     python = python_313()
     if python is None:
-        pytest.skip("no Python 3.13 here")
-    folder = tmp_path_factory.mktemp("home_assistant")
+        pytest.skip(f"no Python 3.13 here, and no Debian can be made: {home_assistant_root.lacking()}")
     subprocess.run([python, "-m", "venv", folder], check=True)
-    packages = [f"homeassistant=={VERSION}", "paho-mqtt==2.1.0"]
-    done = subprocess.run([folder / "bin/pip", "install", "-q", *packages], capture_output=True, text=True, check=False)
+    done = subprocess.run([folder / "bin/pip", "install", "-q", *PACKAGES], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"Home Assistant cannot be installed: {done.stderr[-200:]}")
     return str(folder / "bin/python")
@@ -58,8 +78,8 @@ def home_assistant(tmp_path_factory):
 class World:
     """A camera, a broker and Home Assistant, each of which can be started, stopped and killed."""
 
-    def __init__(self, python, folder, *, persistent=True):
-        self.folder, self.python = folder, python
+    def __init__(self, home_assistant, folder, *, persistent=True):
+        self.folder, self.home_assistant = folder, home_assistant
         self.broker_ = mosquitto.Mosquitto(folder, persistent=persistent)
         self.processes = {}
         self.rules = dict(RULES)
@@ -88,8 +108,7 @@ class World:
             return
         port = str(self.broker_.port)
         if name == "home":
-            script = str(ROOT / "tests/sinks/home_assistant_core.py")
-            command = [self.python, script, str(self.folder / "core"), port, str(self.folder / "core.log")]
+            command = self.home_assistant.command(self.folder, port)
         else:
             rules = json.dumps(self.rules)
             command = [sys.executable, "-m", "tests.sinks.state_camera", port, str(self.folder / "camera"), rules]
