@@ -7,7 +7,10 @@ usage() {
 usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0: kept, 3: rolled back
        ./deploy.sh --status root@CAMERA      show the running release and its health
        ./deploy.sh --rollback root@CAMERA    roll back to the previous release
+       ./deploy.sh --inventory FILE --canary 1 --batch 10% --halt-on 1
+                                             roll out to a fleet (--inventory FILE --help); the same command resumes
        ./deploy.sh --bundle-only FILE        only build a signed bundle
+       ./deploy.sh --probe root@CAMERA       print the camera's board and Python version
        ./deploy.sh --local DIR               install into a root directory, for tests and factories
        ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
                                              userdata: installed; oem: a seed, installed when userdata is empty
@@ -19,6 +22,7 @@ usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0
   --base DIR       base of an oem image: the vendor's oem folder, with its drivers and libraries
   --wheels DIR     the folder that `build.py wheels` filled; default: downloaded for the board
   --no-wheels      the board has all libraries
+  --release FILE   a bundle that is built already
   --version V      default: the version of the package
   --port N         ssh port
 TEXT
@@ -32,7 +36,10 @@ fail() {
 here=$(cd "$(dirname "$0")" && pwd)
 firmware=$here/firmware_bundle
 python=${PYTHON:-python3}
-action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size='' base='' key=''
+for each in "$@"; do # a fleet has options of its own
+    [ "$each" != --inventory ] || exec "$python" "$firmware/fleet.py" "$@"
+done
+action=deploy target='' out='' root='' board='' model=$here/models/digits config='' wheels='' version='' port=22 kind='' partition='' size='' base='' key='' release=''
 own_key=${XDG_CONFIG_HOME:-${HOME:-/root}/.config}/edge-app/signing.pem
 
 while [ $# -gt 0 ]; do
@@ -41,9 +48,9 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    --status | --rollback) action=${1#--} ;;
+    --status | --rollback | --probe) action=${1#--} ;;
     --no-wheels) wheels=none ;;
-    --bundle-only | --local | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port)
+    --bundle-only | --local | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port | --release)
         [ $# -ge 2 ] || fail "$1: found no value; expected one"
         case "$1" in
         --bundle-only) action=bundle out=$2 ;;
@@ -60,6 +67,7 @@ while [ $# -gt 0 ]; do
         --wheels) wheels=$2 ;;
         --version) version=$2 ;;
         --port) port=$2 ;;
+        --release) release=$2 ;;
         esac
         shift
         ;;
@@ -72,10 +80,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 case "$action" in
-deploy | status | rollback) [ -n "$target" ] || fail "no camera named; expected root@CAMERA (--help)" ;;
+deploy | status | rollback | probe) [ -n "$target" ] || fail "no camera named; expected root@CAMERA (--help)" ;;
 *) [ -n "$board" ] || fail "expected --board NAME: there is no camera to detect it on" ;;
 esac
-for each in "$key" "$config"; do
+for each in "$key" "$config" "$release"; do
     [ -z "$each" ] || [ -f "$each" ] || fail "$each: no such file"
 done
 [ -z "$base" ] || [ -d "$base" ] || fail "--base $base: no such folder"
@@ -119,11 +127,18 @@ build() {
         "$python" "$firmware/build.py" key "$key" >/dev/null
         echo "generated a development key: $key (keep it: cameras installed with it trust no other key)"
     fi
+    if [ -n "$release" ]; then
+        cp "$release" "$work/release.bundle"
+        return
+    fi
     if [ -z "$wheels" ]; then
         wheels=$work/wheels
-        "$python" "$firmware/build.py" wheels --board "$board" --python "${1:-3.11}" --out "$wheels"
+        set -- --board "$board" --python "${1:-3.11}" --out "$wheels"
+        [ -z "$config" ] || set -- "$@" --config "$config"
+        "$python" "$firmware/build.py" wheels "$@"
     fi
     set -- --board "$board" --model "$model" --key "$key"
+    [ -z "$config" ] || set -- "$@" --camera-config "$config"
     [ "$wheels" = none ] || set -- "$@" --wheels "$wheels"
     [ -z "$version" ] || set -- "$@" --version "$version"
     "$python" "$firmware/build.py" bundle "$@" --out "$work/release.bundle"
@@ -181,20 +196,24 @@ rollback)
     # shellcheck disable=SC2016  # expanded on the device
     remote "$where"'; $slots rollback --reason "requested by deploy.sh" && restart'
     ;;
-deploy)
+deploy | probe)
     [ -n "$board" ] || board=$(ask_board)
     there=$(remote 'python3 -c "import sys; print(\"%d.%d\" % sys.version_info[:2])"') ||
         fail "$target: python3 does not run there; expected 3.10 or newer"
     case "$there" in
     2.* | 3.[0-9]) fail "$target: found Python $there; expected 3.10 or newer" ;;
     esac
+    if [ "$action" = probe ]; then
+        echo "$board $there"
+        exit 0
+    fi
     echo "$target: board $board, Python $there"
     build "$there"
     stage
-    release=$("$python" "$firmware/build.py" name "$work/release.bundle")
+    name=$("$python" "$firmware/build.py" name "$work/release.bundle")
     # shellcheck disable=SC2016  # expanded on the device
     tar -C "$work/stage" -cf - . | remote 'set -e; d=$(mktemp -d); trap "rm -rf $d" EXIT; tar -C "$d" -xf -
 sh "$d/setup.sh" --board '"$board"
-    remote "$where; restart; \$slots follow $release"
+    remote "$where; restart; \$slots follow $name"
     ;;
 esac

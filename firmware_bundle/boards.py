@@ -23,8 +23,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 class Board:
     """One kind of bundle. target: which graphs of a model folder it has (`onnx`, `ncnn`, or a Rockchip SoC).
 
-    wheels: the list in wheels/ of the packages that its distribution lacks. machine: the platform in wheel names; "" if
-    there are pure Python wheels only. backend: as in config.yaml. also: a second target that its configuration may use.
+    wheels: the list in wheels/ of the packages that its distribution lacks. machine: the platform in wheel names.
+    backend: as in config.yaml. also: a second target that its configuration may use. ram_mb: of the smallest board with
+    this bundle; None if unknown.
     """
 
     target: str
@@ -32,6 +33,7 @@ class Board:
     machine: str
     backend: str
     also: str = ""
+    ram_mb: int | None = None
 
     @property
     def platforms(self) -> list[str]:
@@ -43,8 +45,10 @@ class Board:
 @cache
 def bundles() -> Mapping[str, Board]:
     """All kinds of bundles by name. Raises ImportError without the library yaml."""
-    known = _table().all_boards()
-    return {each.bundle: Board(each.target, each.wheels, each.machine, each.backend, each.also) for each in known}
+    found: dict[str, Board] = {}
+    for each in sorted(_table().all_boards(), key=lambda each: each.ram_mb or 0, reverse=True):  # the smallest is last
+        found[each.bundle] = Board(each.target, each.wheels, each.machine, each.backend, each.also, each.ram_mb)
+    return found
 
 
 def find(name: str) -> table.Board:

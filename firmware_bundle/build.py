@@ -21,7 +21,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ sys.path.insert(0, str(HERE / "updater"))
 import boards  # noqa: E402
 import bundle as format_  # noqa: E402  (part of the updater, which devices get without this file)
 import durable  # noqa: E402
+import libraries  # noqa: E402
 from boards import Board  # noqa: E402
 
 HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
@@ -147,15 +148,31 @@ def make_key(private: Path) -> Path:
     return public
 
 
-def fetch_wheels(board: Board, python: str, folder: Path) -> None:
-    """Download the wheels that wheels/ lists for a board. python: the version on the board, for example `3.11`."""
+def fetch_wheels(board: Board, python: str, folder: Path, configs: Sequence[Path] = ()) -> None:
+    """Download the wheels that wheels/ lists for a board and for what configurations enable.
+
+    python: the version on the board, for example `3.11`. configs: config.yaml of the cameras.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    if board.machine:
-        command += ["--python-version", python, *(f"--platform={each}" for each in board.platforms)]
-    done = subprocess.run([*command, "-d", folder, "-r", HERE / f"wheels/{board.wheels}.txt"], check=False)
-    if done.returncode:
-        where = board.machine or "any machine"
-        raise BuildError(f"wheels/{board.wheels}.txt: pip could not download all wheels for {where}, Python {python}")
+    command += ["--python-version", python, *(f"--platform={each}" for each in board.platforms), "-d", str(folder)]
+    asked = {extra.wheels for path in configs for extra in libraries.extras(_configuration(path), board)}
+    for name in (board.wheels, *sorted(asked)):
+        done = subprocess.run([*command, "-r", HERE / f"wheels/{name}.txt"], check=False)
+        if done.returncode:
+            where = f"for {board.machine}, Python {python}"
+            raise BuildError(f"wheels/{name}.txt: pip could not download all wheels {where}")
+
+
+def check_configs(name: str, board: Board, wheels: Path | None, configs: Sequence[Path]) -> None:
+    """Raises BuildError if a release could not run one of these configurations on the board.
+
+    name: of the board, for the message. wheels: None if the board has all libraries, so that none are checked.
+    """
+    for path in configs:
+        config = _configuration(path)
+        libraries.check(config, path, name, board)
+        for problem in libraries.missing(config, board, sorted(wheels.glob("*.whl"))) if wheels else ():
+            raise BuildError(f"{wheels}: {problem}; run `build.py wheels --board {name} --config {path}`")
 
 
 def find_board(name: str) -> tuple[str, Board]:
@@ -175,6 +192,13 @@ def name_board(name: str) -> str:
         print(f"{found.name}: {found.note}", file=sys.stderr)
     bundle: str = found.bundle
     return bundle
+
+
+def _configuration(path: Path) -> Mapping[str, Any]:
+    try:
+        return libraries.read(path)
+    except ImportError:
+        raise BuildError("the library yaml is missing; expected the Debian package python3-yaml") from None
 
 
 def _look_up(look_up: Callable[[str], Any], text: str) -> Any:
@@ -220,6 +244,8 @@ def _described(path: str, data: bytes, executable: bool) -> dict[str, object]:
 
 def _bundle(arguments: argparse.Namespace) -> None:
     name, board = find_board(arguments.board)
+    own = [arguments.config] if arguments.config else []
+    check_configs(name, board, arguments.wheels, [*own, *arguments.camera_config])
     files = release_files(board, arguments.model.resolve(), arguments.wheels, arguments.config)
     fields = {
         "version": arguments.version or project_version(),
@@ -246,6 +272,10 @@ def main(argv: list[str] | None = None) -> int:
     make.add_argument(
         "--config", type=Path, metavar="FILE", help="default configuration, instead of release/config.yaml"
     )
+    make.add_argument(
+        "--camera-config", type=Path, action="append", default=[], metavar="FILE",
+        help="config.yaml of a camera that will run the release: checked, not packed; repeat for more cameras",
+    )  # fmt: skip
     make.add_argument("--version", metavar="V", help="default: the version of the package")
     make.add_argument(
         "--minimum-version", default="0.0", metavar="V", help="oldest release that it can be installed over"
@@ -263,6 +293,14 @@ def main(argv: list[str] | None = None) -> int:
     wheels = commands.add_parser("wheels", help="download the libraries that the distribution of a board lacks")
     wheels.add_argument("--board", required=True, metavar="NAME", help="of edge_app/boards/boards.yaml")
     wheels.add_argument("--python", default="3.11", metavar="V", help="Python version on the board, default: 3.11")
+    wheels.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also for what this configuration enables",
+    )
     wheels.add_argument("--out", type=Path, required=True, metavar="DIR")
     arguments = parser.parse_args(argv)
     try:
@@ -275,8 +313,8 @@ def main(argv: list[str] | None = None) -> int:
         elif arguments.command == "key":
             print(make_key(arguments.private))
         else:
-            fetch_wheels(find_board(arguments.board)[1], arguments.python, arguments.out)
-    except (BuildError, format_.UpdateError, OSError) as exc:
+            fetch_wheels(find_board(arguments.board)[1], arguments.python, arguments.out, arguments.config)
+    except (BuildError, libraries.ConfigurationError, format_.UpdateError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
     return 0
