@@ -16,6 +16,7 @@ data_movement.py        replace chains of Reshape and Transpose by a channel Gat
 metadata.py             task, labels and size from the metadata of the file
 evidence.py             outputs, last layers and values, from which the family is recognized
 structure.py            the families that outputs and last layers suggest
+faces.py                the same for face detectors with landmarks
 unsupported.py          kinds of models that no family decodes, by name; vectors.py has those with one vector
 values.py               whether the outputs have the values that the family decodes
 preprocessing.py        the family's usual preprocessing

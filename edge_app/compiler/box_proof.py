@@ -203,7 +203,8 @@ class _Image:
 
     def _check_suppression(self, outputs: Mapping[str, NDArray[Any]], every: Detections) -> None:
         """Kept boxes must not overlap above nms_iou. If the file has selected its boxes, all must be kept."""
-        kept = self._detections(outputs, {})
+        single = {} if _option(self.spec.family, self.options, "blend") is None else {"blend": False}
+        kept = self._detections(outputs, single)  # averaged boxes may overlap
         nms_iou = float(_option(self.spec.family, self.options, "nms_iou"))
         if self.boxes.final:
             if len(kept) != len(every):

@@ -61,6 +61,7 @@ class Family:
 
 
 _COCO = "coco80"
+_FACES = ("blazeface", "retinaface", "scrfd", "yoloface", "yunet")
 _FOR_ONE_TASK = ("classify", "embed", "segment", "yolo")
 _TASKS = {"detect": "yolo", "classify": "classify"}  # of ultralytics; the others are in unsupported.py
 
@@ -216,7 +217,7 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str 
     if evidence.metadata.labels and fits(evidence.metadata.labels):
         return evidence.metadata.labels
     rows = {table[0] for table in evidence.tables}
-    if family == "yunet" or (family == "ultraface" and rows == {len(priors(evidence.size))}):
+    if family in _FACES or (family == "ultraface" and rows == {len(priors(evidence.size))}):
         return ("face",) if fits(("face",)) else ()
     if family in ("classify", "segment", "embed"):
         return ()

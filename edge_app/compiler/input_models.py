@@ -275,7 +275,8 @@ def _with_options(family: Family, options: ModelOptions, pixel_offset: float | N
         options.mean or default.mean,
         options.std or default.std,
         resize,
-        crop_fraction=fraction if resize == "crop" else 1.0,
+        default.pad,
+        fraction if resize == "crop" else 1.0,
     ), assumed
 
 

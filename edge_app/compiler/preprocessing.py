@@ -1,7 +1,8 @@
 """The usual preprocessing of each family's models, which an ONNX file does not contain: reported as assumed.
 
 Sources: ultralytics, torchvision and PaddleClas, NanoDet, FastestDet, Ultra-Light-Fast-Generic-Face-Detector, YuNet,
-YOLOX, PicoDet of PaddleDetection, InsightFace. Not here: applying it (edge_app/inference, frontend.py).
+YOLOX, PicoDet of PaddleDetection, InsightFace, Pytorch_Retinaface, MediaPipe.
+Not here: applying it (edge_app/inference, frontend.py).
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _USUAL = {
     "nanodet": Preprocessing("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
     "fastestdet": Preprocessing("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
     "ultraface": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
+    "scrfd": Preprocessing("rgb", (127.5, 127.5, 127.5), (128, 128, 128), "letterbox", pad=0),
+    "retinaface": Preprocessing("bgr", (104, 117, 123), (1, 1, 1), "letterbox"),
+    "blazeface": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "letterbox", pad=0),
     "yunet": Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
     "classify": replace(_IMAGENET, resize="crop", crop_fraction=0.875),  # torchvision, PaddleClas: 256, then 224
     "segment": _IMAGENET,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_app.compiler import faces
 from edge_app.compiler.evidence import Evidence
 
 
@@ -85,6 +86,10 @@ def _is_any(_: Evidence) -> bool:
 SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     Pattern("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
+    Pattern("scrfd", "scores, boxes and perhaps landmarks of one or two anchors at each stride", faces.is_scrfd),
+    Pattern("retinaface", "scores with a background, boxes and five landmarks of all priors", faces.is_retinaface),
+    Pattern("blazeface", "scores, and boxes with six landmarks relative to anchors", faces.is_blazeface),
+    Pattern("yoloface", "boxes, objectness, landmarks arranged as in a face, one class", faces.is_yoloface),
 )
 LIKELY: tuple[Pattern, ...] = (
     Pattern("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),

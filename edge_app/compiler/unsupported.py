@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_app.compiler import vectors
+from edge_app.compiler import faces, vectors
 from edge_app.compiler.evidence import Evidence
 from edge_app.compiler.metadata import Metadata
 from edge_app.errors import foreign_text
@@ -117,42 +117,24 @@ def _is_instances(e: Evidence) -> bool:
     return len(e.outputs) == 2 and len(e.tables) == 1 and len(e.maps) == 1 and e.maps[0][0] <= min(e.tables[0])
 
 
-def _widths(e: Evidence) -> list[tuple[int, ...]]:
-    """For each number of rows, the columns of all tables with it; the tables of SCRFD have no batch."""
-    by_rows: dict[int, list[int]] = {}
-    for rows, columns in e.tables:
-        by_rows.setdefault(rows, []).append(columns)
-    complete = len(e.tables) == len(e.outputs)
-    return [tuple(sorted(columns)) for columns in by_rows.values()] if complete else []
-
-
-def _is_scrfd(e: Evidence) -> bool:
-    widths = set(_widths(e))
-    return len(e.outputs) in (6, 9) and widths != set() and widths <= {(1, 4, 10), (1, 4)}
-
-
-def _is_retinaface(e: Evidence) -> bool:
-    return _widths(e) == [(2, 4, 10)]
-
-
 def _is_mediapipe(e: Evidence) -> bool:
-    """Scores, and boxes with four, six or seven keypoints, relative to anchors."""
-    widths = _widths(e)
-    return len(widths) * 2 == len(e.outputs) and set(widths) <= {(1, 12), (1, 16), (1, 18)} and widths != []
+    """Scores, and boxes with four or seven keypoints, relative to anchors."""
+    widths = faces.widths(e)
+    return len(widths) * 2 == len(e.outputs) and set(widths) <= {(1, 12), (1, 18)} and widths != []
 
 
 def _is_face_grid(e: Evidence) -> bool:
-    """x, y, w, h, objectness, ten or fifteen values of landmarks, one class."""
-    per_anchor = {s[0] // 3 if len(s) == 3 else s[-1] for s in e.shapes if len(s) in (3, 4)}
-    grids = len(e.outputs) == 3 and all(len(s) == 3 or (len(s) == 4 and s[0] == 3) for s in e.shapes)
-    if grids and all(s[0] % 3 == 0 for s in e.shapes if len(s) == 3) and per_anchor in ({16}, {21}):
-        return True
-    return e.tables in [[(3 * count, width)] for count in cells(e) for width in (16, 21)] and len(e.outputs) == 1
+    return faces.is_face_grid(e)
+
+
+def _is_face_grid_with_scores(e: Evidence) -> bool:
+    """Five landmarks with a score each: YOLOv7-face."""
+    return faces.is_face_grid(e, (21,))
 
 
 def _is_detr(e: Evidence) -> bool:
     """A few hundred queries, each with class scores and a box as center and size."""
-    widths = _widths(e)
+    widths = faces.widths(e)
     if len(widths) != 1 or len(e.outputs) != 2 or 4 not in widths[0]:
         return False
     return e.tables[0][0] <= 1000 and e.tables[0][0] not in {*cells(e), len(priors(e.size))}
@@ -276,13 +258,16 @@ KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does no
     Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
     Kind("anomaly detection", _is_anomaly),
     Kind("instance segmentation (boxes with mask coefficients)", _is_instances),
-    Kind("a face detector with landmarks in SCRFD form", _is_scrfd),
-    Kind("a face detector with landmarks in RetinaFace form", _is_retinaface),
-    Kind("a MediaPipe detector (boxes and keypoints relative to anchors)", _is_mediapipe),
+    Kind("a MediaPipe detector of palms or people (boxes and keypoints relative to anchors)", _is_mediapipe),
     Kind(
-        "a face detector with landmarks in YOLOv5-face form",
+        "a detector whose rows may be landmarks of faces (YOLOv5-face) or the scores of 11 classes",
         _is_face_grid,
-        (("labels FILE", "a detector of 11 or 16 classes"),),
+        (("family yoloface", "a face detector"), ("labels FILE", "a detector of 11 classes")),
+    ),
+    Kind(
+        "a face detector with landmarks in YOLOv7-face form",
+        _is_face_grid_with_scores,
+        (("labels FILE", "a detector of 16 classes"),),
     ),
     Kind("a DETR detector (boxes as centers and sizes in 0..1)", _is_detr),
     Kind("boxes and class scores of all cells in two tables (YOLO-NAS, DAMO-YOLO, PP-YOLOE)", _is_boxes_beside_scores),

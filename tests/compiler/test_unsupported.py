@@ -24,25 +24,16 @@ def read(path, **given):
     return found
 
 
-def scrfd(batch: tuple[int, ...]) -> dict[str, np.ndarray]:
-    shapes = [(*batch, 2 * cells(64, stride), columns) for columns in (1, 4, 10) for stride in (8, 16, 32)]
-    return {f"o{i}": random(*shape) for i, shape in enumerate(shapes)}
-
-
 NAMED = {
-    "a face detector with landmarks in SCRFD form": scrfd((1,)),
-    "a face detector with landmarks in SCRFD form ": scrfd(()),
-    "a face detector with landmarks in RetinaFace form": {
-        "boxes": random(1, 168, 4), "scores": random(1, 168, 2), "points": random(1, 168, 10)
-    },
-    "a MediaPipe detector": {"regressors": random(1, 896, 16), "classificators": random(1, 896, 1)},
+    "a MediaPipe detector": {"regressors": random(1, 2016, 18), "classificators": random(1, 2016, 1)},
     "a MediaPipe detector ": {
-        "r8": random(1, 512, 16), "r16": random(1, 384, 16), "s8": random(1, 512, 1), "s16": random(1, 384, 1)
+        "r8": random(1, 512, 12), "r16": random(1, 384, 12), "s8": random(1, 512, 1), "s16": random(1, 384, 1)
     },
-    "a face detector with landmarks in YOLOv5-face form": {
+    "a detector whose rows may be landmarks of faces": {
         f"stride_{s}": random(1, 3, 64 // s, 64 // s, 16) for s in (8, 16, 32)
     },
-    "a face detector with landmarks in YOLOv5-face form ": {"out": random(1, 3 * ALL, 16)},
+    "a detector whose rows may be landmarks of faces ": {"out": random(1, 3 * ALL, 16)},
+    "a face detector with landmarks in YOLOv7-face form": {"out": random(1, 3 * ALL, 21)},
     "instance segmentation": {"boxes": random(1, 4 + 7 + 32, ALL), "masks": random(1, 32, 16, 16)},
     "a DETR detector": {"logits": random(1, 100, 2), "boxes": random(1, 100, 4)},
     "a DETR detector ": {"boxes": random(1, 300, 4), "logits": random(1, 300, 91)},

@@ -2,6 +2,7 @@
 
 candidates.py   the input and the result of a rule, and the arithmetic that rules share
 detectors.py    the rules of FastestDet, NanoDet, UltraFace, YuNet and digits
+faces.py        the rules of face detectors with landmarks
 yolo.py         the rules of the YOLO detectors
 rules.py        the rule of a family
 The comparison with the boxes of a head is in ../box_proof.py.

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.compiler.reference import detectors, yolo
+from edge_app.compiler.reference import detectors, faces, yolo
 from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published
 
 _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
+    "blazeface": faces.blazeface,
     "digits": detectors.digits,
     "fastestdet": detectors.fastestdet,
     "nanodet": detectors.nanodet,
+    "retinaface": faces.retinaface,
+    "scrfd": faces.scrfd,
     "ultraface": detectors.ultraface,
     "yolo": yolo.candidates,
+    "yoloface": faces.yoloface,
     "yunet": detectors.yunet,
 }
 
