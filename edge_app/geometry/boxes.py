@@ -43,11 +43,13 @@ class Transform:
         """Map boxes (N, 4) from input pixels to image pixels, clipped to the image."""
         return self.points_to_image(xyxy.reshape(-1, 2)).reshape(-1, 4)
 
-    def points_to_image(self, points: Float32) -> Float32:
-        """Map points (..., 2), x and y, from input pixels to image pixels, clipped to the image."""
+    def points_to_image(self, points: Float32, *, clip: bool = True) -> Float32:
+        """Map points (..., 2), x and y, from input pixels to image pixels. clip: to the image."""
         pad, scale, limit = _arrays(self)
         mapped: Float32 = points - pad
         mapped /= scale
+        if not clip:
+            return mapped
         np.maximum(mapped, 0, out=mapped)  # two calls because np.clip is slower on small arrays
         np.minimum(mapped, limit, out=mapped)
         return mapped

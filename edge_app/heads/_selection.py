@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from edge_app.frame import Detections, Float32
 from edge_app.geometry.boxes import Transform, nms
 
 MAX_CANDIDATES = 1000  # decoded at most, which bounds the time if many cells are above the threshold
-_FAR_PX = 1e5  # larger coordinates are invalid, and the area of the box would overflow
+FAR_PX = 1e5  # larger coordinates are invalid, and the area of the box would overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +53,36 @@ class Selection:
     ) -> Detections:
         """Suppress overlapping boxes, map the others to image pixels, clip them, and drop empty and invalid boxes.
 
-        xyxy: (N, 4) and points: (N, K, 2), both in input pixels; score, class_id: (N,).
-        A keypoint gets the score of its box, because the formats have none for keypoints; 0 if it is not finite.
+        xyxy: (N, 4), input pixels; score, class_id: (N,). points: (N, K, 2), input pixels, or (N, K, 3) with a score.
+        A keypoint without a score gets that of its box; the score of one that is not finite is 0.
         """
+        found, rows = self.select(xyxy, score, class_id, transform)
+        return found if points is None else replace(found, keypoints=_keypoints(points[rows], found.score, transform))
+
+    def select(
+        self, xyxy: Float32, score: Float32, class_id: NDArray[np.integer], transform: Transform
+    ) -> tuple[Detections, NDArray[np.intp]]:
+        """As `detections`, without keypoints; also returns the rows of the detections."""
         classes = class_id.astype(np.int32, copy=False)
-        if not np.abs(xyxy).max(initial=0) < _FAR_PX:  # rare; true for NaN
-            near = np.flatnonzero(np.abs(xyxy).max(axis=1) < _FAR_PX)
-            xyxy, score, classes = xyxy[near], score[near], classes[near]
-            points = None if points is None else points[near]
-        order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, self.max_detections)
+        if np.abs(xyxy).max(initial=0) < FAR_PX:  # rarely not; false for NaN
+            order = nms(xyxy, score, classes if self.class_aware else None, self.nms_iou, MAX_CANDIDATES)
+        else:
+            near = np.flatnonzero(np.abs(xyxy).max(axis=1) < FAR_PX)
+            of_class = classes[near] if self.class_aware else None
+            order = near[nms(xyxy[near], score[near], of_class, self.nms_iou, MAX_CANDIDATES)]
         mapped = transform.to_image(xyxy[order])
         if (mapped[:, 2:] <= mapped[:, :2]).any():
             valid = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
             mapped, order = mapped[valid], order[valid]
-        best = score[order]
-        return Detections(mapped, best, classes[order], keypoints=_keypoints(points, order, best, transform))
+        mapped, order = mapped[: self.max_detections], order[: self.max_detections]  # empty boxes do not count
+        return Detections(mapped, score[order], classes[order]), order
 
 
-def _keypoints(points: Float32 | None, kept: NDArray[np.intp], score: Float32, transform: Transform) -> Float32 | None:
-    if points is None:
-        return None
-    found = points[kept]
-    mapped = transform.points_to_image(np.nan_to_num(np.clip(found, -_FAR_PX, _FAR_PX)))  # (N, K, 2)
-    scores = np.where(np.isfinite(found).all(axis=2, keepdims=True), score[:, None, None], np.float32(0))
-    return np.concatenate([mapped, scores], axis=2)
+def _keypoints(points: Float32, score: Float32, transform: Transform) -> Float32:
+    """Keypoints (N, K, 3) in image pixels. points: (N, K, 2) or (N, K, 3); score: (N,), of the boxes."""
+    finite = np.nan_to_num(np.clip(points[..., :2], -FAR_PX, FAR_PX))
+    keypoints = np.empty((*points.shape[:2], 3), np.float32)
+    keypoints[..., :2] = transform.points_to_image(finite)
+    keypoints[..., 2] = points[..., 2] if points.shape[2] == 3 else score[:, None]
+    keypoints[~np.isfinite(points).all(axis=2), 2] = 0
+    return keypoints

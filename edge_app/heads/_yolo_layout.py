@@ -1,6 +1,6 @@
 """The position of boxes and scores in the outputs of a YOLO export.
 
-Not here: recognizing it (_yolo_formats.py), decoding (yolo.py).
+Not here: recognizing it (_yolo_formats.py, _yolo_tasks.py), decoding (_yolo_boxes.py).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Format:
     boxes, scores, objectness: slices in the same order of cells; the objectness has one channel, if the format has it.
     grids: of the slices, in order; empty if decoding needs no grid. anchors: of the slices, which of the anchors of
     their grid. logits: whether the final sigmoid may be missing; softmax: the class scores then need a softmax instead.
-    nms_free: the detections need no NMS, and a cell may have several classes.
+    nms_free: the detections need no NMS, and a cell may have several classes. extras: slices with the `extra`
+    values that a box has beside its scores: keypoints, an angle or mask coefficients (_yolo_tasks.py).
     """
 
     reading: Reading
@@ -66,6 +67,18 @@ class Format:
     logits: bool = False
     softmax: bool = False
     nms_free: bool = False
+    extras: Slices = ()
+    extra: int = 0
+
+    @property
+    def raw_extras(self) -> bool:
+        """Whether the further values are those of the network, for each grid; else the file has decoded them."""
+        return self.box not in ("pixels", "corners") and len(self.extras) == len(self.boxes)
+
+    @property
+    def selected(self) -> bool:
+        """Whether the file has selected the detections: the scores are then two columns, score and class number."""
+        return self.classes == UNKNOWN
 
 
 def columns(

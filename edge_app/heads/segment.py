@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_app.backends import TensorSpec
 from edge_app.frame import Float32, Segmentation
 from edge_app.geometry.boxes import Transform
 from edge_app.heads import HeadSpec
+from edge_app.heads._outline import refined
 from edge_app.heads._outputs import (
     Arrays,
     check_labels,
@@ -164,25 +164,4 @@ def _outlines(
         mask = np.zeros((height, width), np.uint8)
         cv2.drawContours(mask, [contour - (x, y)], 0, 1, cv2.FILLED)
         score = cv2.mean(probability[y : y + height, x : x + width], mask)[0]
-        yield _refined(contour.reshape(-1, 2).astype(np.intp), fine), score
-
-
-def _refined(pixels: NDArray[np.intp], margin: Float32) -> Float32:
-    """Move the border pixels (K, 2) of a region to the zero line of the margin, by one Newton step along the gradient.
-
-    A region that touches the edge of the map is extended to that edge.
-    """
-    size = np.array(margin.shape[::-1])  # width, height
-    framed = np.asarray(cv2.copyMakeBorder(margin, 1, 1, 1, 1, cv2.BORDER_REPLICATE), np.float32)
-    row = framed.shape[1]
-    values, at = framed.reshape(-1), (pixels + 1) @ np.array([1, row])
-    slope = np.empty((len(pixels), 2), np.float32)
-    np.subtract(values.take(at + 1), values.take(at - 1), out=slope[:, 0])
-    np.subtract(values.take(at + row), values.take(at - row), out=slope[:, 1])
-    slope *= np.float32(0.5)
-    steepness = (slope * slope).sum(axis=1)
-    step = slope * (-values.take(at) / (steepness + np.float32(1e-6)))[:, None]  # no step if the gradient is 0
-    step /= np.maximum(np.sqrt((step * step).sum(axis=1)), 1)[:, None]  # at most one pixel: more is unreliable
-    points = pixels + np.float32(0.5) + step
-    points = np.where(pixels == 0, 0, np.where(pixels == size - 1, size, points))
-    return np.ascontiguousarray(points, np.float32)
+        yield refined(contour.reshape(-1, 2).astype(np.intp), fine), score

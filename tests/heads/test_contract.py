@@ -10,9 +10,10 @@ from edge_app import registry
 from edge_app.errors import ModelError
 from edge_app.geometry.boxes import fit
 from edge_app.heads import HeadSpec
-from tests.heads import exports, plain
+from tests.heads import exports, plain, task_exports
 
-detector = pytest.mark.parametrize("make", exports.DETECTORS, ids=lambda make: make.__name__)
+MAKERS = [*exports.DETECTORS, *task_exports.DETECTORS]
+detector = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 LETTERBOX, STRETCH = "letterbox", "stretch"
 
 
@@ -119,7 +120,7 @@ def test_dynamic_shapes_are_read_from_the_first_outputs(make):
     expected = case.head().decode(case.outputs, transform)
     spec = plain.spec_of(case.family, case.outputs, case.input_size, case.classes)
     free = tuple(type(o)(o.name, tuple(None for _ in o.shape), o.dtype) for o in spec.outputs)
-    head = registry.build("heads", case.family, replace(spec, outputs=free))
+    head = registry.build("heads", case.family, replace(spec, outputs=free), **case.options)
     np.testing.assert_array_equal(head.decode(case.outputs, transform).xyxy, expected.xyxy)
 
 
@@ -129,7 +130,7 @@ def test_rejects_a_wrong_number_of_labels(make):
     if "v10" in make.__name__:
         return  # its shape does not contain the number of classes
     with pytest.raises(ModelError) as caught:
-        plain.build(case.family, case.outputs, case.input_size, case.classes + 4)
+        plain.build(case.family, case.outputs, case.input_size, case.classes + 4, **case.options)
     assert f"{case.classes + 4}" in str(caught.value)
     assert f"{case.classes} classes" in str(caught.value)
     assert "\n" not in str(caught.value)
