@@ -55,6 +55,13 @@ def test_respects_max_detections():
     assert result.xyxy[:, 0].tolist() == [87 - 3 * i for i in range(10)]
 
 
+def test_empty_boxes_do_not_count_towards_max_detections():
+    xyxy = np.array([[0, 5, 9, 5], [0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]], np.float32)
+    score = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    found = Selection(0.5, 0.5, 2).detections(xyxy, score, np.zeros(4, np.int32), fit((64, 64), (64, 64), "stretch"))
+    assert found.score.tolist() == score[1:3].tolist()
+
+
 def test_an_inverted_box_suppresses_no_other():
     """With more boxes than plain Python handles. YOLO 26 predicts distances, which may be negative."""
     corners = np.arange(12, dtype=np.float32)[:, None] * 8
