@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
@@ -135,9 +136,13 @@ def check_rules(
             problems.add(node, f"rules.{rule.name}: {exc}")
 
 
-def build(rule: RuleConfig, heads: Labels, tracked: str | None) -> Any:
-    """Construct a rule. Raises ConfigError, mostly OptionError, if its options do not fit the model."""
-    return registry.build("rules", rule.type, RuleContext(rule.name, rule.type, heads, tracked), **rule.options)
+def build(rule: RuleConfig, heads: Labels, tracked: str | None, state_dir: Path | None = None) -> Any:
+    """Construct a rule. Raises ConfigError, mostly OptionError, if its options do not fit the model.
+
+    state_dir: as of a RuleContext.
+    """
+    context = RuleContext(rule.name, rule.type, heads, tracked, state_dir=state_dir)
+    return registry.build("rules", rule.type, context, **rule.options)
 
 
 def watched(options: Mapping[str, Any]) -> set[str]:

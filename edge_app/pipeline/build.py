@@ -93,7 +93,7 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
     tracked = None if config.track is None else config.track.head
     return {
         block.name: ConfiguredRule(
-            rule_config.build(block, labels, tracked),
+            rule_config.build(block, labels, tracked, state_dir=config.device.state_dir),
             block.enabled,
             key=(replace(block, enabled=True), labels, tracked),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from edge_app.errors import OptionError
@@ -21,12 +22,16 @@ Labels = Mapping[str, tuple[str, ...]]  # by head name
 
 @dataclass(frozen=True, slots=True)
 class RuleContext:
-    """The configuration of a rule: its name and type, the labels of each head, the tracked head."""
+    """The configuration of a rule: its name and type, the labels of each head, the tracked head.
+
+    state_dir: the folder of persistent state; None while a configuration is only checked: a rule then opens nothing.
+    """
 
     name: str
     type: str
     labels: Labels
     tracked: str | None = None
+    state_dir: Path | None = None
 
     def head(self, option: str, name: str, *, tracked: bool = False) -> tuple[str, ...]:
         """The labels of a head. Raises OptionError if the head does not exist, or is not tracked but has to be."""
