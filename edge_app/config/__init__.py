@@ -9,6 +9,7 @@ reuse.py     reuse
 clips.py     clips
 services.py  degrade, snapshots, web
 renamed.py   old names of keys
+form.py      what the page can edit, as JSON schemas
 overrides.py overrides.yaml over config.yaml; patching.py: patches as values; splicing.py: patches in a file's text
 reference.py every option with its type, default and meaning; json_schema.py: the same as a JSON Schema
 """

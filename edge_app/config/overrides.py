@@ -19,14 +19,14 @@ from edge_app.options.document import Problems, describe, entries, is_null, load
 
 FILE = "overrides.yaml"
 UNFIT_COPY = "overrides.yaml.unfit"  # of one that did not fit config.yaml and was replaced
-_OPTIONS: Mapping[str, Collection[str]] = {
+OPTIONS: Mapping[str, Collection[str]] = {
     "source": ("mask", "schedule"),
     "heads": ("enabled", "score", "labels", "min_area", "max_area", "aspect", "ignore", "schedule"),
     "rules": (),  # all, but none that names a file, an address or a secret
     "reuse": ("mode",),
 }
 _NOT_ALLOWED = ("Path", "Secret", "Url")
-ALL = tuple(_OPTIONS)
+ALL = tuple(OPTIONS)
 # What is used of a file that does not fit config.yaml: all, or the masks and the schedule of the camera, or nothing.
 # So a mask against filming a neighbor stays when a rule of the file has lost its head.
 FALLBACKS: tuple[Collection[str], ...] = (ALL, ("source",), ())
@@ -86,12 +86,12 @@ def _check(patch: yaml.MappingNode, problems: Problems) -> None:
     """Add a mistake for everything that this file may not change."""
     for key, changes in patch.value:
         block = key.value
-        if block not in _OPTIONS:
-            problems.add(key, f"found the block '{block}', which this file cannot change{nearest(block, _OPTIONS)}")
+        if block not in OPTIONS:
+            problems.add(key, f"found the block '{block}', which this file cannot change{nearest(block, OPTIONS)}")
         elif not isinstance(changes, yaml.MappingNode) and not is_null(changes):
             problems.add(changes, f"{block}: found {describe(changes)}; expected names and their changes")
         elif block in ("source", "reuse"):
-            _check_options(changes, block, _OPTIONS[block], problems)
+            _check_options(changes, block, OPTIONS[block], problems)
         else:
             for name, options in entries(changes).items():
                 _check_part(options, block, name, problems)
@@ -105,7 +105,7 @@ def _check_part(options: yaml.Node, block: str, name: str, problems: Problems) -
     if not isinstance(options, yaml.MappingNode):
         problems.add(options, f"{where}: found {describe(options)}; expected options")
     elif block == "heads":
-        _check_options(options, where, _OPTIONS[block], problems)
+        _check_options(options, where, OPTIONS[block], problems)
     elif "name" in entries(options):
         problems.add(options, f"{where}: found the option 'name'; expected it only in front of the options")
 

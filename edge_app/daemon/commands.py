@@ -102,6 +102,12 @@ class Commands:
         }
         return {**self.store.view(), "commands_seen": effective}
 
+    def options(self) -> dict[str, JsonValue]:
+        """The answer to `GET /api/options`."""
+        from edge_app.config.form import editable  # imports every rule: not before a user opens the form
+
+        return editable(self._running.config)
+
     def save(self, version: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Save a change of the page, as ConfigStore does; the next frame is processed with it."""
         saved = self.store.save(version, changes)

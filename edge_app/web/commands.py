@@ -5,7 +5,7 @@ every other request. One save or undo runs at a time. Errors are lines `where: f
 
 `GET /api/config`: what can be edited now, config.yaml with overrides.yaml over it:
 
-    {"version": "<hash>", "commands": true, "stored_in": "config.yaml" or "overrides.yaml", "undo": 2,
+    {"version": "<hash>", "commands": true, "stored_in": "config.yaml" or "overrides.yaml", "undo": 2, "unfit": [],
      "camera": "<source.name>", "labels": {"<head>": ["person", …]},
      "rules": {"<rule>": {"type": "zone", "polygon": [[x, y], …], …}}, "rule_types": ["count", "line", …],
      "heads": {"<head>": {"score": 0.4, "labels": [], "ignore": [], …}}, "mask": [[[x, y], …]], "schedule": [],
@@ -13,10 +13,14 @@ every other request. One save or undo runs at a time. Errors are lines `where: f
      "commands_seen": {"heads": {"<head>": true}, "rules": {"<rule>": false}, "scores": {"<head>": 0.4}, "muted_s": 0,
                        "reuse": "auto", "precision": "float", "running": {"heads": {…}, "rules": {…}}}}
 
+  `unfit` has the mistakes of an overrides.yaml that does not fit config.yaml, and which the next change replaces.
   `rules` and `heads` have the options as written in the file (defaults are left out, except the `score` of a head);
   `commands_seen` has what is in effect now, commands included; `running`: not off by schedule or load. Without
   `web.commands` the answer has `"commands": false`, and the page shows no button to save. `undo`: how many changes
-  can be undone.
+  can be undone, also after a restart; 0 after an edit on disk.
+
+`GET /api/options`: which options there are, as JSON schemas: `{"rules": {"<type>": {"properties": {…}, "required":
+[…]}}, "heads": {"<head>": …}, "source": …}`. Includes the types of installed plug-ins.
 
 `POST /api/save`: `{"version": "<hash>", "changes": {…}}`. `changes` is a JSON merge patch (RFC 7396) of `rules`,
 `heads`, `mask` and `schedule` as above: what is missing stays, `null` removes a rule or an option, a list is replaced
@@ -32,8 +36,8 @@ as a whole. A rule of a new name is appended and needs its `type`. Example:
   `version` was read, nothing was written. 422 `{"errors": ["rules.plaza.polygon: found …; expected …", …]}`: nothing
   was written. 507 `{"error": "…"}`: the disk is full or read-only, nothing was written.
 
-`POST /api/undo`: `{"version": "<hash>"}`. Takes back the latest saved change, at most five of them, until the daemon
-  stops. Answers as save; 404 if there is nothing to undo.
+`POST /api/undo`: `{"version": "<hash>"}`. Takes back the latest saved change, at most five of them. Answers as
+  save; 404 if there is nothing to undo.
 
 `POST /api/set/<what>`: one command. what: `heads/<name>`, `rules/<name>`, `reuse` (ON or OFF), `heads/<name>/score`
 (0 to 1), `precision` (float, int8), `mute` (minutes; 0 ends it), `snapshot`, `reload`, `restart` (no value). Body:
@@ -73,6 +77,10 @@ class PageCommands(Protocol):
         """The answer to GET /api/config, without `commands`. Raises ConfigError if the files are invalid."""
         ...
 
+    def options(self) -> Mapping[str, Any]:
+        """The answer to GET /api/options."""
+        ...
+
     def save(self, version: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Raises Conflict, ConfigError or OSError; nothing is written then."""
         ...
@@ -94,7 +102,7 @@ class CommandHandlers:
         self._one_at_a_time = asyncio.Lock()
 
     def get(self) -> dict[str, Handler]:
-        return {"/api/config": self._config}
+        return {"/api/config": self._config, "/api/options": self._options}
 
     def post(self) -> dict[str, Handler]:
         save, undo = partial(self._change, self._save), partial(self._change, self._undo)
@@ -108,6 +116,9 @@ class CommandHandlers:
         except ConfigError as exc:
             return _json({"errors": list(exc.problems)}, 422)
         return _json({**view, "commands": self._enabled})
+
+    async def _options(self, _request: web.Request) -> web.StreamResponse:
+        return _json({} if self._commands is None else await asyncio.to_thread(self._commands.options))
 
     async def _set(self, request: web.Request) -> web.StreamResponse:
         commands, payload = self._admitted(), await _body(request)

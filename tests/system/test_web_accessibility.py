@@ -75,9 +75,10 @@ async def _visit(url: str, axe: str) -> None:
         fill = "document.getElementById('token').value = {}, document.querySelector('#login button').click()"
         await browser.run(fill.format(json.dumps(TOKEN)))
         await browser.until("document.querySelector('#events img')?.naturalWidth && document.querySelector('.bars')")
-        await browser.run("document.getElementById('editing').open = true")
+        await browser.run("document.querySelectorAll('details').forEach((part) => (part.open = true))")
         await browser.until("document.querySelectorAll('figure:not([hidden])').length >= 3")
-        for hidden in ("conflict", "yaml-block"):  # shown only after a conflict, and without web.commands
+        await browser.until("document.querySelectorAll('[role=switch]').length > 3")
+        for hidden in ("conflict", "yaml-block", "unfit"):  # shown only after a conflict, and without web.commands
             await browser.run(f"document.getElementById('{hidden}').hidden = false")
         await browser.run("document.getElementById('save-errors').innerHTML = '<li>an error</li>'")
         await _check(browser, "page with the form")

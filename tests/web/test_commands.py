@@ -40,6 +40,9 @@ class Camera:
     def view(self) -> Mapping[str, Any]:
         return self.store.view()
 
+    def options(self) -> Mapping[str, Any]:
+        return {"rules": {"count": {"properties": {}, "required": []}}, "heads": {}, "source": {}}
+
     def save(self, version: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.fails:
             raise self.fails
@@ -109,6 +112,11 @@ def test_mistakes_are_lines_and_change_nothing(page, camera: Camera):
     assert config(page) == before
     for body in ({}, {"version": 1, "changes": {}}, {"version": before["version"]}):
         assert call(page, "/api/save", body)[0] == 422
+
+
+def test_the_options_need_the_token(page, camera: Camera):
+    assert call(page, "/api/options", method="GET") == (200, camera.options())
+    assert ask(page, "/api/options")[0] == 401
 
 
 def test_a_full_disk_is_reported(page, camera: Camera):

@@ -3,8 +3,8 @@
 export const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]; // Okabe and Ito
 
 // status: of /api/status. last: the latest {result, overlay}. config: of /api/config, or null. hidden: what the view
-// leaves out, as "head NAME" and "rule NAME".
-export const app = { status: null, last: null, config: null, hidden: new Set() };
+// leaves out, as "head NAME" and "rule NAME". options: of /api/options, or null.
+export const app = { status: null, last: null, config: null, options: null, hidden: new Set() };
 
 export const $ = (id) => document.getElementById(id);
 

@@ -1,77 +1,65 @@
-// From a form to a change for /api/save, and to YAML. Without state: the form and the file are parameters.
+// What can be drawn of an entry, and from drawings and fields to a change for /api/save, and to YAML.
 
-import { element } from "./app.js";
+import { shapeOf } from "./fields.js";
 
-// The option that holds the corners, by type of rule.
+const MASK = { properties: { mask: { type: "array", items: { type: "array", items: [{ minimum: 0, maximum: 1, type: "number" }, { minimum: 0, maximum: 1, type: "number" }] } } } };
+const TEXTS = { ignore: "ignored area", mask: "mask" };
 export const GEOMETRY = { zone: "polygon", line: "line", count: "polygon", mask: "mask" };
 
-const LABELS = { name: "labels", text: "Only labels (a, b, …)", hint: "all" };
-const SCORE = { name: "min_score", text: "Least score", min: 0, max: 1, step: 0.01 };
-const AREAS = [
-  { name: "min_area", text: "Smallest box, 0 to 1 of image", min: 0, max: 1, step: 0.001 },
-  { name: "max_area", text: "Largest box, 0 to 1 of image", min: 0, max: 1, step: 0.001 },
-];
-const DIRECTION = { name: "direction", text: "Direction", choices: ["", "both", "in", "out"] };
-
-// The options of a form: by type of rule, and of a head.
-const OPTIONS = {
-  zone: [LABELS, SCORE, { name: "dwell_s", text: "Dwell, seconds", min: 0, step: 0.1 }],
-  line: [LABELS, SCORE, DIRECTION],
-  count: [LABELS, SCORE, { name: "at_least", text: "Event from this number", min: 1, step: 1 }],
-  stationary: [LABELS, SCORE, { name: "after_s", text: "Stays at least, seconds", min: 0, step: 0.1 }],
-  scene: [SCORE, { name: "after_s", text: "Lasts at least, seconds", min: 0, step: 0.1 }],
-  reading: [SCORE],
-  head: [{ name: "score", text: "Score", min: 0, max: 1, step: 0.01 }, LABELS, ...AREAS],
-};
-
-// Builds the fields of a form, filled from the options in the file. An empty field is an option that is not set.
-export function formOf(kind, options, container) {
-  container.replaceChildren(
-    ...(OPTIONS[kind] || []).map((option) => {
-      const value = options[option.name];
-      const text = value === undefined || value === null ? "" : Array.isArray(value) ? value.join(", ") : String(value);
-      const field = option.choices ? element("select", {}, ...option.choices.map((choice) => new Option(choice || "default", choice))) : element("input");
-      if (!option.choices && option !== LABELS) Object.assign(field, { type: "number", inputMode: "decimal", min: option.min, max: option.max ?? "", step: option.step });
-      field.value = text;
-      field.dataset.option = option.name;
-      if (option.hint) field.placeholder = option.hint;
-      return element("label", { className: "field" }, option.text, field);
-    }),
-  );
+// The schema of the options of an entry: see `target` of editing.js. options: the answer of /api/options, or null.
+export function schemaOf({ what, name, kind }, options) {
+  if (kind === "mask") return MASK;
+  if (what === "camera") return { properties: { schedule: options.source.properties.schedule } };
+  if (what === "head") return { properties: { ignore: options.heads[name].properties.ignore } };
+  const drawn = { [GEOMETRY[kind]]: MASK.properties.mask };
+  if (kind === "line") drawn.line = { items: [MASK.properties.mask.items, MASK.properties.mask.items] };
+  return options?.rules?.[kind] || { properties: kind in GEOMETRY ? drawn : {} };
 }
 
-// The values of a form: option -> number, text, list of labels, or null if the field is empty.
-export function optionsOf(container) {
-  const values = {};
-  for (const field of container.querySelectorAll("[data-option]")) {
-    const text = field.value.trim();
-    if (field.dataset.option === LABELS.name) values.labels = text ? text.split(",").map((label) => label.trim()).filter(Boolean) : null;
-    else if (!text) values[field.dataset.option] = null;
-    else values[field.dataset.option] = field.type === "number" ? Number(text) : text;
+// The shapes of an entry, those that can be added included: {option, text, line, many, base, points}. base: the points
+// in the file, null for a new one. Its own outline is the first.
+export function partsOf(schema, inFile) {
+  const parts = [];
+  for (const [option, each] of Object.entries(schema.properties || {})) {
+    const shape = shapeOf(each);
+    if (!shape) continue;
+    const made = (text, base, index) => ({ option, text, line: shape === "line", many: shape === "polygons", base, index, points: base || [] });
+    const name = TEXTS[option] || option;
+    if (shape !== "polygons") {
+      parts.unshift(made(option, inFile?.[option] || null, 0));
+      continue;
+    }
+    const present = inFile?.[option] || [];
+    parts.push(...present.map((points, i) => made(`${name} ${i + 1}`, points, i)), made(`new ${name}`, null, present.length));
   }
-  return values;
+  return parts;
 }
 
-// The merge patch that makes the file equal to the form; null if they are equal. entry: what is edited; `base` is its
-// part of the file when the form was filled: only what differs from it is sent, so that other edits stay.
-export function changeOf(entry, points, options) {
-  const { what, name, kind, base, head, masks } = entry;
+// What the user has drawn, as options: only those that have changed.
+export function drawnIn(parts) {
+  const changed = {};
+  for (const option of new Set(parts.filter((part) => !same(part.base || [], part.points)).map((part) => part.option))) {
+    const own = parts.filter((part) => part.option === option);
+    const points = own[0].many ? own.map((part) => part.points).filter((each) => each.length) : own[0].points;
+    changed[option] = points.length ? points : null;
+  }
+  return changed;
+}
+
+// The merge patch of an entry, or null if nothing has changed. entry: {what, name, kind, head, masks}. changed: options.
+export function changeOf({ what, name, kind, head, masks }, changed) {
   if (kind === "mask") {
-    if (base && same(base, points)) return null;
-    return { mask: what === "new" ? [...masks, points] : masks.map((mask, i) => (i === Number(name) ? points : mask)) };
+    if (!("mask" in changed)) return null;
+    const mask = changed.mask || [];
+    return { mask: what === "new" ? [...masks, mask] : masks.map((each, i) => (i === Number(name) ? mask : each)) };
   }
-  const before = base || {};
-  const changed = Object.fromEntries(Object.entries(options).filter(([option, value]) => !equal(before[option], value)));
-  if (kind in GEOMETRY && !same(before[GEOMETRY[kind]] || [], points)) changed[GEOMETRY[kind]] = points.length ? points : null;
-  if (what === "head") return Object.keys(changed).length ? { heads: { [name]: changed } } : null;
-  if (what === "new") return { rules: { [name]: { type: kind, head, ...changed } } };
-  return Object.keys(changed).length ? { rules: { [name]: changed } } : null;
+  if (what === "new") return { rules: { [name]: { type: kind, ...(head ? { head } : {}), ...changed } } };
+  if (!Object.keys(changed).length) return null;
+  if (what === "camera") return { schedule: changed.schedule ?? [] };
+  return { [what === "head" ? "heads" : "rules"]: { [name]: changed } };
 }
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-
-// Whether an option of the file equals a field: an option that is not set equals an empty field.
-const equal = (inFile, field) => same(inFile ?? null, field) || (field === null && Array.isArray(inFile) && !inFile.length);
 
 // Corners as typed, "x y, x y": a list of points, or null if the text is something else.
 export function corners(text) {

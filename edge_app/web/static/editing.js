@@ -1,27 +1,30 @@
 // Editing zones, lines, masks, filters and scores: what the form shows, saving, undo, and conflicts with the file.
 
 import { $, app, element, say } from "./app.js";
-import { changeOf, corners, formOf, GEOMETRY, optionsOf, yamlOf } from "./changes.js";
+import { changeOf, corners, drawnIn, GEOMETRY, partsOf, schemaOf, yamlOf } from "./changes.js";
 import { clearCorners, replaceCorners, setActive, setShape, shape, undoCorner } from "./drawing.js";
+import { markStored, mistakesIn, showFields, typedIn } from "./fields.js";
 import { getJson, postJson } from "./requests.js";
+import { connectButtons, showSwitches } from "./switches.js";
 import { mark } from "./view.js";
 
 const ASK_EVERY_MS = 30000; // for edits on disk, while the form is open: the camera reads and checks its files each time
-const NEW = [["zone", "new zone"], ["line", "new line"], ["count", "new area to count in"], ["mask", "new privacy mask"]];
+const NEW = { zone: "new zone", line: "new line", count: "new area to count in", mask: "new privacy mask" };
 
 let askedAt = -Infinity;
-let base = null; // the entry of the file that the form was filled from; null: a new one
-let filled = ""; // the form as it was filled, to know whether the user has changed it
+let parts = []; // the shapes of the entry (changes.js)
+let part = null; // the one that is drawn
 let busy = false;
 
 // Reads what can be edited: once, and again while the form is open. A camera that cannot answer offers YAML to copy.
 export async function loadConfig(force = false) {
-  const due = app.config === null || ($("editing").open && performance.now() - askedAt > ASK_EVERY_MS);
+  const due = app.config === null || (($("editing").open || $("switches").open) && performance.now() - askedAt > ASK_EVERY_MS);
   if (busy || (!force && !due)) return;
   askedAt = performance.now();
   let config;
   try {
     config = await getJson("api/config");
+    if (config.commands && config.version !== app.config?.version) app.options = await getJson("api/options");
   } catch (error) {
     if (error.status === 401) throw error;
     if (error.status === 422) showErrors(["the configuration on disk has mistakes:", ...error.body.errors]);
@@ -29,6 +32,10 @@ export async function loadConfig(force = false) {
     config = { commands: false };
   }
   if (busy) return; // the answer to a save says more
+  if (app.config?.commands) {
+    app.config.commands_seen = config.commands_seen;
+    showSwitches(readAgain);
+  }
   if (app.config && config.version === app.config.version && config.undo === app.config.undo) return;
   if (app.config?.commands && dirty() && config.version !== app.config.version) {
     showConflict(config);
@@ -37,9 +44,15 @@ export async function loadConfig(force = false) {
   use(config);
 }
 
+const readAgain = () => loadConfig(true);
+
 // Takes a configuration of the camera as the current one, and fills the form from it.
 function use(config) {
   app.config = config;
+  const unfit = config.unfit || [];
+  $("unfit").hidden = !unfit.length;
+  $("unfit").textContent = `What was saved earlier does not fit the configuration and is not in effect; the next save replaces it. ${unfit.join(" · ")}`;
+  showSwitches(readAgain);
   $("conflict").hidden = true;
   $("save-bar").hidden = !config.commands;
   $("yaml-block").hidden = Boolean(config.commands);
@@ -57,22 +70,23 @@ function showUndo() {
   $("undo-save").textContent = left ? `Undo last save (${left} possible)` : "Undo last save";
 }
 
-// ---- What is edited: "rule NAME", "mask INDEX" or "new KIND"
+// ---- What is edited: "rule NAME", "mask INDEX", "head NAME" (its ignored areas), "camera" or "new KIND"
 
 function offerTargets() {
   const chosen = $("target").value;
   const rules = Object.entries(app.config.rules || {}).map(([name, rule]) => new Option(`${rule.type} ${name}`, `rule ${name}`));
   const masks = (app.config.mask || []).map((_, i) => new Option(`privacy mask ${i + 1}`, `mask ${i}`));
-  const added = element("optgroup", { label: "Add" }, ...NEW.map(([kind, text]) => new Option(text, `new ${kind}`)));
-  const present = element("optgroup", { label: "Change" }, ...rules, ...masks);
-  const changeable = app.config.commands && (rules.length || masks.length); // else lines to copy: of new entries only
-  $("target").replaceChildren(...(changeable ? [present] : []), added);
+  const others = Object.keys(app.options?.rules || {}).filter((kind) => !(kind in NEW)).map((kind) => [kind, `new rule ${kind}`]);
+  const added = element("optgroup", { label: "Add" }, ...[...Object.entries(NEW), ...others].map(([kind, text]) => new Option(text, `new ${kind}`)));
+  const heads = Object.entries(app.options?.heads || {}).filter(([, schema]) => schema.properties.ignore).map(([name]) => new Option(`ignored areas of ${name}`, `head ${name}`));
+  const present = element("optgroup", { label: "Change" }, ...rules, ...masks, ...heads, new Option("camera schedule", "camera "));
+  $("target").replaceChildren(...(app.config.commands ? [present] : []), added); // else lines to copy: of new entries only
   const known = [...$("target").options].some((option) => option.value === chosen);
   $("target").value = known ? chosen : "new zone";
 }
 
 function offerHeads() {
-  const heads = Object.keys(app.config.labels || app.status.heads);
+  const heads = headNames();
   const chosen = [$("shape-head").value, $("filter-head").value];
   for (const [i, id] of ["shape-head", "filter-head"].entries()) {
     $(id).replaceChildren(...heads.map((name) => new Option(name, name, false, name === app.status.tracked)));
@@ -83,25 +97,45 @@ function offerHeads() {
 const target = () => {
   const [what, ...rest] = $("target").value.split(" ");
   const name = rest.join(" ");
-  const rule = what === "rule" ? app.config.rules[name] : null;
-  return { what, name, kind: what === "rule" ? rule.type : what === "mask" ? "mask" : name, rule };
+  const inFile = entryOf(app.config, what, name);
+  return { what, name, kind: what === "rule" ? inFile.type : what === "mask" ? "mask" : what === "new" ? name : what, inFile };
 };
+
+// An entry as it is in the file: its options; null if it is not there.
+function entryOf(config, what, name) {
+  if (what === "rule") return config.rules?.[name] ?? null;
+  if (what === "mask") return config.mask?.[Number(name)] ? { mask: config.mask[Number(name)] } : null;
+  if (what === "head") return config.heads?.[name] ?? null;
+  return what === "camera" ? { schedule: config.schedule } : null;
+}
 
 // Fills the form from the chosen entry.
 function fillTarget() {
-  const { what, name, kind, rule } = target();
-  base = what === "rule" ? rule : what === "mask" ? app.config.mask[Number(name)] : null;
-  const points = what === "mask" ? base : (rule?.[GEOMETRY[kind]] ?? []);
-  setShape(points, kind === "line");
-  if (what === "new" && kind !== "mask") $("shape-name").value = freeName(kind);
-  $("name-field").hidden = what !== "new" || kind === "mask";
-  $("head-field").hidden = what !== "new" || kind === "mask";
-  $("shape-field").hidden = !(kind in GEOMETRY);
-  formOf(kind, rule || {}, $("shape-options"));
-  $("delete").hidden = what === "new";
+  const entry = target();
+  const { what, kind, inFile } = entry;
+  const schema = schemaOf(entry, app.options);
+  const isNewRule = what === "new" && kind !== "mask";
+  parts = partsOf(schema, inFile);
+  if (isNewRule) $("shape-name").value = freeName(kind);
+  $("name-field").hidden = !isNewRule;
+  $("head-field").hidden = !isNewRule || !takesHead(kind, schema);
+  $("part-field").hidden = parts.length < 2;
+  $("shape-field").hidden = !parts.length;
+  $("shape-part").replaceChildren(...parts.map((each, i) => new Option(each.text, i)));
+  showFields(schema, inFile || {}, $("shape-options"), headNames(), isNewRule ? ["head"] : []);
+  $("delete").hidden = !["rule", "mask"].includes(what);
   $("save-errors").replaceChildren();
+  showPart();
+}
+
+const takesHead = (kind, schema) => kind in GEOMETRY || "head" in schema.properties;
+const headNames = () => Object.keys(app.config.labels || app.status.heads);
+
+// Draws the chosen shape of the entry.
+function showPart() {
+  part = parts[Number($("shape-part").value)] || null;
+  setShape(part?.points || [], part?.line || false);
   showCorners();
-  filled = formState();
   showYaml();
 }
 
@@ -112,8 +146,8 @@ function freeName(kind) {
   return `${kind}-${number}`;
 }
 
-const formState = () => JSON.stringify([shape.points, optionsOf($("shape-options"))]);
-const dirty = () => formState() !== filled || filterState() !== filterFilled;
+const typedOrDrawn = () => ({ ...typedIn($("shape-options")), ...drawnIn(parts) });
+const dirty = () => Object.keys({ ...typedOrDrawn(), ...typedIn($("filter-options")) }).length > 0;
 
 function showCorners() {
   const text = shape.points.map((point) => point.join(" ")).join(", ");
@@ -127,19 +161,16 @@ function showYaml() {
 }
 
 shape.changed = () => {
+  if (part) part.points = shape.points;
   showCorners();
   showYaml();
 };
 
 // ---- Filters and score of a head
 
-let filterFilled = "";
-const filterState = () => JSON.stringify(optionsOf($("filter-options")));
-
 function fillFilter() {
-  const head = app.config.heads?.[$("filter-head").value] || {};
-  formOf("head", head, $("filter-options"));
-  filterFilled = filterState();
+  const name = $("filter-head").value;
+  showFields(app.options?.heads?.[name], app.config.heads?.[name] || {}, $("filter-options"));
 }
 
 // ---- Saving
@@ -147,14 +178,11 @@ function fillFilter() {
 function shapeChange() {
   const { what, name, kind } = target();
   const named = what === "new" ? $("shape-name").value.trim() : name;
-  return changeOf({ what, name: named, kind, base, head: $("shape-head").value, masks: app.config.mask || [] }, shape.points, optionsOf($("shape-options")));
+  const head = $("head-field").hidden ? null : $("shape-head").value;
+  return changeOf({ what, name: named, kind, head, masks: app.config.mask || [] }, typedOrDrawn());
 }
 
-function filterChange() {
-  const head = $("filter-head").value;
-  const changed = changeOf({ what: "head", name: head, kind: "head", base: app.config.heads?.[head] || {} }, [], optionsOf($("filter-options")));
-  return changed;
-}
+const filterChange = () => changeOf({ what: "head", name: $("filter-head").value, kind: "head" }, typedIn($("filter-options")));
 
 // Sends a change. after: the entry to show when it is stored.
 async function save(changes, done, after = $("target").value) {
@@ -173,8 +201,8 @@ async function undoSave() {
 }
 
 async function loadAfter(sent, after) {
-  filled = formState();
-  filterFilled = filterState(); // what was typed is stored now
+  for (const id of ["shape-options", "filter-options"]) markStored($(id));
+  for (const each of parts) each.base = each.points;
   app.config.version = undefined; // so that the answer counts as another one
   await loadConfig(true);
   if ([...$("target").options].some((option) => option.value === after)) $("target").value = after;
@@ -221,9 +249,9 @@ let onDisk = null;
 
 function showConflict(config) {
   onDisk = { ...config, commands: app.config.commands }; // which an answer to a save leaves out
-  const { what, name, kind } = target();
-  const entry = what === "rule" ? config.rules?.[name] : what === "mask" ? config.mask?.[Number(name)] : null;
-  shape.onDisk = what === "mask" ? entry : entry?.[GEOMETRY[kind]];
+  const { what, name } = target();
+  const entry = entryOf(config, what, name);
+  shape.onDisk = part && (part.many ? entry?.[part.option]?.[part.index] : entry?.[part.option]);
   if (!shape.onDisk?.length) shape.onDisk = null;
   $("conflict-text").textContent = `The configuration was edited on disk since this form was filled; your change is not saved. Changed on disk: ${differences(app.config, config).join(", ") || "other parts"}.`;
   $("conflict-shape").hidden = !shape.onDisk;
@@ -247,7 +275,7 @@ $("conflict-theirs").addEventListener("click", () => {
 
 $("conflict-mine").addEventListener("click", () => {
   if (busy) return undefined;
-  const [keptTarget, points, wasBase] = [$("target").value, shape.points, base];
+  const keptTarget = $("target").value;
   app.config = onDisk; // its version; what the user has changed is sent, everything else stays as on disk
   $("conflict").hidden = true;
   shape.onDisk = null;
@@ -257,26 +285,36 @@ $("conflict-mine").addEventListener("click", () => {
     fillTarget();
     return result("The entry was deleted on disk; your change cannot be stored.");
   }
-  [shape.points, base] = [points, wasBase];
-  return filterState() !== filterFilled ? saveFilter() : saveShape();
+  return Object.keys(typedIn($("filter-options"))).length ? saveFilter() : saveShape();
 });
 
 // ---- Controls
 
 const saveShape = () => {
   const { what, kind } = target();
-  const invalid = kind in GEOMETRY && $("name-field").hidden === false && !$("shape-name").reportValidity();
-  if (invalid) return undefined;
+  const invalid = $("name-field").hidden === false && !$("shape-name").reportValidity();
+  if (invalid || rejected("shape-options")) return undefined;
   const after = what === "new" ? (kind === "mask" ? `mask ${(app.config.mask || []).length}` : `rule ${$("shape-name").value.trim()}`) : undefined;
   return save(shapeChange(), "Saved.", after);
 };
-const saveFilter = () => save(filterChange(), "Saved.");
+const saveFilter = () => (rejected("filter-options") ? undefined : save(filterChange(), "Saved."));
+
+// Whether something in a form cannot be read, which is then shown.
+function rejected(form) {
+  const mistakes = mistakesIn($(form));
+  if (mistakes.length) result("");
+  if (mistakes.length) showErrors(["Not saved:", ...mistakes]);
+  return mistakes.length > 0;
+}
 
 $("editing").addEventListener("toggle", () => {
   setActive($("editing").open);
   if ($("editing").open && app.config?.commands) loadConfig(true);
 });
+$("switches").addEventListener("toggle", () => $("switches").open && readAgain());
+connectButtons(readAgain);
 $("target").addEventListener("change", fillTarget);
+$("shape-part").addEventListener("change", showPart);
 $("filter-head").addEventListener("change", fillFilter);
 $("undo-corner").addEventListener("click", undoCorner);
 $("clear").addEventListener("click", clearCorners);
