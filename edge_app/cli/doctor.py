@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_app import boards
 from edge_app.backends import _soc
+from edge_app.cli import power
 from edge_app.cli.findings import Finding, Verdict
 from edge_app.clock import SystemClock
 from edge_app.pipeline.sensors import BoardSensors
@@ -37,7 +38,7 @@ _MIN_FREE = 0.05  # of memory or disk
 def examine(root: Path = Path("/")) -> list[Finding]:
     """Run all checks on the file system below `root`. A missing file is a finding, never an error."""
     checks: tuple[Callable[[Path], Iterator[Finding]], ...]
-    checks = (_board, _npu, _runtime, _packages, _cameras, _memory, _temperature, _clock, _flash)
+    checks = (_board, _npu, _runtime, _packages, _cameras, _memory, _temperature, power.check, _clock, _flash)
     return [finding for check in checks for finding in check(root)]
 
 

@@ -7,7 +7,7 @@ models.py    reading model, heads
 rules.py     track, rules
 reuse.py     reuse
 clips.py     clips
-services.py  degrade, snapshots, web
+services.py  degrade, power, snapshots, web
 renamed.py   old names of keys
 form.py      what the page can edit, as JSON schemas
 overrides.py overrides.yaml over config.yaml; patching.py: patches as values; splicing.py: patches in a file's text

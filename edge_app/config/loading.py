@@ -29,7 +29,7 @@ from edge_app.config.plugins import read_sinks, read_source, replace_source
 from edge_app.config.renamed import RENAMED, apply_renames
 from edge_app.config.reuse import OFF, ReuseConfig, read_reuse
 from edge_app.config.rules import RuleConfig, TrackConfig, read_rules
-from edge_app.config.services import DegradeConfig, SnapshotsConfig, WebConfig, check_web
+from edge_app.config.services import DegradeConfig, PowerConfig, SnapshotsConfig, WebConfig, check_web
 from edge_app.errors import ConfigError
 from edge_app.model.manifest import Manifest
 from edge_app.options import WRONG, read_dataclass
@@ -56,6 +56,7 @@ class Config:
     track: TrackConfig | None = None
     rules: tuple[RuleConfig, ...] = ()
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
+    power: PowerConfig = field(default_factory=PowerConfig)
     snapshots: SnapshotsConfig = field(default_factory=SnapshotsConfig)
     clips: ClipsConfig = field(default_factory=ClipsConfig)
     web: WebConfig = field(default_factory=WebConfig)
@@ -80,6 +81,7 @@ BLOCKS = (
     "outbox",
     "sinks",
     "degrade",
+    "power",
     "snapshots",
     "clips",
     "web",
@@ -88,6 +90,7 @@ SIMPLE = {
     "publish": PublishConfig,
     "outbox": OutboxConfig,
     "degrade": DegradeConfig,
+    "power": PowerConfig,
     "snapshots": SnapshotsConfig,
     "clips": ClipsConfig,
     "web": WebConfig,

@@ -1,6 +1,6 @@
-"""The blocks `degrade`, `snapshots` and `web` of config.yaml: their options.
+"""The blocks `degrade`, `power`, `snapshots` and `web` of config.yaml: their options.
 
-Not here: the services (pipeline/degradation.py, daemon/snapshots.py, web/).
+Not here: the services (pipeline/degradation.py, pipeline/idle.py, daemon/snapshots.py, web/).
 """
 
 from __future__ import annotations
@@ -42,6 +42,20 @@ class DegradeConfig:
     step_s: Seconds = 10.0
     climb_s: Seconds = 60.0
     restart_mb: Annotated[float, Range(1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerConfig:
+    """Save power while nothing happens (pipeline/idle.py). Replays are not affected.
+
+    idle_fps: the most frames per second then; null: all. governor: of CPU and NPU then, such as powersave; needs write
+    access to /sys, and one camera in the process; null: unchanged. idle_after_s: without an event or a change of
+    results. The first change restores both, so idle_fps bounds how late it is noticed.
+    """
+
+    idle_fps: Annotated[float, Range(0.1, 60)] | None = None
+    governor: Literal["conservative", "ondemand", "powersave", "schedutil"] | None = None
+    idle_after_s: Seconds = 30.0
 
 
 @dataclass(frozen=True, slots=True)

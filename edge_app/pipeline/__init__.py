@@ -10,6 +10,7 @@ faults.py       faults of the runtime as events
 fault_texts.py  their codes, severities and texts
 disk_space.py   whether the disk is full
 degradation.py  the degradation ladder: when to do less
+idle.py         fewer frames and lower clocks while nothing happens
 sensors.py      temperature and memory of the board
 timing.py       processing times of the stages
 """

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 
 from edge_app.capture import Capture
@@ -40,6 +40,7 @@ from edge_app.pipeline.build import (
 from edge_app.pipeline.degradation import FULL, FrameSkipper, Rung
 from edge_app.pipeline.faults import Faults, camera_lost, end_reason
 from edge_app.pipeline.health import Health, Stats, status_fields
+from edge_app.pipeline.idle import Idle
 from edge_app.pipeline.rule_stage import RuleStage
 from edge_app.pipeline.schedules import Schedules
 from edge_app.pipeline.timing import StageTimer
@@ -50,7 +51,7 @@ _RECENT_EVENTS = 200
 _RELOAD_DRAIN_S = 0.5
 
 
-class Pipeline:
+class Pipeline(AbstractContextManager["Pipeline"]):
     """All stages of one configuration. Call `step` until it raises EndOfClip; `close` releases everything.
 
     overlap: whether the stages overlap; without, which only a replay can do, they run on the caller's thread.
@@ -62,13 +63,13 @@ class Pipeline:
         self.about: Mapping[str, JsonValue] = {}
         self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
         self._clock, self._replay, self._overlap = clock, replay, overlap
-        self._frames = 0
         self._last_frame_ns: int | None = None
         self._last_utc_ns = 0
         self._next_status_ns = 0
         self._end: Exception | None = None  # of the source; raised once the frame in flight has passed
         self._ended = False  # whether it was raised
-        self._skipper = FrameSkipper()
+        self._skipper, self._frames = FrameSkipper(), 0
+        self._idle = Idle(config.power, clock, replay=replay)
         self._faults, self._camera_lost = Faults(), False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
@@ -87,9 +88,6 @@ class Pipeline:
             self._publisher = stack.enter_context(closing(self._build_publisher(config)))
             self._capture = self._build_source(config)
             stack.pop_all()  # from now on, close() releases them
-
-    def __enter__(self) -> Pipeline:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
@@ -117,8 +115,8 @@ class Pipeline:
 
     def _start_inference(self, timeout_s: float) -> None:
         """Read the next frame and submit it to inference. Sets `_end` if the source has ended."""
-        wait_s = self._inference.wait_s()
-        if wait_s > 0:  # after a failure; the camera drops frames during the wait
+        wait_s = max(self._inference.wait_s(), self._idle.wait_s())
+        if wait_s > 0:  # after a failure, or idle; the camera drops frames during the wait
             time.sleep(min(wait_s, timeout_s))
             return
         if self._end is None:
@@ -140,6 +138,7 @@ class Pipeline:
         self._timers["rules"].timed(self._track_and_evaluate, frame)
         self._timers["publish"].timed(self._publisher.publish_frame, frame)
         self.recent_events.extend(frame.events)
+        self._idle.observe(frame)
         self._frames += 1
         self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
         self._publish_heartbeat(frame.captured_ns, frame.utc_ns)
@@ -245,8 +244,8 @@ class Pipeline:
             self._tracker = build_tracker(config)
         self._publish_events(self._rules.apply(rules))
         self.config = config
-        clock_set = self._schedules.clock_set
-        self._schedules = Schedules(config, self._clock, replay=self._replay, clock_set=clock_set)
+        self._idle.apply(config.power)
+        self._schedules = Schedules(config, self._clock, replay=self._replay, clock_set=self._schedules.clock_set)
         self._schedules.update()
         self._apply_schedules()
 
@@ -343,6 +342,7 @@ class Pipeline:
             stack.callback(self._publisher.close, drain_s)
             stack.callback(self._end_events)
             stack.callback(self._inference.close, drain_s / 3)
+            stack.callback(self._idle.close)
 
     def _end_events(self) -> None:
         reason = end_reason(self._end if self._ended else None)
