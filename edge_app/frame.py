@@ -30,6 +30,8 @@ class Detections:
     the image; or None. `xyxy` then is the upright rectangle around them, clipped.
     polygons: for each detection the outline of its mask, (K, 2) float32, image pixels, K = 0 without one; or None.
     texts: for each detection what was read in it, such as the content of a QR code; or None.
+    poses: (N, 6) float32: position x, y, z in meters and rotation vector in radians, in the camera's axes, which point
+    to the right, down and forward; NaN where unknown; or None.
     Raises ValueError if shapes or dtypes differ.
     """
 
@@ -41,6 +43,7 @@ class Detections:
     corners: Float32 | None = None
     polygons: tuple[Float32, ...] | None = None
     texts: tuple[str, ...] | None = None
+    poses: Float32 | None = None
 
     def __post_init__(self) -> None:
         n = len(self.score)
@@ -60,6 +63,8 @@ class Detections:
                 _expect("polygons", polygon, (len(polygon), 2), np.float32)
         if self.texts is not None:
             _expect_length("texts", self.texts, n)
+        if self.poses is not None:
+            _expect("poses", self.poses, (n, 6), np.float32)
 
     @classmethod
     def empty(cls) -> Detections:
@@ -89,6 +94,7 @@ class Detections:
             None if self.corners is None else self.corners[index],
             None if self.polygons is None else _selected(self.polygons, index),
             None if self.texts is None else _selected(self.texts, index),
+            None if self.poses is None else self.poses[index],
         )
 
 
@@ -219,6 +225,7 @@ class Frame:
     events: tuple[Event, ...] = ()
     work: object = None
     _image: UInt8 | None = None
+    _gray: UInt8 | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -240,6 +247,17 @@ class Frame:
     def outputs(self) -> Mapping[str, HeadOutput]:
         """Outputs by head name, for rules and sinks: with track ids if the head is tracked, else as inferred."""
         return {**(self.heads or {}), **self.tracked}
+
+    @property
+    def gray(self) -> UInt8:
+        """Luma (H, W) uint8: a view of NV12; BGR is converted on first use and cached."""
+        if self.format == "nv12":
+            return self.pixels[: self.height]
+        if self._gray is None:
+            import cv2  # here, so that importing this module stays fast
+
+            self._gray = cv2.cvtColor(self.pixels, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+        return self._gray
 
     @property
     def image(self) -> UInt8:

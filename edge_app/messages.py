@@ -230,7 +230,15 @@ def _detections(found: Detections, labels: Sequence[str], width: int, height: in
             entry["polygon"] = _rounded(polygon / (width, height))
     for entry, text in zip(listed, found.texts or ()):
         entry["text"] = text
+    if found.poses is not None:
+        _add_poses(listed, found.poses)
     return list(listed)
+
+
+def _add_poses(listed: list[dict[str, JsonValue]], poses: NDArray[np.float32]) -> None:
+    for entry, pose in zip(listed, poses):
+        if np.isfinite(pose).all():
+            entry["pose"] = {"position": _rounded(pose[:3]), "rotation": _rounded(pose[3:])}
 
 
 def _segments(found: Segmentation, labels: Sequence[str], width: int, height: int) -> list[JsonValue]:

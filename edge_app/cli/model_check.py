@@ -122,7 +122,7 @@ def _model(config: Config) -> Iterator[Finding]:
 
 def _reuse(config: Config) -> Iterator[Finding]:
     """How much can be reused from the previous frame, whether it is right, and the memory for it. Runs inference."""
-    if config.reuse.mode == "off":
+    if config.reuse.mode == "off" or not any(config.manifest.heads[name].whole_image for name in config.heads):
         return
     spec, state_dir = config.manifest.input, config.device.state_dir
     gray = Frame("check", 0, 0, 0, np.full((spec.height, spec.width, 3), spec.pad, np.uint8))

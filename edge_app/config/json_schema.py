@@ -17,6 +17,7 @@ from edge_app import registry
 from edge_app.config.loading import BLOCKS
 from edge_app.config.reference import PLAIN, PLUGINS, head_options, meanings
 from edge_app.frame import JsonValue
+from edge_app.heads import image_input
 from edge_app.options import REQUIRED, Option, Range, Secret, options_of
 
 FILE = Path(__file__).with_name("config.schema.json")  # of the built-in types; the first line of config.yaml names it
@@ -43,7 +44,9 @@ def json_schema(block: str | None = None) -> Schema:
     return {
         "$schema": _DRAFT,
         "title": "config.yaml of edge-app",
-        **_object(properties, ["source", "model"]),
+        **_object(properties, ["source"]),
+        "if": {"not": {"required": ["heads"]}},  # heads without a network need no model
+        "then": {"required": ["model"]},
     }
 
 
@@ -79,7 +82,7 @@ def _one_of_types(name: str) -> Schema:
 
 
 def _head() -> Schema:
-    """A head's family is in model.yaml, so an option of any family is accepted, as any family reads it."""
+    """A head with a network has its family in model.yaml, so an option of any family is accepted, as any family reads it."""
     properties: dict[str, JsonValue] = {}
     for name, options in head_options().items():
         found: list[JsonValue] = []
@@ -88,6 +91,9 @@ def _head() -> Schema:
             if schema not in found:
                 found.append(schema)
         properties[name] = found[0] if len(found) == 1 else {"anyOf": found}
+    families = [name for name in registry.names("heads") if image_input(registry.find("heads", name)) is not None]
+    about = "of a head without a network, which no model.yaml names"
+    properties["family"] = {"enum": [*families], "description": about}
     return {**_object(properties, []), "type": ["object", "null"]}
 
 

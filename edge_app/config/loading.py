@@ -148,7 +148,7 @@ def _load(
     assert root is not None
     apply_renames(root, renamed, problems)
     _check_names(root, problems)
-    model_block, manifest = read_model(entries(root).get("model"), model, problems)
+    model_block, manifest = read_model(entries(root), model, problems)
     content = None if unsaved is None else unsaved.overrides
     overrides = _load_overrides(root, manifest, problems, content, patched)
     blocks = entries(root)

@@ -1,5 +1,8 @@
 """Model families, one file each: they decode a graph's output tensors to typed results. This module is the contract.
 
+A head without a network reads the image itself, such as QR codes: its class has the attributes `image` and `labels`
+(`image_input`). config.yaml names it with its family, and model.yaml does not know it.
+
 A head is a class `Head(spec, *, options…)`. Its keyword arguments are the options of the family, which model.yaml and
 config.yaml may set. The constructor checks `spec.outputs`; if that is empty, it checks only the options.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from numpy.typing import NDArray
 
@@ -47,3 +50,13 @@ class Head(Protocol):
         inference reports those that are outside 0..1, and clips what is outside by rounding.
         """
         ...
+
+
+def image_input(family: type[Any]) -> Literal["gray", "bgr"] | None:
+    """What a head without a network takes; None for a head that decodes a network's outputs. family: its class.
+
+    `decode` gets one output, `image`: (1, H, W) uint8 of `gray`, (1, H, W, 3) of `bgr`, the whole frame; the transform
+    changes nothing. The class attribute `labels` has its classes.
+    """
+    image: Literal["gray", "bgr"] | None = getattr(family, "image", None)
+    return image

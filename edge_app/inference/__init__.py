@@ -5,6 +5,7 @@ precision.py   chooses float or int8 graphs by measuring both
 stage.py       the inference stage: runs and decodes the heads that are due
 branch.py      a head on the whole image: its decoder, when it is due, its last result
 overlap.py     the same in steps that run on several threads, for a replay
+image_heads.py heads without a network, which read the image itself
 preprocess.py  converts pixels to the input tensor
 graphs.py      the model's graphs on a backend
 decoding.py    decodes the outputs of a head and checks the result

@@ -61,6 +61,9 @@ def replay(config: Config) -> Iterator[GoldenResult]:
 def _compare(config: Config, inference: Inference, target: str) -> tuple[Verdict, str]:
     """Compare with the target's own vectors (of an NPU's simulator) if there are any, else with the float32 vectors."""
     path, spec = config.manifest.folder / GOLDEN, config.manifest.input
+    if not config.manifest.files():
+        inference.check_decoders(np.zeros(spec.shape, spec.dtype))
+        return "ok", "no model; heads without a network were run on a gray image"
     if not path.exists():
         inference.check_decoders(np.zeros(spec.shape, spec.dtype))
         return "warn", f"{path}: missing; cannot check that this machine computes what the host computed"

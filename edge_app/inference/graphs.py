@@ -39,7 +39,7 @@ class Network:
         self._heads: dict[str, Session | None] = {}
         self._stack = ExitStack()
         with self._stack:
-            whole = {name for name, spec in manifest.heads.items() if spec.crops is None}
+            whole = {name for name, spec in manifest.heads.items() if spec.whole_image}
             file = manifest.fused.get(backend.target) if fused and set(heads) == whole else None
             if file is None:
                 self.outputs = self._load_parts(heads, self._stack)

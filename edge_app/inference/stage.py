@@ -27,6 +27,7 @@ from edge_app.inference.branch import Branch
 from edge_app.inference.crops import SecondStage
 from edge_app.inference.decoding import decode
 from edge_app.inference.graphs import Network
+from edge_app.inference.image_heads import ImageHeads
 from edge_app.inference.overlap import OverlappedInference
 from edge_app.inference.preprocess import Preprocess
 from edge_app.inference.score_check import ScoreCheck
@@ -74,7 +75,9 @@ class Inference:
         self._stack = ExitStack()
         with self._stack:
             self._stack.callback(backend.close)
-            first = {name: head for name, head in heads.items() if manifest.heads[name].crops is None}
+            first = {name: head for name, head in heads.items() if manifest.heads[name].whole_image}
+            of_image = {name: head for name, head in heads.items() if manifest.heads[name].reads_image}
+            self._image_heads = ImageHeads(manifest.heads, of_image, reuse, tolerant=tolerant)
             always = all(head.common.enabled and not head.common.every_s for head in first.values())
             self._network = Network(manifest, backend, first, fused=fused and always)
             self._stack.callback(self._network.close)
@@ -83,10 +86,10 @@ class Inference:
             self._cascades = {
                 name: self._cascade(manifest.heads[name], head, reuse)
                 for name, head in heads.items()
-                if name not in first
+                if name not in first and name not in of_image
             }
             self._reuse = self._open_reuse(for_heads(reuse, first), backend, state_dir)
-            self._failures = dict.fromkeys(heads, 0)  # in a row
+            self._failures = dict.fromkeys((*first, *self._cascades), 0)  # in a row
             self._failed: dict[str, str] = {}  # the error of each disabled head
             self._stack = self._stack.pop_all()
 
@@ -100,6 +103,8 @@ class Inference:
             for name, branch in self._branches.items()
             if branch.enabled and branch.last is not None
         }
+        if self._image_heads.branches:
+            heads.update(self._image_heads.infer(frame))
         for name, cascade in self._cascades.items():
             try:
                 output = cascade.infer_crops(frame)
@@ -137,7 +142,8 @@ class Inference:
     def overlapped(self) -> OverlappedInference | None:
         """`infer` in steps for several threads; None if a step would depend on the outcome of a later one."""
         branches, network = self._branches, self._network
-        if self._tolerant or self._reuse or self._cascades or any(branch.every_ns for branch in branches.values()):
+        others = self._cascades or self._image_heads.branches
+        if self._tolerant or self._reuse or others or any(branch.every_ns for branch in branches.values()):
             return None
 
         def decode_one(name: str, outputs: Mapping[str, Array], transform: Transform) -> HeadOutput:
@@ -184,6 +190,7 @@ class Inference:
         """Reuse more than configured (reuse/relaxation.py), or as configured. For any thread."""
         if self._reuse is not None:
             self._reuse.relax(wanted)
+        self._image_heads.relax(wanted)
         for cascade in self._cascades.values():
             cascade.relax(wanted)
 
@@ -191,6 +198,7 @@ class Inference:
         """Compute the next frame without reuse: it comes from a different scene."""
         if self._reuse is not None:
             self._reuse.refresh()
+        self._image_heads.refresh()
 
     def outputs(self, tensor: NDArray[Any]) -> dict[str, dict[str, Array]]:
         """The raw outputs of every head for one input tensor, copied. Golden vectors are compared with them."""
@@ -206,9 +214,13 @@ class Inference:
             branch.scores.apply(result)
         for cascade in self._cascades.values():
             cascade.check_decoder()
+        self._image_heads.check_decoders()
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         """Enable or disable a head from the next frame on. Raises KeyError if there is none of this name."""
+        if name in self._image_heads.branches:
+            self._image_heads.set_enabled(name, enabled)
+            return
         if enabled:
             self._failures[name] = 0
             self._failed.pop(name, None)
@@ -223,15 +235,15 @@ class Inference:
         if name in self._cascades:
             self._cascades[name].reconfigure(config)
         else:
-            self._branches[name].reconfigure(config)
+            (self._branches | self._image_heads.branches)[name].reconfigure(config)
 
     def failed(self) -> dict[str, str]:
         """The heads that were disabled because they failed, and the error of each."""
-        return dict(self._failed)
+        return self._failed | self._image_heads.failed
 
     def enabled(self) -> dict[str, bool]:
         """By head name, whether it is enabled."""
-        first = {name: branch.enabled for name, branch in self._branches.items()}
+        first = {name: branch.enabled for name, branch in (self._branches | self._image_heads.branches).items()}
         return first | {name: cascade.enabled for name, cascade in self._cascades.items()}
 
     def close(self) -> None:
@@ -252,7 +264,7 @@ class Inference:
         return SecondStage(spec, config, session, head, scores=self._score_check(spec), cache=cache)
 
     def _open_reuse(self, wanted: ReuseConfig, backend: Backend, state_dir: Path | None) -> FrameReuse | None:
-        if wanted.mode == "off":
+        if wanted.mode == "off" or not self._branches:
             return None
         known = ReuseProfile() if state_dir is None else profile.load(profile.path(state_dir, self._manifest))
         settings = effective(wanted, known)

@@ -15,7 +15,7 @@ import yaml
 from edge_app import registry
 from edge_app.backends import Graph, TensorSpec, weights_file
 from edge_app.errors import ConfigError, ModelError
-from edge_app.heads import HeadSpec
+from edge_app.heads import HeadSpec, image_input
 from edge_app.model import checks
 from edge_app.model.schema import (
     Backbone,
@@ -47,7 +47,7 @@ class ManifestHead:
 
     input_size: width and height of its input, pixels. options: the family's options from model.yaml, already checked.
     crops: only for a second-stage head. cells: only for a head that can run on a part of its inputs.
-    segments: the head in parts, if it is cut.
+    segments: the head in parts, if it is cut. reads_image: it has no network (heads.image_input); model.yaml has none.
     """
 
     name: str
@@ -60,6 +60,12 @@ class ManifestHead:
     crops: CropInput | None = None
     cells: Mapping[str, OutputCells] = field(default_factory=dict)
     segments: tuple[HeadSegment, ...] = ()
+    reads_image: bool = False
+
+    @property
+    def whole_image(self) -> bool:
+        """Whether it decodes the outputs of graphs that run on the whole image."""
+        return self.crops is None and not self.reads_image
 
     def spec(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
         """The HeadSpec from which the head's plug-in is constructed. outputs: the tensors that its graph returns."""
@@ -112,7 +118,8 @@ class Manifest:
     def targets(self) -> set[str]:
         """The targets for which the model has a complete set of files."""
         first = self.backbone.graphs[:1] if self.backbone else ()
-        return set.intersection(*(set(graph) for graph in (*first, *self._head_graphs())))
+        graphs = [set(graph) for graph in (*first, *self._head_graphs())]
+        return set.intersection(*graphs) if graphs else set()
 
     def files(self) -> list[str]:
         """Every graph file that the manifest names, in its order, once each, with the files of their weights."""
@@ -130,6 +137,19 @@ class Manifest:
     def of_target(self, target: str) -> list[str]:
         """The files of backbone and heads for a target, in order."""
         return [graph[target] for graph in self._graphs() if target in graph]
+
+
+def without_model() -> Manifest:
+    """The manifest of a configuration without a model: no graphs and, until they are added, no heads."""
+    return Manifest(Path(), "none", Input(width=320, height=320), {}, None, {})
+
+
+def image_head(name: str, family: str) -> ManifestHead:
+    """A head without a network. Raises ConfigError if there is no such family, or it needs a network."""
+    plugin = registry.find("heads", family)
+    if image_input(plugin) is None:
+        raise ConfigError(f"family '{family}' decodes the outputs of a network; expected it in {FILE}, or one without")
+    return ManifestHead(name, family, tuple(plugin.labels), (0, 0), reads_image=True)
 
 
 def load(folder: Path) -> Manifest:
@@ -194,6 +214,9 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
         problems.add(node, f"{where}.family: {exc}")
     else:
         checks.result_type(head.family, where, node, problems)
+        if image_input(registry.find("heads", head.family)) is not None:
+            found = f"{where}.family: '{head.family}' has no network"
+            problems.add(node, f"{found}; expected it in config.yaml, as heads: {{{name}: {{family: {head.family}}}}}")
         given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
     labels = head.labels
     if isinstance(labels, str):

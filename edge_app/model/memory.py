@@ -109,7 +109,7 @@ def plan(
         text = f"Python, numpy, OpenCV and edge_app (private memory, measured on {platform.machine()})"
         items.append(PlanItem(text, process, "ram"))
     files = _files(manifest, board.target, parts)
-    if not files:
+    if not files and manifest.files():
         unknown.append(f"the model has no graph for {board.target}: compile it with --target {board.target}")
     for name in files:
         if name not in manifest.memory:

@@ -75,3 +75,80 @@ def test_a_filtered_label_reaches_neither_results_nor_rules(config_file, tmp_pat
     assert {d["label"] for detections in results for d in detections} == {"4"}
     counted = {label for m in messages if m["kind"] == "event" for label in m["value"].get("labels", {})}
     assert counted == {"4"}
+
+
+ONLY = "source: {type: synthetic}\n"
+CODES = "  codes: {family: codes, kinds: [qr], every_s: 0.5, max_area: 0.5}\n"
+
+
+def problems_of(path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    return [text.removeprefix(f"{path}:") for text in caught.value.problems]
+
+
+@pytest.mark.parametrize("start", [BASE, ONLY + "heads:\n"])
+def test_a_head_without_a_network_is_named_with_its_family(config_file, start):
+    """Also without a model."""
+    loaded = config.load(config_file(start + CODES))
+    head, spec = loaded.heads["codes"], loaded.manifest.heads["codes"]
+    assert list(loaded.heads) == ["codes"]
+    assert (spec.family, spec.reads_image, spec.labels[0]) == ("codes", True, "qr")
+    assert (head.options["kinds"], head.common.every_s, head.boxes.max_area) == (("qr",), 0.5, 0.5)
+
+
+def test_it_runs_beside_the_heads_of_a_model_and_with_another_model(config_file):
+    path = config_file(BASE + "  digits: {}\n" + CODES)
+    assert list(config.load(path).heads) == ["digits", "codes"]
+    assert list(config.load(path, model=PROJECT / "models/digits").heads) == ["digits", "codes"]
+
+
+def test_rules_and_tracking_know_its_labels(config_file):
+    rule = "{name: seen, type: zone, head: codes, labels: [qr], polygon: [[0, 0], [1, 0], [1, 1]]}"
+    rules = f"track: {{head: codes}}\nrules: [{rule}]\n"
+    assert len(config.load(config_file(ONLY + "heads:\n" + CODES + rules)).rules) == 1
+    wrong = rules.replace("[qr]", "[qrs]")
+    assert "has no class 'qrs'; did you mean 'qr'?" in problems_of(config_file(ONLY + "heads:\n" + CODES + wrong))[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+        ("codes: {family: code}", "4: heads.codes.family: unknown family 'code'; did you mean 'codes'?"),
+        ("codes: {family: [codes]}", "4: heads.codes.family: found"),
+        (
+            "codes: {family: yolo}",
+            "4: heads.codes.family: family 'yolo' decodes the outputs of a network; expected it in model.yaml, or one "
+            "without",
+        ),
+        ("digits: {family: codes}", "4: heads.digits: found a family, but the model has a head of this name; expected "
+         "another name, or no family"),
+        ("codes: {family: codes, kinds: [qrx]}", "4: heads.codes.kinds[0]: found 'qrx'; expected qr or micro_qr or"),
+        ("codes: {family: codes, scores: 1}", "4: heads.codes: unknown option 'scores'; expected one of: aspect"),
+        ("'a/b': {family: codes}", "4: heads.a/b.family: found the head 'a/b'; expected 1 to 64 of A-Z a-z 0-9 . _ -"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_head_without_a_network_are_one_line(config_file, head, problem):
+    (found,) = problems_of(config_file(f"{BASE}  {head}\n"))
+    assert found.startswith(problem)
+
+
+def test_without_a_model_a_mistaken_family_is_the_only_problem(config_file):
+    assert problems_of(config_file(ONLY + "heads:\n  codes: {family: cods}\n")) == [
+        "3: heads.codes.family: unknown family 'cods'; did you mean 'codes'?"
+    ]
+
+
+def test_without_a_model_and_such_a_head_the_model_is_missing(config_file):
+    assert any("model" in problem for problem in problems_of(config_file(ONLY + "heads: {digits: {}}\n")))
+
+
+def test_model_yaml_has_no_head_without_a_network(tmp_path, config_file):
+    (tmp_path / "model.yaml").write_text(
+        "format: 1\nname: m\ninput: {width: 32, height: 32}\nheads: {codes: {family: codes, graph: {onnx: a.onnx}}}\n"
+    )
+    (problem,) = problems_of(config_file(f"source: {{type: synthetic}}\nmodel: {{path: {tmp_path}}}\n"))
+    assert (
+        "heads.codes.family: 'codes' has no network; expected it in config.yaml, as heads: {codes: {family: codes}}"
+        in problem
+    )
