@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
     "publish": "errors frame clock backoff messages registry sinks config outbox totals state commands",
-    "pipeline": "errors frame clock device messages schedule rules config tracking capture reuse inference publish"
+    "pipeline": "errors frame clock backoff device messages schedule rules config tracking capture reuse inference publish"
     " state",
     "drawing": "errors frame messages rules",
     "web": "errors frame options messages rules config commands drawing",
@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
     "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",
-    "slim": "errors terminal geometry options registry backends heads model compiler evaluation bench",
+    "slim": "errors frame terminal geometry options registry backends heads model compiler evaluation bench",
     "bench": "errors frame clock backoff geometry options messages registry backends sources sinks heads"
     " rules model config tracking reuse inference outbox publish pipeline evaluation terminal daemon",
     "__main__": "cli",

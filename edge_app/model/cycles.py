@@ -20,6 +20,7 @@ _TILE = 16  # input channels by which a split convolution is cut
 _LEAST_STEPS = 4  # of a dense convolution: a 1x1 kernel on up to 128 channels takes as long as on 128
 _DRAM_CHANNELS = 16  # maps are stored in blocks of this many channels
 _BIAS = 8  # bytes per output channel
+_AVERAGES = ("GlobalAveragePool", "ReduceMean")
 _POOL = 7  # largest kernel side into which a global average is split
 
 Kind = Literal["conv", "depthwise", "free"]
@@ -67,14 +68,19 @@ class Layer:
     @property
     def parameters(self) -> int:
         """Weights and biases."""
-        if self.kind == "free":
-            return 0
-        return self.outputs[0] * (prod(self.kernel) * self.inputs[0] // self.groups + 1)
+        return self._weights + self.outputs[0] if self._weights else 0
 
     @property
     def macs(self) -> int:
         """Multiplications."""
-        return (self.parameters - self.outputs[0]) * prod(self.outputs[1:]) if self.kind != "free" else 0
+        return self._weights * prod(self.outputs[1:])
+
+    @property
+    def _weights(self) -> int:
+        """Without biases; 0 for an average that an NPU computes as a convolution."""
+        if self.kind == "free" or self.op in _AVERAGES:
+            return 0
+        return self.outputs[0] * prod(self.kernel) * self.inputs[0] // self.groups
 
 
 @dataclass(frozen=True, slots=True)

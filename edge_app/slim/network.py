@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from edge_app.errors import ConfigError
 from edge_app.slim import backbones, tasks
 from edge_app.slim.recipe import Recipe
 from edge_app.slim.tasks._common import TaskHead
@@ -38,6 +39,15 @@ class Network(nn.Module):
     def forward(self, image: Tensor) -> dict[str, tuple[Tensor, ...]]:
         maps = dict(zip(MAPS, self.backbone(image)))
         return {name: head(*(maps[each] for each in head.MAPS)) for name, head in self.heads.items()}
+
+    def published(self) -> list[nn.Module]:
+        """The last layers of the heads: their channels are the outputs'."""
+        return [getattr(self.head(name), last) for name in self.heads for last in self.head(name).LAST]
+
+    def check_prunable(self) -> None:
+        """Raise ConfigError if torch-pruning cannot follow the channels of the backbone."""
+        if not self.backbone.PRUNABLE:
+            raise ConfigError("prune: this backbone interleaves its channels; expected a backbone without a shuffle")
 
     def used_maps(self) -> tuple[str, ...]:
         """The maps that a head takes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from typing import Any
 from edge_app.errors import ConfigError
 from edge_app.slim import checkpoint, export, recipe
 from edge_app.slim.data import open_data
+from edge_app.slim.progress import StepProgress
 from edge_app.slim.training import Run, Trainer
-
-_LINE_EVERY_S = 10.0
-_SMOOTHING = 0.95  # of the loss that is printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ def train(plan: Plan) -> dict[str, Any]:
     if plan.restart:
         path.unlink(missing_ok=True)
     trainer = Trainer(Run(loaded, data, path))
-    progress = _StepProgress(trainer.step, loaded.steps)
+    progress = StepProgress("train", trainer.step, loaded.steps)
     try:
         trainer.train(progress.update)
     except KeyboardInterrupt:
@@ -67,31 +64,3 @@ def as_table(report: dict[str, Any], out: Path) -> str:
         lines.append(f"{name}: {value} ({head['held_out']} held out, {head['trained_on']} trained on)")
     lines.append(f"{out / 'model'}: next, edge-app compile {out / 'model'} --out models/NAME --calibrate CLIP")
     return "\n".join(lines)
-
-
-class _StepProgress:
-    """Steps, the loss and the time that is left: a bar on a terminal, else a line from time to time."""
-
-    def __init__(self, first: int, steps: int) -> None:
-        from tqdm import tqdm
-
-        self._first, self._steps, self._loss = first, steps, 0.0
-        self._bar = tqdm(total=steps, initial=first, desc="train", unit=" steps", file=sys.stderr, disable=None)
-        self._start_s = self._printed_s = time.monotonic()
-        if first:
-            print(f"train: resumes after step {first} of {steps}", file=sys.stderr, flush=True)
-
-    def update(self, step: int, loss: float) -> None:
-        self._loss = loss if step <= self._first + 1 else _SMOOTHING * self._loss + (1 - _SMOOTHING) * loss
-        now_s = time.monotonic()
-        if not self._bar.disable:
-            self._bar.set_postfix_str(f"loss {self._loss:.3f}", refresh=False)
-            self._bar.update()
-        elif now_s - self._printed_s >= _LINE_EVERY_S or step in (self._first + 1, self._steps):
-            self._printed_s = now_s
-            left_s = (now_s - self._start_s) / (step - self._first) * (self._steps - step)
-            state = f"step {step} of {self._steps}, loss {self._loss:.3f}, {left_s:.0f} s left"
-            print(f"train: {state}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        self._bar.close()

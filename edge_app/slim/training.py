@@ -19,12 +19,11 @@ from torch import Tensor
 
 from edge_app.errors import ConfigError
 from edge_app.model import cycles
-from edge_app.slim import checkpoint
+from edge_app.slim import checkpoint, pruning
 from edge_app.slim.data import DataSet
 from edge_app.slim.data.pictures import Changes, Sample, load
 from edge_app.slim.network import Network
 from edge_app.slim.recipe import Recipe, Start
-from edge_app.slim.steps import prune
 
 _DECAY = 0.998  # of the average of the weights, which is published
 _WEIGHT_DECAY = 0.02
@@ -56,7 +55,7 @@ class Trainer:
         self.network = Network(recipe, {name: data.labels for name, data in run.data.items()})
         state = checkpoint.load(run.path, run.fingerprint)
         if state is not None:
-            prune.shrink(self.network, self._example(), state["widths"])
+            pruning.shrink(self.network, self._example(), state["widths"])
         elif recipe.start is not None:
             self._start(recipe.start)
         self.average = copy.deepcopy(self.network).eval()
@@ -89,7 +88,7 @@ class Trainer:
         state = {
             "fingerprint": self.run.fingerprint, "step": self.step, "network": self.network.state_dict(),
             "average": self.average.state_dict(), "optimizer": self._optimizer.state_dict(),
-            "widths": prune.widths(self.network),
+            "widths": pruning.widths(self.network),
         }  # fmt: skip
         checkpoint.save(self.run.path, state)
 
@@ -99,7 +98,7 @@ class Trainer:
 
     def cycles(self) -> dict[str, int]:
         """The estimated cycles of all convolutions and linear layers, by NPU."""
-        layers = prune.measured(self.average, self._example()).values()
+        layers = pruning.measured(self.average, self._example()).values()
         return {target: cycles.total(layers, target) for target in cycles.NPUS}
 
     def _example(self) -> Tensor:
@@ -109,13 +108,13 @@ class Trainer:
         """Take the widths and the averaged weights of another run, and prune. Raises ConfigError if they do not fit."""
         path = start.run / checkpoint.FILE
         state = checkpoint.read(path)
-        prune.shrink(self.network, self._example(), state["widths"])
+        pruning.shrink(self.network, self._example(), state["widths"])
         try:
             self.network.load_state_dict(state["average"])
         except RuntimeError as exc:
             raise ConfigError(f"{path}: is of another network; expected the same backbone, heads and labels") from exc
         if start.share < 1:
-            prune.prune(self.network, self._example(), start.target, start.share, start.rank)
+            pruning.prune(self.network, self._example(), start.target, start.share, start.rank)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
@@ -126,7 +125,7 @@ class Trainer:
     def _one_step(self) -> float:
         recipe, self.step = self.run.recipe, self.step + 1
         for group in self._optimizer.param_groups:
-            group["lr"] = recipe.rate * _schedule(self.step, recipe.steps)
+            group["lr"] = recipe.rate * schedule(self.step, recipe.steps)
         self.network.train()
         self._optimizer.zero_grad()
         total = 0.0
@@ -175,7 +174,7 @@ class Trainer:
         return {"metric": head.METRIC, "value": value, "held_out": len(data.held_out), "trained_on": len(data.train)}
 
 
-def _schedule(step: int, steps: int) -> float:
+def schedule(step: int, steps: int) -> float:
     """The learning rate's factor: rises, then falls along a cosine."""
     return min(step / max(_WARM_UP * steps, 1), 0.5 + 0.5 * math.cos(math.pi * (step - 1) / steps))
 

@@ -19,6 +19,25 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
     _add_cost(tasks)
     _add_train(tasks)
+    _add_shrink(tasks)
+
+
+def _add_shrink(tasks: Commands[argparse.ArgumentParser]) -> None:
+    parser = tasks.add_parser(
+        "shrink",
+        help="make a trained network smaller, step by step, each compared with its controls",
+        description="Run the steps of a recipe on a model folder, a run of `slim train`, or an ONNX file."
+        " Run again to resume.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder, a run of `slim train`, an ONNX file")
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="the steps and their options")
+    parser.add_argument(
+        "--task", type=Path, required=True, metavar="DATA|FILE.py", help="labeled data, or a file with `open_task`"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="stages, report and model folder")
+    parser.add_argument("--restart", action="store_true", help="drop the stages in DIR that are of another recipe")
+    add_json(parser)
+    parser.set_defaults(command=_shrink)
 
 
 def _add_train(tasks: Commands[argparse.ArgumentParser]) -> None:
@@ -71,6 +90,17 @@ def _train(arguments: argparse.Namespace) -> int:
     plan = train_command.Plan(arguments.data, arguments.recipe, arguments.out, arguments.restart)
     report = train_command.train(plan)
     print(json.dumps(report) if arguments.json else train_command.as_table(report, arguments.out))
+    return 0
+
+
+def _shrink(arguments: argparse.Namespace) -> int:
+    try:
+        from edge_app.slim.shrink import command
+    except ImportError as exc:
+        raise _missing(exc) from exc
+    plan = command.Plan(arguments.model, arguments.recipe, arguments.task, arguments.out, arguments.restart)
+    report = command.shrink(plan)
+    print(json.dumps(report) if arguments.json else command.as_table(report, arguments.out))
     return 0
 
 

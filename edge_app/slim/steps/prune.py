@@ -1,194 +1,84 @@
-"""Drop channels in the blocks of an NPU, until the network takes no more than a share of its cycles.
-
-Channels that must go together are found by torch-pruning's DependencyGraph (Fang et al. 2023, DepGraph). The width is
-lowered where it saves most cycles for the importance that is lost; by gain, L1 of the weights or BatchNorm's gains.
-Not here: the training that must follow (training.py).
-"""
+"""Drop channels in the blocks of an NPU: until a share of its cycles is left, or to given widths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from edge_app.errors import ConfigError
-from edge_app.model import cycles
-from edge_app.model.cycles import Layer
-from edge_app.options.extras import install
-from edge_app.slim.network import Network
+from edge_app.options import Range
+from edge_app.slim import pruning
+from edge_app.slim.graph.network import GraphNetwork
+from edge_app.slim.pruning import Goal, Measure, Rank
+from edge_app.slim.steps import _step, sparsify, train
+from edge_app.slim.steps._step import Control, Steps, Work
 
-Rank = Literal["l1", "gain"]
-Widths = dict[str, int]  # output channels of each convolution, by its name in the network
+_TAYLOR_BATCHES = 8
 
 
-@dataclass(slots=True)
-class _Group:
-    """Channels that go together. inputs, outputs: by convolution, how many of its channels one channel of the group is.
+@dataclass(frozen=True, slots=True)
+class Step(_step.Step):
+    """share: of the cycles that may be left. widths: of single layers, by the tensor that they return; then no share.
 
-    importance: of each channel, whose sum over the group is 1. order: channels, the least important first.
+    of: what the share is of. block: channels in which widths are lowered; 0 takes those of the NPU, which others waste.
+    rank: which channels do least: `taylor` (of the loss on training data), `l1` (weights), `gain` (BatchNorm, after
+    `sparsify`). passes: the share is reached in so many, each with `steps` of training.
     """
 
-    root: nn.Module
-    width: int
-    kept: int
-    inputs: dict[str, float]
-    outputs: dict[str, float]
-    importance: Tensor
-    order: list[int]
+    steps: Steps = 300
+    share: Annotated[float, Range(0.01, 1)] = 0.7
+    widths: dict[str, int] = field(default_factory=dict)
+    rank: Rank = "taylor"
+    of: Measure = "cycles"
+    block: Annotated[int, Range(0, 256)] = 0
+    passes: Annotated[int, Range(1, 20)] = 1
+    STRUCTURE = True
 
-    def lost(self, kept: int) -> float:
-        """The importance of the channels between `kept` and those that are kept now."""
-        return float(self.importance[self.order[self.width - self.kept : self.width - kept]].sum())
+    def expanded(self) -> list[Step]:
+        """A step for each pass; the last one is compared with its controls."""
+        one = replace(self, share=self.share ** (1 / self.passes), passes=1)
+        return [replace(one, controls=False)] * (self.passes - 1) + [one]
 
+    def change(self, network: GraphNetwork, work: Work) -> GraphNetwork:
+        if self.rank == "taylor":
+            _backward(network, work)
+        goal = Goal(work.target, self.rank, self.of, self.block)
+        if self.widths:
+            pruning.to_widths(network, network.example(), goal, self._by_layer(network))
+        else:
+            pruning.prune_to(network, network.example(), goal, self.share)
+        network.zero_grad(set_to_none=True)
+        return network
 
-def prune(network: Network, image: Tensor, target: str, share: float, rank: Rank = "l1") -> Widths:
-    """Drop channels of `network` in place. image: an example, (1, 3, H, W). share: of the cycles that may be left.
+    def _by_layer(self, network: GraphNetwork) -> dict[str, int]:
+        """The widths by module. Raises ConfigError for a tensor that no convolution returns."""
+        found = {}
+        raw = {node.outputs[0]: node.inputs[0] for node in network.net.nodes if node.op == "BatchNormalization"}
+        for tensor, width in self.widths.items():
+            name = raw.get(tensor, tensor)
+            if name not in network.keys:
+                known = ", ".join(list(raw)[:8] or list(network.keys)[:8])
+                raise ConfigError(f"prune: widths: found no layer '{tensor}'; expected one of {known} …")
+            found[f"layers.{network.keys[name]}"] = width
+        return found
 
-    Returns the widths. Raises ConfigError for a target without a formula, or a share that no allowed width reaches.
-    """
-    block = cycles.npu(target).dense
-    layers = measured(network, image)
-    graph, groups = _groups(network, image, rank)
-    whole = cycles.total(layers.values(), target)
-    left = whole
-    while left > share * whole:
-        best: tuple[float, _Group, int, int] | None = None
-        for group in groups:
-            kept = (group.kept - 1) // block * block
-            if kept < block:
-                continue
-            now, group.kept = group.kept, kept
-            after = cycles.total(_resized(layers, groups).values(), target)
-            group.kept = now
-            value = (left - after) / whole / (group.lost(kept) / len(groups) + 1e-9)
-            if best is None or value > best[0]:
-                best = value, group, kept, after
-        if best is None:
-            found = f"prune: found the share {share:g}; no width in steps of {block} channels reaches it"
-            raise ConfigError(f"{found}; expected {left / whole:.2f} or more")
-        _, group, group.kept, left = best
-    for group in groups:
-        _drop(graph, group.root, group.order[: group.width - group.kept])
-    return widths(network)
-
-
-def widths(network: Network) -> Widths:
-    """The output channels of every convolution: with them, `shrink` makes an equal network from the recipe's."""
-    return {name: module.out_channels for name, module in _convolutions(network).items()}
-
-
-def shrink(network: Network, image: Tensor, wanted: Mapping[str, int]) -> None:
-    """Give a new network the widths of a pruned one, so that its weights can be loaded. Raises ConfigError if none."""
-    if widths(network) == dict(wanted):
-        return
-    graph, groups = _groups(network, image, "l1")
-    names = {id(module): name for name, module in _convolutions(network).items()}
-    for group in groups:
-        extra = group.width - wanted.get(names[id(group.root)], group.width)
-        if extra > 0:
-            _drop(graph, group.root, list(range(extra)))
-    if widths(network) != dict(wanted):
-        raise ConfigError("checkpoint: found widths that no pruning of this recipe's network gives; expected its own")
+    def comparisons(self, number: int, before: Sequence[_step.Step]) -> tuple[Control, ...]:
+        del number
+        found = []
+        sparse = [i for i, step in enumerate(before) if isinstance(step, sparsify.Step)]
+        if sparse:
+            first = sparse[-1]
+            steps = (train.Step(steps=before[first].steps, rate=before[first].rate), *before[first + 1 :], self)
+            found.append(Control("without sparsity", first, steps))
+        return tuple(found)
 
 
-def measured(network: Network, image: Tensor) -> dict[str, Layer]:
-    """The layers that an NPU computes, by name in the network."""
-    found: dict[str, Layer] = {}
-    hooks = []
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-
-            def record(module: Any, inputs: Any, output: Tensor, name: str = name) -> None:
-                found[name] = _layer(name, module, inputs[0], output)
-
-            hooks.append(module.register_forward_hook(record))
-    training = network.training
-    with torch.no_grad():
-        network.eval()(image)
-    network.train(training)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def _layer(name: str, module: Any, inputs: Tensor, output: Tensor) -> Layer:
-    (_, c, h, w), (_, n, y, x) = ((*t.shape, 1, 1)[:4] for t in (inputs, output))
-    if isinstance(module, nn.Linear):
-        return Layer(name, "Gemm", "conv", (c, 1, 1), (n, 1, 1))
-    depthwise = module.groups == c == n and c > 1
-    kind: Literal["conv", "depthwise"] = "depthwise" if depthwise else "conv"
-    return Layer(name, "Conv", kind, (c, h, w), (n, y, x), tuple(module.kernel_size), module.groups, image=c == 3)
-
-
-def _convolutions(network: Network) -> dict[str, Any]:
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-
-
-def _groups(network: Network, image: Tensor, rank: Rank) -> tuple[Any, list[_Group]]:
-    """The dependency graph, and the groups whose widths are not those of an output of the network."""
-    tp = _library()
-    if not network.backbone.PRUNABLE:
-        raise ConfigError("prune: this backbone interleaves its channels; expected a backbone without a shuffle")
+def _backward(network: GraphNetwork, work: Work) -> None:
+    """The gradients of the loss over some batches of training data."""
     network.eval()
-    graph = tp.DependencyGraph().build_dependency(network, example_inputs=image, verbose=False)
-    names = {id(module): name for name, module in network.named_modules()}
-    score = tp.importance.BNScaleImportance() if rank == "gain" else tp.importance.GroupMagnitudeImportance(p=1)
-    groups = []
-    for found in graph.get_all_groups(ignored_layers=_published(network), root_module_types=[nn.Conv2d]):
-        root, width = found[0].dep.target.module, len(found[0].idxs)
-        inputs: dict[str, float] = {}
-        outputs: dict[str, float] = {}
-        for dep, idxs in found:
-            module = dep.target.module
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                out = graph.is_out_channel_pruning_fn(dep.handler)
-                shares = outputs if out else inputs
-                shares[names[id(module)]] = shares.get(names[id(module)], 0.0) + len(idxs) / width
-        importance = score(found).detach().float()
-        importance = importance / importance.sum().clamp(min=1e-12)
-        order = torch.argsort(importance, stable=True).tolist()
-        groups.append(_Group(root, width, width, inputs, outputs, importance, order))
-    return graph, groups
-
-
-def _published(network: Network) -> list[nn.Module]:
-    """The last layers of the heads: their channels are the outputs'."""
-    return [getattr(network.head(name), last) for name in network.heads for last in network.head(name).LAST]
-
-
-def _resized(layers: Mapping[str, Layer], groups: list[_Group]) -> dict[str, Layer]:
-    """The layers after dropping what the groups do not keep."""
-    inputs = {name: float(layer.inputs[0]) for name, layer in layers.items()}
-    outputs = {name: float(layer.outputs[0]) for name, layer in layers.items()}
-    for group in groups:
-        for name, share in group.inputs.items():
-            inputs[name] -= share * (group.width - group.kept)
-        for name, share in group.outputs.items():
-            outputs[name] -= share * (group.width - group.kept)
-    found = {}
-    for name, layer in layers.items():
-        c_out = round(outputs[name])
-        c_in = c_out if layer.kind == "depthwise" else round(inputs[name])
-        found[name] = replace(layer, inputs=(c_in, *layer.inputs[1:]), outputs=(c_out, *layer.outputs[1:]))
-    return found
-
-
-def _drop(graph: Any, root: Any, channels: list[int]) -> None:
-    if not channels:
-        return
-    group = graph.get_pruning_group(root, _library().prune_conv_out_channels, sorted(channels))
-    if not graph.check_pruning_group(group):
-        raise ConfigError("prune: a layer would lose all of its channels; expected a greater share")
-    group.prune()
-
-
-def _library() -> Any:
-    """torch_pruning. Raises ConfigError if it is not installed."""
-    try:
-        import torch_pruning
-    except ImportError as exc:
-        raise ConfigError(f"prune: torch-pruning is not installed; expected: {install('slim')}") from exc
-    return torch_pruning
+    network.zero_grad(set_to_none=True)
+    for number in range(_TAYLOR_BATCHES):
+        for batch in work.task.batches(work.seed, number):
+            outputs = network(work.model.planes(batch.images), batch.wanted(work.model))
+            work.task.loss(outputs, batch).backward()

@@ -9,10 +9,14 @@ embed.py     a vector that is close to those of the same class
 from __future__ import annotations
 
 from edge_app.slim.backbones._blocks import Channels
-from edge_app.slim.recipe import HeadRecipe
+from edge_app.slim.recipe import HeadRecipe, Task
 from edge_app.slim.tasks import classify, detect, embed, segment
-from edge_app.slim.tasks._common import TaskHead
+from edge_app.slim.tasks._common import Objective, TaskHead
 
+OBJECTIVES: dict[str, type[Objective]] = {  # by the family of the runtime's decoder
+    each.FAMILY: each for each in (detect.Detection, classify.Classification, segment.Segments, embed.Likeness)
+}
+TASKS: dict[str, Task] = {"digits": "detect", "classify": "classify", "segment": "segment", "embed": "embed"}
 _HEADS: dict[str, type[TaskHead]] = {
     "detect": detect.Head,
     "classify": classify.Head,

@@ -18,23 +18,21 @@ Arrays = dict[str, NDArray[Any]]
 STRIDE = 8  # of a cell of detections and segments
 
 
-class TaskHead(nn.Module):
-    """A head, with everything that its training needs.
+class Objective(nn.Module):
+    """What a head learns: targets, loss and metric, whatever layers compute its outputs.
 
-    FAMILY, OPTIONS: of the runtime's decoder. MAPS: the maps that it takes. OUTPUTS: names, in order. LAST: the
-    attributes of the layers that compute them. METRIC: what `score` is, of 0..1.
+    FAMILY, OPTIONS: of the runtime's decoder. OUTPUTS: names, in order. METRIC: what `score` is, of 0..1.
     """
 
     FAMILY: ClassVar[str]
     OPTIONS: ClassVar[dict[str, bool]] = {}
-    MAPS: ClassVar[tuple[str, ...]]
     OUTPUTS: ClassVar[tuple[str, ...]]
-    LAST: ClassVar[tuple[str, ...]]
     METRIC: ClassVar[str]
 
-    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], dimensions: int) -> None:
+        """dimensions: of an embedding."""
         super().__init__()
-        self.recipe, self.channels, self.labels = recipe, channels, labels
+        self.labels, self.dimensions = labels, dimensions
 
     def published_labels(self) -> tuple[str, ...]:
         """The labels for model.yaml."""
@@ -55,6 +53,17 @@ class TaskHead(nn.Module):
     def score(self, counts: NDArray[np.float64]) -> float:
         """The metric, from the sum of the counts."""
         return float(counts[0] / max(counts[1], 1))
+
+
+class TaskHead(Objective):
+    """Layers for an objective. MAPS: the maps that they take. LAST: the attributes of those that compute outputs."""
+
+    MAPS: ClassVar[tuple[str, ...]]
+    LAST: ClassVar[tuple[str, ...]]
+
+    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
+        super().__init__(labels, recipe.dimensions)
+        self.recipe, self.channels = recipe, channels
 
 
 class Fused(nn.Module):

@@ -22,7 +22,7 @@ from edge_app.heads import HeadSpec
 from edge_app.slim.backbones._blocks import Channels
 from edge_app.slim.data.pictures import Sample
 from edge_app.slim.recipe import HeadRecipe
-from edge_app.slim.tasks._common import STRIDE, Arrays, Fused, TaskHead
+from edge_app.slim.tasks._common import STRIDE, Arrays, Fused, Objective, TaskHead
 
 _CORE = 0.5  # of a box's width and height: the cells that predict it
 _FOCUS = 2.0
@@ -30,24 +30,11 @@ _PRIOR = -4.6  # logit: one cell in a hundred has an object
 _IOU = 0.5  # of a detection that counts
 
 
-class Head(TaskHead):
-    """c8, c16, c32 -> scores (N, C, H / 8, W / 8) logits; boxes (N, 4, …) left, top, right, bottom, in cells."""
+class Detection(Objective):
+    """Boxes and classes, from scores and edge distances in cells of 8 pixels."""
 
-    FAMILY, MAPS, OUTPUTS, METRIC = "digits", ("c8", "c16", "c32"), ("scores", "boxes"), "F1 at IoU 0.5"
-    LAST = ("scores", "boxes")
+    FAMILY, OUTPUTS, METRIC = "digits", ("scores", "boxes"), "F1 at IoU 0.5"
     OPTIONS = {"class_aware": True}  # noqa: RUF012  (a ClassVar of the base)
-
-    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
-        super().__init__(recipe, channels, labels)
-        self.fused = Fused(channels, recipe.channels, 2)
-        self.scores = nn.Conv2d(recipe.channels, len(labels), 1)
-        self.boxes = nn.Conv2d(recipe.channels, 4, 1)
-        nn.init.constant_(self.scores.bias, _PRIOR)
-        nn.init.constant_(self.boxes.bias, 2.0)  # positive, so that the ReLU passes a gradient
-
-    def forward(self, c8: Tensor, c16: Tensor, c32: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.fused(c8, c16, c32)
-        return self.scores(x), F.relu(self.boxes(x))
 
     def targets(self, sample: Sample) -> Arrays:
         """class: (H, W) int64, -1 without an object; distances: (4, H, W) float32, in cells."""
@@ -94,6 +81,24 @@ class Head(TaskHead):
     def score(self, counts: NDArray[np.float64]) -> float:
         matched, found, true = counts
         return float(2 * matched / max(found + true, 1))
+
+
+class Head(TaskHead, Detection):
+    """c8, c16, c32 -> scores (N, C, H / 8, W / 8) logits; boxes (N, 4, …) left, top, right, bottom, in cells."""
+
+    MAPS, LAST = ("c8", "c16", "c32"), ("scores", "boxes")
+
+    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
+        super().__init__(recipe, channels, labels)
+        self.fused = Fused(channels, recipe.channels, 2)
+        self.scores = nn.Conv2d(recipe.channels, len(labels), 1)
+        self.boxes = nn.Conv2d(recipe.channels, 4, 1)
+        nn.init.constant_(self.scores.bias, _PRIOR)
+        nn.init.constant_(self.boxes.bias, 2.0)  # positive, so that the ReLU passes a gradient
+
+    def forward(self, c8: Tensor, c16: Tensor, c32: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.fused(c8, c16, c32)
+        return self.scores(x), F.relu(self.boxes(x))
 
 
 def _giou(a: Tensor, b: Tensor) -> Tensor:

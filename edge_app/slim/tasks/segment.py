@@ -12,27 +12,18 @@ from torch.nn import functional as F
 from edge_app.slim.backbones._blocks import Channels
 from edge_app.slim.data.pictures import Sample
 from edge_app.slim.recipe import HeadRecipe
-from edge_app.slim.tasks._common import STRIDE, Arrays, Fused, TaskHead
+from edge_app.slim.tasks._common import STRIDE, Arrays, Fused, Objective, TaskHead
 
 _UNKNOWN = 255
 
 
-class Head(TaskHead):
-    """c8, c16, c32 -> logits (N, C, H / 8, W / 8)."""
+class Segments(Objective):
+    """A class for each cell of 8 pixels: logits (N, C, H / 8, W / 8)."""
 
-    FAMILY, MAPS, OUTPUTS, METRIC = "segment", ("c8", "c16", "c32"), ("map",), "mean IoU"
-    LAST = ("map",)
-
-    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
-        super().__init__(recipe, channels, labels)
-        self.fused = Fused(channels, recipe.channels, 2)
-        self.map = nn.Conv2d(recipe.channels, 1 if len(labels) == 1 else len(labels) + 1, 1)
+    FAMILY, OUTPUTS, METRIC = "segment", ("map",), "mean IoU"
 
     def published_labels(self) -> tuple[str, ...]:
         return self.labels if len(self.labels) == 1 else ("background", *self.labels)
-
-    def forward(self, c8: Tensor, c16: Tensor, c32: Tensor) -> tuple[Tensor]:
-        return (self.map(self.fused(c8, c16, c32)),)
 
     def targets(self, sample: Sample) -> Arrays:
         return {"mask": sample.mask[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].astype(np.int64)}
@@ -57,3 +48,17 @@ class Head(TaskHead):
     def score(self, counts: NDArray[np.float64]) -> float:
         shared, union = np.split(counts, 2)
         return float(np.mean(shared[union > 0] / union[union > 0])) if union.any() else 0.0
+
+
+class Head(TaskHead, Segments):
+    """c8, c16, c32 -> logits (N, C, H / 8, W / 8)."""
+
+    MAPS, LAST = ("c8", "c16", "c32"), ("map",)
+
+    def __init__(self, recipe: HeadRecipe, channels: Channels, labels: tuple[str, ...]) -> None:
+        super().__init__(recipe, channels, labels)
+        self.fused = Fused(channels, recipe.channels, 2)
+        self.map = nn.Conv2d(recipe.channels, 1 if len(labels) == 1 else len(labels) + 1, 1)
+
+    def forward(self, c8: Tensor, c16: Tensor, c32: Tensor) -> tuple[Tensor]:
+        return (self.map(self.fused(c8, c16, c32)),)

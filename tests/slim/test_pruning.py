@@ -13,8 +13,8 @@ from edge_app.slim.recipe import HeadRecipe, InputSize, Recipe
 torch = pytest.importorskip("torch", reason="the extra `slim` is not installed")
 pytest.importorskip("torch_pruning", reason="the extra `slim` is not installed")
 from edge_app.slim import export, layers  # noqa: E402
+from edge_app.slim import pruning as prune  # noqa: E402
 from edge_app.slim.network import Network  # noqa: E402
-from edge_app.slim.steps import prune  # noqa: E402
 
 pytestmark = pytest.mark.system
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))

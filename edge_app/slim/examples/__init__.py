@@ -1,0 +1,1 @@
+"""Tasks for `edge-app slim shrink` on public data."""
