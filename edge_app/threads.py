@@ -50,12 +50,19 @@ class AbandonedThreads:
 class Worker(Generic[In, Out]):
     """Runs a stage on its own thread, one item at a time: `submit` an item, then fetch its `result`.
 
-    finish: called on the thread when it ends.
+    finish: called on the thread when it ends. notify: called on it when a result is there.
     """
 
-    def __init__(self, stage: Callable[[In], Out], name: str, finish: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        stage: Callable[[In], Out],
+        name: str,
+        finish: Callable[[], None] | None = None,
+        notify: Callable[[], None] | None = None,
+    ) -> None:
         self._stage = stage
         self._finish = finish
+        self._notify = notify
         self._items: SimpleQueue[In | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
         self._finished: tuple[Out | None, BaseException | None] | None = None  # fetched by `wait`
@@ -101,6 +108,8 @@ class Worker(Generic[In, Out]):
                 self._results.put((self._stage(item), None))
             except BaseException as exc:  # noqa: BLE001  raised again by `result`
                 self._results.put((None, exc))
+            if self._notify is not None:
+                self._notify()
         if self._finish is not None:
             self._finish()
 

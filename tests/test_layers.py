@@ -51,8 +51,8 @@ MAY_IMPORT = {
     "inference": "options errors frame backoff threads geometry registry backends heads model config reuse",
     "outbox": "errors frame clock options messages config",
     "publish": "errors frame clock backoff messages registry sinks config outbox totals state commands",
-    "pipeline": "errors frame clock backoff device messages schedule rules config tracking capture reuse inference publish"
-    " state",
+    "pipeline": "errors frame clock backoff device messages schedule rules config tracking capture reuse"
+    " inference publish state",
     "drawing": "errors frame messages rules",
     "web": "errors frame options messages rules config commands drawing",
     "clips": "errors frame messages config",

@@ -1,7 +1,8 @@
 """Inference engines, one file each. This module is the contract; tests/backends/contract.py is its test suite.
 
 A backend is a class `Backend(*, threads=1, precision="float")`; the constructor imports the engine's library. With
-`backend: auto`, the available backend with the highest `preference` is used.
+`backend: auto`, the available backend with the highest `preference` is used. A backend whose sessions several threads
+may run at the same time has an attribute `parallel`: how many of them.
 """
 
 from __future__ import annotations

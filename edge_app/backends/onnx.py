@@ -6,6 +6,7 @@ A kept output is an OrtValue, which is passed to the next graph without conversi
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -53,6 +54,11 @@ class Backend:
     @staticmethod
     def available(targets: Collection[str]) -> bool:
         return "onnx" in targets and importlib.util.find_spec("onnxruntime") is not None
+
+    @property
+    def parallel(self) -> int:
+        """Sessions can be run by several threads at the same time: as many as the cores are enough for."""
+        return max(1, len(os.sched_getaffinity(0)) // self._threads)
 
     @property
     def version(self) -> str:

@@ -58,6 +58,11 @@ class Backend:
         return soc in _soc.LARGE and _soc.target(soc, _soc.LARGE) in targets
 
     @property
+    def parallel(self) -> int:
+        """Sessions have an instance on each core."""
+        return self._cores
+
+    @property
     def version(self) -> str:
         """The name and, once a graph is loaded, the versions of the runtime and the driver."""
         return f"rknnlite {self._runtime}".strip()

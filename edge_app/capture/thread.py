@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from edge_app import config
 from edge_app.backoff import Backoff
@@ -32,10 +33,15 @@ _CODED_FRAMES = 8  # frames that encoder and decoder may hold, added to `stale_a
 _INTERVAL_DECAY = 0.8  # per frame, of the longest interval between arrivals
 
 
+def _no_one() -> None:
+    """Nobody waits."""
+
+
 class Capture:
     """Frames of one configured source, geometry applied, numbered across reconnects.
 
     Used by one thread; `stats` and `close` by any. prefetch: frames of a clip that are decoded ahead.
+    notify: called on the capture thread when `read` has something new.
     """
 
     def __init__(
@@ -44,12 +50,13 @@ class Capture:
         clock: Clock,
         *,
         prefetch: int = 1,
+        notify: Callable[[], None] = _no_one,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
     ) -> None:
         common = config.common
         self._config = config
-        self._clock = clock
+        self._clock, self._notify = clock, notify
         self._geometry = Geometry(common.rotate, common.flip, common.crop, common.mask)
         self._frozen_detector = FrozenDetector()
         self._changed = threading.Condition(threading.Lock())
@@ -171,6 +178,7 @@ class Capture:
                     self._connection.last_error = str(exc)
                 self._connection.enter("ended")
                 self._changed.notify_all()
+            self._notify()
 
     def _read_source(self, reader: Reader) -> None:
         """Read one source until it ends. If it is live and fails, wait until the next attempt is due."""
@@ -215,6 +223,7 @@ class Capture:
                     self._queue.put(frame)
                     self._connection.record_frame(frozen=False)
                     self._changed.notify_all()
+            self._notify()
 
     def _read_live(self, reader: Reader, live: LiveLimits) -> None:
         name, reader.hang_after_s = self._connection.name, live.hang_after_s
@@ -241,6 +250,7 @@ class Capture:
                     self._queue.put_latest(frame)
                     self._connection.record_frame(frozen=frozen)
                     self._changed.notify_all()
+            self._notify()
             if frozen and self._frozen_detector.reconnect_due(live.frozen_after_s):
                 raise SourceError(f"{name}: the image has not changed for {unchanged_s:.1f} s")
 

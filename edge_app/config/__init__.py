@@ -2,6 +2,7 @@
 
 loading.py   reading the file; the block device
 blocks.py    the options of device, source, model, heads, publish, outbox, sinks
+cameras.py   several cameras: the entries, and the blocks that they share
 plugins.py   reading the blocks of plug-ins: source, sinks
 models.py    reading model, heads
 rules.py     track, rules

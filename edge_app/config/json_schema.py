@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from edge_app import registry
+from edge_app.config.cameras import BLOCKS as OF_CAMERA
+from edge_app.config.cameras import CameraCommon
 from edge_app.config.loading import BLOCKS
 from edge_app.config.reference import PLAIN, PLUGINS, head_options, meanings
 from edge_app.frame import JsonValue
@@ -40,13 +42,15 @@ def json_schema(block: str | None = None) -> Schema:
     """The schema of config.yaml, or of one block of it. Raises KeyError if there is no such block."""
     if block is not None:
         return {"$schema": _DRAFT, **_block(block)}
-    properties: dict[str, JsonValue] = {name: _block(name) for name in BLOCKS}
+    properties: dict[str, JsonValue] = {name: _block(name) for name in BLOCKS if name != "cameras"}
+    properties["cameras"] = _cameras({name: {"$ref": f"#/properties/{name}"} for name in OF_CAMERA})
     return {
         "$schema": _DRAFT,
         "title": "config.yaml of edge-app",
-        **_object(properties, ["source"]),
+        **_object(properties, []),
         "if": {"not": {"required": ["heads"]}},  # heads without a network need no model
         "then": {"required": ["model"]},
+        "oneOf": [{"required": ["source"]}, {"required": ["cameras"]}],
     }
 
 
@@ -55,7 +59,16 @@ def json_schema_text() -> str:
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _cameras(blocks: Mapping[str, JsonValue]) -> Schema:
+    """A list of cameras. blocks: the schema of each block that a camera can have."""
+    common = _options(CameraCommon, options_of(CameraCommon))
+    camera = _object({**_mapping(common["properties"]), **blocks}, ["name", "source"])
+    return {"type": "array", "minItems": 1, "items": camera}
+
+
 def _block(name: str) -> Schema:
+    if name == "cameras":
+        return _cameras({each: _block(each) for each in OF_CAMERA})
     if name in PLAIN:
         block = _options(PLAIN[name], options_of(PLAIN[name]))
         return block if block["required"] else {**block, "type": ["object", "null"]}
@@ -82,7 +95,7 @@ def _one_of_types(name: str) -> Schema:
 
 
 def _head() -> Schema:
-    """A head with a network has its family in model.yaml, so an option of any family is accepted, as any family reads it."""
+    """A head with a network has its family in model.yaml, so an option of any is accepted, as any family reads it."""
     properties: dict[str, JsonValue] = {}
     for name, options in head_options().items():
         found: list[JsonValue] = []

@@ -6,7 +6,7 @@ Not here: reading YAML (options/), the blocks themselves (the other files of thi
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from edge_app.config.blocks import (
     PublishConfig,
     SourceConfig,
 )
+from edge_app.config.cameras import CameraEntry, split
 from edge_app.config.clips import ClipsConfig, check_clips
 from edge_app.config.models import read_heads, read_model
 from edge_app.config.overrides import FALLBACKS, load_over
+from edge_app.config.overrides import FILE as OVERRIDES
 from edge_app.config.plugins import read_sinks, read_source, replace_source
 from edge_app.config.renamed import RENAMED, apply_renames
 from edge_app.config.reuse import OFF, ReuseConfig, read_reuse
@@ -42,6 +44,9 @@ class Config:
 
     overrides: what overrides.yaml changes, as `heads.objects.score`. unfit: the mistakes of an overrides.yaml that does
     not fit config.yaml, of which at most the masks and the camera's schedule are used.
+    cameras: with several cameras, the configuration of each, which has no `cameras` of its own; the other fields are
+    then those of the first. several: this camera is one of several. scope: of those after the first, the name, which
+    keeps its files, event ids and entities apart; the first has the same as a single one. priority: of the camera.
     """
 
     path: Path
@@ -63,6 +68,24 @@ class Config:
     reuse: ReuseConfig = OFF
     overrides: tuple[str, ...] = ()
     unfit: tuple[str, ...] = ()
+    cameras: tuple[Config, ...] = ()
+    several: bool = False
+    scope: str = ""
+    priority: int = 0
+
+    @property
+    def each(self) -> tuple[Config, ...]:
+        """The configuration of every camera."""
+        return self.cameras or (self,)
+
+    @property
+    def camera(self) -> str:
+        """The name of the camera."""
+        return self.source.common.name
+
+    def folder(self, name: str) -> Path:
+        """A folder of the camera's files in state_dir: `snapshots`, or `snapshots/<camera>` after the first camera."""
+        return self.device.state_dir / name / self.scope
 
     def replaced(self, **changes: Any) -> Config:
         """A copy with some blocks replaced."""
@@ -72,6 +95,7 @@ class Config:
 BLOCKS = (
     "device",
     "source",
+    "cameras",
     "model",
     "heads",
     "reuse",
@@ -86,15 +110,15 @@ BLOCKS = (
     "clips",
     "web",
 )
-SIMPLE = {
+_OF_CAMERA = {"snapshots": SnapshotsConfig, "clips": ClipsConfig}
+_SHARED = {
     "publish": PublishConfig,
     "outbox": OutboxConfig,
     "degrade": DegradeConfig,
     "power": PowerConfig,
-    "snapshots": SnapshotsConfig,
-    "clips": ClipsConfig,
     "web": WebConfig,
 }
+SIMPLE = {**_SHARED, **_OF_CAMERA}
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -114,20 +138,23 @@ def load(
     renamed: Mapping[str, str] = RENAMED,
     unsaved: Unsaved | None = None,
     use_unfit: bool = False,
+    camera: str | None = None,
 ) -> Config:
     """Read and check a configuration, with overrides.yaml over it. `source` and `model` replace the blocks of the file.
 
     With another source, the camera keeps its name. With another model, options of heads that it does not have are
     ignored. renamed: old keys that are accepted (renamed.py). use_unfit: if overrides.yaml does not fit, use what is
-    safe of it (overrides.py), and put its mistakes into `unfit`. Raises ConfigError with every mistake in the
-    file, one line each.
+    safe of it (overrides.py), and put its mistakes into `unfit`. camera: of several, load this one alone.
+    Raises ConfigError with every mistake in the file, one line each.
     """
     unfit: tuple[str, ...] = ()
     for blocks in FALLBACKS if use_unfit else FALLBACKS[:1]:
         try:
-            return replace(_load(path, source, model, renamed, unsaved=unsaved, patched=blocks), unfit=unfit)
+            loaded = replace(_load(path, source, model, renamed, unsaved=unsaved, patched=blocks), unfit=unfit)
         except ConfigError as exc:
             unfit, failed = unfit or exc.problems, exc
+        else:
+            return _chosen(loaded, camera, source)
     raise failed
 
 
@@ -149,25 +176,86 @@ def _load(
     apply_renames(root, renamed, problems)
     _check_names(root, problems)
     model_block, manifest = read_model(entries(root), model, problems)
-    content = None if unsaved is None else unsaved.overrides
-    overrides = _load_overrides(root, manifest, problems, content, patched)
+    listed = split(root, problems) if "cameras" in entries(root) else None
+    overrides: tuple[str, ...] = ()
+    if listed is None:
+        over = None if unsaved is None else unsaved.overrides
+        overrides = _load_overrides(root, manifest, problems, over, patched)
     blocks = entries(root)
-    configured = blocks.get("source")
-    source_block = replace_source(source, configured, problems) if source else read_source(configured, problems)
-    heads, track, rules = _read_pipeline(blocks, manifest, model is not None, problems)
     sinks = read_sinks(blocks.get("sinks"), problems)
     device = _read_device(blocks.get("device"), [sink.name for sink in sinks], problems)
-    reuse = read_reuse(blocks.get("reuse"), problems)
-    simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in SIMPLE.items()}
+    simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in _SHARED.items()}
     if simple["web"] is not WRONG:
         check_web(simple["web"], entries(blocks.get("web")), problems)
+    shared = {"path": path, "device": device, "sinks": sinks, **simple}
+    options = _Options(source, model)
+    if listed is None:
+        fields = _read_camera(blocks, (model_block, manifest), options, problems)
+        problems.raise_if_any()
+        return Config(**shared, **fields, overrides=overrides)
+    read = _read_cameras(listed, options, problems)
+    if (device.state_dir / OVERRIDES).exists():
+        text = f"cameras: found {device.state_dir / OVERRIDES}, which changes one camera; expected none"
+        problems.add(None, f"{text}: edge-app config reset")
+    problems.raise_if_any()
+    cameras = tuple(Config(**shared, **fields) for fields in read)
+    return cameras[0].replaced(cameras=cameras) if len(cameras) > 1 else cameras[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """source, model: replace the configured ones."""
+
+    source: str | None
+    model: Path | None
+
+
+def _read_camera(
+    blocks: Mapping[str, yaml.Node], model: tuple[ModelConfig, Manifest | None], options: _Options, problems: Problems
+) -> dict[str, Any]:
+    """The fields of Config that each camera has for itself. model: the block, and its manifest if that is usable."""
+    configured = blocks.get("source")
+    source = options.source
+    source_block = replace_source(source, configured, problems) if source else read_source(configured, problems)
+    heads, track, rules = _read_pipeline(blocks, model[1], options.model is not None, problems)
+    simple = {name: read_dataclass(blocks.get(name), schema, name, problems) for name, schema in _OF_CAMERA.items()}
     if simple["clips"] is not WRONG:
         check_clips(simple["clips"], entries(blocks.get("clips")), [rule.name for rule in rules], problems)
-    problems.raise_if_any()
-    assert source_block is not None
-    assert manifest is not None
-    main = (path, device, source_block, model_block, manifest, heads)
-    return Config(*main, sinks=sinks, track=track, rules=rules, reuse=reuse, overrides=overrides, **simple)
+    reuse = read_reuse(blocks.get("reuse"), problems)
+    own = {"source": source_block, "model": model[0], "manifest": model[1], "heads": heads, "track": track}
+    return {**own, "rules": rules, "reuse": reuse, **simple}
+
+
+def _read_cameras(listed: Sequence[CameraEntry], options: _Options, problems: Problems) -> list[dict[str, Any]]:
+    """The fields of each camera. A mistake in a block that several cameras share is added once."""
+    found: list[dict[str, Any]] = []
+    for entry in listed:
+        own = Problems(problems.path)
+        model = read_model(entry.blocks, options.model, own)
+        fields = _read_camera(entry.blocks, model, options, own)
+        problems.found += [problem for problem in own.found if problem not in problems.found]
+        source = fields["source"]
+        if source is not None:  # one camera that is not there must not end the others
+            fields["source"] = replace(source, common=replace(source.common, connect="retry"))
+        scope = entry.common.name if found else ""
+        found.append({**fields, "priority": entry.common.priority, "several": len(listed) > 1, "scope": scope})
+    return found
+
+
+def _chosen(loaded: Config, camera: str | None, source: str | None) -> Config:
+    """All cameras, or the named one alone. Raises ConfigError if there is none, or if it is not clear which is meant.
+
+    source: replaces that of one camera.
+    """
+    names = [each.camera for each in loaded.each]
+    if camera is None:
+        if source is not None and loaded.cameras:
+            found = f"found {len(names)} cameras and one source; expected --camera {' or '.join(names)}"
+            raise ConfigError(f"{loaded.path}: {found}")
+        return loaded
+    if camera not in names:
+        raise ConfigError(f"{loaded.path}: there is no camera '{camera}'{nearest(camera, names)}")
+    return loaded.each[names.index(camera)]
 
 
 def _load_overrides(

@@ -48,7 +48,7 @@ def _why_no_block(node: yaml.Node | None) -> str:
     if node is None:
         return "missing; expected a block with a type"
     if isinstance(node, yaml.SequenceNode):
-        return f"found {describe(node)}; expected one block with a type: each camera has its own edge-app process"
+        return f"found {describe(node)}; expected one block with a type; several cameras: the block cameras"
     return f"found {describe(node)}; expected a block such as {{type: rtsp, url: rtsp://host/path}}"
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from edge_app import registry
 from edge_app.config.blocks import BoxConfig, DeviceConfig, HeadCommon, ModelConfig, SinkCommon, SourceCommon
+from edge_app.config.cameras import CameraCommon
 from edge_app.config.loading import BLOCKS, SIMPLE
 from edge_app.config.reuse import ReuseConfig
 from edge_app.config.rules import RuleCommon, TrackConfig
@@ -27,7 +28,14 @@ from edge_app.options import REQUIRED, Option, expectation, options_of
 from edge_app.options.document import nearest
 
 PLAIN: Mapping[str, type[Any]] = MappingProxyType(
-    {"device": DeviceConfig, "model": ModelConfig, "reuse": ReuseConfig, "track": TrackConfig, **SIMPLE}
+    {
+        "device": DeviceConfig,
+        "cameras": CameraCommon,
+        "model": ModelConfig,
+        "reuse": ReuseConfig,
+        "track": TrackConfig,
+        **SIMPLE,
+    }
 )
 PLUGINS: Mapping[str, tuple[registry.Kind, type[Any]]] = MappingProxyType(
     {

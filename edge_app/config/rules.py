@@ -136,12 +136,12 @@ def check_rules(
             problems.add(node, f"rules.{rule.name}: {exc}")
 
 
-def build(rule: RuleConfig, heads: Labels, tracked: str | None, state_dir: Path | None = None) -> Any:
+def build(rule: RuleConfig, heads: Labels, tracked: str | None, scope: str = "", state_dir: Path | None = None) -> Any:
     """Construct a rule. Raises ConfigError, mostly OptionError, if its options do not fit the model.
 
-    state_dir: as of a RuleContext.
+    scope, state_dir: as of a RuleContext.
     """
-    context = RuleContext(rule.name, rule.type, heads, tracked, state_dir=state_dir)
+    context = RuleContext(rule.name, rule.type, heads, tracked, scope, state_dir)
     return registry.build("rules", rule.type, context, **rule.options)
 
 

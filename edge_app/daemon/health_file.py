@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +38,7 @@ class HealthFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._frames = 0
-        self._heads_run: set[str] = set()
+        self._heads_run: set[tuple[str, str]] = set()  # camera, head
         self._verdict: Verdict = "waiting"
         self._reason = "starting"
         self._next_write_s = 0.0
@@ -66,15 +66,18 @@ class HealthFile:
                 _LOG.error("release failed: %s", self._reason)
         self._write()
 
-    def update(self, running: Pipeline, frame: Frame | None) -> None:
-        """Update the report after one step of the main loop. frame: the processed frame, None if there was none."""
+    def update(self, pipelines: Collection[Pipeline], frame: Frame | None) -> None:
+        """Update the report after one step of the main loop. frame: the processed frame, None if there was none.
+
+        pipelines: of all cameras. Of several, those that are not there do not count: they say nothing about a release.
+        """
         if self._path is None:
             return
         if frame is not None:
             self._frames += 1
-            self._heads_run |= set(frame.heads or ())
+            self._heads_run |= {(frame.source, head) for head in frame.heads or ()}
         if self._verdict == "waiting":
-            pending = self._pending(running)
+            pending = self._pending(pipelines)
             self._reason = ", ".join(pending)
             if not pending:
                 self._verdict = "healthy"
@@ -82,13 +85,19 @@ class HealthFile:
         if time.monotonic() >= self._next_write_s:
             self._write()
 
-    def _pending(self, running: Pipeline) -> list[str]:
+    def _pending(self, pipelines: Collection[Pipeline]) -> list[str]:
         """The conditions for `healthy` that are not met yet."""
+        first = next(iter(pipelines))
+        working = [each for each in pipelines if each is first or each.health().source == "running"]
+        if first.health().source != "running" and len(working) > 1:
+            working.remove(first)
         pending = [] if self._frames >= MIN_FRAMES else [f"{self._frames} frames of {MIN_FRAMES}"]
-        enabled = running.health().heads
-        pending += [f"head '{name}' has not run" for name in enabled if enabled[name] and name not in self._heads_run]
-        name = running.config.device.commit_sink
-        sent = {sink.name: sink.sent for sink in running.stats().publish.sinks}
+        for each in working:
+            enabled, camera = each.health().heads, each.config.camera
+            missing = [name for name in enabled if enabled[name] and (camera, name) not in self._heads_run]
+            pending += [f"head '{name}' has not run" for name in missing]
+        name = first.config.device.commit_sink
+        sent = {sink.name: sink.sent for sink in first.stats().publish.sinks}
         if name and not sent.get(name):
             pending.append(f"sink '{name}' has not acknowledged a message")
         return pending

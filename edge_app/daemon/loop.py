@@ -10,28 +10,27 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 from edge_app import __version__, pipeline
-from edge_app.clock import SystemClock
 from edge_app.config import Config
 from edge_app.config.overrides import FILE as OVERRIDES
 from edge_app.daemon import heap, mapped_files
-from edge_app.daemon.commands import Commands
 from edge_app.daemon.file_watch import FileWatch
 from edge_app.daemon.health_file import HealthFile, failed_update, release_status
-from edge_app.daemon.present_state import PresentState
+from edge_app.daemon.services import Services
 from edge_app.daemon.signals import Signals
 from edge_app.daemon.state_dir import make_private, private_umask
+from edge_app.daemon.status_line import status_line
 from edge_app.daemon.status_socket import StatusSocket, printable
 from edge_app.daemon.systemd import Notifier
 from edge_app.daemon.views import Views
 from edge_app.errors import ConfigError, EdgeError, EndOfClip, foreign_exception
-from edge_app.frame import Event, Frame, JsonValue
-from edge_app.pipeline import degradation
+from edge_app.frame import Frame, JsonValue
+from edge_app.pipeline.cameras import Cameras, OneCamera
 from edge_app.pipeline.disk_space import DiskSpace
 from edge_app.pipeline.sensors import BoardSensors, Reading, Sensors
 
@@ -44,7 +43,6 @@ _EXTEND_START_S = 30.0  # extension of the service manager's start timeout while
 _WARM_FRAMES = 50  # every stage and every head has run
 _MIN_UPTIME_S = 30.0  # a restart for memory earlier than this would only repeat itself
 _MEMORY_SHARE = 0.75  # of the memory that this process may use: the default limit
-_LATENCY_WEIGHT = 0.1  # of a frame in the moving average
 
 Outcome = Literal["stopped", "restart"]
 
@@ -74,18 +72,17 @@ def run(
         config = load()
         make_private(config.device.state_dir)
         health.check_model(config)
-        daemon = Daemon(load, pipeline.build(config), notifier, sensors or BoardSensors())
+        running = pipeline.build_cameras(config) if config.cameras else pipeline.build(config)
+        daemon = Daemon(load, running, notifier, sensors or BoardSensors())
         stack.callback(daemon.close)
-        daemon.running.about = release_status(release_file)
+        daemon.set_release(release_status(release_file))
         daemon.report_unfit()
-        if failed := failed_update(daemon.running.about):
-            daemon.running.report_fault("update", failed)
         _LOG.info("running %s on %s", config.manifest.name, daemon.running.health().backend)
         frames = 0
         try:
             while not signals.stop_requested and not daemon.restarts and frames != max_frames:
                 frame = daemon.step(reload=signals.reload_requested())
-                health.update(daemon.running, frame)
+                health.update(daemon.pipelines, frame)
                 frames += frame is not None
         except EndOfClip:
             _LOG.info("the clip ended after %d frames", frames)
@@ -94,52 +91,54 @@ def run(
 
 
 class Daemon:
-    """A running pipeline with its supervision: reload, degradation, memory, watchdog, status and views.
+    """The running cameras with their supervision: reload, degradation, memory, watchdog, status and views.
 
+    running: the first camera, under whose name faults of the device are published.
     min_uptime_s: no restart for memory before this uptime. Raises ConfigError if the page cannot be served.
     """
 
     def __init__(
         self,
         load: Callable[[], Config],
-        running: pipeline.Pipeline,
+        running: pipeline.Pipeline | Cameras,
         notifier: Notifier,
         sensors: Sensors,
         *,
         min_uptime_s: float = _MIN_UPTIME_S,
     ) -> None:
-        self.running = running
+        self._cameras = running if isinstance(running, Cameras) else OneCamera(running)
+        self.running = next(iter(self._cameras.pipelines.values()))
         self.memory_limit_exceeded = False
         self._min_uptime_s = min_uptime_s
         self._load = load
         self._notifier = notifier
         self._sensors = sensors
-        self._clock = SystemClock()
+        self._about: Mapping[str, JsonValue] = {}
         self._reading = Reading()
         self._disk = DiskSpace()
-        self._state = PresentState()
         self._started_s = time.monotonic()
         self._next_check_s = self._next_ping_s = 0.0
         self._ready = False
-        self._latency_s: float | None = None
         self._reload_error: str | None = None
         self._rejected_reloads = 0
         self._reloads = 0
         self._trimmed_at: object = None  # counters at the last _trim_memory
         self._stuck: str | None = None
-        self._files = _watched_files(running.config)
-        self._ladder = self._build_ladder()
-        self._commands = Commands(running, self, time.monotonic)
+        self._files = _watched_files(self.running.config)
         self.restart_requested = False
-        self._clip_status: Callable[[], Mapping[str, JsonValue]] = dict  # until the views are open
         with ExitStack() as stack:
-            stack.callback(running.close, _DRAIN_S)
-            stack.callback(StatusSocket(running.config.device.state_dir, self.status).close)
-            stack.callback(self._commands.close)
-            self._views = Views(running, self.status, self._commands)
-            self._clip_status = self._views.status
+            stack.callback(self._cameras.close, _DRAIN_S)
+            self._services = Services(self._cameras.pipelines, self)
+            stack.callback(self._services.close)
+            stack.callback(StatusSocket(self.running.config.device.state_dir, self.status).close)
+            self._views = Views(self._services.by_name, self.status)
             stack.callback(self._views.close)
             self._stack = stack.pop_all()
+
+    @property
+    def pipelines(self) -> Collection[pipeline.Pipeline]:
+        """The pipelines of all cameras."""
+        return self._cameras.pipelines.values()
 
     @property
     def restarts(self) -> str | None:
@@ -151,17 +150,20 @@ class Daemon:
 
         Raises EndOfClip, and EdgeError if only a new process can help.
         """
-        frame = self.running.step(_STEP_S)
-        self._state.update(self.running, frame, self._reading)
+        running, frame = self._cameras.step(_STEP_S) or (None, None)
         now_s = time.monotonic()
-        if frame is not None:
-            self._record(frame)
+        self._services.update(running, frame, self._reading)
+        if running is not None and frame is not None:
+            self._views.show(running, frame)
+            if not self._ready:
+                self._ready = True
+                self._notifier.ready(self._status_line())
         if now_s >= self._next_check_s:
             self._next_check_s = now_s + _CHECK_EVERY_S
             for file in self._files:
                 reload = file.changed() or reload
             self._check(now_s)
-        reload = self._commands.run() or reload
+        reload = self._services.run_commands() or reload
         if reload:
             self.reload()
         if self._notifier.watchdog_s is not None and now_s >= self._next_ping_s:
@@ -172,29 +174,42 @@ class Daemon:
         """Load and apply the configuration; if that fails, keep the old one and report the error."""
         self._notifier.reloading()
         self._reloads += 1
-        old = self.running.config
+        old = self._services.configs()
         for file in self._files:
             file.mark_seen()
         try:
             config = self._load()
-            if config.unfit and not old.unfit:
+            if config.unfit and not self.running.config.unfit:
                 raise ConfigError(*config.unfit)  # what is in effect fits: keep it until the next start
             make_private(config.device.state_dir)
-            self.running.apply(self._commands.over(config))
+            if bool(config.cameras) != isinstance(self._cameras, Cameras):
+                _LOG.warning("from one camera to several, or back: a new process takes over")
+                self.restart()
+                return
+            self._cameras.apply(self._services.with_commands(config))
         except Exception as exc:  # noqa: BLE001  (a mistake in a configuration must not end the daemon)
             self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
             self._rejected_reloads += 1
             _LOG.error("new configuration rejected, the old one stays in effect: %s", self._reload_error)
         else:
             self._reload_error = None
-            self._commands.adopt(config)
+            self.running = next(iter(self.pipelines))
+            self._services.adopt(config, self._cameras.pipelines)
+            for each in self.pipelines:
+                each.about = self._about
+            self._reopen_views(old)
             self.report_unfit()
             self._files = _watched_files(config)
-            self._reopen_views(old)
-            self._ladder = self._build_ladder()
-            self.running.apply_rung(self._ladder.rung, "reconfigured")
             _LOG.info("the new configuration is in effect")
         self._notifier.ready(self._status_line())
+
+    def set_release(self, about: Mapping[str, JsonValue]) -> None:
+        """What heartbeats say about the installed release: the result of `release_status`."""
+        self._about = about
+        for each in self.pipelines:
+            each.about = about
+        if failed := failed_update(about):
+            self.running.report_fault("update", failed)
 
     def report_unfit(self) -> None:
         """Report the fault `overrides` if overrides.yaml does not fit config.yaml, or its end."""
@@ -211,65 +226,37 @@ class Daemon:
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_s, 1),
             "config": os.path.abspath(self.running.config.path),
-            "model": self.running.config.manifest.name,
-            "tracked": None if self.running.config.track is None else self.running.config.track.head,
+            **self._services.first.about(),
             "reload_error": self._reload_error,
             "rejected_reloads": self._rejected_reloads,
             "stuck": self._stuck,
             "resident_mb": _rounded(reading.resident_mb),
             "available_mb": _rounded(reading.available_mb),
             "temperature_c": _rounded(reading.temperature_c),
-            "latency_s": None if self._latency_s is None else round(self._latency_s, 3),
-            **self.running.status(),
-            **self._clip_status(),
-            **self._commands.status(),
+            **self._services.first.status(),
         }
+        if isinstance(self._cameras, Cameras):
+            state["cameras"] = self._services.status()
         return {name: printable(value) for name, value in state.items()}
-
-    def apply(self, config: Config) -> None:
-        """Switch to the configuration that commands have changed. Raises EdgeError; the old one then stays."""
-        old = self.running.config
-        self.running.apply(config)
-        if (old.reuse, old.model) != (config.reuse, config.model):
-            self._ladder = self._build_ladder()
-            self.running.apply_rung(self._ladder.rung, "reconfigured")
 
     def restart(self) -> None:
         """Let a new process take over after this step."""
         self.restart_requested = True
 
-    def request_snapshot(self, event: Event) -> None:
-        """Store the next frame as the image of an event."""
-        self._views.request_snapshot(event)
-
     def close(self) -> None:
         """End all events, deliver what can be delivered in time, release everything. Safe to call twice."""
         self._stack.close()
 
-    def _record(self, frame: Frame) -> None:
-        latency_s = (self._clock.monotonic_ns() - frame.captured_ns) * 1e-9
-        if self._latency_s is not None:
-            latency_s = (1 - _LATENCY_WEIGHT) * self._latency_s + _LATENCY_WEIGHT * latency_s
-        self._latency_s = latency_s
-        self._views.show(frame)
-        if not self._ready:
-            self._ready = True
-            self._notifier.ready(self._status_line())
-
     def _check(self, now_s: float) -> None:
         self._reading = self._sensors.read()
-        if self._ladder.update(self._reading, self._latency_s, now_s):
-            _LOG.warning("load level: %s (%s)", self._ladder.rung.name, self._ladder.reason)
-            self.running.apply_rung(self._ladder.rung, self._ladder.reason)
-            self._latency_s = None  # measured at the previous level
-        self._views.report()
+        self._services.check(self._reading, now_s)
         folder, problem = self.running.config.device.state_dir, self.running.stats().publish.problem
         self.running.report_fault("disk", self._disk.fault(folder, problem))
         self._trim_memory()
         self._check_memory_limit(now_s)
         if self._ready:
             self._notifier.status(self._status_line())
-        elif self.running.source_off:  # there may be no frame for days
+        elif all(each.source_off for each in self.pipelines):  # there may be no frame for days
             self._ready = True
             self._notifier.ready(self._status_line())
         else:
@@ -280,9 +267,9 @@ class Daemon:
         """Return free memory to the system after startup, after the first frames (which allocate most), and after a
         backend, camera or configuration was replaced.
         """
-        stats = self.running.stats()
-        warm = stats.frames >= _WARM_FRAMES
-        counters = self._ready, warm, stats.rebuilt, stats.capture.reconnects, self._reloads
+        stats = [each.stats() for each in self.pipelines]
+        replaced = [(each.frames >= _WARM_FRAMES, each.rebuilt, each.capture.reconnects) for each in stats]
+        counters = self._ready, replaced, self._reloads
         if counters != self._trimmed_at:
             self._trimmed_at = counters
             heap.trim()
@@ -304,37 +291,25 @@ class Daemon:
     def _ping_watchdog(self, now_s: float, interval_s: float) -> None:
         """Ping the service manager's watchdog, unless there is no progress."""
         self._next_ping_s = now_s + interval_s / 2
-        stuck = self.running.stuck()
+        stuck = self._cameras.stuck()
         if stuck is None:
             self._notifier.ping()
         elif stuck != self._stuck:
             _LOG.error("no progress: %s", stuck)
         self._stuck = stuck
 
-    def _reopen_views(self, old: Config) -> None:
+    def _reopen_views(self, old: Mapping[str, Config]) -> None:
+        """old: the configurations before, by camera."""
         try:
-            self._views.reopen(old)
+            for name, service in self._services.by_name.items():
+                service.recordings.reopen(old.get(name, service.running.config))
+            self._views.reopen(old, self._services.by_name)
         except Exception as exc:  # noqa: BLE001  (the camera runs on without the page)
             self._reload_error = str(exc) if isinstance(exc, EdgeError) else foreign_exception(exc)
             _LOG.error("%s", self._reload_error)
 
     def _status_line(self) -> str:
-        stats, health = self.running.stats(), self.running.health()
-        parts = [f"{stats.frames} frames", f"camera {health.source}", health.backend]
-        if health.rung != degradation.FULL.name:
-            parts.append(health.rung)
-        parts += [f"{name}: {value.get('error', '')}" for name, value in health.faults.items() if name != "load"]
-        if self._reload_error:
-            parts.append(f"new configuration rejected: {self._reload_error}")
-        return "; ".join(parts)
-
-    def _build_ladder(self) -> degradation.Ladder:
-        config = self.running.config
-        priorities = {name: head.common.priority for name, head in config.heads.items()}
-        rungs: tuple[degradation.Rung, ...] = (degradation.FULL,)
-        if config.degrade.enabled:
-            rungs = degradation.rungs(priorities, reuses=self.running.reuses)
-        return degradation.Ladder(rungs, config.degrade)
+        return status_line(self.pipelines, self._reload_error)
 
 
 def _watched_files(config: Config) -> list[FileWatch]:

@@ -1,4 +1,4 @@
-"""The web page, the event snapshots and the event clips of a running daemon, if they are configured."""
+"""The web page of a running daemon, if it is configured. Not here: the page itself (web/)."""
 
 from __future__ import annotations
 
@@ -7,116 +7,92 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edge_app.clips.recorder import Clips
 from edge_app.config import Config
-from edge_app.daemon.snapshots import Snapshots
-from edge_app.frame import Event, Frame, JsonValue
+from edge_app.daemon.camera import CameraService
+from edge_app.frame import Frame, JsonValue
 from edge_app.pipeline import Pipeline
 from edge_app.pipeline.health import metrics_fields
 from edge_app.totals import store
 from edge_app.totals.store import FILE
 
 if TYPE_CHECKING:
-    from edge_app.web.commands import PageCommands
-    from edge_app.web.data import Hours
+    from edge_app.web.data import Hours, PageData
     from edge_app.web.server import PageServer
 
 
 class Views:
-    """Opens page, snapshots and clips; reopens them after a reload. Raises ConfigError if the page cannot be served.
+    """Opens the page, and reopens it after a reload. Raises ConfigError if it cannot be served.
 
-    status: the daemon's state; the page's thread calls it. commands: what the page may change.
+    services: of the cameras. status: the daemon's state; the page's thread calls it.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        status: Callable[[], Mapping[str, JsonValue]],
-        commands: PageCommands | None = None,
-    ) -> None:
-        self._pipeline = pipeline
-        self._commands = commands
-        self._requested: list[Event] = []
-        self._status = status
+    def __init__(self, services: Mapping[str, CameraService], status: Callable[[], Mapping[str, JsonValue]]) -> None:
+        self._services, self._status = services, status
         self._page: PageServer | None = None
-        self._snapshots: Snapshots | None = None
-        self._clips: Clips | None = None
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
+        self._open()
 
-    def show(self, frame: Frame) -> None:
-        """Hand a processed frame to the page, the snapshots and the clips."""
-        if self._clips is not None:
-            self._clips.submit(frame, frame.events)
-        if self._snapshots is not None:
-            self._snapshots.submit(frame, (*frame.events, *self._requested))
-            self._requested.clear()
+    def show(self, running: Pipeline, frame: Frame) -> None:
+        """Hand a processed frame to the page."""
         if self._page is not None:
-            self._page.submit(frame, self._pipeline.overlay)
+            self._page.submit(frame, running.overlay)
 
-    def request_snapshot(self, event: Event) -> None:
-        """Store the next frame as the image of an event, if there are snapshots."""
-        self._requested.append(event)
+    def reopen(self, old: Mapping[str, Config], services: Mapping[str, CameraService]) -> None:
+        """Reopen the page if the configuration differs from `old`; else viewers stay connected.
 
-    def report(self) -> None:
-        """Publish a status message for each clip that was written since the last call."""
-        if self._clips is not None:
-            for clip in self._clips.reports():
-                self._pipeline.publish_status({"clip": clip})
-
-    def status(self) -> dict[str, JsonValue]:
-        """The fields of the daemon's state about the clips; {} without them."""
-        return {} if self._clips is None else {"clips": self._clips.status()}
-
-    def reopen(self, old: Config) -> None:
-        """Reopen page, snapshots and clips if their configuration differs from `old`; else viewers stay connected.
-
-        Raises ConfigError if the page cannot be served.
+        old: by camera. Raises ConfigError if the page cannot be served.
         """
-        if _settings(old) != _settings(self._pipeline.config):
+        self._services = services
+        now = {name: service.running.config for name, service in services.items()}
+        if {name: _settings(each) for name, each in old.items()} != {n: _settings(each) for n, each in now.items()}:
             self.close()
             self._open()
 
     def close(self) -> None:
         """Safe to call twice."""
-        self.report()
-        page, snapshots, clips = self._page, self._snapshots, self._clips
-        self._page = self._snapshots = self._clips = None
+        page, self._page = self._page, None
         if page is not None:
             page.close()
-        if snapshots is not None:
-            snapshots.close()
-        if clips is not None:
-            clips.close()
 
     def _open(self) -> None:
-        config = self._pipeline.config
-        if config.snapshots.enabled:
-            self._snapshots = Snapshots(config.device.state_dir / "snapshots", config.snapshots)
-        if config.clips.enabled:
-            self._clips = Clips(config.device.state_dir / "clips", config.clips)
-        if config.web.enabled:
-            from edge_app.web.data import PageData
+        web = next(iter(self._services.values())).running.config.web
+        if web.enabled:
             from edge_app.web.server import PageServer
 
-            snapshots, clips = self._snapshots, self._clips
-            data = PageData(
-                labels={name: head.labels for name, head in config.manifest.heads.items()},
-                status=self._status,
-                commands=self._commands,
-                events=lambda: list(self._pipeline.recent_events),
-                snapshot_ids=snapshots.event_ids if snapshots else frozenset,
-                snapshot=snapshots.read if snapshots else lambda _: None,
-                snapshot_what=config.snapshots.what,
-                hours=partial(self._hours, config),
-                clip_names=clips.names if clips else dict,
-                counts=lambda: metrics_fields(self._pipeline.stats()),
-                clip=clips.path if clips else lambda _: None,
-            )
-            self._page = PageServer(config.web, data)
+            first, *others = (self._data(name, each) for name, each in self._services.items())
+            self._page = PageServer(web, first, others)
+
+    def _data(self, name: str, service: CameraService) -> PageData:
+        """What the page shows of a camera."""
+        from edge_app.web.data import PageData
+
+        pipeline, config = service.running, service.running.config
+        snapshots, clips = service.recordings.snapshots, service.recordings.clips
+        return PageData(
+            labels={name: head.labels for name, head in config.manifest.heads.items()},
+            status=self._status if len(self._services) == 1 else partial(self._status_of, name),
+            commands=service.commands,
+            events=lambda: list(pipeline.recent_events),
+            snapshot_ids=snapshots.event_ids if snapshots else frozenset,
+            snapshot=snapshots.read if snapshots else lambda _: None,
+            snapshot_what=config.snapshots.what,
+            hours=partial(self._hours, config),
+            clip_names=clips.names if clips else dict,
+            counts=self._counts,
+            clip=clips.path if clips else lambda _: None,
+            camera=name,
+        )
+
+    def _status_of(self, camera: str) -> Mapping[str, JsonValue]:
+        """The status, with the fields of this camera in front, and those of all in `cameras`."""
+        status = self._status()
+        cameras = status["cameras"]
+        own = cameras.get(camera) if isinstance(cameras, Mapping) else None
+        return {**status, **own} if isinstance(own, Mapping) else status
+
+    def _counts(self) -> Mapping[str, JsonValue]:
+        """What metrics show beyond the status; of several cameras, in `cameras`."""
+        found = {name: metrics_fields(each.running.stats()) for name, each in self._services.items()}
+        return {"cameras": found} if len(found) > 1 else next(iter(found.values()))
 
     @staticmethod
     def _hours(config: Config) -> Hours:
@@ -128,10 +104,10 @@ class Views:
             counts = store.read(path, "hour")
         except sqlite3.Error as exc:
             raise OSError(f"{path}: {exc}") from exc
-        camera = config.source.common.name
+        camera = config.camera
         return [(bucket.rule, bucket.name, bucket.start, n) for bucket, n in counts if bucket.camera == camera]
 
 
 def _settings(config: Config) -> object:
-    """The parts of the configuration that page, snapshots and clips depend on."""
+    """The parts of the configuration that the page depends on."""
     return config.web, config.snapshots, config.clips, config.device, config.manifest

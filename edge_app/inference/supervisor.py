@@ -17,6 +17,7 @@ from edge_app.config import HeadConfig
 from edge_app.errors import BackendError, EdgeError
 from edge_app.frame import Frame, JsonValue
 from edge_app.inference.overlap import OverlappedInference
+from edge_app.inference.shared_engine import EngineShare
 from edge_app.inference.stage import Inference
 from edge_app.threads import AbandonedThreads, Inline, Worker
 
@@ -29,15 +30,35 @@ Timed = Callable[[Callable[[Frame], Frame], Frame], Frame]  # calls a stage with
 
 
 class _Model:
-    """The model of one inference thread. steps: if its steps overlap; `infer` then only runs the graphs."""
+    """The model of one inference thread. steps: if its steps overlap; `infer` then only runs the graphs.
+
+    share: of an engine that other cameras use too.
+    """
 
     def __init__(
-        self, open_model: Open, inference: Inference | None, timed: Timed, steps: OverlappedInference | None
+        self,
+        open_model: Open,
+        inference: Inference | None,
+        timed: Timed,
+        steps: OverlappedInference | None,
+        share: EngineShare | None = None,
     ) -> None:
         self._open = open_model
         self._timed = timed
         self.inference = inference
         self.steps = steps
+        self._share = share
+
+    def infer_in_turn(self, frame: Frame) -> Frame:
+        """`infer` on an engine that other cameras use too."""
+        assert self._share is not None
+        return self._share.seat.run(self._infer_shared, frame)
+
+    def _infer_shared(self, frame: Frame) -> Frame:
+        if self._share is not None and self._share.retired:
+            self.close()
+            self.inference = None
+        return self.infer(frame)
 
     def infer(self, frame: Frame) -> Frame:
         if self.steps is not None:
@@ -58,6 +79,7 @@ class InferenceSupervisor:
     timed: calls a stage and measures its time.
     deadline_s: the longest that inference on one frame may take. None, for a replay: no limit, failures are raised,
     and nothing is rebuilt. inline: without a deadline, inference runs on the caller's thread.
+    share: the engine is used by other cameras too; `deadline_s` then begins with the camera's turn.
     """
 
     def __init__(
@@ -67,11 +89,12 @@ class InferenceSupervisor:
         deadline_s: float | None,
         *,
         inline: bool = True,
+        share: EngineShare | None = None,
         backoff: Backoff | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._timed = timed
-        self._inline = inline
+        self._inline, self._share = inline, share
         self._backoff = backoff or Backoff()
         self._rng = rng or random.Random()
         self._abandoned = AbandonedThreads(_MAX_HUNG_THREADS)
@@ -125,7 +148,7 @@ class InferenceSupervisor:
         try:
             frame = self._worker.result(timeout_s)
         except TimeoutError:
-            if time.monotonic() - self._submitted_s > self._deadline_s:
+            if self._running_s() > self._deadline_s:
                 self._rebuild(f"no answer for {self._deadline_s:g} s", hung=True)
             return None
         except EdgeError as exc:
@@ -134,13 +157,17 @@ class InferenceSupervisor:
         if self._problem is not None:
             _LOG.warning("inference works again after %d attempts", self._attempt)
         self._problem, self._attempt, self._failing_since_s = None, 0, None
-        if self._inference is None:  # rebuilt; the switches may have changed since the rebuild began
+        if self._inference is not self._model.inference:  # rebuilt; the switches may have changed since that began
             self._inference = self._model.inference
             if self._inference is not None:
                 for name, head in self._reconfigured.items():
                     self._inference.reconfigure(name, head)
             self._apply_switches()
         return frame
+
+    def _running_s(self) -> float:
+        """How long inference on the frame in flight has lasted."""
+        return time.monotonic() - self._submitted_s if self._share is None else self._share.seat.running_s
 
     def stuck(self) -> str | None:
         """Why inference has failed for longer than the deadline, or None. For the watchdog."""
@@ -244,11 +271,13 @@ class InferenceSupervisor:
     def _start_thread(self, inference: Inference | None) -> None:
         ahead = self._deadline_s is None and not self._inline and inference is not None
         steps = inference.overlapped() if ahead and inference is not None else None
-        self._model = _Model(self._reopen, inference, self._timed, steps)
+        self._model = _Model(self._reopen, inference, self._timed, steps, self._share)
+        shared = self._share
+        infer, notify = (self._model.infer, None) if shared is None else (self._model.infer_in_turn, shared.notify)
         self._worker: Worker[Frame, Frame] | Inline[Frame, Frame] = (
             Inline(self._model.infer, finish=self._model.close)
             if self._deadline_s is None and self._inline
-            else Worker(self._model.infer, "inference", finish=self._model.close)
+            else Worker(infer, "inference", self._model.close, notify)
         )
 
     def _reopen(self) -> Inference:
@@ -278,6 +307,8 @@ class InferenceSupervisor:
         Raises BackendError if too many threads hang.
         """
         now_s = time.monotonic()
+        if self._share is not None:
+            self._share.record_failure(hung=hung, attempt=self._attempt)
         self._worker.close(0)  # unless it hangs, the thread closes its model and ends
         if hung and isinstance(self._worker, Worker):
             self._abandoned.add(self._worker)

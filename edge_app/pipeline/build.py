@@ -22,6 +22,7 @@ from edge_app.inference.engine import open_backend
 from edge_app.inference.stage import Inference
 from edge_app.pipeline.rule_stage import ConfiguredRule
 from edge_app.pipeline.schedules import source_closed
+from edge_app.pipeline.sharing import CameraShare
 from edge_app.publish.publisher import Publisher
 from edge_app.publish.transport import Handover
 from edge_app.reuse import cost_file
@@ -42,28 +43,37 @@ def deadline_s(config: Config, *, replay: bool) -> float | None:
 
 
 def build_source(
-    config: Config, clock: Clock, *, replay: bool, prepare: Callable[[Frame], None] | None = None
+    config: Config,
+    clock: Clock,
+    *,
+    replay: bool,
+    prepare: Callable[[Frame], None] | None = None,
+    share: CameraShare | None = None,
 ) -> Capture | ClipReader:
     """Build and start the capture stage; outside the hours of its schedule, it is paused. Raises ConfigError or
     SourceError.
 
-    prepare: a replay reads ahead on another thread and calls this there; None: it does not read ahead.
+    share: of one camera of several. prepare: a replay reads ahead on another thread and calls this there; None: it does
+    not read ahead.
     """
     if replay:
         reader = ClipReader(config.source, clock, prepare=prepare)
         reader.start()
         return reader
-    capture = Capture(config.source, clock)
+    capture = (
+        Capture(config.source, clock) if share is None else Capture(config.source, clock, notify=share.engine.notify)
+    )
     capture.start(paused=source_closed(config, clock))
     return capture
 
 
-def build_inference(config: Config, *, replay: bool) -> Inference:
-    """Load the model. Raises ConfigError, ModelError or BackendError."""
+def build_inference(config: Config, *, replay: bool, share: CameraShare | None = None) -> Inference:
+    """Load the model; share: of one camera of several. Raises ConfigError, ModelError or BackendError."""
     model = config.model  # of a replay, `auto` means float: its output must not depend on a measured time
     if not replay:
         model = precision.choose(config.manifest, model, config.heads, config.device.state_dir)
-    backend = open_backend(config.manifest, model)
+    open_engine = open_backend if share is None else share.engine.open_backend
+    backend = open_engine(config.manifest, model)
     try:
         inference = Inference(
             config.manifest,
@@ -93,7 +103,7 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
     tracked = None if config.track is None else config.track.head
     return {
         block.name: ConfiguredRule(
-            rule_config.build(block, labels, tracked, state_dir=config.device.state_dir),
+            rule_config.build(block, labels, tracked, config.scope, config.device.state_dir),
             block.enabled,
             key=(replace(block, enabled=True), labels, tracked),
         )
@@ -102,12 +112,22 @@ def build_rules(config: Config) -> dict[str, ConfiguredRule]:
 
 
 def build_publisher(
-    config: Config, *, clock: Clock, board: StateBoard, replay: bool, previous: Handover | None = None
+    config: Config,
+    *,
+    clock: Clock,
+    board: StateBoard,
+    replay: bool,
+    previous: Handover | None = None,
+    share: CameraShare | None = None,
 ) -> Publisher:
-    """Build the publisher with its sinks and, except in a replay, its outbox. Raises ConfigError or SinkError."""
+    """Build the publisher with its sinks and, except in a replay, its outbox. Raises ConfigError or SinkError.
+
+    share: of one camera of several, which share the sinks and the outbox.
+    """
     labels = {name: head.labels for name, head in config.manifest.heads.items()}
     id_ = device_id(config.device.id, replay=replay)
-    return Publisher(config, clock, id_, labels, durable=not replay, previous=previous, board=board)
+    upstream = None if share is None else share.upstream
+    return Publisher(config, clock, id_, labels, durable=not replay, previous=previous, board=board, upstream=upstream)
 
 
 def labels_of(config: Config) -> dict[str, tuple[str, ...]]:

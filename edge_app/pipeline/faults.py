@@ -24,10 +24,10 @@ _INSTANT = ("update",)  # over when it is reported: the release before runs agai
 
 
 class Faults:
-    """The open faults, by name."""
+    """The open faults, by name. scope: as of a RuleContext."""
 
-    def __init__(self) -> None:
-        self._ledger = Ledger(RuleContext(RUNTIME, RUNTIME, {}), _EVERY_UPDATE_S)
+    def __init__(self, scope: str = "") -> None:
+        self._ledger = Ledger(RuleContext(RUNTIME, RUNTIME, {}, scope=scope), _EVERY_UPDATE_S)
         self._values: dict[str, Mapping[str, JsonValue]] = {}
 
     def update(

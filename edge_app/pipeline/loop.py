@@ -13,7 +13,6 @@ Not here: signals, the watchdog, the configuration file (daemon/), rebuilding a 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
@@ -25,7 +24,6 @@ from edge_app.config import Config
 from edge_app.errors import EdgeError, EndOfClip
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.inference.supervisor import InferenceSupervisor
-from edge_app.messages import Stamp
 from edge_app.pipeline.build import (
     build_inference,
     build_publisher,
@@ -41,13 +39,14 @@ from edge_app.pipeline.degradation import FULL, FrameSkipper, Rung
 from edge_app.pipeline.faults import Faults, camera_lost, end_reason
 from edge_app.pipeline.health import Health, Stats, status_fields
 from edge_app.pipeline.idle import Idle
+from edge_app.pipeline.reporter import Reporter
 from edge_app.pipeline.rule_stage import RuleStage
 from edge_app.pipeline.schedules import Schedules
+from edge_app.pipeline.sharing import CameraShare
 from edge_app.pipeline.timing import StageTimer
 from edge_app.rules import Moment, Overlay
 from edge_app.state import StateBoard
 
-_RECENT_EVENTS = 200
 _RELOAD_DRAIN_S = 0.5
 
 
@@ -56,33 +55,42 @@ class Pipeline(AbstractContextManager["Pipeline"]):
 
     overlap: whether the stages overlap; without, which only a replay can do, they run on the caller's thread.
     about: further fields of the heartbeat, about the installed release. board: what sinks publish as state.
+    share: what this camera shares with others of the process (cameras.py); None: it is the only one.
     """
 
-    def __init__(self, config: Config, clock: Clock, *, replay: bool = False, overlap: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        *,
+        replay: bool = False,
+        overlap: bool = True,
+        share: CameraShare | None = None,
+    ) -> None:
         self.config = config
         self.about: Mapping[str, JsonValue] = {}
-        self.recent_events: deque[Event] = deque(maxlen=_RECENT_EVENTS)
-        self._clock, self._replay, self._overlap = clock, replay, overlap
-        self._last_frame_ns: int | None = None
-        self._last_utc_ns = 0
-        self._next_status_ns = 0
+        self._clock, self._replay, self._overlap, self._share = clock, replay, overlap, share
+        self._reports = Reporter(clock, replay=replay)
+        self.recent_events = self._reports.recent_events
         self._end: Exception | None = None  # of the source; raised once the frame in flight has passed
         self._ended = False  # whether it was raised
         self._skipper, self._frames = FrameSkipper(), 0
-        self._idle = Idle(config.power, clock, replay=replay)
-        self._faults, self._camera_lost = Faults(), False
+        self._idle = Idle(config.power, clock, replay=replay, several=share is not None)
+        self._faults, self._camera_lost = Faults(config.scope), False
         self._timers = {name: StageTimer() for name in ("wait", "inference", "rules", "publish")}
         self._tracker = build_tracker(config)
         self._rules = self.rules = RuleStage(build_rules(config))
-        self.board = StateBoard()
-        self._build_publisher = partial(build_publisher, clock=clock, board=self.board, replay=replay)
+        self.board = StateBoard() if share is None else share.board
+        self._build_publisher = partial(build_publisher, clock=clock, board=self.board, replay=replay, share=share)
+        self._open_model = partial(build_inference, replay=replay, share=share)
         self._schedules = Schedules(config, clock, replay=replay)
         with ExitStack() as stack:
             self._inference = InferenceSupervisor(
-                partial(build_inference, config, replay=replay),
+                partial(self._open_model, config),
                 self._timers["inference"].timed,
                 deadline_s(config, replay=replay),
                 inline=not overlap,
+                share=None if share is None else share.engine,
             )
             stack.enter_context(closing(self._inference))
             self._publisher = stack.enter_context(closing(self._build_publisher(config)))
@@ -137,10 +145,9 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             self._publish_events(self._rules.set_off_hours(self._schedules.off_rules))
         self._timers["rules"].timed(self._track_and_evaluate, frame)
         self._timers["publish"].timed(self._publisher.publish_frame, frame)
-        self.recent_events.extend(frame.events)
+        self._reports.record(frame)
         self._idle.observe(frame)
         self._frames += 1
-        self._last_frame_ns, self._last_utc_ns = frame.captured_ns, frame.utc_ns
         self._publish_heartbeat(frame.captured_ns, frame.utc_ns)
         return frame
 
@@ -157,7 +164,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             self._capture.pause()
             self._drain()
             self._publish_events(self._rules.finish("schedule"))
-            self._publish_events(self._faults.update("camera", None, self._now(), "schedule"))
+            self._publish_events(self._faults.update("camera", None, self._reports.now(), "schedule"))
         self._publish_events(self._rules.set_off_hours(schedules.off_rules))
         self._inference.set_off_hours(schedules.off_heads)
         if isinstance(self._capture, Capture) and closed and not schedules.source_off:
@@ -181,12 +188,12 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         if self._camera_lost and not lost:
             self._inference.refresh()
         self._camera_lost = lost
-        failed_heads = self._inference.failed_heads()
-        self._publish_events(self._faults.update_all(capture, self._inference.problem, failed_heads, self._now()))
+        failed = self._inference.failed_heads()
+        self._publish_events(self._faults.update_all(capture, self._inference.problem, failed, self._reports.now()))
 
     def report_fault(self, fault: str, value: Mapping[str, JsonValue] | None) -> None:
         """Publish the state of a fault if it has changed. None: the fault is over."""
-        self._publish_events(self._faults.update(fault, value, self._now()))
+        self._publish_events(self._faults.update(fault, value, self._reports.now()))
 
     def apply_rung(self, rung: Rung, reason: str) -> None:
         """Degrade to a rung of the ladder from the next frame on, and publish it as the fault `load`."""
@@ -200,7 +207,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
 
     def report_command(self, value: Mapping[str, JsonValue]) -> Event:
         """Publish an accepted command as an event, which has no duration. value: `command`, its `value`, `origin`."""
-        events = self._faults.command(value, self._now())
+        events = self._faults.command(value, self._reports.now())
         self._publish_events(events)
         return events[0]
 
@@ -225,7 +232,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         old = self.config
         rules = build_rules(config)  # may raise: nothing has changed yet
         heads = changed_heads(old, config)
-        model_changed, open_model = heads is None, partial(build_inference, config, replay=self._replay)
+        model_changed, open_model = heads is None, partial(self._open_model, config)
         with ExitStack() as undo:
             if model_changed:
                 inference = undo.enter_context(closing(open_model()))
@@ -269,7 +276,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
 
     def _build_source(self, config: Config) -> Capture | ClipReader:
         prepare = self._inference.prepare if self._overlap else None
-        return build_source(config, self._clock, replay=self._replay, prepare=prepare)
+        return build_source(config, self._clock, replay=self._replay, prepare=prepare, share=self._share)
 
     def overlay(self) -> Sequence[Overlay]:
         """The shapes that the rules draw onto the frame that `step` returned last."""
@@ -283,7 +290,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
     def health(self) -> Health:
         source, backend, heads = self._capture.stats().state, self._inference.backend, self._inference.heads()
         faults, rung = self._faults.open(), self._skipper.rung.name
-        return Health(source, backend, heads, self._rules.enabled(), self._last_frame_ns, faults, rung)
+        return Health(source, backend, heads, self._rules.enabled(), self._reports.last_frame_ns, faults, rung)
 
     def status(self) -> dict[str, JsonValue]:
         """The fields of the heartbeat: progress, timing, health."""
@@ -308,32 +315,25 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """Statistics of reuse (reuse/frame_reuse.py); empty without reuse."""
         return self._inference.reuse_stats()
 
-    def _now(self) -> Moment:
-        return Moment(self._clock.monotonic_ns(), self._clock.utc_ns())
-
     def _publish_events(self, events: Iterable[Event]) -> None:
-        """Publish events that do not belong to a frame, under the name of the camera."""
-        events = list(events)
-        if not events:
-            return
-        self.recent_events.extend(events)
-        # The clock of a replay does not move between frames.
-        now = (self._last_frame_ns or 0, self._last_utc_ns) if self._replay else (self._now().ns, self._now().utc_ns)
-        self._publisher.publish_events(events, Stamp(*now, self._clock.synced()), self.config.source.common.name)
+        """Publish events that do not belong to a frame."""
+        self._reports.events(self._publisher, events, self.config.camera)
 
     def _publish_heartbeat(self, now_ns: int, utc_ns: int) -> None:
-        """Publish a status message if one is due. Never in a replay."""
-        every_ns = round(self.config.publish.status_every_s * 1e9)
-        if self._replay or not every_ns or now_ns < self._next_status_ns:
-            return
-        self._next_status_ns = now_ns + every_ns
-        self.publish_status(self.status(), Moment(now_ns, utc_ns))
+        """Publish a status message if one is due."""
+        if self._reports.heartbeat_due(self.config, now_ns):
+            self.publish_status(self.status(), Moment(now_ns, utc_ns))
 
     def publish_status(self, fields: Mapping[str, JsonValue], at: Moment | None = None) -> None:
         """Publish a status message with these fields. at: its time; None: now."""
-        at = at or self._now()
-        stamp = Stamp(at.ns, at.utc_ns, self._clock.synced())
-        self._publisher.publish_status(stamp, fields, self.config.source.common.name)
+        self._reports.status(self._publisher, fields, at, self.config.camera)
+
+    def recover(self) -> None:
+        """Build source, tracker and rules again, after an error that `step` has raised. Raises EdgeError."""
+        self._publish_events(self._rules.finish("source_lost"))
+        self._tracker = build_tracker(self.config)
+        self._rules = self.rules = RuleStage(build_rules(self.config))
+        self._reopen_source(self.config)
 
     def close(self, drain_s: float = 3.0) -> None:
         """End all events, deliver for up to drain_s, drop the frame in flight, release all. Safe to call twice."""
@@ -347,4 +347,4 @@ class Pipeline(AbstractContextManager["Pipeline"]):
     def _end_events(self) -> None:
         reason = end_reason(self._end if self._ended else None)
         self._publish_events(self._rules.finish(reason))
-        self._publish_events(self._faults.finish(reason, self._now()))
+        self._publish_events(self._faults.finish(reason, self._reports.now()))

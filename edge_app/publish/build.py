@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from types import MappingProxyType
 
 from edge_app import registry
 from edge_app.clock import Clock
@@ -12,27 +15,32 @@ from edge_app.errors import ConfigError, SinkError
 from edge_app.sinks import Sink, SinkContext, Surface
 from edge_app.state import StateBoard
 
+NO_STATE: Mapping[str, StateBoard] = MappingProxyType({})
+
 
 def build_sinks(
-    config: Config, clock: Clock, device_id: str, stack: ExitStack, board: StateBoard | None = None
+    config: Config, clock: Clock, device_id: str, stack: ExitStack, boards: Mapping[str, StateBoard] = NO_STATE
 ) -> dict[str, Sink]:
     """Construct the configured sinks, by name. `stack` closes them. Raises ConfigError or SinkError with file:line.
 
-    board: the state that they publish, if there is any.
+    boards: by camera, the state that they publish, if there is any.
     """
-    heads = {name: config.manifest.heads[name].family for name in config.heads}
-    rules = {rule.name: rule.type for rule in config.rules}
-    snapshots = config.device.state_dir / "snapshots" if config.snapshots.enabled else None
-    surface = _surface(config)
+    first, *others = (_context(each, clock, device_id, boards.get(each.camera)) for each in config.each)
     sinks: dict[str, Sink] = {}
     for plugin in config.sinks:
         name = plugin.name or plugin.type
-        context = SinkContext(
-            device_id, name, clock, rules, heads, config.source.common.name, snapshots, board, surface
-        )
-        sinks[name] = _build(plugin, context)
+        named = [replace(each, name=name) for each in others]
+        sinks[name] = _build(plugin, replace(first, name=name, others=tuple(named)))
         stack.callback(sinks[name].close)
     return sinks
+
+
+def _context(config: Config, clock: Clock, device_id: str, board: StateBoard | None) -> SinkContext:
+    """The context of one camera, without the name of a sink."""
+    heads = {name: config.manifest.heads[name].family for name in config.heads}
+    rules = {rule.name: rule.type for rule in config.rules}
+    snapshots = config.folder("snapshots") if config.snapshots.enabled else None
+    return SinkContext(device_id, "", clock, rules, heads, config.camera, snapshots, board, _surface(config))
 
 
 def _surface(config: Config) -> Surface:

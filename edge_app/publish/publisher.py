@@ -1,14 +1,12 @@
 """Publish the results of a frame (as configured), its events, and statuses.
 
-Not here: the format of messages (messages.py), how they reach the sinks (transport.py).
+Not here: the format of messages (messages.py), how they reach the sinks (upstream.py, transport.py).
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,17 +15,14 @@ from edge_app.clock import Clock
 from edge_app.config import Config
 from edge_app.frame import Event, Frame, JsonValue
 from edge_app.messages import Encoder, Kind, Labels, Message, Stamp
-from edge_app.outbox import Outbox, event_log
-from edge_app.outbox.store import GapRecord
-from edge_app.publish.build import build_sinks
-from edge_app.publish.open_events import end_left_open
+from edge_app.outbox import event_log
 from edge_app.publish.result_filter import ResultFilter
-from edge_app.publish.transport import DirectTransport, DurableTransport, Handover, SinkStats, Transport
+from edge_app.publish.transport import Handover, SinkStats
+from edge_app.publish.upstream import Upstream
 from edge_app.sinks import Sink
 from edge_app.state import StateBoard
 from edge_app.totals import Totals
 
-_LOG = logging.getLogger(__name__)
 _CHECK_SYNC_NS = 1_000_000_000  # asking the kernel costs as much as encoding a small message
 
 
@@ -55,7 +50,8 @@ class Publisher:
     durable: through the outbox; no call waits for a disk or a network. If False: directly and in order, the results of
     every frame, without files and threads; calls raise SinkError if a sink fails. Any call raises BrokenPipeError once
     the reader of a pipe that is a sink has closed it. previous: what the publisher of the old configuration left.
-    board: the state that sinks publish.
+    board: the state that sinks publish. upstream: returns the sinks and the outbox that several cameras share; without,
+    the publisher opens its own.
     """
 
     def __init__(
@@ -69,34 +65,30 @@ class Publisher:
         backoff: Backoff = UPSTREAM,
         previous: Handover | None = None,
         board: StateBoard | None = None,
+        upstream: Callable[[], Upstream] | None = None,
     ) -> None:
         self._clock = clock
         self._source = config.source.common.name
         self._encoder = Encoder(device_id, clock.boot_id, labels)
         self._filter = ResultFilter(config.publish.results if durable else "all")
         self._synced, self._sync_checked_ns = clock.synced(), 0
-        self._outbox = None if previous is None else previous.outbox
-        self._event_log = None if previous is None else previous.event_log
         self._counts: dict[Kind, int] = {"result": 0, "event": 0, "status": 0}
         self._by_rule: Counter[tuple[str, str]] = Counter()
-        with ExitStack() as stack:
-            self.sinks: Mapping[str, Sink] = build_sinks(config, clock, device_id, stack, board if durable else None)
-            self._transport: Transport
-            if durable and self.sinks:
-                self._outbox = self._open_outbox(config)
-                self._open_event_log(self._outbox)
-                unfinished = {} if previous is None else previous.unfinished
-                self._transport = DurableTransport(
-                    self.sinks, self._outbox, clock, backoff=backoff, unfinished=unfinished
-                )
-            else:
-                self._transport = DirectTransport(self.sinks)
-            trust = config.device.trust_clock
-            folder = config.device.state_dir
-            self._totals = Totals(folder, self._source, clock, trust_clock=trust) if durable else None
-            if board is not None:
-                board.totals = self.totals
-            stack.pop_all()  # from now on, the transport closes them
+        boards = {} if board is None else {self._source: board}
+        self._is_shared = upstream is not None
+        if upstream is None:
+            own = Upstream(config, clock, device_id, durable=durable, boards=boards, backoff=backoff, previous=previous)
+            upstream = partial(_same, own)
+        self._upstream = upstream
+        trust, folder = config.device.trust_clock, config.device.state_dir
+        self._totals = Totals(folder, self._source, clock, trust_clock=trust) if durable else None
+        if board is not None:
+            board.totals = self.totals
+
+    @property
+    def sinks(self) -> Mapping[str, Sink]:
+        """The open sinks, by name."""
+        return self._upstream().sinks
 
     def publish_frame(self, frame: Frame) -> None:
         """Publish a frame's results, as configured, then all its events."""
@@ -112,8 +104,9 @@ class Publisher:
         events = tuple(events)
         for event in events:
             make = partial(self._encoder.event, event=event, stamp=stamp, source=source)
-            if self._event_log is not None and event.type != "update":
-                make = partial(_recorded, make, self._event_log)
+            log = self._upstream().event_log
+            if log is not None and event.type != "update":
+                make = partial(_recorded, make, log)
             self._put("event", make)
             self._by_rule[event.rule, event.type] += 1
         if self._totals is not None and events:
@@ -124,7 +117,7 @@ class Publisher:
         self._put("status", lambda seq: self._encoder.status(seq, stamp, state, source))
 
     def stats(self) -> PublishStats:
-        counts, transport = self._counts, self._transport.stats()
+        counts, transport = self._counts, self._upstream().transport.stats()
         return PublishStats(
             counts["result"],
             counts["event"],
@@ -143,63 +136,33 @@ class Publisher:
 
     def stuck(self) -> str | None:
         """The component without progress for too long, or None. A full disk or an unreachable sink does not count."""
-        return self._transport.stuck()
+        return self._upstream().transport.stuck()
 
     def close(self, drain_s: float = 3.0) -> None:
         """Deliver for at most `drain_s`, keep the rest on disk, release everything. Safe to call twice."""
-        self._transport.close(drain_s)
+        if not self._is_shared:
+            self._upstream().close(drain_s)
         if self._totals is not None:
             self._totals.close()
-        if self._outbox is not None:
-            self._outbox.close()
-        if self._event_log is not None:
-            self._event_log.close()  # after the outbox has stored the last events
 
     def hand_over(self, drain_s: float) -> Handover | None:
         """Deliver for at most `drain_s`, release the sinks, and leave the open outbox to the next publisher.
 
-        None if there is no outbox. Until the next publisher is built, this one still stores messages.
+        None if there is no outbox, or if it is shared. Until the next publisher is built, this one still stores
+        messages.
         """
-        self._transport.close(drain_s)
+        handover = None if self._is_shared else self._upstream().hand_over(drain_s)
         if self._totals is not None:
             self._totals.close()
-        if self._outbox is None or self._event_log is None:
-            return None
-        return Handover(self._outbox, self._event_log, self._transport.unfinished())
-
-    def _open_outbox(self, config: Config) -> Outbox:
-        """The outbox of the publisher before, or a new one. Raises ConfigError if another process uses the folder."""
-        old, folder, sinks = self._outbox, config.device.state_dir, list(self.sinks)
-        if old is not None and old.folder == folder:
-            old.reconfigure(sinks, config.outbox, self._make_gap_record)
-            return old
-        new = Outbox(folder, sinks, config.outbox, self._clock, self._make_gap_record, reports_losses=False)
-        if old is not None:
-            old.close(successor=new)
-        return new
-
-    def _open_event_log(self, outbox: Outbox) -> None:
-        """Continue with the log of the publisher before; or open it, and end the events that a process left."""
-        path = outbox.folder / event_log.FILE
-        if self._event_log is not None:
-            outbox.watch(self._event_log.settle)
-            outbox.start_reports()
-            self._event_log.move(path)
-            return
-        self._event_log = event_log.EventLog(path)
-        outbox.watch(self._event_log.settle)
-        ended = end_left_open(self._event_log, outbox, self._clock)
-        outbox.start_reports()
-        if ended:
-            _LOG.warning("%d events were open when the process before ended; they end now", ended)
+        return handover
 
     def _put(self, kind: Kind, make: Callable[[int], Message]) -> None:
-        self._transport.put(make)
+        self._upstream().put(make)
         self._counts[kind] += 1
 
-    def _make_gap_record(self, number: int, gap: GapRecord) -> Message:
-        stamp = Stamp(self._clock.monotonic_ns(), self._clock.utc_ns(), self._clock.synced())
-        return self._encoder.status(number, stamp, {"gap": gap}, self._source)
+
+def _same(upstream: Upstream) -> Upstream:
+    return upstream
 
 
 def _recorded(make: Callable[[int], Message], log: event_log.EventLog, number: int) -> Message:

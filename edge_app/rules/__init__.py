@@ -24,13 +24,15 @@ Labels = Mapping[str, tuple[str, ...]]  # by head name
 class RuleContext:
     """The configuration of a rule: its name and type, the labels of each head, the tracked head.
 
-    state_dir: the folder of persistent state; None while a configuration is only checked: a rule then opens nothing.
+    scope: of a camera after the first of several, its name: the ids of its events begin with it. state_dir: the folder
+    of persistent state; None while a configuration is only checked: a rule then opens nothing.
     """
 
     name: str
     type: str
     labels: Labels
     tracked: str | None = None
+    scope: str = ""
     state_dir: Path | None = None
 
     def head(self, option: str, name: str, *, tracked: bool = False) -> tuple[str, ...]:

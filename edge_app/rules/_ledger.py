@@ -25,6 +25,7 @@ class Ledger:
 
     def __init__(self, context: RuleContext, update_every_s: float = 0.0) -> None:
         self._context = context
+        self._scope = f"{context.scope}-" if context.scope else ""
         self._every_ns = round(update_every_s * 1e9)
         self._open: dict[Hashable, _OpenEvent] = {}
         self._count = 0
@@ -38,7 +39,7 @@ class Ledger:
     def begin(self, key: Hashable, start: Moment, now: Moment, value: Value) -> Event:
         """Open an event that began at `start`."""
         self._count += 1
-        id_ = f"{self._context.name}-{start.ns}-{self._count}"
+        id_ = f"{self._scope}{self._context.name}-{start.ns}-{self._count}"
         self._open[key] = _OpenEvent(id_, start, value, now.ns)
         return self._event("new", self._open[key], None)
 

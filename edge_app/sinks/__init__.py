@@ -41,7 +41,8 @@ class SinkContext:
     """The device whose messages a sink sends. name: the sink's. rules: name -> type. heads: name -> family.
 
     source: the camera's name. snapshots: the folder with a JPEG for each event, if there is one. state: what is true
-    now, if the sink may publish it.
+    now, if the sink may publish it. others: with several cameras, the contexts of those after the first, whose context
+    this is.
     """
 
     device_id: str
@@ -53,6 +54,12 @@ class SinkContext:
     snapshots: Path | None = None
     state: StateBoard | None = None
     surface: Surface = field(default_factory=Surface)
+    others: tuple[SinkContext, ...] = ()
+
+    @property
+    def each(self) -> tuple[SinkContext, ...]:
+        """The context of every camera."""
+        return (self, *self.others)
 
 
 class Sink(Protocol):

@@ -90,7 +90,7 @@ class Discovery:
         context = self._context
         device: dict[str, JsonValue] = {
             "identifiers": [context.device_id],
-            "name": context.device_id if context.source == "camera" else f"{context.source} {context.device_id}",
+            "name": _device_name(context),
             "manufacturer": "edge_app",
             "model": "vision module",
             "sw_version": __version__,
@@ -108,3 +108,10 @@ class Discovery:
             "qos": 1,
         }
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _device_name(context: SinkContext) -> str:
+    """With the name of the camera, if there is one and it was given one."""
+    return (
+        context.device_id if context.others or context.source == "camera" else f"{context.source} {context.device_id}"
+    )

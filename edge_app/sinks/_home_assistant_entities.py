@@ -60,11 +60,27 @@ _OF_RULE: Mapping[str, Mapping[str, tuple[str, Entity, str]]] = {  # by type, th
     },
 }
 _OTHER = {"": ("", _COUNT, "value_json.open | default(none)")}
+_OF_DEVICE = ("temperature", "memory", "queue", "release", "restart")  # one for all cameras
 _BY_LABEL = ("zone", "stationary", "count")  # types whose state has one count for each label
 
 
 def entities(context: SinkContext, base: str, *, commands: bool) -> dict[str, Entity]:
-    """All entities by key, which has only [a-zA-Z0-9_-]. base: of the topics. commands: the sink accepts commands."""
+    """All entities by key, which has only [a-zA-Z0-9_-]. base: of the topics. commands: the sink accepts commands.
+
+    Keys and names of a camera after the first begin with the name of the camera.
+    """
+    found = _of_camera(context, base, commands=commands)
+    for camera in context.others:
+        for key, entity in _of_camera(camera, base, commands=commands).items():
+            if key not in _OF_DEVICE:
+                found[f"{safe(camera.source)}_{key}"] = {**entity, "name": f"{camera.source} {entity['name']}"}
+    for key, entity in found.items():
+        entity["unique_id"] = f"{safe(context.device_id)}_{key}"
+    return found
+
+
+def _of_camera(context: SinkContext, base: str, *, commands: bool) -> dict[str, Entity]:
+    """The entities of a camera and of the device, without their unique ids."""
     found: dict[str, Entity] = {}
     for rule, type_ in context.rules.items():
         found |= _rule(context, base, rule, type_)
@@ -73,8 +89,6 @@ def entities(context: SinkContext, base: str, *, commands: bool) -> dict[str, En
     found |= _device(context, base)
     if commands:
         found |= dict(_commands(context, base))
-    for key, entity in found.items():
-        entity["unique_id"] = f"{safe(context.device_id)}_{key}"
     return found
 
 

@@ -16,6 +16,7 @@ from edge_app.dialects import Dialect, as_level
 from edge_app.errors import foreign_text
 from edge_app.frame import JsonValue
 from edge_app.sinks import SinkContext
+from edge_app.state.board import Submit
 
 IDLE_S = 0.25  # how often the sink looks for commands if it has nothing to send
 BYTES_PER_S = 1024.0  # that the broker may send on average; a flood ends the subscription
@@ -29,31 +30,40 @@ class CommandTopics:
 
     def __init__(self, context: SinkContext, base: str, dialect: Dialect, *, enabled: bool) -> None:
         self._base, self._dialect = base, dialect
-        self._prefix = f"{base}/set/{as_level(context.source)}/"
-        self._submit = context.state.submit if enabled and context.state is not None else None
+        states = {each.source: each.state for each in context.each if enabled and each.state is not None}
+        self._submits = {f"{base}/set/{as_level(camera)}/": state.submit for camera, state in states.items()}
         self._answers: deque[bytes] = deque(maxlen=_MAX_ANSWERS)  # other threads append
         self._reported = False
 
     @property
     def subscriptions(self) -> list[str]:
         """The topics to receive. A dialect's are answered with its state in any case."""
-        own = [f"{self._prefix}#"] if self._submit is not None else []
+        own = [f"{prefix}#" for prefix in self._submits]
         return own + [f"{self._base}/{topic}" for topic in self._dialect.commands]
 
     def receive(self, message: Any) -> None:
         """Take a message of the broker, if it is a command. message: paho's."""
         topic, payload = message.topic, bytes(message.payload)
-        command = (topic.removeprefix(self._prefix), payload) if topic.startswith(self._prefix) else None
-        if command is None and topic.startswith(f"{self._base}/"):
-            command = self._dialect.command(topic.removeprefix(f"{self._base}/"), payload)
-        if command is None or self._submit is None:
+        found = self._command(topic, payload)
+        if found is None:
             return
         if message.retain:
             if not self._reported:
                 _LOG.warning("%s: ignored: a retained command; expected it without retain", foreign_text(topic, 100))
             self._reported = True
             return
-        self._submit(*command, self._answer)
+        submit, command, payload = found
+        submit(command, payload, self._answer)
+
+    def _command(self, topic: str, payload: bytes) -> tuple[Submit, str, bytes] | None:
+        """Who executes the command of a topic, its name and its payload; None: it is none."""
+        for prefix, submit in self._submits.items():
+            if topic.startswith(prefix):
+                return submit, topic.removeprefix(prefix), payload
+        if not self._submits or not topic.startswith(f"{self._base}/"):
+            return None
+        command = self._dialect.command(topic.removeprefix(f"{self._base}/"), payload)
+        return None if command is None else (next(iter(self._submits.values())), *command)
 
     def publish(self, publish: Callable[[str, bytes], None]) -> None:
         """Publish the answers that wait. publish: takes the full topic and the payload."""

@@ -7,6 +7,8 @@ exist any more is removed. Not here: entities (_home_assistant_entities.py), the
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Collection
 
 from edge_app.dialects import as_level
 from edge_app.sinks import SinkContext
@@ -37,17 +39,17 @@ class RetainedTopics:
     ) -> None:
         self._connection = connection
         self._file = AnnouncedFile(context.surface.state_dir, safe(context.name), connection.where)
-        board = context.state if state else None
-        self._state = None if board is None else StateTopics(board, base, context.source)
+        boards = {each.source: each.state for each in context.each if state and each.state is not None}
+        self._states = deque(StateTopics(board, base, camera) for camera, board in boards.items())
         self._discovery: Discovery | None = None
-        self._image: EventImage | None = None
-        self._image_topic = f"{base}/image/{as_level(context.source)}"
+        self._images: dict[str, EventImage] = {}  # by topic
         self._status_topic = f"{discovery}/status"
         self._next_look_s = 0.0
         if discovery is not None:
             self._discovery = Discovery(context, base, discovery, self._file.announcement, commands=commands)
-            if context.snapshots is not None:
-                self._image = EventImage(context.snapshots)
+            for each in context.each:
+                if each.snapshots is not None:
+                    self._images[f"{base}/image/{as_level(each.source)}"] = EventImage(each.snapshots)
 
     def restart(self) -> None:
         """There is a new connection. Raises SinkError (retry), as `publish` does."""
@@ -59,11 +61,11 @@ class RetainedTopics:
             self._publish(old, b"")
         if self._discovery is not None:
             self._discovery.announce(now_s, self._connection.local_host)
-        if self._image is not None:
-            self._image.restart()
-            stale = [topic for topic in stale if topic != self._image_topic]
-        if self._state is not None:
-            self._state.restart(stale)
+        for image in self._images.values():
+            image.restart()
+        stale = [topic for topic in stale if topic not in self._images]
+        if self._states:
+            self._restart_states(stale)
         else:
             for topic in stale:
                 self._publish(topic, b"")
@@ -79,30 +81,43 @@ class RetainedTopics:
     def publish(self, window: int) -> None:
         """Publish what is due, if less than `window` publications wait for an acknowledgment."""
         now_s = time.monotonic()
-        if self._state is not None and now_s >= self._next_look_s:
+        if self._states and now_s >= self._next_look_s:
             self._next_look_s = now_s + _LOOK_EVERY_S
-            self._record_topics(self._state)
+            self._record_topics()
         if self._connection.waiting >= window:
             return
         if self._discovery is not None and (payload := self._discovery.next(now_s)) is not None:
             self._publish(self._discovery.topic, payload)
             self._file.save()
-        if self._state is not None:
-            self._state.publish(self._publish, lambda: self._connection.waiting < window)
-        if self._image is not None and (jpeg := self._image.next(now_s)) is not None:
-            self._publish(self._image_topic, jpeg)
+        for state in self._states:
+            state.publish(self._publish, lambda: self._connection.waiting < window)
+        self._states.rotate(-1)  # while the broker is slow, another camera is the first the next time
+        for topic, image in self._images.items():
+            if (jpeg := image.next(now_s)) is not None:
+                self._publish(topic, jpeg)
 
     def close(self) -> None:
         """Safe to call twice."""
-        if self._state is not None:
-            self._state.close()
+        for state in self._states:
+            state.close()
 
-    def _record_topics(self, state: StateTopics) -> None:
+    def _restart_states(self, stale: Collection[str]) -> None:
+        """Publish the state of each camera again. stale: topics of earlier starts; those of a camera are up to it."""
+        left = set(stale)
+        for state in self._states:
+            own = {topic for topic in left if topic.startswith(state.prefix)}
+            left -= own
+            if state is self._states[-1]:
+                own |= left  # of cameras that do not exist any more
+            state.restart(sorted(own))
+
+    def _record_topics(self) -> None:
         """Before they are published, so that a crash does not lose them."""
-        topics = state.announced()
-        if topics is None:
+        announced = [state.announced() for state in self._states]
+        topics = sorted(topic for each in announced if each is not None for topic in each)
+        if None in announced:
             return
-        topics += [self._image_topic] if self._image is not None else []
+        topics += self._images
         if topics != self._file.announcement.topics:
             self._file.announcement.topics = topics
             self._file.save()

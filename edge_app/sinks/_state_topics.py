@@ -23,6 +23,7 @@ class StateTopics:
 
     def __init__(self, board: StateBoard, base: str, source: str) -> None:
         self._base, self._source = base, source
+        self.prefix = f"{base}/state/{as_level(source)}/"
         self._feed = board.open()
         self._stale: list[str] = []
 

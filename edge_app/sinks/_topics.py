@@ -14,7 +14,7 @@ def check_topics(context: SinkContext, **prefixes: str) -> None:
             raise ConfigError(
                 f"{option}: found {foreign_text(text)!r}; expected topic levels without + # NUL or a leading $"
             )
-    for rule in context.rules:
+    for rule in (rule for camera in context.each for rule in camera.rules):
         if not is_level(rule):
             raise ConfigError(
                 f"rule '{foreign_text(rule)}': expected a name without + # / NUL, because it is part of a topic"

@@ -11,6 +11,7 @@ mjpeg.py               one viewer of /stream.mjpg
 access.py              token, sessions, limit on guessing
 connection_limiter.py  limits connections and slow requests
 request_log.py         the log of aiohttp: one line per malformed request
+cameras.py             which camera a request is about
 clips.py               the videos of event clips
 metrics.py             Prometheus metrics
 static/                the page: HTML, style sheet, one ES module per subject; nothing is loaded from other hosts

@@ -29,7 +29,7 @@ class PageData:
     id, or None. snapshot_what: `frame` or `crop`, as configured. hours: (rule, count, start of the hour as seconds
     since 1970, number) of the finished hours; raises OSError if they cannot be read. clip_names: by event id, of the
     events that have a clip. counts: what metrics show beyond the status (pipeline/health.py). clip: the file of a clip,
-    by its name, or None. commands: what the page may change.
+    by its name, or None. commands: what the page may change. camera: its name.
     """
 
     labels: Labels
@@ -43,3 +43,4 @@ class PageData:
     counts: Callable[[], Mapping[str, JsonValue]] = dict
     clip: Callable[[str], Path | None] = _no_clip
     commands: PageCommands | None = None
+    camera: str = "camera"

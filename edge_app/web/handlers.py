@@ -79,7 +79,9 @@ class Handlers:
         from aiohttp.web import Response
 
         state = self._current_status()
-        healthy = state["stuck"] is None and state["source"]["state"] == "running" and not state["faults"]
+        cameras = state.get("cameras", {"": state}).values()
+        works = all(each["source"]["state"] == "running" and not each["faults"] for each in cameras)
+        healthy = state["stuck"] is None and works
         return Response(status=200 if healthy else 503, text="ok\n" if healthy else "unhealthy\n")
 
     async def _metrics(self, _request: web.Request) -> web.StreamResponse:

@@ -9,6 +9,19 @@ from typing import Any
 # Computed for a frame: nothing; nothing, with boxes moved; heads only; part of the network; all of it.
 _COMPUTED = ("gate", "carried", "heads", "partial", "dense")
 _MB = 1e6
+_OF_PROCESS = (  # the same for all cameras
+    "uptime_seconds",
+    "resident_memory_bytes",
+    "available_memory_bytes",
+    "temperature_celsius",
+    "stored_messages",
+    "messages_lost",
+    "build_info",
+    "sink_queued",
+    "sink_sent",
+    "sink_failed",
+    "sink_refused",
+)
 
 State = Mapping[str, Any]
 Family = Any  # of prometheus_client
@@ -31,11 +44,33 @@ class _Collector:
         self._state, self._counts = state, counts
 
     def collect(self) -> Iterable[Family]:
-        state, counts = self._state, self._counts
-        for part in (_totals, _gauges, _build, _faults, _sinks, _reuse, _counted, _clips):
-            yield from part(state)
-        yield from _stages(counts)
-        yield from _events(counts)
+        return (
+            _of_cameras(self._state, self._counts) if "cameras" in self._state else _of_one(self._state, self._counts)
+        )
+
+
+def _of_one(state: State, counts: State) -> Iterator[Family]:
+    for part in (_totals, _gauges, _build, _faults, _sinks, _reuse, _counted, _clips):
+        yield from part(state)
+    yield from _stages(counts)
+    yield from _events(counts)
+
+
+def _of_cameras(state: State, counts: State) -> Iterator[Family]:
+    """The families of one camera, with the samples of all. The label `camera` says whose they are."""
+    families: dict[str, Family] = {}
+    for camera, own in state["cameras"].items():
+        for family in _of_one({**state, **own}, counts.get("cameras", {}).get(camera, {})):
+            if family.name.removeprefix("edge_app_") in _OF_PROCESS:
+                families.setdefault(family.name, family)
+                continue
+            samples = [each._replace(labels={"camera": camera, **each.labels}) for each in family.samples]
+            families.setdefault(family.name, family)
+            if families[family.name] is family:
+                family.samples = samples
+            else:
+                families[family.name].samples += samples
+    yield from families.values()
 
 
 def _counter(name: str, text: str, **arguments: Any) -> Family:

@@ -21,6 +21,7 @@ from edge_app.frame import Frame
 from edge_app.options.extras import install
 from edge_app.options.name_lookup import look_up
 from edge_app.rules import Overlay
+from edge_app.web import cameras
 from edge_app.web.access import Access
 from edge_app.web.commands import CommandHandlers
 from edge_app.web.connection_limiter import ConnectionLimiter
@@ -43,12 +44,13 @@ _LOOKUP_TIMEOUT_S = 5.0
 
 
 class PageServer:
-    """The running server. port: the port it listens on.
+    """The running server. port: the port it listens on. data: of the camera that the page shows first.
 
+    others: of the other cameras of this process; a path shows one of them with `?camera=NAME`.
     Raises ConfigError if a library is missing, the token is unusable or the address cannot be bound.
     """
 
-    def __init__(self, settings: WebConfig, data: PageData) -> None:
+    def __init__(self, settings: WebConfig, data: PageData, others: Collection[PageData] = ()) -> None:
         try:
             import aiohttp.web
             import prometheus_client  # noqa: F401  (metrics.py needs it: report it here if it is missing)
@@ -56,16 +58,16 @@ class PageServer:
             raise ConfigError(f"web needs the library {exc.name}; expected: {install('web')}") from exc
         self._web = aiohttp.web
         self._settings = settings
-        self._live = LiveView(data.labels, settings)
+        self._cameras = [data, *others]
+        self._lives = {each.camera: LiveView(each.labels, settings) for each in self._cameras}
+        self._first = self._lives[data.camera]
         self._files = static_files()
         self._guard = RequestGuard(settings, Access(settings.read_token(), time.monotonic), self._files)
-        self._handlers = Handlers(settings, data, self._live, self._guard, self._files)
-        self._commands = data.commands
         self._hosts = self._look_up()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(log_loop_error)
         self._stop: asyncio.Event | None = None
-        self._encoding: asyncio.Task[None] | None = None  # the loop holds only weak references to its tasks
+        self._encoding: list[asyncio.Task[None]] = []  # the loop holds only weak references to its tasks
         started: Future[int] = Future()
         self._thread = Thread(target=self._run, args=(started,), name="web", daemon=True)
         self._thread.start()
@@ -79,7 +81,7 @@ class PageServer:
 
     def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
         """Show a frame to the viewers. Costs next to nothing if there are none."""
-        self._live.submit(frame, overlay)
+        self._lives.get(frame.source, self._first).submit(frame, overlay)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Close all connections and stop. Safe to call twice."""
@@ -123,7 +125,7 @@ class PageServer:
         await runner.setup()
         assert runner.server is not None
         limiter = ConnectionLimiter(runner.server)
-        self._encoding = self._loop.create_task(self._live.encode(self._loop))
+        self._encoding = [self._loop.create_task(live.encode(self._loop)) for live in self._lives.values()]
         try:
             server = await self._loop.create_server(limiter, self._hosts, self._settings.port, backlog=_BACKLOG)
             started.set_result(server.sockets[0].getsockname()[1])
@@ -145,10 +147,9 @@ class PageServer:
             return await self._guard.serve(request, handler)
 
         application = self._web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[guard])
-        commands = CommandHandlers(self._commands, enabled=self._settings.commands)
-        get = {**self._handlers.get(), **commands.get()}
+        get, commands = self._handlers()
         post: dict[str, Handler] = {"/api/login": self._guard.login, "/api/logout": self._guard.logout}
-        post.update(commands.post())
+        post.update(commands)
         router = application.router
         base = self._settings.base_path
         for methods, handlers in ((("GET", "HEAD"), get), (("POST",), post)):
@@ -162,6 +163,18 @@ class PageServer:
             router.add_route("GET", base, self._to_base, expect_handler=self._expect)
         router.add_route("*", "/{path:.*}", self._not_found, expect_handler=self._expect)
         return application
+
+    def _handlers(self) -> tuple[dict[str, Handler], dict[str, Handler]]:
+        """The handler of each path, for GET and for POST."""
+        get: dict[str, dict[str, Handler]] = {}
+        post: dict[str, dict[str, Handler]] = {}
+        for data in self._cameras:
+            live = self._lives[data.camera]
+            handlers = Handlers(self._settings, data, live, self._guard, self._files)
+            commands = CommandHandlers(data.commands, enabled=self._settings.commands)
+            get[data.camera] = {**handlers.get(), **commands.get()}
+            post[data.camera] = commands.post()
+        return cameras.by_name(get), cameras.by_name(post)
 
     async def _to_base(self, _request: web.Request) -> web.Response:
         """Redirect to the base path with its final slash: the page's addresses are relative."""

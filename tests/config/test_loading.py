@@ -73,7 +73,7 @@ def test_only_the_named_heads_run(config_file):
         (MODEL, [" source: missing; expected a block with a type"]),
         (
             "source: [{type: synthetic}]\n" + MODEL,
-            ["1: source: found a list of 1; expected one block with a type: each camera has its own edge-app process"],
+            ["1: source: found a list of 1; expected one block with a type; several cameras: the block cameras"],
         ),
         (
             "source: rtsp://user:word@cam/live\n" + MODEL,

@@ -42,7 +42,7 @@ class CommandedDaemon:
         self.path = path
         loaded = config.load(path)
         self.daemon = daemon.Daemon(lambda: config.load(path), pipeline.build(loaded), Notifier({}), NoSensors())
-        self.commands = self.daemon._commands
+        self.commands = self.daemon._services.first.commands
 
     def command(self, name: str, payload: bytes = b"") -> dict[str, Any]:
         """The answer to a command."""

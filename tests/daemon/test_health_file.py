@@ -50,7 +50,7 @@ def test_waits_until_enough_frames_were_processed(write, tmp_path):
         while frame is None:
             frame = running.step()
         report_file._next_write_s = 0.0
-        report_file.update(running, frame)
+        report_file.update([running], frame)
     assert report(health)["verdict"] == "waiting"
     assert f"1 frames of {MIN_FRAMES}" in report(health)["reason"]
 
