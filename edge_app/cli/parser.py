@@ -21,6 +21,7 @@ from edge_app.cli.commands import (
     compile,  # noqa: A004
     config,
     doctor,
+    gallery,
     init,
     options,
     outbox,
@@ -45,6 +46,7 @@ _COMMANDS = (
     outbox,
     status,
     totals,
+    gallery,
     doctor,
     compile,
     tune,

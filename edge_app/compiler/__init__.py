@@ -47,6 +47,7 @@ pnnx.py                 run pnnx and ncnn in other processes; pnnx_graph.py brin
 comparison.py           compare decoded outputs with those of float32
 describe.py             the manifest's contents
 folder_writer.py        write graphs, golden vectors and manifest; folder.py replaces the folder at the end
+second_stage.py         add a compiled model to a folder, as a head that takes crops
 report.py               the report, as a table and as JSON
 
 compilation.py has what is to be compiled, session.py runs graphs on this machine, command.py reads the arguments.

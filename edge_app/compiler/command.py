@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from pathlib import Path
 
-from edge_app.compiler import build, pnnx, report, rknn
+from edge_app.compiler import build, pnnx, report, rknn, second_stage
 from edge_app.compiler.compilation import Plan
 from edge_app.compiler.families import Triple
 from edge_app.compiler.input_models import ModelOptions
+from edge_app.compiler.report import Report
+from edge_app.compiler.second_stage import SecondStage
 from edge_app.errors import ConfigError
 from edge_app.model.manifest import LABEL_SETS
 from edge_app.options.files import MAX_TEXT, read_regular
@@ -22,15 +25,45 @@ _STEPS, _INT8_STEPS, _NPU_STEPS = 8, 4, 5  # estimates for the progress bar; an 
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up the converter, or compile and print the report."""
-    from tqdm import tqdm
-
     converters = ((rknn.set_up, arguments.setup_rknn), (pnnx.set_up, arguments.setup_pnnx))
     for set_up, folder in converters:
         if folder is not None:
             set_up(folder, lambda text: print(text, file=sys.stderr))
     if any(folder is not None for _, folder in converters) and not arguments.models:
         return 0
-    plan = _plan(arguments)
+    if arguments.into is not None:
+        return _add(arguments)
+    for option in ("crops_of", "align", "name"):
+        if getattr(arguments, option) is not None:
+            raise ConfigError(f"--{option.replace('_', '-')}: found it without --into; expected --into FOLDER")
+    finished = _compiled(_plan(arguments))
+    print(report.as_json(finished) if arguments.json else report.as_table(finished))
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    """Compile the second stage on its own, and add it to the folder."""
+    if arguments.out is not None or arguments.crops_of is None or len(arguments.models) != 1:
+        raise ConfigError("--into: expected one model, --crops-of HEAD, and no --out")
+    stage = SecondStage(arguments.into, arguments.crops_of, arguments.align or "box", arguments.name)
+    backup = second_stage.check(stage, force=arguments.force)
+    with tempfile.TemporaryDirectory(prefix="edge-app-") as folder:
+        arguments.out, arguments.cut = Path(folder) / "model", "none"
+        finished = _compiled(_plan(arguments))
+        if len(finished.heads) != 1:
+            raise ConfigError(f"--into: found {len(finished.heads)} heads; expected a model with one")
+        name = second_stage.attach(arguments.out, stage, backup)
+    finished.out = str(arguments.into)
+    print(report.as_json(finished) if arguments.json else report.as_table(finished))
+    if not arguments.json:
+        print(f"added             head {name}, on crops of {stage.of} ({stage.align})")
+    return 0
+
+
+def _compiled(plan: Plan) -> Report:
+    """Compile with a progress bar."""
+    from tqdm import tqdm
+
     steps = _STEPS + _INT8_STEPS * bool(plan.calibrate) + _NPU_STEPS * (len(plan.targets) - 1) * (1 + len(plan.shapes))
     form = "{desc:<28} {bar:20} {elapsed}"
     with tqdm(total=steps, desc="compile", bar_format=form, file=sys.stderr, disable=None) as bar:
@@ -44,8 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         finished = build.build(plan, progress)
         bar.total = bar.n
         bar.set_description_str("done")
-    print(report.as_json(finished) if arguments.json else report.as_table(finished))
-    return 0
+    return finished
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -20,6 +20,15 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--force", action="store_true", help="replace a folder that compile did not write; it is kept as DIR.backup"
     )
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="add the model to this folder, as a head that takes crops (--crops-of)"
+    )
+    parser.add_argument("--crops-of", metavar="HEAD", help="with --into: the head whose detections are cut out")
+    parser.add_argument(
+        "--align", choices=("box", "face5", "quad"),
+        help="with --into: how crops are aligned: faces by their landmarks, or oriented boxes (default: box)",
+    )  # fmt: skip
+    parser.add_argument("--name", metavar="NAME", help="with --into: the name of the new head (default: the file's)")
     parser.add_argument("--input", metavar="WxH", help="resize the network's input (default: the size in the files)")
     parser.add_argument(
         "--calibrate",
