@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app import registry
-from edge_app.compiler.reference import Candidates, overlaps
+from edge_app.compiler import mask_proof
+from edge_app.compiler.reference import Candidates, overlaps, rotated_overlaps
 from edge_app.errors import ModelError
 from edge_app.evaluation import match_optimal
 from edge_app.frame import Detections
 from edge_app.geometry.boxes import Transform
-from edge_app.heads import Head, HeadSpec
+from edge_app.heads import HeadSpec
 
 Float64 = NDArray[np.float64]
 LEAST_IOU = 0.9
@@ -41,7 +42,8 @@ class BoxProof:
 
     compared: boxes above the threshold, of both sides; matched: those with a partner. threshold: the lowest one used;
     lowered: it is below that of the head's options. lowest_iou, score_error, edge_error, landmark_error: of the
-    partners; errors in pixels. landmark_error is None without landmarks.
+    partners; errors in pixels. landmark_error, of landmarks or of the corners of oriented boxes, is None without them.
+    masks: number compared; lowest_mask_iou: of them, None without masks.
     """
 
     compared: int = 0
@@ -52,6 +54,8 @@ class BoxProof:
     score_error: float = 0.0
     edge_error: float = 0.0
     landmark_error: float | None = None
+    masks: int = 0
+    lowest_mask_iou: float | None = None
 
 
 def prove(
@@ -78,10 +82,11 @@ def prove(
 
 def _sum(a: BoxProof, b: BoxProof) -> BoxProof:
     landmarks = [error for error in (a.landmark_error, b.landmark_error) if error is not None]
+    masks = [iou for iou in (a.lowest_mask_iou, b.lowest_mask_iou) if iou is not None]
     return BoxProof(
         a.compared + b.compared, a.matched + b.matched, min(a.threshold, b.threshold), a.lowered or b.lowered,
         min(a.lowest_iou, b.lowest_iou), max(a.score_error, b.score_error), max(a.edge_error, b.edge_error),
-        max(landmarks, default=None),
+        max(landmarks, default=None), a.masks + b.masks, min(masks, default=None),
     )  # fmt: skip
 
 
@@ -148,31 +153,50 @@ class _Image:
             raise self._refusal(found, lost, extra, compared)
         self._check_suppression(outputs, found)
         rows, columns = matches.rows, matches.columns
-        points = None
-        if self.boxes.points is not None and found.keypoints is not None:
-            difference = np.abs(self.boxes.points[rows] - found.keypoints[columns, :, :2])
-            points = float(difference.max(initial=0))
+        masks, mask_iou = self._compare_masks(outputs, rows, columns)
+        points, marks = None, _marks(found)
+        if self.boxes.marks is not None and marks is not None:
+            points = float(np.abs(self.boxes.marks[rows] - marks[columns]).max(initial=0))
         scores = np.abs(self.boxes.scores[rows, found.class_id[columns]] - found.score[columns])
         edges = np.abs(self.boxes.xyxy[rows] - found.xyxy[columns])
         lowest = float(iou[rows, columns].min(initial=1))
         return BoxProof(
             compared, compared, self.threshold, self.lowered, lowest, float(scores.max(initial=0)),
-            float(edges.max(initial=0)), points,
+            float(edges.max(initial=0)), points, masks, mask_iou,
         )  # fmt: skip
+
+    def _compare_masks(
+        self, outputs: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> tuple[int, float | None]:
+        """The number of masks, and their lowest IoU, of the best boxes; rows, columns: of matched boxes."""
+        if self.boxes.coefficients is None:
+            return 0, None
+        head, transform = self._head({"nms_iou": 1.0, "max_detections": mask_proof.MOST, "masks": True})
+        found = head.decode_masks(outputs, transform)[1]
+        pairs = [(row, column) for row, column in zip(rows.tolist(), columns.tolist()) if column < len(found)]
+        return len(pairs), mask_proof.compare(self.spec.name, self.boxes, pairs, found, self.spec.input_size)
 
     def _detections(self, outputs: Mapping[str, NDArray[Any]], changed: Mapping[str, Any]) -> Detections:
         """The head's boxes in input pixels, also outside of the image."""
-        score = max(self.threshold - self.score, _LOWEST / 2)
-        options = {**self.options, "score": score, "max_detections": _HEAD_LIMIT, **changed}
-        head: Head = registry.build("heads", self.spec.family, self.spec, **options)
-        width, height = self.spec.input_size
-        image_size = width + 2 * _MARGIN, height + 2 * _MARGIN
-        found = head.decode(outputs, Transform(*image_size, width, height, 1, 1, -_MARGIN, -_MARGIN))
+        boxes_only = {} if self.boxes.coefficients is None else {"masks": False}
+        head, transform = self._head({**boxes_only, **changed})
+        found = head.decode(outputs, transform)
         assert isinstance(found, Detections)
-        keypoints = found.keypoints
+        keypoints, corners = found.keypoints, found.corners
         if keypoints is not None:
             keypoints = np.concatenate([keypoints[..., :2] - _MARGIN, keypoints[..., 2:]], axis=2)
-        return replace(found, xyxy=found.xyxy - _MARGIN, keypoints=keypoints)
+        if corners is not None:
+            corners = corners - _MARGIN
+        return replace(found, xyxy=found.xyxy - _MARGIN, keypoints=keypoints, corners=corners)
+
+    def _head(self, changed: Mapping[str, Any]) -> tuple[Any, Transform]:
+        """The head with a low threshold, and a transform by which boxes outside of the image are not clipped."""
+        score = max(self.threshold - self.score, _LOWEST / 2)
+        options = {**self.options, "score": score, "max_detections": _HEAD_LIMIT, **changed}
+        head = registry.build("heads", self.spec.family, self.spec, **options)
+        width, height = self.spec.input_size
+        image_size = width + 2 * _MARGIN, height + 2 * _MARGIN
+        return head, Transform(*image_size, width, height, 1, 1, -_MARGIN, -_MARGIN)
 
     def _admissible(self, found: Detections) -> tuple[NDArray[np.bool_], Float64]:
         """Which pairs (N, M) of published and found boxes are equal within the tolerances; their IoU."""
@@ -186,15 +210,21 @@ class _Image:
         of_class = scores[:, found.class_id]
         equal &= np.abs(of_class - found.score) <= self.score
         equal &= of_class >= self.best[:, None] - self.score
-        if self.boxes.points is not None and found.keypoints is not None:
-            points = np.clip(self.boxes.points, -_MARGIN, np.array(self.spec.input_size) + _MARGIN)
-            apart = np.abs(points[:, None] - found.keypoints[None, :, :, :2]).max(axis=(2, 3), initial=0)
+        expected, marks = self.boxes.marks, _marks(found)
+        if expected is not None and marks is not None:
+            if self.boxes.corners is None:  # landmarks are within the image
+                expected = np.clip(expected, -_MARGIN, np.array(self.spec.input_size) + _MARGIN)
+            apart = np.abs(expected[:, None] - marks[None]).max(axis=(2, 3), initial=0)
             equal &= apart <= self.edge[:, None]
+        if self.boxes.visibility is not None and found.keypoints is not None:
+            apart = np.abs(self.boxes.visibility[:, None] - found.keypoints[None, :, :, 2]).max(axis=2, initial=0)
+            equal &= apart <= max(self.score, _SCORE)
         return equal, iou
 
     def _check_landmarks(self, found: Detections) -> None:
-        expected = 0 if self.boxes.points is None else self.boxes.points.shape[1]
-        decoded = 0 if found.keypoints is None else found.keypoints.shape[1]
+        expected = 0 if self.boxes.marks is None else self.boxes.marks.shape[1]
+        marks = _marks(found)
+        decoded = 0 if marks is None else marks.shape[1]
         if len(found) and expected != decoded:
             raise ModelError(
                 f"{self.spec.name}: the head gives {decoded} landmarks a box; "
@@ -214,6 +244,8 @@ class _Image:
                 )
             return
         overlap = overlaps(kept.xyxy.astype(np.float64), kept.xyxy.astype(np.float64))
+        if kept.corners is not None:
+            overlap = rotated_overlaps(kept.corners.astype(np.float64), kept.corners.astype(np.float64))
         if _option(self.spec.family, self.options, "class_aware") is not False:
             overlap *= kept.class_id[:, None] == kept.class_id[None]
         np.fill_diagonal(overlap, 0)
@@ -263,19 +295,25 @@ def _ranked(boxes: Candidates) -> Float64:
 
 
 def _taken(boxes: Candidates, rows: NDArray[np.intp]) -> Candidates:
-    return replace(
-        boxes, xyxy=boxes.xyxy[rows], scores=boxes.scores[rows],
-        points=None if boxes.points is None else boxes.points[rows],
-    )  # fmt: skip
+    of_rows = ("xyxy", "scores", "points", "visibility", "corners", "coefficients")
+    values = {name: getattr(boxes, name) for name in of_rows}
+    return replace(boxes, **{name: array[rows] for name, array in values.items() if array is not None})
 
 
 def _difference(a: Candidates, b: Candidates) -> Float64:
     """The largest difference of edges and landmarks of each box, (N,)."""
     edges: Float64 = np.abs(a.xyxy - b.xyxy).max(axis=1, initial=0)
-    if a.points is None or b.points is None:
+    if a.marks is None or b.marks is None:
         return edges
-    with_points: Float64 = np.maximum(edges, np.abs(a.points - b.points).max(axis=(1, 2), initial=0))
+    with_points: Float64 = np.maximum(edges, np.abs(a.marks - b.marks).max(axis=(1, 2), initial=0))
     return with_points
+
+
+def _marks(found: Detections) -> NDArray[Any] | None:
+    """The landmarks, or the corners of oriented boxes, (N, K, 2); None without both."""
+    if found.corners is not None:
+        return found.corners
+    return None if found.keypoints is None else found.keypoints[..., :2]
 
 
 def _shortest(xyxy: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import Any, get_args
 
 from edge_app import registry
 from edge_app.compiler import preprocessing, structure, unsupported, values
@@ -57,13 +57,14 @@ class Family:
     why: str
     preprocessing: Preprocessing
     labels: str | tuple[str, ...] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _COCO = "coco80"
 _FACES = ("blazeface", "retinaface", "scrfd", "yoloface", "yunet")
-_FOR_ONE_TASK = ("classify", "embed", "segment", "yolo")
-_TASKS = {"detect": "yolo", "classify": "classify"}  # of ultralytics; the others are in unsupported.py
+_FOR_ONE_TASK = ("classify", "embed", "instances", "obb", "pose", "segment", "yolo")
+# of ultralytics; the others are in unsupported.py
+_TASKS = {"detect": "yolo", "classify": "classify", "pose": "pose", "obb": "obb", "segment": "instances"}
 
 
 def recognize(net: Net, metadata: Metadata, requested: Requested) -> Family:
@@ -123,7 +124,7 @@ def build(net: Net, family: str, options: Mapping[str, object], labels: tuple[st
     return head
 
 
-def _check_decodable(net: Net, family: str, options: Mapping[str, str], labels: tuple[str, ...], given: bool) -> None:
+def _check_decodable(net: Net, family: str, options: Mapping[str, Any], labels: tuple[str, ...], given: bool) -> None:
     """Raises ModelError if the family cannot decode the outputs; ConfigError if only because of the `given` labels."""
     try:
         build(net, family, options, labels)
@@ -199,8 +200,10 @@ def _versions(evidence: Evidence, labels: tuple[str, ...]) -> list[str]:
     return [name for name in known if _fits(evidence.net, "yolo", {"version": name}, labels)]
 
 
-def _options(evidence: Evidence, family: str) -> dict[str, str]:
-    """The options of a head that follow from the graph."""
+def _options(evidence: Evidence, family: str) -> dict[str, Any]:
+    """The options of a head that follow from the graph and its metadata."""
+    if family == "pose" and evidence.metadata.keypoints:
+        return {"keypoints": evidence.metadata.keypoints}
     if family == "yolo" and evidence.slices_pixels and _fits(evidence.net, family, {"version": "x"}, ()):
         return {"version": "x"}
     if family == "classify" and evidence.ends_with("Sigmoid", "HardSigmoid"):
@@ -208,7 +211,7 @@ def _options(evidence: Evidence, family: str) -> dict[str, str]:
     return {"activation": "sigmoid"} if family == "classify" and evidence.vectors == [1] else {}
 
 
-def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str | tuple[str, ...]:
+def _labels(evidence: Evidence, family: str, options: Mapping[str, Any]) -> str | tuple[str, ...]:
     """The labels of the metadata, or those that follow from the outputs, if they fit: 80 classes are those of COCO."""
 
     def fits(labels: tuple[str, ...]) -> bool:
@@ -228,7 +231,7 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, str]) -> str 
 def _with_usual_values(evidence: Evidence, family: Family, labels: tuple[str, ...]) -> Family:
     """The family, after its decoder has been run on synthetic images. Raises ModelError for unusual values."""
 
-    def problem(options: Mapping[str, str]) -> str:
+    def problem(options: Mapping[str, Any]) -> str:
         least = {"score": 0.0} if "score" in _option_choices(family.name) else {}
         head = build(evidence.net, family.name, {**options, **least}, labels)
         return values.problem(evidence, family.name, options, head, family.preprocessing)

@@ -1,7 +1,7 @@
 """Read the metadata of an ONNX file (`metadata_props`): task, labels, input.
 
-Sources: ultralytics (`task`, `head`, `names`, `imgsz`; YOLOv5 only `names`), PaddleOCR and RapidAI (`character`), ONNX
-image metadata (`Image.BitmapPixelFormat`, `Image.NominalPixelRange`).
+Sources: ultralytics (`task`, `head`, `names`, `imgsz`, `kpt_shape`; YOLOv5 only `names`), PaddleOCR and RapidAI
+(`character`), ONNX image metadata (`Image.BitmapPixelFormat`, `Image.NominalPixelRange`).
 Not here: what follows from it (families.py, unsupported.py).
 """
 
@@ -26,7 +26,8 @@ class Metadata:
 
     task: as ultralytics names it: detect, classify, segment, pose, obb, …. head: the class of the exporter's head.
     labels: in the order of the classes; for text recognition the characters. image_size: width and height, pixels.
-    color, scale: the input's color order, and what its pixels 0..255 are divided by.
+    color, scale: the input's color order, and what its pixels 0..255 are divided by. keypoints: of a pose, their
+    number, and the values of each.
     """
 
     task: str = ""
@@ -35,6 +36,7 @@ class Metadata:
     image_size: tuple[int, int] | None = None
     color: Literal["rgb", "bgr"] | None = None
     scale: float | None = None
+    keypoints: tuple[int, int] | None = None
 
 
 def parse(properties: Mapping[str, str]) -> Metadata:
@@ -47,14 +49,21 @@ def parse(properties: Mapping[str, str]) -> Metadata:
         image_size=_size(literal(read.get("imgsz"))),
         color=_COLORS.get(read.get("Image.BitmapPixelFormat", "").lower()),
         scale=_RANGES.get(read.get("Image.NominalPixelRange", "").lower()),
+        keypoints=_pair(literal(read.get("kpt_shape"))),
     )
 
 
 def _size(size: object) -> tuple[int, int] | None:
     """Width and height of [height, width]."""
-    if not isinstance(size, (list, tuple)) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+    pair = _pair(size)
+    return None if pair is None else (pair[1], pair[0])
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    """Two positive whole numbers, else None."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(type(n) is int and n > 0 for n in value):
         return None
-    return size[1], size[0]
+    return value[0], value[1]
 
 
 def _labels(names: object) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ class HeadProof:
             return "0 boxes compared"
         box = self.boxes
         points = "" if box.landmark_error is None else f", landmarks within {box.landmark_error:.2g} px"
+        if box.lowest_mask_iou is not None:
+            points += f", {box.masks} masks with an IoU of {box.lowest_mask_iou:.3f} or more"
         return (
             f"{box.matched} of {box.compared} boxes equal from a score of {box.threshold:.2g}"
             f"{' (lowered)' if box.lowered else ''}, IoU {box.lowest_iou:.3f} or more, scores within "

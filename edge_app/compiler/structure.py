@@ -83,8 +83,14 @@ def _is_any(_: Evidence) -> bool:
     return True
 
 
+def _is_instances(e: Evidence) -> bool:
+    """A table of boxes, and prototypes of masks."""
+    return len(e.outputs) == 2 and len(e.tables) == 1 and len(e.maps) == 1 and e.maps[0][0] <= min(e.tables[0])
+
+
 SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
+    Pattern("instances", "a table of boxes with mask coefficients, and prototypes of masks", _is_instances),
     Pattern("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
     Pattern("scrfd", "scores, boxes and perhaps landmarks of one or two anchors at each stride", faces.is_scrfd),
     Pattern("retinaface", "scores with a background, boxes and five landmarks of all priors", faces.is_retinaface),

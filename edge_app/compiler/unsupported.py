@@ -19,9 +19,6 @@ from edge_app.heads.ultraface import priors
 
 _KEYPOINTS = (16, 17, 68, 98, 106, 133)  # channels of published heatmaps, at stride 4
 _TASKS = {
-    "pose": "pose keypoints",
-    "segment": "instance segmentation",
-    "obb": "oriented boxes",
     "depth": "a depth map",
     "semantic": "class numbers instead of class scores",
 }  # of ultralytics, in metadata
@@ -71,7 +68,7 @@ def task(metadata: Metadata) -> str:
     """The name of the task in the metadata of a file, empty if a family decodes it or the metadata has none."""
     if metadata.head == "RTDETRDecoder":
         return "a DETR detector (boxes as centers and sizes in 0..1)"
-    if metadata.task in ("", "detect", "classify"):
+    if metadata.task in ("", "detect", "classify", "pose", "obb", "segment"):
         return ""
     return _TASKS.get(metadata.task, f"the task '{metadata.task}'")
 
@@ -110,11 +107,6 @@ def _is_text(e: Evidence) -> bool:
 
 def _anchored(e: Evidence) -> set[int]:
     return {n * count for count in cells(e) for n in (1, 3)}
-
-
-def _is_instances(e: Evidence) -> bool:
-    """A table of boxes, and prototypes of masks."""
-    return len(e.outputs) == 2 and len(e.tables) == 1 and len(e.maps) == 1 and e.maps[0][0] <= min(e.tables[0])
 
 
 def _is_mediapipe(e: Evidence) -> bool:
@@ -257,7 +249,6 @@ FORMS: tuple[Kind, ...] = (  # of models of any task
 KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does not have the task
     Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
     Kind("anomaly detection", _is_anomaly),
-    Kind("instance segmentation (boxes with mask coefficients)", _is_instances),
     Kind("a MediaPipe detector of palms or people (boxes and keypoints relative to anchors)", _is_mediapipe),
     Kind(
         "a detector whose rows may be landmarks of faces (YOLOv5-face) or the scores of 11 classes",

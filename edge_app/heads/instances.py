@@ -8,6 +8,7 @@ mask.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from edge_app.errors import ModelError
 from edge_app.frame import Detections, Float32
 from edge_app.geometry.boxes import Transform
 from edge_app.heads import HeadSpec
-from edge_app.heads import _masks as masks
+from edge_app.heads._masks import Mask
 from edge_app.heads._outputs import Arrays, float32, shape_of, shapes_known, specs_of, unsupported_outputs
 from edge_app.heads._selection import Selection
 from edge_app.heads._yolo_boxes import BoxDecoder, Options
@@ -62,29 +63,31 @@ class Head:
         self._decoder = self._read(spec.outputs) if shapes_known(spec.outputs) else None
 
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
-        """Decode all cells of one image, and the masks of the detections."""
+        """Decode all cells of one image, and outline the masks of the detections."""
+        if not self._masks:
+            return self._boxes(outputs, transform)[0]
+        detections, found = self.decode_masks(outputs, transform)
+        polygons = tuple(transform.points_to_image(mask.outline(self._simplify)) for mask in found)
+        return replace(detections, polygons=polygons)
+
+    def decode_masks(self, outputs: Arrays, transform: Transform) -> tuple[Detections, tuple[Mask, ...]]:
+        """The detections without outlines, and their masks in input pixels."""
+        detections, xyxy, coefficients = self._boxes(outputs, transform)
+        prototypes = float32(outputs[self._prototypes][0])
+        with np.errstate(over="ignore", invalid="ignore"):  # a mask is empty where it is not finite
+            found = tuple(Mask.of(values, prototypes, box, self._cell) for values, box in zip(coefficients, xyxy))
+        return detections, found
+
+    def _boxes(self, outputs: Arrays, transform: Transform) -> tuple[Detections, Float32, Float32]:
+        """The detections, their boxes (n, 4) in input pixels, and their coefficients (n, P)."""
         decoder = self._decoder = self._decoder or self._read(specs_of(outputs))
         found = decoder.candidates(outputs)
-        if not len(found.rows):
-            return Detections.empty()
         xyxy = decoder.boxes(outputs, found)
         detections, order = decoder.selection.select(xyxy, found.score, found.class_id, transform)
-        if not self._masks:
-            return detections
         ascending = np.argsort(found.rows[order], kind="stable")
         coefficients = np.empty((len(order), decoder.form.extra), np.float32)
         coefficients[ascending] = decoder.extras(outputs, found.rows[order[ascending]])
-        prototypes = float32(outputs[self._prototypes][0])
-        with np.errstate(over="ignore", invalid="ignore"):  # a mask that is not finite is empty there
-            polygons = tuple(
-                self._polygon(of_box, prototypes, box, transform) for of_box, box in zip(coefficients, xyxy[order])
-            )
-        return Detections(detections.xyxy, detections.score, detections.class_id, polygons=polygons)
-
-    def _polygon(self, coefficients: Float32, prototypes: Float32, box: Float32, transform: Transform) -> Float32:
-        margins, left, top = masks.margin(coefficients, prototypes, box, self._cell)
-        points = masks.outline(margins, self._simplify) + np.array([left, top], np.float32)
-        return transform.points_to_image(points)
+        return detections, xyxy[order], coefficients
 
     def _read(self, outputs: tuple[TensorSpec, ...]) -> BoxDecoder:
         prototypes = _prototypes(outputs)

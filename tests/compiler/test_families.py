@@ -120,14 +120,18 @@ PUBLIC = {
     "mobilefacenet.onnx": "a vector that may be an embedding or class scores",
     "exports/avg7.onnx": "a vector that may be an embedding or class scores",
     "exports/gdconv.onnx": "a vector that may be an embedding or class scores",
-    **dict.fromkeys((f"exports/{v}_pose.onnx" for v in ("v8", "v11", "v26")), "pose keypoints: not supported"),
-    **dict.fromkeys((f"exports/{v}_obb.onnx" for v in ("v8", "v11", "v26")), "oriented boxes: not supported"),
-    **dict.fromkeys((f"exports/{v}_seg.onnx" for v in ("v8", "v11", "v26")), "instance segmentation: not supported"),
-    "exports/v26_pose_e2e.onnx": "pose keypoints: not supported",
-    "exports/v26_seg_e2e.onnx": "instance segmentation: not supported",
 }
 SEVEN = ("cat", "dog", "bird", "horse", "cup", "car", "person")
 DETECTORS = ("v5u", "v8", "v10", "v11", "v26", "v10_e2e", "v26_e2e", "v8_dynamic", "v8_opset20", "v8_p2", "v8_rect")
+
+
+TASKS = {
+    "v8_pose": "pose",
+    "v26_pose_e2e": "pose",
+    "v11_obb": "obb",
+    "v26_seg": "instances",
+    "v26_seg_e2e": "instances",
+}
 
 
 def verdict(path) -> families.Family:
@@ -143,6 +147,15 @@ def verdict(path) -> families.Family:
 def test_names_public_models_that_are_not_supported(data, file):
     with pytest.raises(ModelError, match=f": {PUBLIC[file]}"):
         verdict(data / file)
+
+
+@pytest.mark.parametrize(
+    "name", ["v11_obb", *(pytest.param(name, marks=pytest.mark.system) for name in TASKS if name != "v11_obb")]
+)
+def test_recognizes_the_tasks_of_ultralytics_by_their_metadata(data, name):
+    found = verdict(data / "exports" / f"{name}.onnx")
+    assert (found.name, found.options) == (TASKS[name], {"keypoints": (17, 3)} if TASKS[name] == "pose" else {})
+    assert found.labels
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ def test_reads_the_metadata_of_ultralytics():
         }
     )  # fmt: skip
     assert found == Metadata("detect", "Detect", ("cat", "dog's"), (160, 96))
+    assert parse({"task": "pose", "kpt_shape": "[17, 3]"}).keypoints == (17, 3)
+    assert parse({"task": "pose", "kpt_shape": "[0, 3]"}).keypoints is None
 
 
 def test_reads_the_labels_of_yolov5_and_of_rapid_ai():

@@ -34,7 +34,6 @@ NAMED = {
     },
     "a detector whose rows may be landmarks of faces ": {"out": random(1, 3 * ALL, 16)},
     "a face detector with landmarks in YOLOv7-face form": {"out": random(1, 3 * ALL, 21)},
-    "instance segmentation": {"boxes": random(1, 4 + 7 + 32, ALL), "masks": random(1, 32, 16, 16)},
     "a DETR detector": {"logits": random(1, 100, 2), "boxes": random(1, 100, 4)},
     "a DETR detector ": {"boxes": random(1, 300, 4), "logits": random(1, 300, 91)},
     "boxes and class scores of all cells in two tables": {"boxes": random(1, ALL, 4), "scores": random(1, ALL, 80)},
@@ -111,9 +110,6 @@ def test_names_suppression_and_class_numbers_in_the_graph(tmp_path):
 @pytest.mark.parametrize(
     ("task", "name"),
     [
-        ("pose", "pose keypoints"),
-        ("segment", "instance segmentation"),
-        ("obb", "oriented boxes"),
         ("depth", "a depth map"),
         ("gaze", "the task 'gaze'"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from edge_app.errors import ModelError
 from edge_app.geometry.boxes import fit
-from edge_app.heads import _masks as masks
+from edge_app.heads._masks import Mask
 from tests.heads import plain, task_exports
 from tests.heads.exports import CELLS, CLASSES, GRIDS, INPUT
 from tests.heads.task_exports import PROTOTYPES
@@ -148,9 +148,10 @@ def test_a_mask_is_that_of_the_enlarged_prototypes_inside_its_box(box):
     rng = np.random.default_rng(41)
     prototypes = rng.normal(0, 1, (PROTOTYPES, INPUT[1] // CELL, INPUT[0] // CELL)).astype(np.float32)
     coefficients = rng.normal(0, 1, PROTOTYPES).astype(np.float32)
-    margin, left, top = masks.margin(coefficients, prototypes, np.array(box, np.float32), CELL)
+    mask = Mask.of(coefficients, prototypes, np.array(box, np.float32), CELL)
+    height, width = mask.margin.shape
     found = np.zeros((INPUT[1], INPUT[0]), bool)
-    found[top : top + margin.shape[0], left : left + margin.shape[1]] = margin > 0
+    found[mask.top : mask.top + height, mask.left : mask.left + width] = mask.margin > 0
     expected = mask_of(coefficients, prototypes, box)
     assert (found != expected).sum() <= 2  # values that are 0 but for rounding
 

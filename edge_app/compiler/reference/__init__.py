@@ -4,11 +4,13 @@ candidates.py   the input and the result of a rule, and the arithmetic that rule
 detectors.py    the rules of FastestDet, NanoDet, UltraFace, YuNet and digits
 faces.py        the rules of face detectors with landmarks
 yolo.py         the rules of the YOLO detectors
+tasks.py        the rules of YOLOs for poses, oriented boxes and instances
 rules.py        the rule of a family
 The comparison with the boxes of a head is in ../box_proof.py.
 """
 
-from edge_app.compiler.reference.candidates import Candidates, Published, overlaps
+from edge_app.compiler.reference.candidates import Candidates, Published, overlaps, rotated_overlaps
 from edge_app.compiler.reference.rules import candidates
+from edge_app.compiler.reference.tasks import masks
 
-__all__ = ["Candidates", "Published", "candidates", "overlaps"]
+__all__ = ["Candidates", "Published", "candidates", "masks", "overlaps", "rotated_overlaps"]

@@ -23,12 +23,23 @@ class Candidates:
 
     xyxy: (N, 4). scores: (N, C), of every class. points: (N, K, 2), if the file gives landmarks. final: the file has
     selected the boxes itself; the order of its rows means nothing, and there is nothing to suppress.
+    visibility: (N, K), of the landmarks, if the file gives it. corners: (N, 4, 2), of oriented boxes; xyxy is the
+    upright box around them. coefficients: (N, P), of the `prototypes` (P, H, W) of masks.
     """
 
     xyxy: Float64
     scores: Float64
     points: Float64 | None = None
     final: bool = False
+    visibility: Float64 | None = None
+    corners: Float64 | None = None
+    coefficients: Float64 | None = None
+    prototypes: Float64 | None = None
+
+    @property
+    def marks(self) -> Float64 | None:
+        """The landmarks, or the corners of oriented boxes, (N, K, 2); None without both."""
+        return self.points if self.corners is None else self.corners
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +114,23 @@ def overlaps(a: Float64, b: Float64) -> Float64:
     area_a, area_b = (np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1) for boxes in (a, b))
     ratio: Float64 = shared / np.maximum(area_a[:, None] + area_b[None] - shared, 1e-12)
     return ratio
+
+
+def rotated_overlaps(a: Float64, b: Float64) -> Float64:
+    """The overlap (N, M) of oriented boxes by their corners (N, 4, 2) and (M, 4, 2): ultralytics' probabilistic IoU."""
+    means, spreads = zip(*(_normal(corners) for corners in (a, b)))
+    apart = means[0][:, None] - means[1]  # (N, M, 2)
+    middle = (spreads[0][:, None] + spreads[1]) / 2 + np.eye(2) * 1e-9  # (N, M, 2, 2)
+    solved = np.linalg.solve(middle, apart[..., None])[..., 0]
+    determinants = [np.maximum(np.linalg.det(spread), 1e-12) for spread in spreads]
+    ratio = np.linalg.det(middle) / np.sqrt(determinants[0][:, None] * determinants[1])
+    distance = np.clip((apart * solved).sum(axis=2) / 8 + np.log(np.maximum(ratio, 1e-12)) / 2, 0, 100)
+    overlap: Float64 = 1 - np.sqrt(1 - np.exp(-distance))
+    return overlap
+
+
+def _normal(corners: Float64) -> tuple[Float64, Float64]:
+    """Means (N, 2) and covariances (N, 2, 2) of the uniform distributions over oriented boxes."""
+    sides = [corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]]
+    products = [side[:, :, None] * side[:, None] for side in sides]  # (N, 2, 2)
+    return corners.mean(axis=1), (products[0] + products[1]) / 12

@@ -1,4 +1,4 @@
-"""The rule of a family. Not here: the rules themselves (detectors.py, yolo.py)."""
+"""The rule of a family. Not here: the rules themselves."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.compiler.reference import detectors, faces, yolo
+from edge_app.compiler.reference import detectors, faces, tasks, yolo
 from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published
 
 _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
     "blazeface": faces.blazeface,
     "digits": detectors.digits,
     "fastestdet": detectors.fastestdet,
+    "instances": tasks.instances,
     "nanodet": detectors.nanodet,
+    "obb": tasks.obb,
+    "pose": tasks.pose,
     "retinaface": faces.retinaface,
     "scrfd": faces.scrfd,
     "ultraface": detectors.ultraface,

@@ -64,7 +64,7 @@ def _table(published: Published, table: Float64) -> Candidates | None:
     if "task" in published.metadata:
         return _ultralytics(published, table)
     if columns == 6 and _is_final(table):
-        return _final(table, 0)
+        return _final(table)
     in_rows, in_columns = _strides(published, rows), _strides(published, columns)
     anchors = len((published.options.get("anchors") or ((0,) * 6,))[0]) // 2  # of a cell; 3 as published
     by_anchor = () if rows % anchors else _strides(published, rows // anchors)
@@ -123,28 +123,19 @@ def _fastest(published: Published, table: Float64) -> Candidates:
 
 
 def _ultralytics(published: Published, table: Float64) -> Candidates | None:
-    """A file with ultralytics' metadata: the task, the number of classes, the shape of the keypoints."""
-    task, classes = published.metadata["task"], _class_count(published.metadata)
-    extra = {"detect": 0, "pose": _keypoint_values(published.metadata)}.get(task)
-    if extra is None:
+    """A file with ultralytics' metadata: the task, the number of classes."""
+    if published.metadata["task"] != "detect":
         return None
-    if table.shape[1] == 6 + extra and _is_final(table):
-        return _final(table, extra)
+    classes = _class_count(published.metadata)
+    if table.shape[1] == 6 and _is_final(table):
+        return _final(table)
     in_columns = table.shape[1] > table.shape[0] or not _strides(published, table.shape[0])
-    return _plain(table.T if in_columns else table, classes, extra)
+    return _plain(table.T if in_columns else table, classes)
 
 
 def _class_count(metadata: Mapping[str, str]) -> int:
     names = literal(metadata.get("names"))
     return len(names) if isinstance(names, (dict, list, tuple)) else 0
-
-
-def _keypoint_values(metadata: Mapping[str, str]) -> int:
-    """Numbers for each box: keypoints times the values of each, 0 without keypoints."""
-    shape = literal(metadata.get("kpt_shape"))
-    if not isinstance(shape, (list, tuple)) or len(shape) != 2 or not all(type(n) is int for n in shape):
-        return 0
-    return int(shape[0] * shape[1])
 
 
 def _is_final(table: Float64) -> bool:
@@ -153,25 +144,17 @@ def _is_final(table: Float64) -> bool:
     return bool(((class_id == np.round(class_id)) & (class_id >= 0) & (score >= 0) & (score <= 1)).all())
 
 
-def _final(table: Float64, extra: int) -> Candidates:
-    """Rows of x1, y1, x2, y2, score, class and keypoints, selected in the file."""
+def _final(table: Float64) -> Candidates:
+    """Rows of x1, y1, x2, y2, score and class, selected in the file."""
     class_id = np.maximum(table[:, 5].astype(int), 0)
     scores = np.zeros((len(table), int(class_id.max(initial=0)) + 1))
     scores[np.arange(len(table)), class_id] = table[:, 4]
-    return Candidates(table[:, :4], scores, _points(table[:, 6:], extra), final=True)
+    return Candidates(table[:, :4], scores, final=True)
 
 
-def _plain(boxes: Float64, classes: int, extra: int = 0) -> Candidates:
-    """Rows of x, y, w, h, class scores and keypoints."""
-    xyxy = centered(*boxes[:, :4].T)
-    return Candidates(xyxy, boxes[:, 4 : 4 + classes], _points(boxes[:, 4 + classes :], extra))
-
-
-def _points(values: Float64, extra: int) -> Float64 | None:
-    if not extra or values.shape[1] != extra:
-        return None
-    per_point = 3 if extra % 3 == 0 else 2
-    return values.reshape(len(values), -1, per_point)[:, :, :2]
+def _plain(boxes: Float64, classes: int) -> Candidates:
+    """Rows of x, y, w, h and class scores."""
+    return Candidates(centered(*boxes[:, :4].T), boxes[:, 4 : 4 + classes])
 
 
 def _with_objectness(boxes: Float64) -> Candidates:

@@ -6,6 +6,7 @@ cutting.py     the cut itself
 branches.py    the convolutions that a tail starts from, whatever lies between them and the outputs
 probe.py       runs a tail on random maps, and compares boxes
 yolo.py        which of its versions decodes the convolutions as the tail does; its anchors
+tasks.py       the same of YOLOs for poses, oriented boxes and instances
 detectors.py   FastestDet and UltraFace
 Not here: recognizing the family (families.py).
 """

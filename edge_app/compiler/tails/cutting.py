@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_app.compiler.net import Net, subgraph
-from edge_app.compiler.tails import detectors, yolo
+from edge_app.compiler.tails import detectors, tasks, yolo
 from edge_app.compiler.tails.branches import CutPoints
 
 
@@ -48,6 +48,9 @@ def cut(net: Net, family: str, options: Mapping[str, Any] | None = None) -> Cut 
 
 _FINDERS: Mapping[str, Callable[[Net, dict[str, Any]], CutPoints | None]] = {
     "fastestdet": detectors.fastestdet,
+    "instances": tasks.instances,
+    "obb": tasks.obb,
+    "pose": tasks.pose,
     "yolo": yolo.find,
     "ultraface": detectors.ultraface,
 }

@@ -28,9 +28,20 @@ _PIXELS, _RELATIVE, _SCORE_ERROR = 0.1, 2e-3, 2e-3
 
 
 class Probe:
-    """The tail of a graph, from the branches to the outputs."""
+    """The tail of a graph, from the branches to the outputs.
 
-    def __init__(self, net: Net, levels: Sequence[Sequence[Branch]]) -> None:
+    family: whose head decodes. fixed: tensors that the head gets in addition, by name.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        levels: Sequence[Sequence[Branch]],
+        family: str = "yolo",
+        fixed: Mapping[str, Array] | None = None,
+    ) -> None:
+        self._family = family
+        self._fixed = dict(fixed or {})
         self.branches = [branch for level in levels for branch in level]
         values = net.values()
         tail = subgraph(net, "tail", [values[branch.name] for branch in self.branches], net.outputs)
@@ -62,12 +73,13 @@ class Probe:
     def decode(self, outputs: Mapping[str, Array], classes: int, options: Mapping[str, Any]) -> Detections | None:
         """The boxes of a head without NMS, not clipped; None if the head cannot read these outputs."""
         width, height = self.size
+        outputs = {**outputs, **self._fixed}
         specs = tuple(TensorSpec(name, array.shape, array.dtype.name) for name, array in outputs.items())
-        spec = HeadSpec("probe", "yolo", tuple(str(i) for i in range(classes)), self.size, outputs=specs)
+        spec = HeadSpec("probe", self._family, tuple(str(i) for i in range(classes)), self.size, outputs=specs)
         transform = Transform(width + 2 * _MARGIN, height + 2 * _MARGIN, width, height, 1, 1, -_MARGIN, -_MARGIN)
         settings = {"nms_iou": 1.0, "max_detections": _MOST, "score": _SCORE, **options}
         try:
-            result: Detections = registry.build("heads", "yolo", spec, **settings).decode(outputs, transform)
+            result: Detections = registry.build("heads", self._family, spec, **settings).decode(outputs, transform)
         except ModelError:
             return None
         return result
@@ -90,4 +102,8 @@ def _contained(inner: Detections, outer: Detections, limit: float) -> bool:
     close = (apart <= (_PIXELS + _RELATIVE * size)[:, None, None]).all(axis=2)
     close &= np.abs(inner.score[rows, None] - outer.score[None]) <= _SCORE_ERROR
     close &= inner.class_id[rows, None] == outer.class_id[None]
+    for a, b in ((inner.keypoints, outer.keypoints), (inner.corners, outer.corners)):
+        if a is not None and b is not None:
+            differ = np.abs(a[rows, None] - b[None]).max(axis=(2, 3), initial=0)
+            close &= differ <= (_PIXELS + _RELATIVE * size)[:, None]
     return bool(rows.any() and close.any(axis=1).all())

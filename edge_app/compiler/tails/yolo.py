@@ -85,7 +85,7 @@ def _readings(
 ) -> Iterator[_Candidate]:
     if len(widths) == 1:
         v7 = {"version": "v7"} if given.get("version") == "v7" else {}  # its single class is scored differently
-        for classes, anchors in _anchors(levels, widths[0], zeros):
+        for classes, anchors in anchors_of(levels, widths[0], zeros):
             yield _Candidate(levels, "v5", classes, {"anchors": anchors, **v7}, ({"anchors": anchors},))
         columns = {array.shape[-1] for array in zeros.values() if array.ndim == 5}
         if len(columns) == 1:  # not decoded: the user has given the anchors, or the version that has them
@@ -103,7 +103,7 @@ def _readings(
             yield _Candidate(levels, "x", widths[2], {}, tuple(kinds))
 
 
-def _anchors(
+def anchors_of(
     levels: _Levels, channels: int, zeros: Mapping[str, Array]
 ) -> Iterator[tuple[int, tuple[tuple[float, ...], ...]]]:
     """Number of classes and anchors of v5, from an output (1, anchors * cells, 5 + classes) at logits of 0."""

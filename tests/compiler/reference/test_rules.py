@@ -7,7 +7,8 @@ import pytest
 
 from edge_app.compiler import box_proof
 from edge_app.compiler.reference import Published, candidates, overlaps
-from tests.heads import exports, plain
+from edge_app.errors import ModelError
+from tests.heads import exports, plain, task_exports
 
 
 @pytest.mark.parametrize("make", exports.DETECTORS)
@@ -22,15 +23,47 @@ def test_a_rule_and_its_head_find_the_same_boxes(make):
     assert proof.lowest_iou > 0.99
 
 
-def test_a_pose_has_keypoints_and_the_classes_of_its_metadata():
+def test_a_pose_has_keypoints_and_their_visibility():
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.uniform(0, 200, (4, 1680)), rng.uniform(0, 1, (1, 1680)), rng.normal(size=(51, 1680))])
-    metadata = {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[17, 3]"}
-    found = candidates(Published("yolo", {}, (320, 256), metadata=metadata), {"output0": rows[None]})
+    found = candidates(Published("pose", {"keypoints": (17, 3)}, (320, 256), 1), {"output0": rows[None]})
     assert found is not None
     assert found.points is not None
     assert (found.scores.shape, found.points.shape) == ((1680, 1), (1680, 17, 2))
     np.testing.assert_array_equal(found.points[7, 3], rows[5 + 9 : 5 + 11, 7])
+    assert found.visibility is not None
+    np.testing.assert_array_equal(found.visibility[7], rows[5 + 2 :: 3, 7])
+
+
+@pytest.mark.parametrize("make", [make for make in task_exports.DETECTORS if "maps" not in make.__name__])
+def test_a_rule_and_its_head_find_the_same_further_values(make):
+    """Maps for each grid are what the compiler writes, or have the same values as these."""
+    case = make(np.random.default_rng(3))
+    spec = plain.spec_of(case.family, case.outputs, case.input_size, case.classes)
+    found = candidates(Published(case.family, case.options, case.input_size, case.classes), case.outputs)
+    if make is task_exports.pose_zoo:
+        assert found is None
+        return
+    assert found is not None
+    proof = box_proof.prove(spec, case.options, [case.outputs], [(found, found)])
+    assert proof.matched == proof.compared >= 20
+    assert proof.lowest_iou > 0.99
+    assert (proof.landmark_error is None) == (case.family == "instances")
+    assert (proof.masks, proof.lowest_mask_iou) == ((20, 1.0) if case.family == "instances" else (0, None))
+
+
+def test_another_mask_angle_or_keypoint_is_an_error():
+    for make, message in (
+        (task_exports.instances, "the mask of the box"), (task_exports.obb, "boxes differ"),
+        (task_exports.pose, "boxes differ"),
+    ):  # fmt: skip
+        case = make(np.random.default_rng(3))
+        spec = plain.spec_of(case.family, case.outputs, case.input_size, case.classes)
+        found = candidates(Published(case.family, case.options, case.input_size, case.classes), case.outputs)
+        table = case.outputs["output0"].copy()
+        table[:, -1] += 0.5
+        with pytest.raises(ModelError, match=message):
+            box_proof.prove(spec, case.options, [{**case.outputs, "output0": table}], [(found, found)])
 
 
 def test_a_final_table_has_one_class_a_row():
