@@ -5,6 +5,7 @@ Not here: what a stage does, when it counts as hung (capture/, inference/).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -48,7 +49,7 @@ class AbandonedThreads:
 
 
 class Worker(Generic[In, Out]):
-    """Runs a stage on its own thread, one item at a time: `submit` an item, then fetch its `result`.
+    """Runs a stage on its own thread, one item at a time: `submit` items, then fetch their results, in the same order.
 
     finish: called on the thread when it ends. notify: called on it when a result is there.
     """
@@ -65,8 +66,8 @@ class Worker(Generic[In, Out]):
         self._notify = notify
         self._items: SimpleQueue[In | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Out | None, BaseException | None]] = SimpleQueue()
-        self._finished: tuple[Out | None, BaseException | None] | None = None  # fetched by `wait`
-        self.busy = False
+        self._finished: deque[tuple[Out | None, BaseException | None]] = deque()  # fetched by `wait`
+        self.pending = 0  # items whose result has not been fetched
         self._thread = Thread(target=self._loop, name=name, daemon=True)  # a hung stage must not block the exit
         self._thread.start()
 
@@ -75,30 +76,28 @@ class Worker(Generic[In, Out]):
         return self._thread.is_alive()
 
     def submit(self, item: In) -> None:
-        """Start the stage on an item. Only one item may be in flight."""
-        assert not self.busy
-        self.busy = True
+        """Start the stage on an item, after those that were submitted before."""
+        self.pending += 1
         self._items.put(item)
 
     def wait(self) -> None:
-        """Wait until the stage has finished with the submitted item, which `result` then returns at once."""
-        if self.busy and self._finished is None:
-            self._finished = self._results.get()
+        """Wait until the stage has finished with all submitted items, which `result` then returns at once."""
+        while len(self._finished) < self.pending:
+            self._finished.append(self._results.get())
 
     def result(self, timeout_s: float | None = None) -> Out:
-        """Wait for the submitted item. Raises TimeoutError if it takes longer, or the exception of the stage."""
+        """Wait for the oldest item. Raises TimeoutError if it takes longer, or the exception of the stage."""
         try:
-            value, error = self._finished or self._results.get(timeout=timeout_s)
+            value, error = self._finished.popleft() if self._finished else self._results.get(timeout=timeout_s)
         except Empty:
             raise TimeoutError(f"{self._thread.name} did not finish within {timeout_s} s") from None
-        self._finished = None
-        self.busy = False
+        self.pending -= 1
         if error is not None:
             raise error
         return value  # type: ignore[return-value]  # None only if there is an error
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """End the thread after the item in flight."""
+        """End the thread after the items in flight."""
         self._items.put(None)
         self._thread.join(timeout_s)
 
@@ -126,12 +125,12 @@ class Inline(Generic[In, Out]):
         self._item: In | None = None
 
     @property
-    def busy(self) -> bool:
-        return self._item is not None
+    def pending(self) -> int:
+        return 0 if self._item is None else 1
 
     def submit(self, item: In) -> None:
         """Store an item for `result`. Only one item may be in flight."""
-        assert not self.busy
+        assert not self.pending
         self._item = item
 
     def wait(self) -> None:

@@ -69,6 +69,17 @@ def test_a_worker_raises_the_exceptions_of_its_stage():
     worker.close()
 
 
+def test_a_worker_returns_results_in_the_order_of_its_items():
+    worker: Worker[int, int] = Worker(lambda x: x * x, "test")
+    worker.submit(1)
+    worker.submit(2)
+    worker.wait()
+    worker.submit(3)
+    assert [worker.result() for _ in range(3)] == [1, 4, 9]
+    assert not worker.pending
+    worker.close()
+
+
 def test_a_slow_worker_raises_timeout_error_and_finishes_later():
     release = threading.Event()
     worker: Worker[int, bool] = Worker(lambda _: release.wait(10), "stuck")
@@ -84,7 +95,7 @@ def test_an_inline_stage_runs_inside_result_and_finishes_once():
     calls, finished = [], []
     inline: Inline[int, float] = Inline(lambda x: calls.append(x) or 1 / x, finish=lambda: finished.append(1))
     inline.submit(0)
-    assert inline.busy
+    assert inline.pending
     assert not calls
     with pytest.raises(ZeroDivisionError):
         inline.result()

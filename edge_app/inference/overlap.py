@@ -21,7 +21,7 @@ from edge_app.inference.preprocess import Preprocess
 from edge_app.model.schema import Input
 from edge_app.reuse.network_cache import OutputsOf
 
-_TENSORS = 3  # of two frames that are read ahead (capture/read_ahead.py) and one that runs
+_TENSORS = 4  # of two frames that are read ahead (capture/read_ahead.py) and two in flight
 
 Outputs = Mapping[str, Array]
 
@@ -59,7 +59,7 @@ class OverlappedInference:
         self._preprocess = Preprocess(spec, _TENSORS)
 
     def prepare(self, frame: Frame) -> None:
-        """Make the input tensor. It is valid until the third frame after this one is prepared."""
+        """Make the input tensor. It is valid until the fourth frame after this one is prepared."""
         frame.work = Work(self, *self._preprocess.prepare(frame))
 
     def run(self, frame: Frame) -> Frame:

@@ -110,7 +110,12 @@ class InferenceSupervisor:
     @property
     def busy(self) -> bool:
         """Whether a frame is in flight."""
-        return self._worker.busy
+        return self._worker.pending > 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a frame may be submitted. In a replay that overlaps, two are in flight: the thread never waits."""
+        return self._worker.pending < (2 if self._deadline_s is None and not self._inline else 1)
 
     @property
     def problem(self) -> str | None:
@@ -177,11 +182,11 @@ class InferenceSupervisor:
         return None
 
     def wait(self) -> None:
-        """Wait for the frame in flight, however long it takes; `result` then returns it."""
+        """Wait for the frames in flight, however long they take; `result` then returns each at once."""
         self._worker.wait()
 
     def drain(self) -> Frame | None:
-        """Wait for the frame in flight, at most until its deadline. Returns it if it was not lost."""
+        """Wait for the oldest frame in flight, at most until its deadline. Returns it if it was not lost."""
         frame = None
         while self.busy and frame is None:
             frame = self.result(_POLL_S)

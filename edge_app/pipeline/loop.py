@@ -4,8 +4,8 @@
     (thread)    (thread)      (the caller's thread; each sink has a worker thread)
 
 The stages overlap: while a frame is tracked, evaluated and published, inference runs on the next one and capture
-decodes the one after it. A replay overlaps them too, except on one core, where it runs all stages on one thread; its
-output is the same. Frames stay in order.
+decodes the one after it. A replay overlaps them too, with a second frame waiting for inference, except on one core,
+where it runs all stages on one thread; its output is the same. Frames stay in order.
 A lost camera, failed backend or failed head is published as an event; the other parts continue.
 Not here: signals, the watchdog, the configuration file (daemon/), rebuilding a backend (inference/supervisor.py).
 """
@@ -107,7 +107,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """
         if not self._replay and self._schedules.update():
             self._apply_schedules()
-        if not self._inference.busy:
+        if self._inference.has_room:
             self._timers["wait"].timed(self._start_inference, timeout_s)
             if self._end is not None and not self._inference.busy and not self._inference.wait_s():
                 self._ended = True
@@ -172,10 +172,10 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             self._inference.refresh()
 
     def _drain(self) -> None:
-        """Finish the frame in flight, unless it is lost."""
-        frame = self._inference.drain()
-        if frame is not None:
-            self._finish_frame(frame)
+        """Finish the frames in flight, except those that are lost."""
+        while self._inference.busy:
+            if (frame := self._inference.drain()) is not None:
+                self._finish_frame(frame)
 
     def _update_faults(self) -> None:
         """Publish the loss of a camera, backend or head, and its recovery."""

@@ -103,7 +103,7 @@ def test_a_reload_of_the_sinks_loses_no_frame(settings):
         run_out(running)
     before, after = results(settings), results(settings, "other.jsonl")
     assert [message["frame"] for message in before + after] == list(range(20))
-    assert len(before) in (5, 6)  # the frame in flight belongs to the old configuration
+    assert len(before) in (5, 7)  # the frames in flight belong to the old configuration
 
 
 def test_reloads_without_a_usable_disk_lose_no_message(settings):
