@@ -13,14 +13,17 @@ from edge_app.frame import Float32
 
 Float64 = NDArray[np.float64]
 Point = tuple[float, float]
-Anchor = Literal["bottom", "center", "top"]
+Anchor = Literal["bottom", "center", "top", "feet"]
+_ANKLES = {17: (15, 16), 26: (15, 16), 133: (15, 16)}  # by number of keypoints: COCO, Halpe, COCO-WholeBody
+_SEEN = 0.5  # score of a keypoint
 
 
 def anchor_points(xyxy: Float64 | Float32, size: tuple[int, int], anchor: Anchor) -> Float64:
     """The point (N, 2), 0..1 of the image, that decides where each box (N, 4), image pixels, is.
 
-    size: width and height of the image. The bottom center is the place where a person stands. The point is on a pixel
-    of the image: at most 1 - 1/size. A box that touches the lower border would otherwise be below every polygon.
+    `feet` is `bottom` here; see `foot_points`. size: width and height of the image. The bottom center is the place
+    where a person stands. The point is on a pixel of the image: at most 1 - 1/size. A box that touches the lower border
+    would otherwise be below every polygon.
     """
     width, height = size
     points = np.empty((len(xyxy), 2))
@@ -28,11 +31,26 @@ def anchor_points(xyxy: Float64 | Float32, size: tuple[int, int], anchor: Anchor
     if anchor == "center":
         np.add(xyxy[:, 1], xyxy[:, 3], out=points[:, 1], dtype=np.float64)
     else:
-        np.multiply(xyxy[:, 3 if anchor == "bottom" else 1], 2.0, out=points[:, 1], dtype=np.float64)
+        np.multiply(xyxy[:, 1 if anchor == "top" else 3], 2.0, out=points[:, 1], dtype=np.float64)
     points /= (2 * width, 2 * height)
     np.maximum(points, 0.0, out=points)  # two calls because np.clip is slower on small arrays
     np.minimum(points, (1 - 1 / width, 1 - 1 / height), out=points)
     return points
+
+
+def foot_points(points: Float64, keypoints: Float32 | None, size: tuple[int, int]) -> Float64:
+    """The mean (N, 2) of the ankles that are seen, 0..1 of the image; else the row of `points` (N, 2).
+
+    keypoints: (N, K, 3), image pixels, of a person in a published order that has ankles; other ones do not count.
+    """
+    ankles = None if keypoints is None else _ANKLES.get(keypoints.shape[1])
+    if keypoints is None or ankles is None or not len(points):
+        return points
+    found = keypoints[:, ankles].astype(np.float64)  # (N, 2, 3)
+    seen = (found[..., 2:] >= _SEEN).astype(np.float64)
+    count = seen.sum(axis=1)  # (N, 1)
+    mean = (found[..., :2] * seen).sum(axis=1) / np.maximum(count, 1) / size
+    return np.where(count > 0, np.clip(mean, 0.0, 1 - 1 / np.array(size)), points)
 
 
 def inside(points: Float64, polygon: Float64) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_app.frame import Detections, Frame, JsonValue
-from edge_app.geometry.polygons import Anchor, Float64, anchor_points, inside_any, polygon_of
+from edge_app.geometry.polygons import Anchor, Float64, anchor_points, foot_points, inside_any, polygon_of
 from edge_app.rules import Point, RuleContext
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -68,6 +68,8 @@ class ObjectSelector:
         width, height = frame.width, frame.height
         boxes = detections.xyxy.astype(np.float64) / (width, height, width, height)
         points = anchor_points(detections.xyxy, (width, height), self._options.anchor)
+        if self._options.anchor == "feet":
+            points = foot_points(points, detections.keypoints, (width, height))
         if self._ignore:
             keep &= ~inside_any(points, self._ignore)
         return [self._object(detections, boxes, points, row) for row in np.flatnonzero(keep).tolist()]

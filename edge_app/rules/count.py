@@ -23,7 +23,7 @@ class Rule:
     """`new` when there are `at_least` objects, `update` when their number changes, `end` when there are fewer.
 
     The number is the median of the last `stable_s`, so that a single missed detection changes nothing. polygon: count
-    only objects with their anchor inside.
+    only objects with their anchor inside. anchor: as of `zone`.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class Rule:
     that jitters on the line does not cross it. confirm_s: how long it must stay beyond the margin, in at least two
     frames: one wrong box is not a crossing. The time of the event is that of the crossing, not of its confirmation.
     An object that was half-hidden until it appeared beyond the line has not crossed it. An object that was hidden by
-    another one while both crossed has. direction: which crossings are counted and published.
+    another one while both crossed has. direction: which crossings are counted and published. anchor: as of `zone`.
     """
 
     def __init__(

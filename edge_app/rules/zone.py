@@ -27,9 +27,9 @@ class _Stay:
 class Rule:
     """`new` when an object has been inside for `dwell_s`, `end` when it has been outside or undetected for `grace_s`.
 
-    polygon: corners in order, 0..1. anchor: the point of the box that has to be inside. The end time of an event is the
-    last detection inside, without `grace_s`. `occupancy` in the value counts the objects that have been inside for
-    `dwell_s`.
+    polygon: corners in order, 0..1. anchor: the point of the box that has to be inside; `feet`: of a pose, the mean of
+    the ankles that are seen, else `bottom`. The end time of an event is the last detection inside, without `grace_s`.
+    `occupancy` in the value counts the objects that have been inside for `dwell_s`.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """Tracking: track ids for the detections of one head.
 
 tracker.py     the tracking stage
+carried.py     keypoints, corners and polygons while a head does not run
 assignment.py  the optimal assignment of detections to tracks
 """
 

@@ -18,6 +18,7 @@ from edge_app.config.rules import TrackConfig
 from edge_app.frame import Detections, Float32, Frame
 from edge_app.geometry.boxes import iou
 from edge_app.tracking.assignment import assign
+from edge_app.tracking.carried import carried
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -60,7 +61,8 @@ class Tracker:
         if output is None or not isinstance(detections, Detections):
             return frame
         if output.reused == "held" and self._at_ns is not None:
-            predicted = _clipped(self.predict(frame.captured_ns), frame.width, frame.height)
+            last, size = replace(detections, track_id=self._ids(detections)), (frame.width, frame.height)
+            predicted = _clipped(carried(self.predict(frame.captured_ns), last, size), *size)
             output = replace(output, result=predicted, reused="track")
         else:
             detected_ns = frame.captured_ns - (0 if output.fresh else output.age_ns)
@@ -75,8 +77,7 @@ class Tracker:
         the state is unchanged, and the same number of detections gets the same ids.
         """
         if self._at_ns is not None and detected_ns <= self._at_ns:
-            ids = self._last_ids if len(self._last_ids) == len(detections) else np.zeros(len(detections), np.int64)
-            return replace(detections, track_id=ids)
+            return replace(detections, track_id=self._ids(detections))
         self._advance(detected_ns)
         ids = np.zeros(len(detections), np.int64)
         rows, columns = self._associate(detections, detected_ns)
@@ -86,6 +87,10 @@ class Tracker:
         self._start_tracks(detections, columns, detected_ns)
         self._last_ids = ids
         return replace(detections, track_id=ids)
+
+    def _ids(self, detections: Detections) -> Int64:
+        """The ids of the last detections, if these are as many."""
+        return self._last_ids if len(self._last_ids) == len(detections) else np.zeros(len(detections), np.int64)
 
     def predict(self, at_ns: int) -> Detections:
         """Predict the boxes of all confirmed tracks at `at_ns`, without changing the state.

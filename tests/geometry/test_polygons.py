@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.errors import OptionError
-from edge_app.geometry.polygons import anchor_points, inside, line_of, polygon_of
+from edge_app.geometry.polygons import anchor_points, foot_points, inside, line_of, polygon_of
 
 UNIT = st.floats(0, 1, allow_nan=False)
 
@@ -104,3 +104,18 @@ def test_a_closed_polygon_is_the_same_as_an_open_one():
 def test_rejects_a_line_of_length_0():
     with pytest.raises(OptionError, match=r"length 0 at \[0.5, 0.5\]"):
         line_of("line", ((0.5, 0.5), (0.5, 0.5)))
+
+
+def test_feet_are_the_mean_of_the_ankles_that_are_seen_else_the_point_given():
+    keypoints = np.zeros((4, 17, 3), np.float32)
+    keypoints[:, 15] = [[10, 80, 0.9], [10, 80, 0.9], [10, 80, 0.2], [-5, 300, 0.9]]
+    keypoints[:, 16] = [[20, 90, 0.6], [20, 90, 0.1], [20, 90, 0.2], [-5, 300, 0.9]]
+    points = np.full((4, 2), 0.25)
+    found = foot_points(points, keypoints, (200, 100))
+    np.testing.assert_allclose(found, [[0.075, 0.85], [0.05, 0.8], [0.25, 0.25], [0, 0.99]], atol=1e-6)
+
+
+def test_keypoints_without_ankles_do_not_count():
+    points = np.full((1, 2), 0.25)
+    assert foot_points(points, None, (200, 100)) is points
+    assert foot_points(points, np.ones((1, 5, 3), np.float32), (200, 100)) is points

@@ -1,5 +1,7 @@
 """zone: which objects are inside, since when, and how many."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from edge_app.errors import OptionError
 from edge_app.rules.zone import Rule
 
-from .frames import SECOND, check_events, context, finish, frame, objects, run
+from .frames import HEIGHT, SECOND, WIDTH, check_events, context, finish, frame, objects, run
 
 SQUARE = ((0.4, 0.4), (0.6, 0.4), (0.6, 0.6), (0.4, 0.6))
 
@@ -162,3 +164,13 @@ def test_occupancy_agrees_with_a_simple_count(points):
     inside = [0.4 < x < 0.6 and 0.4 < y < 0.6 for x, y in points]
     count = int(rule.overlay()[0].text.removeprefix("rule: "))
     assert sum(inside) <= count <= sum(inside) + sum(on_border)
+
+
+def test_the_feet_of_a_pose_decide_where_it_is():
+    """The box ends in the square, the ankles are left of it; without keypoints, its bottom counts."""
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, 15:] = [0.2 * WIDTH, 0.5 * HEIGHT, 0.9]
+    pose = replace(objects((7, 0.5, 0.5)), keypoints=keypoints)
+    for anchor, found, count in (("feet", pose, 0), ("bottom", pose, 1), ("feet", objects((7, 0.5, 0.5)), 1)):
+        events = run(zone(anchor=anchor), [frame(k / 10, objects=found) for k in range(20)])
+        assert sum(event.type == "new" for event in events) == count
