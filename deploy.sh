@@ -148,7 +148,9 @@ build() {
 stage() {
     mkdir -p "$work/stage/keys" "$work/stage/updater"
     cp "$firmware"/updater/*.py "$work/stage/updater"
-    cp "$firmware/setup.sh" "$firmware/edge-app.service" "$firmware/S99edge-app" "$firmware/99-edge-app.rules" "$work/stage"
+    for each in setup.sh edge-app.service edge-app-update.service edge-app-update.timer S99edge-app 99-edge-app.rules; do
+        cp "$firmware/$each" "$work/stage"
+    done
     openssl pkey -in "$key" -pubout -out "$work/stage/keys/$(basename "${key%.pem}").pem"
     cp "$work/release.bundle" "$work/stage"
     [ -z "$config" ] || cp "$config" "$work/stage/config.yaml"

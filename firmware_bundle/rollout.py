@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 900.0  # of one camera; the updater decides within 30 s
-_PROBES = 32  # at the same time
+_PROBES = 16  # at the same time
+_PROBE_S = 120.0
 _SSH = "-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=6"
 _CODES: dict[int, Outcome] = {0: "kept", 2: "rejected", 3: "rolled_back"}
 
@@ -89,7 +90,7 @@ class Rollout:
 def probe(camera: Camera) -> tuple[str, str]:
     """Board and Python version of a camera. Raises FleetError if it cannot be reached or cannot run releases."""
     board = ["--board", camera.board] if camera.board else []
-    code, said = _call(["--probe", *board, "--port", str(camera.port), camera.target], 60.0)
+    code, said = _call(["--probe", *board, "--port", str(camera.port), camera.target], _PROBE_S)
     found = said.strip().splitlines()[-1:] or [""]
     words = found[0].split()
     if code or len(words) != 2:

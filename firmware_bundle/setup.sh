@@ -90,6 +90,11 @@ if [ "$init" = systemd ]; then
     wants=$prefix/etc/systemd/system/multi-user.target.wants
     mkdir -p "$wants"
     ln -sf ../edge-app.service "$wants/edge-app.service"
+    for each in edge-app-update.service edge-app-update.timer; do
+        put "$here/$each" "$prefix/etc/systemd/system/$each" 0644
+    done
+    mkdir -p "$prefix/etc/systemd/system/timers.target.wants"
+    ln -sf ../edge-app-update.timer "$prefix/etc/systemd/system/timers.target.wants/edge-app-update.timer"
     ln -sfn "$state" "$on/data" # configurations use this path on every board
 elif [ "$init" = busybox ]; then
     mkdir -p "$prefix/etc/init.d"
