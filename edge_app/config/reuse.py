@@ -28,6 +28,8 @@ class ReuseConfig:
     so that results equal those of full inference. feature_share: how far a change is propagated through the layers, as
     a share of the receptive field; null: as tuned; 1: all of it. ignore: polygons, 0..1 of the image, in which
     changes do not count. budget_ms: average inference time per frame; the tracker answers frames that exceed it.
+    max_loss: share of the objects that may differ from those of full inference on average; measured, if costs are.
+    refresh_share: time per changed frame that renews what partial frames left, as a share of full inference.
     """
 
     mode: Mode = "auto"
@@ -36,6 +38,8 @@ class ReuseConfig:
     feature_share: Annotated[float, Range(0, 1)] | None = None
     ignore: tuple[tuple[Point, ...], ...] = ()
     budget_ms: Annotated[float, Range(0.1)] | None = None
+    max_loss: Annotated[float, Range(0, 1)] = 0.005
+    refresh_share: Annotated[float, Range(0, 1)] = 0.05
 
 
 OFF = ReuseConfig(mode="off")

@@ -22,7 +22,8 @@ from edge_app.reuse.head_schedule import HeadPolicy
 class Branch:
     """One head. outputs: the tensors that it decodes.
 
-    last: its last result; last_ns: the latest frame that it is valid for; since_ns: when its oldest part was computed.
+    threshold: its least score, 0 if it has none. last: its last result; last_ns: the latest frame that it is valid for;
+    since_ns: when its oldest part was computed.
     """
 
     spec: ManifestHead
@@ -33,6 +34,7 @@ class Branch:
     clock: HeadPolicy
     filter: DetectionFilter
     scores: ScoreCheck
+    threshold: float = 0.0
     last: HeadOutput | None = None
     last_ns: int = 0
     reused: Reused = ""
@@ -44,7 +46,9 @@ class Branch:
         head: Head = registry.build("heads", spec.family, spec.spec(outputs), **config.options)
         clock = HeadPolicy(config.common.on_change, config.common.priority)
         every_ns, filter_ = round(config.common.every_s * 1e9), DetectionFilter(config, spec.labels)
-        return cls(spec, outputs, head, every_ns, config.common.enabled, clock, filter_, scores)
+        return cls(
+            spec, outputs, head, every_ns, config.common.enabled, clock, filter_, scores, _threshold(spec, config)
+        )
 
     def output(self, now_ns: int) -> HeadOutput:
         """The result for a frame, with its age."""
@@ -61,6 +65,7 @@ class Branch:
         """Change the score and the filters from the next frame on."""
         self.head = registry.build("heads", self.spec.family, self.spec.spec(self.outputs), **config.options)
         self.filter, self.last = DetectionFilter(config, self.spec.labels), None
+        self.threshold = _threshold(self.spec, config)
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable the head from the next frame on."""
@@ -68,3 +73,9 @@ class Branch:
         self.scores.reset()
         if not enabled:
             self.last = None
+
+
+def _threshold(spec: ManifestHead, config: HeadConfig) -> float:
+    defaults = {option.name: option.default for option in registry.options("heads", spec.family)}
+    score = config.options.get("score", defaults.get("score"))
+    return float(score) if isinstance(score, (int, float)) else 0.0

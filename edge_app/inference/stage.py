@@ -131,6 +131,9 @@ class Inference:
             due = [branch for branch in due if branch.spec.name not in decision.held]
         errors = [error for branch in run if (error := self._decode(branch, outputs_of, transform))]
         if self._reuse is not None:
+            if decision.check:
+                run, since_ns = due, now_ns
+                self._compute_both_ways(due, tensor, transform, now_ns)
             self._reuse.release_outputs()
         if run and len(errors) == len(run) and isinstance(errors[0], BackendError):
             raise errors[0]  # not the fault of one head
@@ -138,6 +141,21 @@ class Inference:
             branch.last_ns, branch.reused = now_ns, "result"
         for branch in run:
             branch.since_ns, branch.reused = since_ns, "features"
+
+    def _compute_both_ways(
+        self, branches: list[Branch], tensor: NDArray[Any], transform: Transform, now_ns: int
+    ) -> None:
+        """Compute a frame in full that was computed in part, and let reuse compare the results."""
+        assert self._reuse is not None
+        partial = [branch.last for branch in branches]
+        outputs_of = self._reuse.compute_in_full(tensor, now_ns, [branch.spec.name for branch in branches])
+        for branch in branches:
+            self._decode(branch, outputs_of, transform)
+        self._reuse.compare(
+            (before.result, branch.last.result, branch.threshold)
+            for before, branch in zip(partial, branches)
+            if before is not None and branch.last is not None
+        )
 
     def overlapped(self) -> OverlappedInference | None:
         """`infer` in steps for several threads; None if a step would depend on the outcome of a later one."""

@@ -9,10 +9,15 @@ cost_account.py      predicts and records what frames cost
 throttle.py          pauses what does not pay
 head_schedule.py     which heads have to run, and in which order
 network_cache.py     the network and its last outputs
-feature_cache.py     the cached maps, and their partial update
+feature_cache.py     partial updates: which segment runs where
+maps.py              the cached maps: storing and comparing values
+propagation.py       how far a change is followed
 segments.py          the model's graphs, run as a whole or on a box
 fixed_shapes.py      the same on engines whose graphs have one shape each
-refresh.py           the rolling refresh, which bounds the age of the maps
+doubts.py            where the maps may be wrong
+refresh.py           the rolling refresh, which bounds that and the age of the maps
+guard.py             measures what partial frames lose, and bounds it
+result_comparison.py compares results of a frame in part and in full
 crop_cache.py        results of second-stage heads
 
 Bounds, costs and setup:

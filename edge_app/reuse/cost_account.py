@@ -27,10 +27,11 @@ class CostAccount:
     """The costs of one model's frames.
 
     detected: whether the last frame was checked for changes. pause_left: frames until the next check, all dense. total:
-    the cost of all frames so far, in dense frames.
+    the cost of all frames so far, in dense frames. refresh_share: of a dense frame, for the rolling refresh.
     """
 
-    def __init__(self, costs: Costs) -> None:
+    def __init__(self, costs: Costs, refresh_share: float = 0.05) -> None:
+        self.refresh_share = refresh_share
         self.detected = True
         self.pause_left = 0
         self.total = 0.0
@@ -68,9 +69,17 @@ class CostAccount:
         return sum(cost(1.0) for cost in parts) * self._ratio
 
     @property
+    def refresh_ms(self) -> float:
+        """What a frame may spend on the rolling refresh. 0 with assumed costs, of which a share means nothing."""
+        return 0.0 if self.costs.assumed else self.refresh_share * self.costs.dense
+
+    @property
     def refresh_due(self) -> bool:
-        """Whether partial frames have cost so much that one frame must be computed in full."""
-        return self._partial_cost_since_refresh > _REFRESH_AFTER
+        """Whether partial frames have cost so much that one frame must be computed in full.
+
+        Only with assumed costs: with measured ones, the rolling refresh takes a share of a frame's time (refresh.py).
+        """
+        return self.costs.assumed and self._partial_cost_since_refresh > _REFRESH_AFTER
 
     def start_partial(self, predicted_ms: float) -> None:
         """A frame is computed in part."""
@@ -79,6 +88,10 @@ class CostAccount:
     def start_dense(self) -> None:
         """A frame is computed in full."""
         self._partial_cost_since_refresh = 0.0
+
+    def record_check(self, ms: float) -> None:
+        """A frame that was computed in part was computed in full, too."""
+        self.total += ms / self.costs.dense
 
     def record_unchecked_frame(self) -> None:
         """A frame of a pause is computed in full, without change detection."""
@@ -90,7 +103,7 @@ class CostAccount:
         costs = self.costs
         share = costs.detect / costs.dense if self.detected else 0.0
         if features is not None and kind != "carried":
-            share += features.spent_ms / costs.dense
+            share += (features.spent_ms + features.refreshed_ms) / costs.dense
             if kind == "partial":
                 share = self._record_partial(share, features)
             if kind in ("partial", "dense"):

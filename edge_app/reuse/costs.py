@@ -31,13 +31,15 @@ class Costs:
     """The costs of one model on one machine, in milliseconds.
 
     dense: the whole network as one graph. segments: by segment name. detect: change detection. plan: the bookkeeping of
-    a partial frame, such as boxes and cost prediction.
+    a partial frame, such as boxes and cost prediction. assumed: not measured, so that only the proportions mean
+    something.
     """
 
     dense: float
     segments: Mapping[str, Cost]
     detect: float = 0.3
     plan: float = 0.5
+    assumed: bool = False
 
     @property
     def all_segments(self) -> float:
@@ -48,7 +50,9 @@ class Costs:
 def assumed_costs(work: Mapping[str, float]) -> Costs:
     """Costs for a machine without measurements. work: by segment, a number in proportion to its operations."""
     total = sum(work.values()) or 1.0
-    return Costs(20.0, {name: Cost(0.05, 20.0 * segment_work / total) for name, segment_work in work.items()})
+    return Costs(
+        20.0, {name: Cost(0.05, 20.0 * segment_work / total) for name, segment_work in work.items()}, assumed=True
+    )
 
 
 def fit_cost(small: tuple[float, float], whole: float) -> Cost:

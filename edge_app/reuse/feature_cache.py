@@ -3,43 +3,25 @@
 A change is propagated from segment to segment. A segment is run on the boxes that its changed inputs can affect. If its
 outputs there differ by less than the tolerance, the old values are kept and the change ends. With EXACT propagation,
 the maps equal those of a full run.
-Not here: which boxes of the image changed (change_detection.py), whether an update is worthwhile (planner.py).
+Not here: which boxes of the image changed (change_detection.py), whether an update is worthwhile (planner.py), storing
+and comparing values (maps.py), which tiles are renewed when (refresh.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-
-import cv2
-import numpy as np
 
 from edge_app.backends import Array
 from edge_app.reuse.costs import Costs
 from edge_app.reuse.dirty_rects import MAX_BOXES, Box, union
+from edge_app.reuse.doubts import Doubts
+from edge_app.reuse.maps import CachedMaps
+from edge_app.reuse.propagation import EXACT, Propagation, adapted
 from edge_app.reuse.segments import Segment, end_outputs
 
-_OUTPUT_SCALE = 0.05  # of the tolerance: a head's outputs are compared more strictly than maps
-_SHALLOW_STRIDE = 8  # the rolling refresh computes maps up to this stride tile by tile
+_SAME = 0.02  # of a map's root mean square: a smaller difference that a refresh finds does not spread
 Dirty = dict[str, list[Box]]  # by cached map (Segment.keys), the boxes that changed
-
-
-@dataclass(frozen=True, slots=True)
-class Propagation:
-    """How far a change is propagated.
-
-    share: of a segment's receptive field, 0..1 (Segment.limit). tolerance: a change ends where values differ by less,
-    as a share of the map's root mean square.
-    """
-
-    share: float
-    tolerance: float
-
-
-EXACT = Propagation(1.0, 0.0)
-NEAR, FAR = Propagation(0.35, 0.5), Propagation(0.6, 0.3)  # defaults without tuning: for expensive and cheap frames
-_CHEAP, _EXPENSIVE = 0.35, 0.5  # of a dense frame: switch to FAR below, to NEAR above
 
 
 class FeatureCache:
@@ -47,7 +29,8 @@ class FeatureCache:
 
     segments: in order, heads last. image: the name of the first segment's input. costs: of these segments. stack: what
     `close` releases. spent_ms: by the cost model, since the last `fill`, `update` or refresh. calls: of segments, since
-    construction.
+    construction. refreshed_ms: as spent_ms, for the rolling refresh. doubts: where the maps may differ from those of a
+    full run.
     """
 
     def __init__(
@@ -68,12 +51,17 @@ class FeatureCache:
         self._image = image
         self.costs = costs
         self.set_propagation(propagation)
-        self._maps: dict[str, Array] = {}
-        self._scales: dict[str, float] = {}  # root mean square, by map
+        self._maps = CachedMaps({key for ends in self._ends.values() for key in ends})
+        self._takers: dict[str, list[tuple[Segment, str]]] = {}  # by map, the segments that take it, and its name there
+        for segment in segments:
+            for name in segment.inputs:
+                self._takers.setdefault(segment.keys[name], []).append((segment, name))
+        self._renewed: set[str] = set()  # heads whose outputs a refresh changed since they were last requested
+        self.doubts = Doubts()
         self._pending: dict[str, Dirty | None] = dict.fromkeys(
             self._heads
         )  # for the next run of a head; None: everything
-        self.spent_ms = 0.0
+        self.spent_ms = self.refreshed_ms = 0.0
         self.calls = 0
 
     def set_propagation(self, propagation: Propagation) -> None:
@@ -84,10 +72,9 @@ class FeatureCache:
 
     def adapt_propagation(self, share: float) -> None:
         """Without tuned values, propagate changes far on cheap frames. share: a frame's cost in dense frames."""
-        if self.propagation == NEAR and share < _CHEAP:
-            self.set_propagation(FAR)
-        elif self.propagation == FAR and share > _EXPENSIVE:
-            self.set_propagation(NEAR)
+        propagation = adapted(self.propagation, share)
+        if propagation != self.propagation:
+            self.set_propagation(propagation)
 
     @property
     def exact(self) -> bool:
@@ -106,7 +93,7 @@ class FeatureCache:
 
     def inputs_of(self, segment: Segment) -> Mapping[str, Array]:
         """A segment's inputs, by name: the current maps, which must not be modified."""
-        return {name: self._maps[segment.keys[name]] for name in segment.inputs}
+        return {name: self._maps.values[segment.keys[name]] for name in segment.inputs}
 
     def predict_ms(self, boxes: Sequence[Box]) -> float:
         """The cost of an update, by the cost model, if every change is propagated over the full receptive field."""
@@ -122,15 +109,17 @@ class FeatureCache:
     def fill(self, tensor: Array) -> None:
         """Compute all maps. Heads run when their outputs are requested."""
         self.spent_ms = 0.0
-        self._maps[self._image] = tensor
+        self._maps.values[self._image] = tensor
         for segment in self._backbone:
             self.run_whole(segment)
+        self.doubts.clear()
+        self._renewed.clear()
         self._pending = dict.fromkeys(self._heads)
 
     def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
         """Recompute the maps where the image changed. boxes: input pixels."""
         self.spent_ms = 0.0
-        self._maps[self._image] = tensor
+        self._maps.values[self._image] = tensor
         dirty: Dirty = {self._image: list(boxes)}
         for segment in self._backbone:
             self._propagate(segment, dirty)
@@ -138,22 +127,40 @@ class FeatureCache:
             inputs = {segment.keys[name] for segment in parts for name in segment.inputs}
             self._add_pending(head, {key: boxes for key, boxes in dirty.items() if boxes and key in inputs})
 
-    def refresh_tile(self, tensor: Array, tile: Box) -> None:
-        """Recompute the shallow maps in a tile, whether they changed or not. `refresh_deep` recomputes the others."""
-        self._maps[self._image] = tensor
-        self.spent_ms = 0.0
-        dirty: Dirty = {self._image: [tile]}
-        for segment in self._backbone:
-            if _is_shallow(segment):
-                self._propagate(segment, dirty, keep_all=True)
+    def has_run(self, head: str) -> bool:
+        """Whether a head has maps and outputs, so that these can be refreshed."""
+        return self._pending[head] is not None
 
-    def refresh_deep(self) -> None:
-        """Recompute all maps that `refresh_tile` skips."""
-        self.spent_ms = 0.0
-        for segment in self._backbone:
-            if not _is_shallow(segment):
-                self.run_whole(segment)
-        self._pending = dict.fromkeys(self._heads)
+    def refresh_ms(self, segment: Segment, tile: Box) -> float:
+        """The cost of `refresh`."""
+        cost = self.costs.segments[segment.name]
+        if tile == segment.whole:
+            return cost(1.0)
+        with segment.unlimited():
+            return cost(segment.part(segment.needed(tile)))
+
+    def refresh(self, segment: Segment, tile: Box) -> None:
+        """Compute a segment's outputs in an aligned tile from all they depend on, and store all of them.
+
+        Where they differ from the old ones, what later segments compute from them becomes doubtful.
+        """
+        self.refreshed_ms += self.refresh_ms(segment, tile)
+        self.calls += 1
+        if tile == segment.whole:
+            values = ((name, value) for name, value in segment.run_all(self.inputs_of(segment)).items())
+            for name, value in values:
+                if segment.croppable and name in segment.rows:
+                    (rows, columns) = where = segment.cells(name, tile)
+                    self._renew(segment, name, where, value.reshape(rows.stop, columns.stop, -1))
+                elif segment.croppable or name in segment.comparable:
+                    self._renew(segment, name, segment.cells(name, tile), value[0])
+                else:
+                    self._maps.store(segment, name, value)
+                    self._renewed_in(segment, name, segment.whole)
+            return
+        with segment.unlimited():
+            for name, where, value in segment.run(self.inputs_of(segment), tile):
+                self._renew(segment, name, where, value)
 
     def forget_heads(self, heads: Iterable[str]) -> None:
         """Run these heads on everything the next time."""
@@ -161,7 +168,7 @@ class FeatureCache:
 
     def pending(self, head: str) -> bool:
         """Whether a head has not processed all of the current maps."""
-        return self._pending[head] is None or bool(self._pending[head])
+        return self._pending[head] is None or bool(self._pending[head]) or head in self._renewed
 
     def changed_outputs_of(self, head: str) -> Mapping[str, Array] | None:
         """As `outputs_of`, but None if the head's outputs did not change."""
@@ -174,6 +181,8 @@ class FeatureCache:
             elif dirty and self._propagate(segment, dirty):
                 changed |= any(key in self._ends[head] for key in segment.keys.values())
         self._pending[head] = {}
+        changed |= head in self._renewed
+        self._renewed.discard(head)
         return self._outputs(head) if changed else None
 
     def outputs_of(self, head: str) -> Mapping[str, Array]:
@@ -182,15 +191,13 @@ class FeatureCache:
 
     def set_image(self, tensor: Array) -> None:
         """Replace the input image without updating the maps. For measuring."""
-        self._maps[self._image] = tensor
+        self._maps.values[self._image] = tensor
 
     def run_box(self, segment: Segment, box: Box) -> None:
         """Compute a segment's outputs in an aligned box and store them. For measuring."""
         for name, where, values in segment.run(self.inputs_of(segment), box):
-            if name in segment.rows:
-                self._paste_rows(segment, name, where, values)
-            else:
-                self._paste(segment, name, where, values, keep_all=False)
+            paste = self._maps.paste_rows if name in segment.rows else self._maps.paste
+            paste(segment, name, where, values, self.propagation.tolerance)
 
     def mark_pending(self, head: str, boxes: Sequence[Box]) -> None:
         """Treat boxes of all maps that a head takes from the backbone as changed. For measuring."""
@@ -199,14 +206,14 @@ class FeatureCache:
 
     def cache_bytes(self) -> int:
         """Memory of the maps."""
-        return sum(array.nbytes for name, array in self._maps.items() if name != self._image)
+        return sum(array.nbytes for name, array in self._maps.values.items() if name != self._image)
 
     def close(self) -> None:
         """Free the graphs; safe to call twice."""
         self._stack.close()
 
     def _outputs(self, head: str) -> dict[str, Array]:
-        return {name: self._maps[key] for key, name in self._ends[head].items()}
+        return {name: self._maps.values[key] for key, name in self._ends[head].items()}
 
     def _add_pending(self, head: str, dirty: Dirty) -> None:
         pending = self._pending[head]
@@ -237,16 +244,16 @@ class FeatureCache:
             return [segment.whole], cost(1.0)
         return boxes, total
 
-    def _propagate(self, segment: Segment, dirty: Dirty, *, keep_all: bool = False) -> bool:
+    def _propagate(self, segment: Segment, dirty: Dirty) -> bool:
         """Run a segment where its inputs are dirty, and add its changed outputs to `dirty`.
 
-        keep_all: store every new value, without a tolerance. Returns whether any output changed.
+        Returns whether any output changed.
         """
         boxes, cost = self._plan(segment, dirty)
         if not boxes:
             return False
         if boxes == [segment.whole]:
-            if segment.comparable and self.propagation.tolerance and not keep_all:
+            if segment.comparable and self.propagation.tolerance:
                 return self._run_compared(segment, dirty)
             self.run_whole(segment)
             dirty.update((segment.keys[name], boxes) for name in segment.outputs)
@@ -254,17 +261,26 @@ class FeatureCache:
         self.spent_ms += cost
         self.calls += len(boxes)
         differs = False
-        maps = self.inputs_of(segment)
         for box in boxes:
-            for name, where, values in segment.run(maps, box):
-                if name in segment.rows:
-                    differs |= self._paste_rows(segment, name, where, values)
-                    continue
-                changed = self._paste(segment, name, where, values, keep_all)
-                if changed is not None:
-                    differs = True
-                    dirty.setdefault(segment.keys[name], []).append(changed)
+            changed = self._run_box(segment, box, dirty)
+            differs |= changed > 0
+            if not self.exact:
+                self.doubts.add(segment.name, segment.overlooked(box), 1 - changed / 2)
         return differs
+
+    def _run_box(self, segment: Segment, box: Box, dirty: Dirty) -> float:
+        """Run a segment on a box, and add its changed outputs to `dirty`. Returns the share of the box that changed."""
+        changed_share = 0.0
+        for name, where, values in segment.run(self.inputs_of(segment), box):
+            if name in segment.rows:
+                if self._maps.paste_rows(segment, name, where, values, self.propagation.tolerance):
+                    changed_share = 1.0
+                continue
+            changed = self._maps.paste(segment, name, where, values, self.propagation.tolerance)
+            if changed is not None:
+                dirty.setdefault(segment.keys[name], []).append(changed)
+                changed_share = max(changed_share, min(1.0, segment.part(changed) / segment.part(box)))
+        return changed_share
 
     def _run_compared(self, segment: Segment, dirty: Dirty) -> bool:
         """Run a segment that cannot run on a box, and add the boxes in which its maps changed to `dirty`."""
@@ -272,73 +288,45 @@ class FeatureCache:
         self.calls += 1
         differs = False
         for name, value in segment.run_all(self.inputs_of(segment)).items():
-            key, changed = segment.keys[name], segment.whole
+            changed: Box | None = segment.whole
             if name in segment.comparable:
-                found = self._paste(segment, name, segment.cells(name, segment.whole), value[0], keep_all=False)
-                if found is None:
+                where = segment.cells(name, segment.whole)
+                changed = self._maps.paste(segment, name, where, value[0], self.propagation.tolerance)
+                if changed is None:
                     continue
-                changed = found
             else:
-                self._maps[key] = value.copy()
+                self._maps.store(segment, name, value)
             differs = True
-            dirty.setdefault(key, []).append(changed)
+            dirty.setdefault(segment.keys[name], []).append(changed or segment.whole)
+        self.doubts.add(segment.name, segment.whole)
         return differs
 
     def run_whole(self, segment: Segment) -> None:
         """Compute all outputs of a segment and store them."""
         self.spent_ms += self.costs.segments[segment.name](1.0)
         self.calls += 1
-        ends = self._ends.get(segment.head, ())
         for name, value in segment.run_all(self.inputs_of(segment)).items():
-            key = segment.keys[name]
-            # Copied: keeping the engine's own array would fragment its memory arena, which took 2.5 MB more.
-            if key in self._maps and key not in ends:
-                np.copyto(self._maps[key], value)
-            else:
-                self._maps[key] = value.copy()
-            if key not in self._scales:
-                segment.check_cells(name, value)
-                share = _OUTPUT_SCALE if key in ends else 1.0
-                compared = segment.croppable or name in segment.comparable
-                self._scales[key] = share * float(cv2.norm(value.reshape(-1))) / value.size**0.5 if compared else 0.0
+            self._maps.store(segment, name, value)
 
-    def _paste(
-        self, segment: Segment, name: str, where: tuple[slice, slice], values: Array, keep_all: bool
-    ) -> Box | None:
-        """Store new values in a map where they differ by more than the tolerance.
+    def mark_renewed(self) -> None:
+        """Return the outputs of all heads the next time, even if equal: they are younger."""
+        self._renewed.update(self._heads)
 
-        Returns the box of those, input pixels, or None. keep_all: store all of them.
-        """
-        rows, columns = where
-        stride, key = segment.strides[name], segment.keys[name]
-        target = self._maps[key][0]
-        tolerance = 0.0 if keep_all else self.propagation.tolerance * self._scales.get(key, 0.0)
-        if tolerance:
-            height, width = values.shape[1:]
-            new, old = np.ascontiguousarray(values), np.ascontiguousarray(target[:, rows, columns])
-            difference = cv2.absdiff(new.reshape(len(new), -1), old.reshape(len(old), -1))
-            largest = cv2.reduce(difference, 0, cv2.REDUCE_MAX).reshape(height, width)
-            x, y, width, height = cv2.boundingRect((largest > tolerance).astype(np.uint8))
-            if not width:
-                return None
-            values = new[:, y : y + height, x : x + width]
-            rows = slice(rows.start + y, rows.start + y + height)
-            columns = slice(columns.start + x, columns.start + x + width)
-        target[:, rows, columns] = values
-        return columns.start * stride, rows.start * stride, columns.stop * stride, rows.stop * stride
+    def _renew(self, segment: Segment, name: str, where: tuple[slice, slice], values: Array) -> None:
+        """Store values that a refresh computed, and note where they differ from the old ones."""
+        if name in segment.rows:
+            if self._maps.paste_rows(segment, name, where, values, _SAME, all_cells=True):
+                self._renewed_in(segment, name, segment.whole)
+            return
+        changed = self._maps.paste(segment, name, where, values, _SAME, all_cells=True)
+        if changed is not None:
+            self._renewed_in(segment, name, changed)
 
-    def _paste_rows(self, segment: Segment, name: str, where: tuple[slice, slice], values: Array) -> bool:
-        """Store new values in a head's rows if any differs by more than the tolerance. Returns whether one does."""
-        (rows, columns), key = segment.cells(name, segment.whole), segment.keys[name]
-        target = self._maps[key].reshape(rows.stop, columns.stop, -1)
-        tolerance = self.propagation.tolerance * self._scales.get(key, 0.0)
-        if tolerance:
-            old, new = np.ascontiguousarray(target[where]), np.ascontiguousarray(values)
-            if float(cv2.norm(old, new, cv2.NORM_INF)) <= tolerance:
-                return False
-        target[where] = values
-        return True
-
-
-def _is_shallow(segment: Segment) -> bool:
-    return segment.croppable and max(segment.strides.values()) <= _SHALLOW_STRIDE
+    def _renewed_in(self, segment: Segment, name: str, box: Box) -> None:
+        """An output changed in a box: what depends on it is doubtful."""
+        key = segment.keys[name]
+        if key in self._ends.get(segment.head, ()):
+            self._renewed.add(segment.head)
+        for taker, taken in self._takers.get(key, ()):
+            with taker.unlimited():
+                self.doubts.add(taker.name, taker.affected(taken, box) if taker.croppable else taker.whole)

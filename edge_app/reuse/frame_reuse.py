@@ -6,7 +6,7 @@ Not here: how a frame is computed (planner.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from edge_app.backends import Array
 from edge_app.config.reuse import ReuseConfig
@@ -16,14 +16,15 @@ from edge_app.reuse.change_detection import ChangeDetector, UInt8, watched_block
 from edge_app.reuse.cost_account import CostAccount, DecisionKind
 from edge_app.reuse.costs import Clock, Costs, assumed_costs
 from edge_app.reuse.feature_cache import FeatureCache
+from edge_app.reuse.guard import AgreementGuard
 from edge_app.reuse.head_schedule import HeadPolicy, HeadSchedule
 from edge_app.reuse.network_cache import NetworkCache, OutputsOf
 from edge_app.reuse.planner import Decision, Planner
+from edge_app.reuse.propagation import NEAR, ROLLING
 from edge_app.reuse.refresh import RollingRefresh
 from edge_app.reuse.relaxation import Bounds
+from edge_app.reuse.result_comparison import differing
 from edge_app.reuse.verification import largest_error
-
-_TILE_ALIGN = 32  # pixels
 
 
 class FrameReuse:
@@ -46,10 +47,12 @@ class FrameReuse:
     ) -> None:
         self._heads = HeadSchedule(heads)
         self._detector = ChangeDetector(size, settings.tolerance, watched_blocks(settings.ignore, size))
-        self._account = CostAccount(costs or assumed_costs({}))
+        self._account = CostAccount(costs or assumed_costs({}), settings.refresh_share)
+        self._settings = settings
         self._bounds = Bounds(settings, self._account.costs.dense)
-        self._network = NetworkCache(dense, features, RollingRefresh(size, self._bounds.max_age_ns, _TILE_ALIGN))
+        self._network = NetworkCache(dense, features, RollingRefresh(features, self._bounds.max_age_ns))
         self._planner = Planner(self._detector, self._network, self._heads, self._account, self._bounds)
+        self._start_guard()
         self._refresh_requested = False
         self._last: DecisionKind | None = None  # of the last frame, until its cost is recorded
         self._counts: dict[str, int] = {"gate": 0, "heads": 0, "partial": 0, "dense": 0, "carried": 0}
@@ -82,6 +85,21 @@ class FrameReuse:
         self._last = decision.kind
         self._decide_ns += time.thread_time_ns() - start
         return decision
+
+    def compute_in_full(self, tensor: Array, now_ns: int, due: Collection[str]) -> OutputsOf:
+        """Compute a frame that was computed in part in full, too, so that their results can be compared."""
+        start = time.thread_time_ns()
+        outputs_of = self._planner.compute_in_full(tensor, now_ns, frozenset(due))
+        self._decide_ns += time.thread_time_ns() - start
+        return outputs_of
+
+    def compare(self, pairs: Iterable[tuple[object, object, float]]) -> None:
+        """Tell the guard how results of partial frames differ from those of full ones.
+
+        pairs: of each head, the result in part and in full, and the head's least score. Called after `compute_in_full`.
+        """
+        counts = [differing(*pair) for pair in pairs]
+        self._planner.end_check(sum(count for count, _ in counts), sum(total for _, total in counts))
 
     def release_outputs(self) -> None:
         """Free the outputs that no head needs any longer. Call it after the decision's heads have run."""
@@ -123,13 +141,15 @@ class FrameReuse:
             features.costs = costs
         self._account.use(costs)
         self._apply_bounds()
+        self._start_guard()
 
     def stats(self) -> dict[str, JsonValue]:
         """The counters of the heartbeat.
 
         By kind of decision, the number of frames. share: the work done, in dense frames per frame. overhead_ms: CPU
         time per frame outside the network. features: whether frames can be computed in part. cache_bytes: memory.
-        noise, tolerance: gray levels. eased: whether the bounds are relaxed.
+        noise, tolerance: gray levels. eased: whether the bounds are relaxed. agreement: the evidence of the guard, if
+        frames can be computed in part.
         """
         frames, network = max(1, sum(self._counts.values())), self._network
         return {
@@ -141,7 +161,17 @@ class FrameReuse:
             "noise": self._detector.noise,
             "tolerance": self._detector.tolerance,
             "eased": self._bounds.relaxed,
+            **({} if self._planner.guard is None else {"agreement": self._planner.guard.stats()}),
         }
+
+    def _start_guard(self) -> None:
+        """Guard partial frames, unless they are exact or costs are assumed, of which a share means nothing."""
+        features, self._planner.guard = self._network.features, None
+        if features is None or features.exact or self._account.costs.assumed:
+            return
+        if features.propagation == NEAR:
+            features.set_propagation(ROLLING)
+        self._planner.guard = AgreementGuard(self._settings.max_loss, features.propagation)
 
     def _apply_bounds(self) -> None:
         self._bounds.apply(self._account.costs.dense)

@@ -17,9 +17,10 @@ from edge_app.errors import ModelError
 from edge_app.model.manifest import FILE, Manifest, ManifestHead
 from edge_app.model.schema import FixedShape, OutputCells
 from edge_app.reuse.costs import Costs, assumed_costs
-from edge_app.reuse.feature_cache import EXACT, NEAR, FeatureCache, Propagation
+from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.fixed_shapes import FixedShapeSegment, Size
 from edge_app.reuse.profile import ReuseProfile
+from edge_app.reuse.propagation import EXACT, NEAR, Propagation
 from edge_app.reuse.segments import Segment, backbone_reach, head_reach
 
 FREE = ("onnx", "int8", "ncnn")  # targets whose graphs accept boxes of any size

@@ -58,19 +58,21 @@ class NetworkCache:
         assert self.features is not None
         self._timed(self.features.update, tensor, boxes)
 
-    def refresh_due_tile(self, tensor: Array, now_ns: int) -> Box | None:
-        """Compute the tile of the rolling refresh that is due. Returns it, or None if none is due."""
-        assert self.features is not None
-        self.features.spent_ms = 0.0
-        tile = self.rolling.next_tile(now_ns, self.since_ns)
-        if tile is None:
-            return None
-        self._timed(self.features.refresh_tile, tensor, tile)
+    def refresh(self, tensor: Array, now_ns: int, earned_ms: float, *, changed: bool) -> Sequence[Box]:
+        """Compute the tiles of the rolling refresh that are due, as RollingRefresh.advance."""
+        features = self.features
+        assert features is not None
+        features.refreshed_ms = 0.0
+        if not changed:
+            features.spent_ms = 0.0
+        if not self.rolling.active(now_ns, self.since_ns, earns=earned_ms > 0):
+            return ()
+        features.set_image(tensor)
+        tiles: Sequence[Box] = self._timed(self.rolling.advance, now_ns, self.since_ns, earned_ms, changed)
         if self.rolling.complete:
-            self._timed(self.features.refresh_deep)
             self.since_ns = self.rolling.started_ns
-            self.rolling.restart()
-        return tile
+            features.mark_renewed()
+        return tiles
 
     def expired(self, now_ns: int, max_age_ns: int) -> bool:
         """Whether the outputs are too old, or from the future: the clock went back."""

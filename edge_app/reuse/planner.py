@@ -10,12 +10,13 @@ costs (cost_account.py).
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_app.backends import Array
 from edge_app.reuse.change_detection import Change, ChangeDetector, UInt8
 from edge_app.reuse.cost_account import CostAccount, DecisionKind
 from edge_app.reuse.dirty_rects import boxes_of_blocks
+from edge_app.reuse.guard import AgreementGuard
 from edge_app.reuse.head_schedule import HeadSchedule
 from edge_app.reuse.network_cache import NetworkCache, OutputsOf
 from edge_app.reuse.relaxation import Bounds
@@ -27,7 +28,8 @@ class Decision:
 
     run: the heads to decode, with `outputs_of`; if that returns None for a head, its result did not change. held: the
     heads that were due but did not fit the time budget: their results belong to an earlier frame. The results of all
-    other heads are valid for this frame. since_ns: when the oldest part of the outputs was computed.
+    other heads are valid for this frame. since_ns: when the oldest part of the outputs was computed. check: compute the
+    frame in full too, and compare the results (guard.py).
     """
 
     kind: DecisionKind
@@ -35,10 +37,11 @@ class Decision:
     outputs_of: OutputsOf
     since_ns: int
     held: frozenset[str] = frozenset()
+    check: bool = False
 
 
 class Planner:
-    """Plans the frames of one model and one camera, in order."""
+    """Plans the frames of one model and one camera, in order. guard: of partial frames; None: they are not checked."""
 
     def __init__(
         self,
@@ -53,6 +56,8 @@ class Planner:
         self._heads = heads
         self._account = account
         self._bounds = bounds
+        self.guard: AgreementGuard | None = None
+        self._partial_ms = 0.0  # of a partial frame that is computed in full, too
 
     def decide(self, image: UInt8, tensor: Array, now_ns: int, due: frozenset[str]) -> Decision:
         """Decide how to compute a frame, and run the network. image, tensor: as in Preprocess. due: heads to run."""
@@ -79,6 +84,27 @@ class Planner:
         self._heads.mark_all_outdated()
         self._heads.mark_run(due)
         return Decision("dense", due, outputs_of, now_ns)
+
+    def compute_in_full(self, tensor: Array, now_ns: int, due: frozenset[str]) -> OutputsOf:
+        """Compute the frame that was computed in part last in full, too. due: heads whose results are compared."""
+        features = self._network.features
+        assert features is not None
+        self._partial_ms = features.spent_ms
+        outputs_of = self._network.fill(tensor, now_ns)
+        self._heads.mark_all_outdated()
+        self._heads.mark_run(due)
+        self._detector.update_reference(None)
+        return outputs_of
+
+    def end_check(self, differing: int, objects: int) -> None:
+        """Record the comparison of the results, as AgreementGuard.record, and what it has cost."""
+        guard, features = self.guard, self._network.features
+        assert guard is not None
+        assert features is not None
+        self._account.record_check(features.spent_ms)
+        features.spent_ms = self._partial_ms
+        guard.record(differing, objects)
+        features.set_propagation(guard.propagation)
 
     def restart(self) -> None:
         """Treat the next frame as the first one: compute everything."""
@@ -109,9 +135,7 @@ class Planner:
         """Results remain valid, except those of heads that have not run on the current features."""
         network = self._network
         if network.filled:
-            tile = network.refresh_due_tile(tensor, now_ns)
-            if tile is not None:
-                self._detector.update_reference([tile])
+            self._refresh(tensor, now_ns, changed=False)
         requested = self._outdated(due) | (due & self._heads.every_frame)
         return self._run_heads("heads", requested)
 
@@ -123,8 +147,10 @@ class Planner:
         predicted_ms = features.predict_ms(boxes)
         pays = account.partial_pays(predicted_ms, filled=network.filled)
         expected_ms = account.expected_ms(predicted_ms)
-        features.adapt_propagation(expected_ms / account.costs.dense)
+        if account.costs.assumed:
+            features.adapt_propagation(expected_ms / account.costs.dense)
         refresh = account.refresh_due and self._bounds.budget is None
+        pays = pays and (self.guard is None or self.guard.allows())
         if not pays or not network.filled or refresh:
             return self._dense_or_carried(tensor, now_ns, due, fill=pays)
         if not self._bounds.afford(expected_ms - account.heads_ms(due)):
@@ -132,7 +158,17 @@ class Planner:
         account.start_partial(predicted_ms)
         network.update(tensor, boxes)
         self._detector.update_reference(boxes)
-        return self._run_heads("partial", self._outdated(due))
+        check = self.guard is not None and self._bounds.budget is None and self.guard.due()
+        if not check:
+            self._refresh(tensor, now_ns, changed=True)
+        return replace(self._run_heads("partial", self._outdated(due)), check=check)
+
+    def _refresh(self, tensor: Array, now_ns: int, *, changed: bool) -> None:
+        """Renew some tiles of the cached maps."""
+        earned_ms = 0.0 if self._bounds.budget is not None else self._account.refresh_ms
+        tiles = self._network.refresh(tensor, now_ns, earned_ms, changed=changed)
+        if tiles:
+            self._detector.update_reference(tiles)
 
     def _dense_or_carried(self, tensor: Array, now_ns: int, due: frozenset[str], *, fill: bool) -> Decision:
         if self._bounds.afford(self._account.costs.dense):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,10 +80,24 @@ class Segment:
 
         The spread is reduced more: a change fades with distance, but inputs beyond the halo are missing entirely.
         """
+        self._share = share
         self.spread = {name: self._scaled(reach.spread, share**2) for name, reach in self._reach.items()}
         halos = [self._scaled(reach.halo, share) for reach in self._reach.values()]
         self.halo = max((h[0] for h in halos), default=0), max((h[1] for h in halos), default=0)
         self._halo_sum = sum(self.halo)
+        whole = {name: self._scaled(reach.spread, 1.0) for name, reach in self._reach.items()}
+        ignored = [(whole[name][0] - used[0], whole[name][1] - used[1]) for name, used in self.spread.items()]
+        self._ignored = max((i[0] for i in ignored), default=0), max((i[1] for i in ignored), default=0)
+
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """Use the whole reach within a `with` block."""
+        share = self._share
+        self.limit(1.0)
+        try:
+            yield
+        finally:
+            self.limit(share)
 
     def affected(self, name: str, box: Box) -> Box:
         """The box of outputs that may change if the input `name` changes in `box`."""
@@ -91,6 +106,10 @@ class Segment:
     def needed(self, box: Box) -> Box:
         """The box of inputs that the outputs in `box` depend on."""
         return self.aligned(box, *self.halo)
+
+    def overlooked(self, box: Box) -> Box:
+        """A computed box and what is near enough to be affected too, but beyond the share that is used."""
+        return self.aligned(box, *self._ignored)
 
     def joined(self, boxes: Sequence[Box], cost: Cost) -> list[Box]:
         """Join boxes of outputs if one call is cheaper than two."""

@@ -15,7 +15,8 @@ from edge_app.backends import Array
 from edge_app.reuse.change_detection import UInt8
 from edge_app.reuse.costs import Cost, Costs
 from edge_app.reuse.dirty_rects import Box
-from edge_app.reuse.feature_cache import EXACT, FAR, NEAR, FeatureCache
+from edge_app.reuse.feature_cache import FeatureCache
+from edge_app.reuse.propagation import EXACT, FAR, NEAR
 
 _SPOTS = ((0.0, 0.0), (0.45, 0.4), (1.0, 1.0))  # of the changed boxes, as a share of the room for them
 _SIDE = 0.12  # of a changed box, as a share of the image's

@@ -17,9 +17,10 @@ from edge_app.frame import Frame
 from edge_app.inference.engine import open_backend
 from edge_app.inference.stage import Inference
 from edge_app.model import manifest
-from edge_app.reuse.feature_cache import EXACT, FeatureCache
+from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.loader import open_features
 from edge_app.reuse.profile import ReuseProfile
+from edge_app.reuse.propagation import EXACT
 
 SHIPPED = Path(__file__).parent.parent.parent / "models" / "digits"
 DATA = Path(os.environ.get("EDGE_APP_DATA", "/nowhere"))

@@ -17,9 +17,10 @@ from edge_app.compiler import net, onnx_file
 from edge_app.config.reuse import ReuseConfig
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
-from edge_app.reuse.feature_cache import EXACT, FeatureCache
+from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.loader import open_features
 from edge_app.reuse.profile import ReuseProfile
+from edge_app.reuse.propagation import EXACT
 from tests.backends.rknn_files import Feature, Image, Output, write
 from tests.plugins.backends.one_shape import TARGET, Backend
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
-from edge_app.reuse.feature_cache import EXACT, FAR, NEAR, Propagation
+from edge_app.reuse.propagation import EXACT, FAR, NEAR, Propagation
 from edge_app.reuse.segments import Segment
 from tests.reuse import models
 
@@ -206,20 +206,6 @@ def test_limited_propagation_costs_less_and_is_a_good_approximation(pairs):
     assert spent[1] < spent[0]
     assert errors[0] <= 1e-4
     assert errors[1] < 0.5 * np.abs(before - expected).max()
-
-
-def test_a_rolling_refresh_equals_a_full_run(pairs):
-    (manifest, part), (_, full) = pairs("digits")
-    by_area(part)
-    size = (manifest.input.width, manifest.input.height)
-    image = models.picture(1, size)
-    part.fill(models.picture(2, size)[None])
-    outputs(part, manifest.heads)
-    for y in range(0, size[1], 64):
-        part.refresh_tile(image[None], (0, y, size[0], y + 64))
-    part.refresh_deep()
-    full.fill(image[None])
-    assert_equal(outputs(part, manifest.heads), outputs(full, manifest.heads))
 
 
 def test_a_head_that_did_not_run_catches_up_with_all_changes(pairs):

@@ -19,9 +19,9 @@ from edge_app.frame import Frame
 from edge_app.inference.stage import Inference
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
-from edge_app.reuse.feature_cache import NEAR
 from edge_app.reuse.loader import open_features
 from edge_app.reuse.profile import ReuseProfile
+from edge_app.reuse.propagation import NEAR
 from tests import plugins
 from tests.reuse import models, shaped
 

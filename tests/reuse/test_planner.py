@@ -96,14 +96,42 @@ def test_a_moving_object_is_computed_in_part(folder):
 
 
 def test_partial_frames_are_followed_by_a_dense_one_at_times(folder):
-    """Small errors that partial frames leave in the features must not persist."""
-    costs = Costs(10.0, {name: Cost(0.5, 0.5) for name in SEGMENTS}, 0.01, 0.01)
+    """Small errors that partial frames leave in the features must not persist. With assumed costs, a frame is dense."""
+    costs = Costs(10.0, {name: Cost(0.5, 0.5) for name in SEGMENTS}, 0.01, 0.01, assumed=True)
     with closing(opened(folder, costs=costs)) as inference:
         heads = run(inference, moving(120))
         counts = answers(inference)
     assert 5 <= counts["dense"] <= 14
     assert counts["partial"] == 120 - counts["dense"]
     assert 0.5 < max(output.age_ns for frame in heads for output in frame.values()) / 1e9 < 2
+
+
+def test_with_measured_costs_the_refresh_is_rolling_within_its_share_of_the_time(folder):
+    costs = Costs(10.0, {name: Cost(0.1, 1.5) for name in SEGMENTS}, 0.01, 0.01)
+    with closing(opened(folder, costs=costs, max_age_s=4.0, refresh_share=0.1)) as inference:
+        features, refreshed_ms, ages = inference._reuse._network.features, [], []
+        for frame in models.frames(moving(150)):
+            heads = inference.infer(frame).heads
+            refreshed_ms.append(features.refreshed_ms)
+            ages += [output.age_ns for output in heads.values()]
+        counts = answers(inference)
+    assert counts["dense"] == 1, "only the first frame"
+    assert max(ages) <= 4e9
+    assert 0 < np.mean(refreshed_ms) <= 0.1 * costs.dense
+    assert max(refreshed_ms) < costs.dense / 2
+
+
+def test_some_partial_frames_are_computed_in_full_too_and_their_agreement_is_reported(folder):
+    images = list(moving(80))
+    with closing(opened(folder)) as inference, closing(opened(folder, mode="off")) as full:
+        found, expected = run(inference, images), run(full, images)
+        evidence = inference.reuse_stats()["agreement"]
+    assert evidence["checks"] == 2
+    assert evidence["loss"] is not None
+    checked = [i for i, frame in enumerate(found) if all(output.age_ns == 0 for output in frame.values())]
+    assert [i for i in checked if i] == [24, 72]
+    for i in checked:
+        assert np.allclose(found[i]["digits"].result.score, expected[i]["digits"].result.score, atol=1e-4)
 
 
 def test_without_tolerance_reuse_equals_full_inference(folder):

@@ -13,7 +13,7 @@ from edge_app.cli import model_check
 from edge_app.config.reuse import ReuseConfig
 from edge_app.model import manifest
 from edge_app.reuse.costs import Cost, Costs
-from edge_app.reuse.feature_cache import NEAR
+from edge_app.reuse.propagation import NEAR
 from tests.reuse import models
 
 
