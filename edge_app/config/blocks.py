@@ -75,6 +75,8 @@ class ModelConfig:
 
     precision: which files of the model onnxruntime runs; `auto`, only for `run`: the faster ones, measured once on this
     machine, and float elsewhere. An NPU runs the files compiled for it.
+    parallel: with several cameras, inference runs at the same time. On a CPU, each takes memory for its maps. null: one,
+    and on an NPU one for each of its cores.
     deadline_s: the longest that one inference run may take. After it, the backend counts as hung and is rebuilt.
     """
 
@@ -83,6 +85,7 @@ class ModelConfig:
     threads: Annotated[int, Range(1, 64)] = 1
     precision: Literal["float", "int8", "auto"] = "float"
     deadline_s: Annotated[float, Range(0.1, 600)] = 5.0
+    parallel: Annotated[int, Range(1, 16)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class CameraCommon:
     A block that it leaves out is that of the whole file.
 
     name: in messages, topics and totals, and of its folders under state_dir. priority: its share of the NPU or CPU
-    while the cameras wait for each other: one more doubles it.
+    while cameras wait for each other: one more doubles it, up to every second turn.
     """
 
     name: str

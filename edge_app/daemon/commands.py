@@ -11,7 +11,7 @@ from edge_app.commands import Answer, Command, CommandError, Inbox, Pending
 from edge_app.commands.changes import LiveChanges, patch_of, score_of
 from edge_app.commands.store import ConfigStore, Conflict
 from edge_app.config import Config
-from edge_app.errors import EdgeError, foreign_exception, foreign_text
+from edge_app.errors import ConfigError, EdgeError, foreign_exception, foreign_text
 from edge_app.frame import Event, JsonValue
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class Commands:
         running.board.receiver = self._receive
 
     def close(self) -> None:
-        """Finish the writes. Safe to call twice."""
+        """Finish the write in progress; those that wait are not stored. Safe to call twice."""
         self._running.board.receiver = None
-        self._writer.shutdown()
+        self._writer.shutdown(cancel_futures=True)
 
     def over(self, loaded: Config) -> Config:
         """The configuration to apply when the files are loaded again: the commands that they do not contradict stay."""
@@ -100,6 +100,7 @@ class Commands:
             "precision": config.model.precision,
             "muted_s": self._muted_s(),
         }
+        self._expect_one_camera()
         return {**self.store.view(), "commands_seen": effective}
 
     def options(self) -> dict[str, JsonValue]:
@@ -110,15 +111,25 @@ class Commands:
 
     def save(self, version: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Save a change of the page, as ConfigStore does; the next frame is processed with it."""
+        self._expect_one_camera()
         saved = self.store.save(version, changes)
         self._reload_wanted = True
         return saved
 
     def undo(self, version: str) -> dict[str, Any] | None:
         """Take back the latest change, as ConfigStore does."""
+        self._expect_one_camera()
         undone = self.store.undo(version)
         self._reload_wanted = self._reload_wanted or undone is not None
         return undone
+
+    def _expect_one_camera(self) -> None:
+        """Raises ConfigError with several cameras: a saved change is of the whole file."""
+        config = self._running.config
+        if config.several:
+            raise ConfigError(
+                f"{config.path}: has several cameras, so the page cannot change it; expected an edit of it"
+            )
 
     def submit(self, name: str, payload: bytes, answered: Answered) -> None:
         """A command of the page."""
@@ -150,6 +161,8 @@ class Commands:
     def _apply(self, pending: Pending) -> None:
         """Execute a command and publish its event. Raises CommandError or EdgeError."""
         command = pending.command
+        if command.persist and self._running.config.several:
+            raise CommandError(f"{command.name}: found persist with several cameras; expected an edit of the file", 409)
         if command.kind in _CONFIGURES:
             live = self._live.plus(command)
             config = live.over(self._loaded)

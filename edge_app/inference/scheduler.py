@@ -1,7 +1,8 @@
 """Shares an inference engine among cameras: who runs next, by priority and by the time that each has had.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996): a turn starts at a virtual time, which advances by the length of
-the turn divided by the camera's weight. The waiting turn with the earliest start is next; of equal ones, the oldest.
+Weighted fair queueing (Demers, Keshav and Shenker, 1989; virtual time as by Goyal, Vin and Cheng, 1996): a turn starts
+at a virtual time, and ends later by its length, estimated by the camera's last one, divided by the camera's weight. The
+waiting turn with the earliest end is next; of equal ones, the oldest.
 A camera that was idle gets no credit for it, and a camera that delivers too many frames takes nothing from the others.
 Not here: what a turn runs (stage.py), which engine (shared_engine.py).
 """
@@ -38,6 +39,7 @@ class Scheduler:
         turn = _Turn(seat)
         with self._lock:
             turn.start_s = max(self._virtual_s, seat.finished_s)
+            turn.end_s = turn.start_s + seat.length_s / seat.weight
             self._waiting.append(turn)
             self._grant()
         turn.granted.acquire()
@@ -49,14 +51,15 @@ class Scheduler:
             if turn not in self._running:
                 return
             self._running.remove(turn)
-            turn.seat.finished_s = turn.start_s + (self.now_s() - turn.begun_s) / turn.seat.weight
+            turn.seat.length_s = self.now_s() - turn.begun_s
+            turn.seat.finished_s = turn.start_s + turn.seat.length_s / turn.seat.weight
             turn.seat.running = None
             self._grant()
 
     def _grant(self) -> None:
         """Begin turns while slots are free, lock held."""
         while self._waiting and len(self._running) < self.slots:
-            turn = min(self._waiting, key=lambda each: each.start_s)  # of equal ones, the oldest
+            turn = min(self._waiting, key=lambda each: each.end_s)  # of equal ones, the oldest
             self._waiting.remove(turn)
             self._running.append(turn)
             self._virtual_s = max(self._virtual_s, turn.start_s)
@@ -66,12 +69,15 @@ class Scheduler:
 
 
 class Seat:
-    """The place of one camera: one turn at a time. weight: its share. finished_s: virtual time of its last turn."""
+    """The place of one camera: one turn at a time.
+
+    weight: its share. finished_s: virtual end of its last turn. length_s: of that turn.
+    """
 
     def __init__(self, scheduler: Scheduler, weight: float) -> None:
         self._scheduler = scheduler
         self.weight = weight
-        self.finished_s = 0.0
+        self.finished_s = self.length_s = 0.0
         self.running: _Turn | None = None
 
     def run(self, call: Callable[[In], Out], argument: In) -> Out:
@@ -103,9 +109,10 @@ def _held() -> Lock:
 
 @dataclass(slots=True, eq=False)
 class _Turn:
-    """granted: released when it begins. start_s: virtual time. begun_s: time of the scheduler's clock."""
+    """granted: released when it begins. start_s, end_s: virtual times. begun_s: time of the scheduler's clock."""
 
     seat: Seat
     start_s: float = 0.0
+    end_s: float = 0.0
     begun_s: float = 0.0
     granted: Lock = field(default_factory=_held)

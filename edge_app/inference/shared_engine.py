@@ -18,6 +18,7 @@ from edge_app.inference.scheduler import Scheduler, Seat
 from edge_app.model.manifest import Manifest
 
 _Key = tuple[object, ...]
+_ON_CPUS = ("onnx", "int8", "ncnn")  # a second run at the same time takes the memory of its maps
 
 
 class SharedEngines:
@@ -38,7 +39,9 @@ class SharedEngines:
         with self._lock:
             engine = self._engines.setdefault(key, _Engine())
         lease = Lease(engine, lambda: self._open(manifest, model))
-        self.scheduler.slots = getattr(lease, "parallel", 1)
+        most: int = getattr(lease, "parallel", 1)
+        usual = 1 if lease.target in _ON_CPUS else most
+        self.scheduler.slots = min(most, model.parallel or usual)
         return lease
 
     def retire(self, lease: Lease) -> None:

@@ -166,11 +166,17 @@ class Cameras:
         """End all events, deliver for up to drain_s, release all. Safe to call twice."""
         with ExitStack() as stack:  # closes all of them, even if one raises
             stack.callback(self._shared.close, drain_s)
+            end_s = time.monotonic() + drain_s
             for camera in self.by_name.values():
-                stack.callback(camera.running.close, min(drain_s, 0.3))
+                stack.callback(_close_until, camera.running, end_s)
 
     def _open(self, config: Config) -> Camera:
         return Camera(config, self._clock, self._shared, self._wake)
+
+
+def _close_until(running: Pipeline, end_s: float) -> None:
+    """Close a pipeline within the time that is left. end_s: time.monotonic()."""
+    running.close(max(0.0, end_s - time.monotonic()))
 
 
 class OneCamera:

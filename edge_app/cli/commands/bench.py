@@ -25,6 +25,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_track(benches)
     _add_reuse(benches)
     _add_outbox(benches)
+    _add_cameras(benches)
     _add_compare(benches)
 
 
@@ -118,6 +119,37 @@ def _add_outbox(benches: Commands[argparse.ArgumentParser]) -> None:
     )
     add_json(parser)
     parser.set_defaults(command=_outbox)
+
+
+def _add_cameras(benches: Commands[argparse.ArgumentParser]) -> None:
+    parser = benches.add_parser(
+        "cameras",
+        help="several cameras in one process: memory, frames per second, fairness, faults",
+        description="Run one, two, four and eight cameras of a clip in one process, and four of which one hangs, floods"
+        " or dies.",
+    )
+    parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="default: the demo's clip")
+    _add_model(parser)
+    _add_threads(parser)
+    parser.add_argument(
+        "--counts", type=_counts, default=(1, 2, 4, 8), metavar="N,…", help="numbers of cameras (default: 1,2,4,8)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive, default=10, metavar="N", help="measured time of a pass (default: 10)"
+    )
+    parser.add_argument(
+        "--rounds", type=positive, default=3, metavar="N", help="interleaved rounds; the median counts (default: 3)"
+    )
+    add_json(parser)
+    parser.set_defaults(command=_cameras)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Parse numbers of cameras; for argparse's `type`."""
+    counts = tuple(positive(part) for part in text.split(","))
+    if list(counts) != sorted(set(counts)):
+        raise argparse.ArgumentTypeError(f"found '{text}'; expected ascending numbers, such as 1,2,4")
+    return counts
 
 
 def _add_compare(benches: Commands[argparse.ArgumentParser]) -> None:
@@ -219,6 +251,17 @@ def _outbox(arguments: argparse.Namespace) -> int:
         return 0
     report = outbox.bench(outbox.Plan(arguments.seconds, arguments.messages, arguments.rounds))
     print(outbox.as_json(report) if arguments.json else outbox.as_table(report))
+    return 0
+
+
+def _cameras(arguments: argparse.Namespace) -> int:
+    from edge_app.bench import cameras
+
+    clip = arguments.clip or demo.file(demo.CLIP)
+    model = arguments.model or demo.file(demo.MODEL)
+    plan = cameras.Plan(clip, model, arguments.threads, arguments.seconds)
+    report = cameras.bench(plan, arguments.rounds, arguments.counts)
+    print(cameras.as_json(report) if arguments.json else cameras.as_table(report))
     return 0
 
 
