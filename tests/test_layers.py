@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "clips": "errors frame messages config",
     "daemon": "errors frame clock config clips inference pipeline web totals state commands",
     "cli": "errors frame clock device options messages registry boards backends sources sinks model config capture"
-    " reuse inference outbox publish pipeline drawing daemon schedule totals terminal clips commands gallery",
+    " reuse inference outbox publish pipeline drawing daemon schedule totals terminal clips commands gallery heads",
     "analytics": "rules",
     "evaluation": "frame geometry tracking inference",
     "compiler": "errors frame geometry options registry backends sources heads model reuse inference evaluation",

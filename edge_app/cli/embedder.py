@@ -22,7 +22,7 @@ from edge_app.inference.stage import Inference
 from edge_app.model.manifest import ManifestHead
 from edge_app.sources.images import decode
 
-_BORDER = 0.5  # on each side, as a share of the picture
+_BORDER = 0.5  # on each side, as a share of its size
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -60,7 +60,7 @@ def attach(compiled: Path, stage: SecondStage, backup: Path | None) -> str:
     if name in target.heads:
         raise ConfigError(f"{stage.into}: has a head '{name}' already; expected --name NAME")
     graphs = model.fused or head.graph or {}
-    files = _renamed(model, graphs, name)
+    files = _renamed(model, graphs, (_FUSED, found), name)
     if taken := sorted(set(files.values()) & {path.name for path in stage.into.iterdir()}):
         raise ConfigError(f"{stage.into}: has a file {taken[0]} already; expected --name NAME")
     crops = CropInput(stage.of, model.input, align=stage.align)
@@ -131,15 +131,16 @@ def _free_reshapes(model: Any) -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.concatenate([[0], sizes[1:]]).astype(np.int64), tensor.name))
 
 
-def _renamed(model: Manifest, graphs: Mapping[str, str], name: str) -> dict[str, str]:
-    """The new names of the files of a model's graphs, and of their weights."""
+def _renamed(model: Manifest, graphs: Mapping[str, str], stems: tuple[str, ...], name: str) -> dict[str, str]:
+    """The new names of the files of a model's graphs, and of their weights. stems: what `name` replaces."""
     from edge_app.backends import weights_file
 
     files: dict[str, str] = {}
     for file in graphs.values():
         for each in (file, weights_file(file)):
             if each is not None:
-                files[each] = f"{name}{each[len(_FUSED) :]}" if each.startswith(f"{_FUSED}.") else f"{name}-{each}"
+                stem = next((stem for stem in stems if each.startswith(f"{stem}.")), None)
+                files[each] = f"{name}-{each}" if stem is None else name + each[len(stem) :]
     if missing := [file for file in files if not (model.folder / file).exists()]:
         raise ModelError(f"{model.folder}: has no file {missing[0]}; expected it")
     return files

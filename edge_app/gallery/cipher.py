@@ -20,7 +20,7 @@ _SCRYPT = {"n": 1 << 14, "r": 8, "p": 1, "maxmem": 64 << 20, "dklen": 32}
 
 
 class WrongKey(ValueError):
-    """The key is not the one that the data was encrypted with, or the data is damaged: they cannot be told apart."""
+    """The key is not the one that the data was encrypted with, or the data is damaged: both look alike."""
 
 
 def encrypt(data: bytes, key: str, context: bytes) -> bytes:

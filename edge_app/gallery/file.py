@@ -79,7 +79,9 @@ def decode(data: bytes, key: str | None) -> Gallery:
     if not data.startswith(_PLAIN):
         raise ValueError("found another format")
     if key is not None:
-        raise ConfigError("gallery: is not encrypted, but a key is given; expected no key, or `edge-app gallery encrypt`")
+        raise ConfigError(
+            "gallery: is not encrypted, but a key is given; expected no key, or `edge-app gallery encrypt`"
+        )
     digest, content = data[len(_PLAIN) : len(_PLAIN) + _HASH], data[len(_PLAIN) + _HASH :]
     if not hmac.compare_digest(digest, hashlib.sha256(content).digest()):
         raise ValueError("found another hash")

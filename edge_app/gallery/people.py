@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,11 @@ class Gallery:
         if sum(counts) > MAX_EMBEDDINGS:
             raise ValueError(f"found {sum(counts)} embeddings; expected at most {MAX_EMBEDDINGS}")
         matrix = np.concatenate([person.embeddings for person in self.people]) if counts else np.empty((0, 0))
-        object.__setattr__(self, "_matrix", np.ascontiguousarray(matrix, np.float32))
+        matrix = np.ascontiguousarray(matrix, np.float32)
+        parts = zip(self.people, np.split(matrix, np.cumsum(counts)[:-1]) if counts else ())
+        # Views of the matrix, so that the embeddings are in memory once.
+        object.__setattr__(self, "people", tuple(replace(person, embeddings=part) for person, part in parts))
+        object.__setattr__(self, "_matrix", matrix)
         object.__setattr__(self, "_owner", np.repeat(np.arange(len(counts)), counts))
 
     @property

@@ -27,7 +27,7 @@ from edge_app.rules._objects import rounded
 
 _LOG = logging.getLogger(__name__)
 
-_RELOAD_NS = 2_000_000_000  # how often the file is looked at
+_RELOAD_NS = 2_000_000_000  # how often the file is checked
 _MIN_IOU = 0.2  # of a face without a track and its visit
 _MAX_VISITS = 1000
 

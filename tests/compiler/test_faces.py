@@ -1,4 +1,4 @@
-"""Face detectors with landmarks are recognized by their outputs, and told apart from other detectors."""
+"""Face detectors with landmarks are recognized by their outputs; other detectors are not taken for them."""
 
 from __future__ import annotations
 
