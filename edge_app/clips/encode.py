@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 from edge_app.clips.encoders import CRF, PRESET
 from edge_app.errors import foreign_exception
 
+_VP8_WIDTH = 384  # at most: OpenCV always uses a slow preset of VP8, whose time grows with the number of pixels
+
 
 def main() -> None:
     """Encode all of stdin."""
@@ -54,7 +56,7 @@ def _with_pyav(path: str, rate: float, images: BinaryIO) -> None:
 
 
 def _with_opencv(path: str, rate: float, images: BinaryIO) -> None:
-    """VP8 in WebM."""
+    """VP8 in WebM, at most _VP8_WIDTH wide."""
     import cv2
     import numpy as np
 
@@ -65,6 +67,7 @@ def _with_opencv(path: str, rate: float, images: BinaryIO) -> None:
         image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError("found no JPEG image")
+        image = _narrowed(image)
         if not writer.isOpened():
             height, width = image.shape[:2]
             writer.open(path, cv2.VideoWriter.fourcc(*"VP80"), rate, (width, height))
@@ -76,6 +79,17 @@ def _with_opencv(path: str, rate: float, images: BinaryIO) -> None:
     found = round(cv2.VideoCapture(path).get(cv2.CAP_PROP_FRAME_COUNT))
     if not 0 < written <= found + 1:  # OpenCV reports no error of writing
         raise ValueError(f"the file has {max(0, found)} of {written} images")
+
+
+def _narrowed(image: Any) -> Any:
+    """An image (H, W, 3) uint8, scaled down to _VP8_WIDTH if it is wider. Its sides are even, as VP8 needs them."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if width <= _VP8_WIDTH:
+        return image
+    size = (_VP8_WIDTH, max(2, round(height * _VP8_WIDTH / width / 2) * 2))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _framed(images: BinaryIO) -> Iterator[bytes]:

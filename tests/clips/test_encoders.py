@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from edge_app.clips import encoders
@@ -56,3 +57,12 @@ def test_a_file_in_a_folder_that_does_not_exist_is_one_line(tmp_path: Path):
     opencv = available()[-1]
     with pytest.raises(EncodeError, match="OpenCV"):
         encoders.run(opencv, IMAGES, 5.0, tmp_path / "none" / "clip.webm", **LIMITS)
+
+
+def test_opencv_narrows_wide_pictures_because_its_preset_is_slow(tmp_path: Path):
+    images = [Compressor(800, 80, 10**6).compress(frame(i, 5, width=800, height=450)).jpeg for i in range(3)]
+    opencv = available()[-1]
+    encoders.run(opencv, images, 5.0, tmp_path / "clip.webm", **LIMITS)
+    capture = cv2.VideoCapture(str(tmp_path / "clip.webm"))
+    assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (384, 216)
+    capture.release()
