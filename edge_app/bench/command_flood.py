@@ -1,20 +1,26 @@
-"""What an attacker on the broker costs: frames per second with 1,000 commands a second, relative to none.
+"""What an attacker on the broker costs: frames per second with commands, relative to none.
 
-    python -m edge_app.bench.command_flood [ROUNDS]
+    python -m edge_app.bench.command_flood [flood | limit | persist] [ROUNDS]
 
+flood: 1,000 commands a second, after which the sink subscribes to none for a minute. limit: as many as it reads without
+doing so; the rate limit lets 2 a second pass, and each of these changes the configuration. persist: each of these is
+also stored in config.yaml, and the daemon loads the file.
 The daemon runs on core 0; the broker, the attacker and this process on core 1. Each round is a slice without the
 attack and one with it. The camera always has a next frame, so that lost time shows as lost frames.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +28,6 @@ from typing import Any
 from edge_app.bench.mosquitto import Mosquitto
 from edge_app.daemon.status_socket import request_status
 
-_PER_S = 1000
 _SLICE_S = 10.0
 _ROUNDS = 6
 _WARM_S = 8.0
@@ -42,6 +47,24 @@ _COMMANDS = (
     ("heads/digits/score", b'{"value": 0.4, "id": "1"}'), ("mute", b"0"), ("rules/none", b"ON"), ("restart", b"{"),
     ("snapshot", b"\xff"), ("detect", b"ON"), ("x" * 200, b"[" * 500), ("rules/all", b"ON" * 400),
 )  # fmt: skip
+_SCORES = (("heads/digits/score", b"0.5"), ("heads/digits/score", b"0.4"))
+_STORED = tuple((name, b'{"value": %b, "persist": true}' % value) for name, value in _SCORES)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """per_s: commands per second, drawn from `commands`. retained: the share that is sent as retained."""
+
+    per_s: float
+    commands: tuple[tuple[str, bytes], ...]
+    retained: float = 0.0
+
+
+ATTACKS = {
+    "flood": Attack(1000, _COMMANDS, 0.02),
+    "limit": Attack(18, _SCORES),  # of 50 bytes: just below the 1,024 bytes a second that end the subscription
+    "persist": Attack(10, _STORED),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +72,7 @@ class Report:
     """fps: frames per second, median of the slices. ratio: with / without the attack, median of the rounds.
 
     cpu_ratio: the same of frames per second of the daemon's CPU time, which other programs on core 0 change less.
-    sent: commands of the attacker. answers: of the daemon.
+    sent: commands of the attacker. answers: of the daemon. executed: those of them without an error.
     """
 
     fps_without: float
@@ -58,9 +81,10 @@ class Report:
     cpu_ratio: float
     sent: int
     answers: int
+    executed: int
 
 
-def bench(rounds: int = _ROUNDS, slice_s: float = _SLICE_S) -> Report:
+def bench(rounds: int = _ROUNDS, slice_s: float = _SLICE_S, attack: Attack = ATTACKS["flood"]) -> Report:
     """Measure. Raises ConfigError if Mosquitto is not installed."""
     os.sched_setaffinity(0, {1})  # the broker inherits it
     with tempfile.TemporaryDirectory(prefix="bench-flood-") as name, Mosquitto(Path(name)) as broker:
@@ -71,7 +95,9 @@ def bench(rounds: int = _ROUNDS, slice_s: float = _SLICE_S) -> Report:
         pinned = ["taskset", "-c", "0", *command]
         with subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
             try:
-                report = _measure(client, Path(name) / "state", daemon.pid, answers, rounds=rounds, slice_s=slice_s)
+                state = Path(name) / "state"
+                slices = partial(_attack, client, attack, slice_s)
+                report = _measure(slices, state, daemon.pid, answers, rounds=rounds, slice_s=slice_s)
             finally:
                 daemon.terminate()
                 daemon.wait(10)
@@ -80,7 +106,9 @@ def bench(rounds: int = _ROUNDS, slice_s: float = _SLICE_S) -> Report:
     return report
 
 
-def _measure(client: Any, folder: Path, pid: int, answers: list[bytes], *, rounds: int, slice_s: float) -> Report:
+def _measure(
+    attacked_slice: Callable[[], int], folder: Path, pid: int, answers: list[bytes], *, rounds: int, slice_s: float
+) -> Report:
     """folder: state_dir of the daemon. pid: of the daemon."""
     time.sleep(_WARM_S)
     fps: tuple[list[float], list[float]] = [], []
@@ -90,14 +118,15 @@ def _measure(client: Any, folder: Path, pid: int, answers: list[bytes], *, round
         for attacked in (False, True):
             before, cpu_s, began = request_status(folder)["frames"], _cpu_s(pid), time.monotonic()
             if attacked:
-                sent += _attack(client, slice_s)
+                sent += attacked_slice()
             else:
                 time.sleep(slice_s)
             frames = request_status(folder)["frames"] - before
             fps[attacked].append(frames / (time.monotonic() - began))
             per_cpu_s[attacked].append(frames / (_cpu_s(pid) - cpu_s))
     ratio, cpu_ratio = (median(under / free for free, under in zip(*found)) for found in (fps, per_cpu_s))
-    return Report(median(fps[0]), median(fps[1]), ratio, cpu_ratio, sent, len(answers))
+    executed = sum(bool(json.loads(answer)["ok"]) for answer in answers)
+    return Report(median(fps[0]), median(fps[1]), ratio, cpu_ratio, sent, len(answers), executed)
 
 
 def _cpu_s(pid: int) -> float:
@@ -108,14 +137,14 @@ def _cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def _attack(client: Any, seconds: float) -> int:
-    """Send commands, valid and hostile ones, evenly. Returns their number."""
+def _attack(client: Any, attack: Attack, seconds: float) -> int:
+    """Send commands evenly. Returns their number."""
     rng = random.Random(17)
     began, sent = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds:
-        for _ in range(round(passed * _PER_S) - sent):
-            name, payload = rng.choice(_COMMANDS)
-            client.publish(f"edge-app/cam/set/camera/{name}", payload, 0, retain=rng.random() < 0.02)
+        for _ in range(round(passed * attack.per_s) - sent):
+            name, payload = rng.choice(attack.commands)
+            client.publish(f"edge-app/cam/set/camera/{name}", payload, 0, retain=rng.random() < attack.retained)
             sent += 1
         time.sleep(0.005)
     return sent
@@ -135,10 +164,12 @@ def _connect(port: int, answers: list[bytes]) -> Any:
 
 
 def main() -> None:
-    report = bench(int(sys.argv[1]) if len(sys.argv) > 1 else _ROUNDS)
+    names = [argument for argument in sys.argv[1:] if argument in ATTACKS]
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdecimal()]
+    report = bench(numbers[0] if numbers else _ROUNDS, attack=ATTACKS[names[0] if names else "flood"])
     print(f"frames per second: {report.fps_without:.1f} without, {report.fps_with:.1f} with the attack")
     print(f"ratio {report.ratio:.3f}; by CPU time {report.cpu_ratio:.3f}")
-    print(f"{report.sent} commands sent, {report.answers} answers")
+    print(f"{report.sent} commands sent, {report.answers} answers, {report.executed} executed")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from edge_app.errors import foreign_text
 
 _BURST, _PER_S = 10, 2.0  # of each origin
 _HEAVY_BURST, _HEAVY_PER_S = 3, 1 / 30  # of all: each of these interrupts processing
+_STORE_BURST, _STORE_PER_S = 10, 1 / 30  # of all: each of these checks the files again and writes to the flash memory
 _MAX_PENDING = 40
 TOO_MANY = 429  # status of an answer
 
@@ -55,6 +56,7 @@ class Inbox:
         self._now_s = now_s
         self._limits: dict[str, RateLimit] = {}
         self._heavy = RateLimit(_HEAVY_BURST, _HEAVY_PER_S, now_s)
+        self._stored = RateLimit(_STORE_BURST, _STORE_PER_S, now_s)
         self.rejected = 0
 
     def submit(self, origin: str, name: str, payload: bytes, reply: Reply) -> None:
@@ -85,4 +87,6 @@ class Inbox:
         if command.heavy and not self._heavy.accepts():
             problem = "found too many in a short time; expected one reload, restart or change of the model in 30 s"
             raise CommandError(f"{command.name}: {problem}", TOO_MANY)
+        if command.persist and not self._stored.accepts():
+            raise CommandError(f"{command.name}: found too many with persist; expected one in 30 s", TOO_MANY)
         return command

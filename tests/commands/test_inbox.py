@@ -55,6 +55,20 @@ def test_a_flood_is_bounded_and_does_not_lock_the_page_out():
     assert inbox.rejected == len(flood.answers) == 989
 
 
+def test_commands_that_are_stored_are_rare():
+    """Each writes to the flash memory, and waits for the one before it."""
+    now = [0.0]
+    inbox = Inbox(lambda: now[0])
+    sender = Sender(inbox)
+    for i in range(200):
+        now[0] = i / 2
+        sender.send("rules/a", b'{"value": "ON", "persist": true}')
+    assert len(list(inbox.take())) == 13  # 10 at once, and one in 30 s
+    assert "found too many with persist; expected one in 30 s" in str(sender.answers[-1].error)
+    sender.send("rules/a", b"ON")
+    assert len(list(inbox.take())) == 1
+
+
 def test_commands_that_load_a_model_or_the_process_again_are_rare():
     now = [0.0]
     inbox = Inbox(lambda: now[0])
