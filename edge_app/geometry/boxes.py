@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_app.frame import Float32
 
-Resize = Literal["letterbox", "stretch", "crop"]
+Resize = Literal["letterbox", "stretch", "crop", "line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,9 @@ def fit(
     """Fit an image (width, height) into an input (width, height).
 
     `letterbox` and `crop` keep the aspect ratio. `crop` covers the input: the short side of the image becomes that of
-    the input divided by `crop_fraction`, and the center is taken, rounded as torchvision does.
+    the input divided by `crop_fraction`, and the center is taken, rounded as torchvision does. `line`, for text, takes
+    the height of the input, keeps the aspect ratio and pads on the right, as PaddleOCR does, and compresses what is
+    longer.
     """
     (image_w, image_h), (input_w, input_h) = image_size, input_size
     if resize == "crop":
@@ -82,6 +84,9 @@ def fit(
         return Transform(image_w, image_h, input_w, input_h, fitted_w / image_w, fitted_h / image_h, pad_x, pad_y)
     if resize == "stretch":
         return Transform(image_w, image_h, input_w, input_h, input_w / image_w, input_h / image_h, 0, 0)
+    if resize == "line":
+        fitted_w = min(input_w, -(-input_h * image_w // image_h))
+        return Transform(image_w, image_h, input_w, input_h, fitted_w / image_w, input_h / image_h, 0, 0)
     scale = min(input_w / image_w, input_h / image_h)
     fitted_w, fitted_h = max(1, round(image_w * scale)), max(1, round(image_h * scale))
     pad_x, pad_y = (input_w - fitted_w) // 2, (input_h - fitted_h) // 2

@@ -48,6 +48,7 @@ class ManifestHead:
     input_size: width and height of its input, pixels. options: the family's options from model.yaml, already checked.
     crops: only for a second-stage head. cells: only for a head that can run on a part of its inputs.
     segments: the head in parts, if it is cut. reads_image: it has no network (heads.image_input); model.yaml has none.
+    characters: of a head that reads text, instead of labels: what it may read is no list of classes for people.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ManifestHead:
     cells: Mapping[str, OutputCells] = field(default_factory=dict)
     segments: tuple[HeadSegment, ...] = ()
     reads_image: bool = False
+    characters: tuple[str, ...] = ()
 
     @property
     def whole_image(self) -> bool:
@@ -69,7 +71,7 @@ class ManifestHead:
 
     def spec(self, outputs: tuple[TensorSpec, ...]) -> HeadSpec:
         """The HeadSpec from which the head's plug-in is constructed. outputs: the tensors that its graph returns."""
-        return HeadSpec(self.name, self.family, self.labels, self.input_size, outputs)
+        return HeadSpec(self.name, self.family, self.characters or self.labels, self.input_size, outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,16 +220,17 @@ def _head(name: str, head: HeadManifest, node: yaml.Node, spec: Input, problems:
             found = f"{where}.family: '{head.family}' has no network"
             problems.add(node, f"{found}; expected it in config.yaml, as heads: {{{name}: {{family: {head.family}}}}}")
         given = read_options(entries(node).get("options"), schema, f"{where}.options", problems)
-    labels = head.labels
+    labels, reads_text = head.labels, _reads_characters(head.family)
     if isinstance(labels, str):
-        labels = _label_file(labels, node, where, problems)
+        labels = _label_file(labels, node, where, problems, characters=reads_text)
+    labels, characters = ((), labels) if reads_text else (labels, ())
     size = spec if head.crops is None else head.crops.input
     if head.crops is not None:
         checks.image_input(size, f"{where}.crops.input", node, problems)
     inputs = head.inputs
     return ManifestHead(
         name, head.family, labels, (size.width, size.height), inputs, head.graph, given, head.crops, head.cells,
-        head.segments,
+        head.segments, characters=characters,
     )  # fmt: skip
 
 
@@ -236,12 +239,26 @@ def label_set(name: str) -> tuple[str, ...]:
     return tuple((_LABELS_FOLDER / f"{name}.txt").read_text(encoding="utf-8").split("\n")[:-1])
 
 
-def _label_file(name: str, node: yaml.Node, where: str, problems: Problems) -> tuple[str, ...]:
+def _reads_characters(family: str) -> bool:
+    """Whether the labels of a family are characters. An unknown family is reported elsewhere."""
+    try:
+        return bool(getattr(registry.find("heads", family), "characters", False))
+    except ConfigError:
+        return False
+
+
+def _label_file(
+    name: str, node: yaml.Node, where: str, problems: Problems, *, characters: bool = False
+) -> tuple[str, ...]:
+    """The labels in a file, one a line. characters: a space is one, too; only the ends of lines separate them."""
     folder = _LABELS_FOLDER if name in LABEL_SETS else problems.path.parent
     try:
         if not checks.inside_folder(name):
             raise FileNotFoundError(2, "it is outside the model's folder")
         data = read_regular(folder / (f"{name}.txt" if name in LABEL_SETS else name), MAX_TEXT, inside=folder)
+        if characters:
+            lines = data.decode("utf-8-sig").removesuffix("\n").split("\n")
+            return tuple(checked_text(line.removesuffix("\r")) for line in lines)
         return tuple(checked_text(line.strip()) for line in data.decode().splitlines() if line.strip())
     except (OSError, ValueError) as exc:
         found = exc.strerror if isinstance(exc, OSError) else _not_labels(exc)

@@ -113,7 +113,18 @@ def test_a_crop_is_rounded_as_by_torchvision(image, fraction, fitted, left):
     assert transform.pad_x == -left
 
 
-@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
+@pytest.mark.parametrize(
+    ("image", "fitted"), [((200, 40), (240, 48)), ((96, 48), (96, 48)), ((101, 50), (97, 48)), ((4000, 40), (320, 48))]
+)
+def test_a_line_takes_the_height_and_begins_at_the_left(image, fitted):
+    """PaddleOCR's `resize_norm_img`: width = ceil(height of the input * width / height), at most that of the input."""
+    transform = fit(image, (320, 48), "line")
+    assert transform.fitted == fitted
+    assert (transform.pad_x, transform.pad_y) == (0, 0)
+    np.testing.assert_allclose(transform.points_to_image(np.array([fitted], np.float32)), [image], rtol=1e-5)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop", "line"])
 @given(
     image=st.tuples(st.integers(32, 4000), st.integers(32, 4000)),
     share=st.tuples(*[st.floats(0, 1, width=32)] * 4).map(sorted),

@@ -217,3 +217,27 @@ def test_a_target_without_a_file_is_an_error(tmp_path: Path):
     loaded = manifest.load(write(tmp_path, INPUT + "heads: {a: {" + HEAD + "}}"))
     with pytest.raises(ModelError, match="found graphs for onnx, but none for 'rv1106'"):
         loaded.graph({"onnx": "a.onnx"}, "rv1106")
+
+
+CTC = """format: 1
+name: plates
+input: {width: 96, height: 48}
+heads: {plate: {family: ctc, graph: {onnx: plate.onnx}, labels: LABELS}}
+"""
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_the_labels_of_a_head_that_reads_text_are_its_characters(tmp_path, ends):
+    """Every line of the file is one, a space too; they are no labels for messages and entities."""
+    (tmp_path / "model.yaml").write_text(CTC.replace("LABELS", "keys.txt"), encoding="utf-8")
+    (tmp_path / "keys.txt").write_bytes(ends.join(["a", " ", "\u3000", "b", ""]).encode())
+    head = manifest.load(tmp_path).heads["plate"]
+    assert head.labels == ()
+    assert head.spec(()).labels == ("a", " ", "\u3000", "b")
+
+
+def test_characters_are_one_line_each(tmp_path):
+    (tmp_path / "model.yaml").write_text(CTC.replace("LABELS", "keys.txt"), encoding="utf-8")
+    (tmp_path / "keys.txt").write_bytes(b"a\n\x1b[31m\n")
+    with pytest.raises(ModelError, match=r"heads\.plate\.labels: 'keys\.txt': found the control character U\+001B"):
+        manifest.load(tmp_path)

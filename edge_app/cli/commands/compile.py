@@ -51,7 +51,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("--mean", metavar="A,B,C", help="mean of the channels, 0..255, in the model's channel order")
     parser.add_argument("--std", metavar="A,B,C", help="standard deviation of the channels, 0..255, in the same order")
     parser.add_argument("--color", choices=("rgb", "bgr"), help="the model's channel order")
-    parser.add_argument("--resize", choices=("letterbox", "stretch", "crop"), help="how a frame is fitted to the input")
+    resizes = ("letterbox", "stretch", "crop", "line")
+    parser.add_argument("--resize", choices=resizes, help="how a frame is fitted to the input")
     parser.add_argument("--crop-fraction", metavar="X", help="of the short side, the part that --resize crop takes")
     parser.add_argument(
         "--cut", metavar="STRIDES", help="end backbone segments at these strides, such as 4,8,16; or none"
