@@ -38,7 +38,7 @@ def test_decoding_matches_plain_loops(resize):
 def test_decoding_the_public_model_matches_its_published_decoder(data, folder, count):
     total = 0
     for outputs, transform in public_models.SCRFD.faces(data, folder, count):
-        head = plain.build("scrfd", outputs, (640, 640), 1, max_detections=500)
+        head = plain.build("scrfd", outputs, (640, 640), 1)
         result = head.decode(outputs, transform)
         total += plain.assert_faces(result, reference(outputs, (640, 640)), transform, 0.5, 0.4)
     print(f"{folder}: {total} faces")

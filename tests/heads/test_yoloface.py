@@ -57,7 +57,7 @@ def test_decoding_a_table_matches_plain_loops():
 def test_decoding_the_public_model_matches_its_published_decoder(data, folder, count):
     total = 0
     for outputs, transform in public_models.YOLOFACE.faces(data, folder, count):
-        result = plain.build("yoloface", outputs, (640, 640), 1, max_detections=500).decode(outputs, transform)
+        result = plain.build("yoloface", outputs, (640, 640), 1).decode(outputs, transform)
         total += plain.assert_faces(result, reference(outputs), transform, 0.5, 0.5)
     print(f"{folder}: {total} faces")
     assert total >= 3
