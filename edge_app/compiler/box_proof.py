@@ -192,6 +192,8 @@ class _Image:
     def _head(self, changed: Mapping[str, Any]) -> tuple[Any, Transform]:
         """The head with a low threshold, and a transform by which boxes outside of the image are not clipped."""
         score = max(self.threshold - self.score, _LOWEST / 2)
+        known = {option.name for option in registry.options("heads", self.spec.family)}
+        changed = {name: value for name, value in changed.items() if name in known}  # not every head suppresses
         options = {**self.options, "score": score, "max_detections": _HEAD_LIMIT, **changed}
         head = registry.build("heads", self.spec.family, self.spec, **options)
         width, height = self.spec.input_size
@@ -235,7 +237,7 @@ class _Image:
         """Kept boxes must not overlap above nms_iou. If the file has selected its boxes, all must be kept."""
         single = {} if _option(self.spec.family, self.options, "blend") is None else {"blend": False}
         kept = self._detections(outputs, single)  # averaged boxes may overlap
-        nms_iou = float(_option(self.spec.family, self.options, "nms_iou"))
+        nms_iou = float(_option(self.spec.family, self.options, "nms_iou") or 1)
         if self.boxes.final:
             if len(kept) != len(every):
                 raise ModelError(

@@ -62,7 +62,7 @@ class Family:
 
 _COCO = "coco80"
 _FACES = ("blazeface", "retinaface", "scrfd", "yoloface", "yunet")
-_FOR_ONE_TASK = ("classify", "embed", "instances", "obb", "pose", "segment", "yolo")
+_FOR_ONE_TASK = ("classify", "detr", "embed", "instances", "obb", "pose", "segment", "yolo")
 # of ultralytics; the others are in unsupported.py
 _TASKS = {"detect": "yolo", "classify": "classify", "pose": "pose", "obb": "obb", "segment": "instances"}
 
@@ -91,7 +91,7 @@ def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
 
     Fast, since it needs no graph. name: of the model.
     """
-    family, expected = requested.family, _TASKS.get(metadata.task)
+    family, expected = requested.family, _of_task(metadata)
     if family is None:
         if task := unsupported.task(metadata):
             raise ModelError(
@@ -105,6 +105,11 @@ def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
             f"--family: found '{family}', but the model is for the task '{metadata.task}', as its metadata says; "
             f"expected {expected or 'a family that decodes it'}"
         )
+
+
+def _of_task(metadata: Metadata) -> str:
+    """The family of the task in the metadata; "" if there is none."""
+    return "detr" if metadata.head == "RTDETRDecoder" else _TASKS.get(metadata.task, "")
 
 
 def resolved(labels: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -153,9 +158,8 @@ def _reject_unsupported(evidence: Evidence, requested: Requested) -> None:
 
 def _recognized(evidence: Evidence, requested: Requested) -> Family:
     net, task = evidence.net, evidence.metadata.task
-    if task in _TASKS:
-        why = f"its metadata: task {task}"
-        return Family(_TASKS[task], why, preprocessing.usual(evidence, _TASKS[task]))
+    if of_task := _of_task(evidence.metadata):
+        return Family(of_task, f"its metadata: task {task}", preprocessing.usual(evidence, of_task))
     for pattern in (*structure.SURE, *structure.LIKELY):
         if not pattern.matches(evidence):
             continue

@@ -1,7 +1,7 @@
 """The usual preprocessing of each family's models, which an ONNX file does not contain: reported as assumed.
 
 Sources: ultralytics, torchvision and PaddleClas, NanoDet, FastestDet, Ultra-Light-Fast-Generic-Face-Detector, YuNet,
-YOLOX, PicoDet of PaddleDetection, InsightFace, Pytorch_Retinaface, MediaPipe.
+YOLOX, PaddleDetection, InsightFace, RT-DETR, RF-DETR, Pytorch_Retinaface, MediaPipe.
 Not here: applying it (edge_app/inference, frontend.py).
 """
 
@@ -47,6 +47,8 @@ _USUAL = {
     "yunet": Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox"),
     "classify": replace(_IMAGENET, resize="crop", crop_fraction=0.875),  # torchvision, PaddleClas: 256, then 224
     "segment": _IMAGENET,
+    "detr": replace(_UNIT_RGB, resize="stretch"),  # RT-DETR, D-FINE
+    "ppyoloe": replace(_UNIT_RGB, resize="stretch"),  # PP-YOLOE+
     "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
 }
 _YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
@@ -68,6 +70,8 @@ def usual(evidence: Evidence, family: str) -> Preprocessing:
         found = _YOLOX
     elif family == "yolo" and evidence.tables[:1] and evidence.tables[0][0] == _fastest_cells(evidence):
         found = _USUAL["fastestdet"]
+    elif family == "detr" and {"dets", "labels"} <= {output.name for output in evidence.outputs}:
+        found = _IMAGENET  # RF-DETR
     elif family == "nanodet" and len(evidence.tables) == 2 * _PICODET_LEVELS:
         found = _IMAGENET
     if metadata.scale is not None:

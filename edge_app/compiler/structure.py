@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from edge_app.compiler import faces
 from edge_app.compiler.evidence import Evidence
+from edge_app.heads._yolo_tables import runs
+from edge_app.heads.ultraface import priors
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,41 @@ def _is_instances(e: Evidence) -> bool:
     return len(e.outputs) == 2 and len(e.tables) == 1 and len(e.maps) == 1 and e.maps[0][0] <= min(e.tables[0])
 
 
+def _is_detr(e: Evidence) -> bool:
+    """A few hundred queries, each with class scores and a box as center and size."""
+    if len(e.outputs) != 2 or len(e.tables) != 2:
+        return False
+    (rows, first), (others, second) = e.tables
+    known = {sum(grid.cells for grid in grids) for grids in runs(e.size)} | {len(priors(e.size))}
+    return rows == others <= 1000 and 4 in (first, second) and rows not in known
+
+
+def _is_corner_boxes(e: Evidence) -> bool:
+    """The boxes of all cells (1, N, 4) in pixels, and their scores (1, N, C)."""
+    return _tables_of_cells(e, by_class=False)
+
+
+def _is_paddle(e: Evidence) -> bool:
+    """The boxes of all cells (1, N, 4) in pixels, and their scores (1, C, N)."""
+    return _tables_of_cells(e, by_class=True)
+
+
+def _tables_of_cells(e: Evidence, *, by_class: bool) -> bool:
+    if len(e.outputs) != 2 or len(e.tables) != 2:
+        return False
+    counts = {sum(grid.cells for grid in grids) for grids in runs(e.size)}
+    return any(
+        box[1] == 4 and box[0] in counts and box[0] == score[1 if by_class else 0]
+        for box, score in (e.tables, e.tables[::-1])
+    )
+
+
 SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     Pattern("instances", "a table of boxes with mask coefficients, and prototypes of masks", _is_instances),
+    Pattern("detr", "class scores and boxes of some hundred queries", _is_detr),
+    Pattern("yolonas", "boxes and class scores of all cells in two tables", _is_corner_boxes),
+    Pattern("ppyoloe", "boxes, and class scores by class, of all cells in two tables", _is_paddle),
     Pattern("yunet", "classes, objectness, boxes and five landmarks at each stride", _levels(4)),
     Pattern("scrfd", "scores, boxes and perhaps landmarks of one or two anchors at each stride", faces.is_scrfd),
     Pattern("retinaface", "scores with a background, boxes and five landmarks of all priors", faces.is_retinaface),

@@ -15,7 +15,6 @@ from edge_app.compiler.evidence import Evidence
 from edge_app.compiler.metadata import Metadata
 from edge_app.errors import foreign_text
 from edge_app.heads._yolo_tables import runs
-from edge_app.heads.ultraface import priors
 
 _KEYPOINTS = (16, 17, 68, 98, 106, 133)  # channels of published heatmaps, at stride 4
 _TASKS = {
@@ -66,8 +65,6 @@ def outputs_text(evidence: Evidence) -> str:
 
 def task(metadata: Metadata) -> str:
     """The name of the task in the metadata of a file, empty if a family decodes it or the metadata has none."""
-    if metadata.head == "RTDETRDecoder":
-        return "a DETR detector (boxes as centers and sizes in 0..1)"
     if metadata.task in ("", "detect", "classify", "pose", "obb", "segment"):
         return ""
     return _TASKS.get(metadata.task, f"the task '{metadata.task}'")
@@ -122,14 +119,6 @@ def _is_face_grid(e: Evidence) -> bool:
 def _is_face_grid_with_scores(e: Evidence) -> bool:
     """Five landmarks with a score each: YOLOv7-face."""
     return faces.is_face_grid(e, (21,))
-
-
-def _is_detr(e: Evidence) -> bool:
-    """A few hundred queries, each with class scores and a box as center and size."""
-    widths = faces.widths(e)
-    if len(widths) != 1 or len(e.outputs) != 2 or 4 not in widths[0]:
-        return False
-    return e.tables[0][0] <= 1000 and e.tables[0][0] not in {*cells(e), len(priors(e.size))}
 
 
 def _is_final_table(e: Evidence) -> bool:
@@ -232,14 +221,6 @@ def _is_tokens(e: Evidence) -> bool:
     return len(e.outputs) == 1 and len(e.tables) == 1 and e.ends_with("LayerNormalization")
 
 
-def _is_boxes_beside_scores(e: Evidence) -> bool:
-    """The boxes of all cells (1, N, 4) in pixels, and their scores (1, N, C) or (1, C, N)."""
-    counts = cells(e)
-    by_row = [columns for rows, columns in e.tables if rows in counts]
-    by_column = [rows for rows, columns in e.tables if columns in counts and rows not in counts]
-    return len(e.outputs) == len(e.tables) == 2 == len(by_row) + len(by_column) and 4 in by_row
-
-
 _SEGMENT = ("family segment", "a map of classes")
 _CLASSIFY = ("family classify", "class scores")
 FORMS: tuple[Kind, ...] = (  # of models of any task
@@ -260,10 +241,12 @@ KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does no
         _is_face_grid_with_scores,
         (("labels FILE", "a detector of 16 classes"),),
     ),
-    Kind("a DETR detector (boxes as centers and sizes in 0..1)", _is_detr),
-    Kind("boxes and class scores of all cells in two tables (YOLO-NAS, DAMO-YOLO, PP-YOLOE)", _is_boxes_beside_scores),
     Kind("CenterNet (heatmaps with sizes and offsets)", _is_centernet),
-    Kind("final detections with keypoints, masks or angles, or those of DETR", _is_final_table),
+    Kind(
+        "final detections with keypoints, masks or angles, or those of DETR",
+        _is_final_table,
+        (("family pose", "a pose"), ("family obb", "oriented boxes"), ("family detr", "a DETR detector")),
+    ),
     Kind("text recognition (CTC)", _is_text),
     Kind("a depth map", _is_depth, (_SEGMENT,)),
     Kind("text detection (a map of text regions)", _is_text_map, (("family segment", "a mask"),)),

@@ -125,6 +125,35 @@ SEVEN = ("cat", "dog", "bird", "horse", "cup", "car", "person")
 DETECTORS = ("v5u", "v8", "v10", "v11", "v26", "v10_e2e", "v26_e2e", "v8_dynamic", "v8_opset20", "v8_p2", "v8_rect")
 
 
+CELLS = 64 + 16 + 4
+BY_SHAPE = {
+    "detr": {"logits": random(1, 100, 2), "boxes": random(1, 100, 4)},
+    "detr of roboflow": {"dets": random(1, 300, 4), "labels": random(1, 300, 91)},
+    "yolonas": {"boxes": random(1, CELLS, 4, high=60), "scores": random(1, CELLS, 80)},
+    "ppyoloe": {"boxes": random(1, CELLS, 4, high=60), "scores": random(1, 80, CELLS)},
+    "instances": {
+        "boxes": np.concatenate([random(1, 4, CELLS, high=60), random(1, 7 + 32, CELLS)], 1),
+        "masks": random(1, 32, 16, 16),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", BY_SHAPE)
+def test_recognizes_two_outputs_by_their_shapes(tmp_path, kind):
+    family, _, variant = kind.partition(" of ")
+    found = recognized(save(tmp_path / "a.onnx", BY_SHAPE[kind])).family
+    assert found.name == family
+    assert (found.preprocessing.std[0] == 255) == (not variant)
+
+
+def test_recognizes_a_detr_of_ultralytics(tmp_path):
+    rows = random(1, 300, 6)
+    rows[..., 5] = 1
+    for known in ({"head": "RTDETRDecoder"}, {"description": "Ultralytics rtdetr-l model"}):
+        path = save(tmp_path / "a.onnx", {"y": rows}, metadata={"task": "detect", **known})
+        assert recognized(path).family.name == "detr"
+
+
 TASKS = {
     "v8_pose": "pose",
     "v26_pose_e2e": "pose",

@@ -34,10 +34,6 @@ NAMED = {
     },
     "a detector whose rows may be landmarks of faces ": {"out": random(1, 3 * ALL, 16)},
     "a face detector with landmarks in YOLOv7-face form": {"out": random(1, 3 * ALL, 21)},
-    "a DETR detector": {"logits": random(1, 100, 2), "boxes": random(1, 100, 4)},
-    "a DETR detector ": {"boxes": random(1, 300, 4), "logits": random(1, 300, 91)},
-    "boxes and class scores of all cells in two tables": {"boxes": random(1, ALL, 4), "scores": random(1, ALL, 80)},
-    "boxes and class scores of all cells in two tables ": {"boxes": random(1, ALL, 4), "scores": random(1, 80, ALL)},
     "CenterNet": {"heat": random(1, 80, 16, 16), "size": random(1, 2, 16, 16), "offset": random(1, 2, 16, 16)},
     "a depth map": {"depth": random(1, 64, 64, high=9)},
     "an image as output": {"image2": random(1, 3, 128, 128)},
@@ -119,13 +115,6 @@ def test_names_the_task_of_the_metadata(tmp_path, task, name):
     path = save(tmp_path / "a.onnx", {"y": random(1, 11, ALL, high=64)}, metadata={"task": task})
     with pytest.raises(ModelError, match=f"^a: {name}: not supported; found it in the metadata of the file; "):
         read(path)
-
-
-def test_names_a_detr_of_ultralytics(tmp_path):
-    for metadata in ({"head": "RTDETRDecoder"}, {"description": "Ultralytics rtdetr-l model"}):
-        path = save(tmp_path / "a.onnx", {"y": random(1, 300, 6)}, metadata={"task": "detect", **metadata})
-        with pytest.raises(ModelError, match=r"^a: a DETR detector"):
-            read(path)
 
 
 @pytest.mark.parametrize(

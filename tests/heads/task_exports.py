@@ -155,7 +155,63 @@ def instances_v10(rng, amount="some"):
     return Export("instances", {"output0": table, "output1": _prototypes(rng)})
 
 
+def _queries(rng: np.random.Generator) -> np.ndarray:
+    """(60, 4): center and size, 0..1; some boxes extend beyond the input."""
+    return np.concatenate([rng.uniform(0, 1, (60, 2)), rng.uniform(0.02, 0.4, (60, 2))], 1).astype(np.float32)
+
+
+def detr(rng, amount="some"):
+    logits = logit(probabilities(rng, 60, CLASSES, "all" if amount == "some" else amount))
+    return Export("detr", {"logits": logits[None], "pred_boxes": _queries(rng)[None]})
+
+
+def detr_swapped(rng, amount="some"):
+    case = detr(rng, amount)
+    case.outputs = {"dets": case.outputs["pred_boxes"], "labels": case.outputs["logits"]}
+    return case
+
+
+def detr_softmax(rng, amount="some"):
+    """The original: a softmax with the background as the last class."""
+    case = detr(rng, amount)
+    background = np.full((1, 60, 1), 3 if amount == "none" else -3, np.float32)
+    case.outputs["logits"] = np.concatenate([case.outputs["logits"], background], 2)
+    case.options = {"activation": "softmax"}
+    return case
+
+
+def detr_joined(rng, amount="some"):
+    scores = probabilities(rng, 60, CLASSES, "all" if amount == "some" else amount)
+    return Export("detr", {"output0": np.concatenate([_queries(rng), scores], 1)[None]})
+
+
+def detr_v10(rng, amount="some"):
+    rows = [_queries(rng), objectness(rng, 60, amount), rng.integers(0, CLASSES, (60, 1))]
+    return Export("detr", {"output0": np.concatenate(rows, 1).astype(np.float32)[None]})
+
+
+def _corners_of_cells(rng: np.random.Generator) -> np.ndarray:
+    box = pixel_boxes(rng, CELLS)
+    return np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], 1)[None]
+
+
+def yolonas(rng, amount="some"):
+    return Export("yolonas", {"boxes": _corners_of_cells(rng), "x": probabilities(rng, CELLS, CLASSES, amount)[None]})
+
+
+def yolonas_swapped(rng, amount="some"):
+    case = yolonas(rng, amount)
+    case.outputs = dict(reversed(case.outputs.items()))
+    return case
+
+
+def ppyoloe(rng, amount="some"):
+    scores = np.ascontiguousarray(probabilities(rng, CELLS, CLASSES, amount).T)[None]
+    return Export("ppyoloe", {"boxes": _corners_of_cells(rng), "scores": scores})
+
+
 DETECTORS = [
     pose, pose_transposed, pose_of_two, pose_maps, pose_v26_maps, pose_zoo, pose_v10, obb, obb_maps, obb_v26_maps,
-    obb_v10, instances, instances_maps, instances_v5, instances_v5_maps, instances_v10,
+    obb_v10, instances, instances_maps, instances_v5, instances_v5_maps, instances_v10, detr, detr_swapped,
+    detr_softmax, detr_joined, detr_v10, yolonas, yolonas_swapped, ppyoloe,
 ]  # fmt: skip

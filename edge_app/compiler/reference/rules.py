@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.compiler.reference import detectors, faces, tasks, yolo
+from edge_app.compiler.reference import detectors, faces, queries, tasks, yolo
 from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published
 
 _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
     "blazeface": faces.blazeface,
+    "detr": queries.detr,
     "digits": detectors.digits,
     "fastestdet": detectors.fastestdet,
     "instances": tasks.instances,
     "nanodet": detectors.nanodet,
     "obb": tasks.obb,
     "pose": tasks.pose,
+    "ppyoloe": queries.corners,
     "retinaface": faces.retinaface,
     "scrfd": faces.scrfd,
     "ultraface": detectors.ultraface,
     "yolo": yolo.candidates,
     "yoloface": faces.yoloface,
+    "yolonas": queries.corners,
     "yunet": detectors.yunet,
 }
 
