@@ -10,8 +10,11 @@ import signal
 
 import pytest
 
+from edge_app.clips import encoders
+from edge_app.clips.jpeg import Compressor
 from edge_app.config.services import WebConfig
 from edge_app.frame import Event
+from tests.clips.video import frame
 from tests.running import Running
 
 pytest.importorskip("aiohttp", reason="needs the extra web")
@@ -216,6 +219,45 @@ def test_labels_and_names_stay_text():
         assert await browser.run("document.querySelectorAll('[src=x], [onerror]').length") == 0
         assert await browser.run("document.title") == "edge_app"
         browser.errors.clear()  # the image is none
+
+    try:
+        seen(f"http://127.0.0.1:{page.port}/", 1280, 900, look)
+    finally:
+        page.close()
+
+
+def test_an_event_opens_its_clip(tmp_path, shots):
+    images = [Compressor(160, 80, 10**6).compress(frame(i, 5, width=160, height=120)).jpeg for i in range(15)]
+    encoders.run(encoders.available()[-1], images, 5.0, tmp_path / "a.webm", max_bytes=10**7, timeout_s=60)
+    events = [
+        Event("end", "plaza-1", "plaza", "zone", 1, 2, value={"label": "person", "dwell_s": 2.0}),
+        Event("new", "crowd-1", "crowd", "count", 1, 2, value={"count": 3, "labels": {"person": 3}}),
+    ]
+    state = {**STATE, "heads": {}, "rules": {}, "model": "nanodet", "backend": "onnx", "version": "1"}
+    data = PageData(
+        {},
+        lambda: state,
+        lambda: events,
+        list,
+        lambda _: None,
+        clip_names=lambda: {"plaza-1": "a.webm"},
+        clip=lambda name: tmp_path / name,
+    )
+    page = PageServer(WebConfig(enabled=True, port=0), data)
+
+    async def look(browser: Browser) -> None:
+        await browser.until("document.querySelectorAll('#events li[data-event]').length === 2")
+        crowd, plaza = await browser.run(WORDS)
+        assert crowd.startswith("3 × person in crowd")
+        assert plaza.startswith("person in plaza, 2.0 s")
+        assert "▶ clip" in plaza
+        assert "▶ clip" not in crowd
+        await browser.run("document.querySelector('#events button').click()")
+        await browser.until("document.getElementById('snapshot-video').currentTime > 0.2")
+        assert await browser.run("document.getElementById('snapshot-stage').hidden")
+        await browser.screenshot(shots / "clip.png")
+        await browser.press("Escape")
+        await browser.until("!document.getElementById('snapshot-video').hasAttribute('src')")
 
     try:
         seen(f"http://127.0.0.1:{page.port}/", 1280, 900, look)

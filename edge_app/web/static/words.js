@@ -15,7 +15,7 @@ const SENTENCES = {
   zone: ({ rule, value }) => `${value.label} in ${rule}${after(value.dwell_s)}`,
   line: ({ rule, value }) => `${value.label} crossed ${rule}${value.direction ? `, ${value.direction}` : ""}`,
   count: ({ rule, value }) => {
-    const parts = Object.entries(value.labels || {}).map(([label, number]) => `${number} ${label}`);
+    const parts = Object.entries(value.labels || {}).map(([label, number]) => `${number} × ${label}`);
     return `${parts.length ? parts.join(", ") : value.count} in ${rule}`;
   },
   reading: ({ rule, value }) => `${rule} reads ${String(value.text).replaceAll("\n", " / ")}`,
