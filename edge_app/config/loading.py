@@ -194,7 +194,7 @@ def _load(
         problems.raise_if_any()
         return Config(**shared, **fields, overrides=overrides)
     read = _read_cameras(listed, options, problems)
-    if (device.state_dir / OVERRIDES).exists():
+    if patched and (device.state_dir / OVERRIDES).exists():
         text = f"cameras: found {device.state_dir / OVERRIDES}, which changes one camera; expected none"
         problems.add(None, f"{text}: edge-app config reset")
     problems.raise_if_any()

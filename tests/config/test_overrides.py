@@ -191,3 +191,13 @@ def test_mistakes_of_config_yaml_itself_are_raised_alone(files):
     with pytest.raises(ConfigError, match=r"config.yaml:\d+: rules") as error:
         config.load(path, use_unfit=True)
     assert overrides.FILE not in str(error.value)
+
+
+def test_a_new_config_yaml_with_several_cameras_starts_without_the_file_of_one(files):
+    path = files({"source": PATCH["source"]})
+    source = "source: {type: synthetic, width: 320, height: 240}"
+    text = path.read_text(encoding="utf-8").partition("rules:")[0].replace(f"{source}\n", "")
+    path.write_text(f"{text}cameras: [{{name: a, {source}}}, {{name: b, {source}}}]\n", encoding="utf-8")
+    loaded = config.load(path, use_unfit=True)
+    assert [camera.camera for camera in loaded.each] == ["a", "b"]
+    assert "which changes one camera" in loaded.unfit[0]
