@@ -84,6 +84,11 @@ def config_file(path: Path) -> Path:
     return path
 
 
+def add_camera(parser: argparse.ArgumentParser) -> None:
+    """Add `--camera`."""
+    parser.add_argument("--camera", metavar="NAME", help="of a configuration with several cameras, use this one")
+
+
 def load(
     arguments: argparse.Namespace, source: str | None = None, *, demo: bool = False, use_unfit: bool = False
 ) -> Config:
@@ -99,6 +104,7 @@ def load(
         loaded = demos.load(source, arguments.model)
         print("config.yaml: none in this folder; using the demo's (`edge-app init` writes it)", file=sys.stderr)
     else:
-        loaded = config.load(config_file(arguments.config), source=source, model=arguments.model, use_unfit=use_unfit)
+        path, model, camera = config_file(arguments.config), arguments.model, getattr(arguments, "camera", None)
+        loaded = config.load(path, source=source, model=model, use_unfit=use_unfit, camera=camera)
     precision = getattr(arguments, "precision", None)
     return loaded if precision is None else loaded.replaced(model=replace(loaded.model, precision=precision))

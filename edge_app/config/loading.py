@@ -88,8 +88,11 @@ class Config:
         return self.device.state_dir / name / self.scope
 
     def replaced(self, **changes: Any) -> Config:
-        """A copy with some blocks replaced."""
-        return replace(self, **changes)
+        """A copy with some blocks replaced, in each of several cameras."""
+        cameras = changes.pop("cameras", None)
+        if cameras is None:
+            cameras = tuple(each.replaced(**changes) for each in self.cameras)
+        return replace(self, cameras=cameras, **changes)
 
 
 BLOCKS = (

@@ -118,11 +118,18 @@ def plan(
         memory = manifest.memory[name]
         items.append(PlanItem(f"{name}: weights", memory.weights, npu))
         items.append(PlanItem(f"{name}: internal buffers", memory.internal, npu))
-    items.append(PlanItem("the model's input", manifest.input.width * manifest.input.height * 3, npu))
-    width, height = frame_size
-    items.append(PlanItem(f"{FRAMES} frames of {width}x{height}, NV12", FRAMES * width * height * 3 // 2, npu))
-    items.append(PlanItem(f"one frame of {width}x{height}, BGR", width * height * 3, "ram"))
+    items += of_camera(manifest, board, frame_size)
     return MemoryPlan(board, (*items, *extra), tuple(unknown))
+
+
+def of_camera(manifest: Manifest, board: Board, frame_size: tuple[int, int]) -> list[PlanItem]:
+    """The buffers that each camera has for itself. frame_size: width and height of its frames."""
+    npu, (width, height) = "cma" if board.cma else "ram", frame_size
+    return [
+        PlanItem("the model's input", manifest.input.width * manifest.input.height * 3, npu),
+        PlanItem(f"{FRAMES} frames of {width}x{height}, NV12", FRAMES * width * height * 3 // 2, npu),
+        PlanItem(f"one frame of {width}x{height}, BGR", width * height * 3, "ram"),
+    ]
 
 
 def _files(manifest: Manifest, target: str, parts: bool) -> list[str]:

@@ -265,7 +265,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             raise
 
     def _reopen_source(self, config: Config) -> None:
-        self._capture.close()  # before the new one opens: a camera can be opened only once
+        self._capture.close(_RELOAD_DRAIN_S)  # before the new one opens: a camera can be opened only once
         try:
             self._capture = self._build_source(config)
             self._inference.refresh()

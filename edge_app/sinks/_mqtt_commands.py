@@ -30,6 +30,7 @@ class CommandTopics:
 
     def __init__(self, context: SinkContext, base: str, dialect: Dialect, *, enabled: bool) -> None:
         self._base, self._dialect = base, dialect
+        self._dialects: Mapping[str, Dialect] = getattr(dialect, "by_camera", {context.source: dialect})
         states = {each.source: each.state for each in context.each if enabled and each.state is not None}
         self._submits = {f"{base}/set/{as_level(camera)}/": state.submit for camera, state in states.items()}
         self._answers: deque[bytes] = deque(maxlen=_MAX_ANSWERS)  # other threads append
@@ -62,8 +63,11 @@ class CommandTopics:
                 return submit, topic.removeprefix(prefix), payload
         if not self._submits or not topic.startswith(f"{self._base}/"):
             return None
-        command = self._dialect.command(topic.removeprefix(f"{self._base}/"), payload)
-        return None if command is None else (next(iter(self._submits.values())), *command)
+        for camera, dialect in self._dialects.items():
+            command = dialect.command(topic.removeprefix(f"{self._base}/"), payload)
+            if command is not None:
+                return self._submits[f"{self._base}/set/{as_level(camera)}/"], *command
+        return None
 
     def publish(self, publish: Callable[[str, bytes], None]) -> None:
         """Publish the answers that wait. publish: takes the full topic and the payload."""

@@ -119,3 +119,10 @@ def test_the_json_schema_accepts_it_and_rejects_mistakes():
         "source: {type: synthetic}\n" + TWO,
     ):
         assert list(validator.iter_errors(yaml.safe_load(wrong + model)))
+
+
+def test_a_replaced_block_is_replaced_in_each_camera(config_file):
+    loaded = config.load(config_file(TWO + MODEL)).replaced(sinks=())
+    model = loaded.model
+    changed = loaded.replaced(model=config.ModelConfig(model.path, threads=2))
+    assert [each.model.threads for each in changed.each] == [2, 2]

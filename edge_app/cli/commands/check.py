@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from edge_app.cli.arguments import Commands, add_config, add_json, add_source, load
+from edge_app.cli.arguments import Commands, add_camera, add_config, add_json, add_source, load
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -16,6 +16,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     add_config(parser)
     add_source(parser)
+    add_camera(parser)
     parser.add_argument(
         "--board",
         metavar="NAME",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_app.cli.arguments import Commands, add_config, add_precision, load, positive
+from edge_app.cli.arguments import Commands, add_camera, add_config, add_precision, load, positive
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -18,6 +18,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("clip", metavar="CLIP", help="a video, an image, or a folder of images")
     add_config(parser)
     add_precision(parser)
+    add_camera(parser)
     parser.add_argument(
         "--out", default="-", metavar="FILE", help="write results here, one JSON object per line (default: -, stdout)"
     )

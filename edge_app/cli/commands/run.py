@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from edge_app.cli.arguments import Commands, add_config, add_precision, add_source, load, positive
+from edge_app.cli.arguments import Commands, add_camera, add_config, add_precision, add_source, load, positive
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -19,6 +19,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     add_config(parser)
     add_source(parser)
+    add_camera(parser)
     add_precision(parser)
     parser.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--health-file", type=Path, metavar="FILE", help="write the health report for the updater here")
