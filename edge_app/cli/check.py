@@ -26,6 +26,7 @@ from edge_app.publish import build_sinks
 from edge_app.reuse.change_detection import reference_bytes
 from edge_app.reuse.loader import map_bytes
 
+_OF_CAMERA = ("model", "source")  # checks of each camera
 ASSUMED_FRAME = (1920, 1080)  # a camera is not opened, so its size is unknown
 
 
@@ -48,11 +49,24 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     checks: dict[str, Callable[[Config], Iterable[Finding]]]
     checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks, "web": _web}
     for area, run in checks.items():
-        try:
-            findings.extend(run(config))
-        except EdgeError as exc:
-            findings.append(Finding(area, "fail", str(exc)))
+        for each in _checked(config, area):
+            of = f"{each.camera}: " if area in _OF_CAMERA and config.cameras else ""
+            try:
+                findings.extend(Finding(found.area, found.verdict, of + found.text) for found in run(each))
+            except EdgeError as exc:
+                findings.append(Finding(area, "fail", f"{of}{exc}"))
     return [*findings, *(_memory(config, planned) if planned else ())]
+
+
+def _checked(config: Config, area: str) -> list[Config]:
+    """What a check runs on: every camera, but the model once for cameras with the same heads."""
+    if area not in _OF_CAMERA:
+        return [config]
+    found: list[Config] = []
+    for each in config.each:
+        if area != "model" or all((each.heads, each.reuse) != (other.heads, other.reuse) for other in found):
+            found.append(each)
+    return found
 
 
 def _files(config: Config) -> Iterator[Finding]:
@@ -70,9 +84,32 @@ def _files(config: Config) -> Iterator[Finding]:
 
 
 def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
+    """The memory of the process with all cameras: those after the first share its model."""
+    first, *others = config.each
+    extra = _extra(first, board)
+    for each in others:
+        items = [*memory.of_camera(each.manifest, board, _size(each)), *_extra(each, board)]
+        for pool in dict.fromkeys(item.pool for item in items):
+            size = sum(item.bytes for item in items if item.pool == pool)
+            extra.append(memory.PlanItem(f"camera {each.camera}", size, pool))
+    parts = first.reuse.mode == "auto" and board.target in first.manifest.shapes
+    budget = memory.plan(first.manifest, board, _size(first), memory.measure_process(), extra, parts=parts)
+    for text in budget.unknown:
+        yield Finding("memory", "warn", text)
+    verdict: Verdict = "ok" if budget.fits else "fail"
+    for line in budget.lines():
+        yield Finding("memory", verdict, line)
+
+
+def _size(config: Config) -> tuple[int, int]:
+    """Width and height of the frames, as configured or as recorded."""
     options = config.source.plugin.options
     size = (int(options.get("width") or 0), int(options.get("height") or 0))
-    size = size if all(size) else _frame_size(config)
+    return size if all(size) else _frame_size(config)
+
+
+def _extra(config: Config, board: memory.Board) -> list[memory.PlanItem]:
+    """The memory of reuse and clips."""
     extra = []
     if config.reuse.mode != "off":
         references = reference_bytes(config.manifest.input)
@@ -83,12 +120,7 @@ def _memory(config: Config, board: memory.Board) -> Iterator[Finding]:
     if parts:
         maps = map_bytes(config.manifest, board.target)
         extra.append(memory.PlanItem("cached feature maps", maps, "ram"))
-    budget = memory.plan(config.manifest, board, size, memory.measure_process(), extra, parts=parts)
-    for text in budget.unknown:
-        yield Finding("memory", "warn", text)
-    verdict: Verdict = "ok" if budget.fits else "fail"
-    for line in budget.lines():
-        yield Finding("memory", verdict, line)
+    return extra
 
 
 def _frame_size(config: Config) -> tuple[int, int]:
