@@ -9,6 +9,7 @@ import pytest
 from edge_app import gallery
 from edge_app.cli import main
 from edge_app.commands import atomic_file
+from edge_app.gallery import cipher
 from tests.cli import people
 
 KEY = "a key of some length"
@@ -18,6 +19,7 @@ KEY = "a key of some length"
 def folder(tmp_path, monkeypatch):
     people.write(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cipher, "_SCRYPT", {"n": 2, "r": 1, "p": 1, "dklen": 32})  # fast
     return tmp_path
 
 

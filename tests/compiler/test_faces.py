@@ -99,7 +99,11 @@ def test_a_detector_of_eleven_classes_keeps_its_family_if_it_has_labels(tmp_path
 
 @pytest.mark.parametrize(
     ("file", "family"),
-    [("scrfd_500m", "scrfd"), ("yolov5n05face", "yoloface"), ("face_detection_short_range", "blazeface")],
+    [
+        pytest.param("scrfd_500m", "scrfd", marks=pytest.mark.system),
+        pytest.param("yolov5n05face", "yoloface", marks=pytest.mark.system),
+        ("face_detection_short_range", "blazeface"),
+    ],
 )
 def test_recognizes_public_face_detectors(data, file, family):
     found = verdict(data / f"{file}.onnx")

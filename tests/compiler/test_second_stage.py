@@ -13,7 +13,9 @@ import yaml
 from edge_app import config
 from edge_app.cli import main
 from edge_app.compiler import second_stage
+from edge_app.compiler.second_stage import SecondStage
 from edge_app.compiler.session import HostSession
+from edge_app.errors import ConfigError
 from edge_app.model import manifest
 from tests.cli import people
 from tests.compiler.graphs import Graph
@@ -34,6 +36,7 @@ def run(folder, *arguments):
     )
 
 
+@pytest.mark.system
 def test_the_model_becomes_a_head_on_crops(folder, capsys):
     before = manifest.load(folder / "digits")
     assert run(folder, "--crops-of", "digits", "--name", "color") == 0
@@ -66,8 +69,12 @@ def test_the_model_becomes_a_head_on_crops(folder, capsys):
         (["--crops-of", "digit"], "has no head 'digit'; did you mean 'digits'"),
         (["--crops-of", "digits", "--name", "scene"], "has a head 'scene' already; expected another name"),
         ([], "--into: expected one model, --crops-of HEAD, and no --out"),
-        (["--crops-of", "digits", "--align", "face5"], "found face5, but 'digits' (family digits) finds no landmarks"),
-        (["--crops-of", "scene"], "'scene' finds no boxes"),
+        pytest.param(
+            ["--crops-of", "digits", "--align", "face5"],
+            "found face5, but 'digits' (family digits) finds no landmarks",
+            marks=pytest.mark.system,
+        ),
+        pytest.param(["--crops-of", "scene"], "'scene' finds no boxes", marks=pytest.mark.system),
     ],
 )
 def test_mistakes_are_one_line_and_change_nothing(folder, capsys, arguments, problem):
@@ -77,11 +84,38 @@ def test_mistakes_are_one_line_and_change_nothing(folder, capsys, arguments, pro
     assert {path.name: path.read_bytes() for path in (folder / "digits").iterdir()} == before
 
 
+COLORS = """\
+format: 1
+name: colors
+input: {width: 112, height: 112, color: bgr, std: [1, 1, 1]}
+heads: {colors: {family: embed, graph: {onnx: colors.onnx}}}
+"""
+
+
+def test_a_compiled_model_is_added_with_its_files_and_hashes(folder):
+    (folder / "compiled").mkdir()
+    (folder / "compiled/model.yaml").write_text(COLORS, encoding="utf-8")
+    shutil.copy(folder / "colors.onnx", folder / "compiled")
+    before = manifest.load(folder / "digits")
+    stage = SecondStage(folder / "digits", "digits", name="color")
+    assert second_stage.attach(folder / "compiled", stage, second_stage.check(stage, force=False)) == "color"
+    found = manifest.load(folder / "digits")
+    assert [*found.heads] == [*before.heads, "color"]
+    assert found.heads["color"].graph == {"onnx": "color.onnx"}
+    assert found.heads["color"].crops.input == manifest.load(folder / "compiled").input
+    assert {**before.sha256, "color.onnx": found.sha256["color.onnx"]} == dict(found.sha256)
+    with pytest.raises(ConfigError, match="has a head 'color' already"):
+        second_stage.check(stage, force=False)
+    with pytest.raises(ConfigError, match=r"has a head 'color' already; expected --name NAME"):
+        second_stage.attach(folder / "compiled", stage, None)
+
+
 def test_options_of_a_second_stage_need_its_folder(folder, capsys):
     assert main(["compile", str(folder / "colors.onnx"), "--out", str(folder / "new"), "--align", "face5"]) == 2
     assert "--align: found it without --into; expected --into FOLDER" in capsys.readouterr().err
 
 
+@pytest.mark.system
 def test_a_folder_that_was_edited_is_kept_as_a_backup(folder, capsys):
     path = folder / "digits/model.yaml"
     path.write_text("# mine\n" + path.read_text(encoding="utf-8").partition("\n")[2], encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from edge_app import gallery
 from edge_app.errors import ConfigError
-from edge_app.gallery import file
+from edge_app.gallery import cipher, file
 from edge_app.gallery.people import Gallery, Person
 from edge_app.options import Secret
 from tests.gallery.test_people import made
@@ -28,6 +28,9 @@ def with_pictures():
 def key(monkeypatch):
     pytest.importorskip("cryptography")
     monkeypatch.setenv("GALLERY_KEY", KEY)
+    monkeypatch.setattr(
+        cipher, "_SCRYPT", {"n": 2, "r": 1, "p": 1, "dklen": 32}
+    )  # fast; test_cipher.py has the real one
     return Secret("env", "GALLERY_KEY")
 
 
@@ -79,8 +82,7 @@ def test_a_missing_file_is_no_gallery(tmp_path):
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_every_changed_byte_and_every_length_is_an_error(tmp_path, key, encrypted, monkeypatch):
-    monkeypatch.setattr("edge_app.gallery.cipher._SCRYPT", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+def test_every_changed_byte_and_every_length_is_an_error(tmp_path, key, encrypted):
     data = file.encode(made((1, 1), 4), KEY if encrypted else None)
     path = tmp_path / "face.gallery"
     for position in range(0, len(data), 3):

@@ -64,6 +64,7 @@ def scene(pixels, x=250):
     return wall
 
 
+@pytest.mark.system
 def test_people_in_pictures_become_events_with_their_names(folder, data, capsys):
     for name, person in (("Ada", 1), ("Bob", 5)):
         pictures = [str(save(folder, f"{name}{i}.png", face(data, person, i))) for i in (1, 2)]
