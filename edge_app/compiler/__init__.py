@@ -32,11 +32,12 @@ receptive_field.py      stride and receptive field of every feature map
 output_cells.py         which input cells each output cell of a head depends on
 assemble.py             backbone and heads from the passes above, and how the device runs them
 published_runs.py       run the published files in several ways, which shows how much rounding matters
-proof.py                compare both; box_proof.py matches boxes, result_proof.py compares other results
+proof.py                compare both: box_proof.py boxes, mask_proof.py masks, result_proof.py other results
 score_proof.py          compare the values before a last Softmax or Sigmoid, which activations.py removes
 reference/              boxes of the published files, by their published rules
 calibration_images.py   read images to calibrate with and to compare on
 ranges.py               measure the range of every tensor
+given_ranges.py         ranges from a file, which training has learned
 quantize.py             INT8 graphs; choose the calibration method
 npu.py                  convert for an NPU and simulate
 rknn.py                 run the RKNN converter; rknn_worker.py runs inside its environment

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edge_app.compiler import build, pnnx, report, rknn, second_stage
+from edge_app.compiler import build, given_ranges, pnnx, report, rknn, second_stage
 from edge_app.compiler.compilation import Plan
 from edge_app.compiler.families import Triple
 from edge_app.compiler.input_models import ModelOptions
@@ -108,7 +108,18 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         force=arguments.force,
         pnnx=arguments.pnnx or arguments.setup_pnnx,
         npu_precision=arguments.precision,
+        ranges=_ranges(arguments),
     )
+
+
+def _ranges(arguments: argparse.Namespace) -> Path | None:
+    """The value of --ranges, of a readable file."""
+    path: Path | None = arguments.ranges
+    if path is not None:
+        if not arguments.calibrate:
+            raise ConfigError("--ranges: found without --calibrate; expected both: not every tensor has a given range")
+        given_ranges.read(path)
+    return path
 
 
 def _fraction(arguments: argparse.Namespace) -> float | None:

@@ -24,7 +24,7 @@ class Plan:
     targets: `onnx`, `ncnn`, and NPUs by SoC. cuts: strides at which to cut the backbone into segments. calibrate: clips
     and folders; if there are any, INT8 graphs are also written. converter, pnnx: the environments of the RKNN converter
     and of pnnx. shapes: (width, height) of the parts of an image that an NPU can compute separately. force: replace a
-    model folder that the compiler did not write, and keep a backup.
+    model folder that the compiler did not write, and keep a backup. ranges: a file of ranges (given_ranges.py).
     """
 
     models: tuple[Path, ...]
@@ -38,6 +38,7 @@ class Plan:
     force: bool = False
     pnnx: Path | None = None
     npu_precision: NpuPrecision = "int8"
+    ranges: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.compiler import activations, describe, folder, ncnn_target, npu, pnnx, quantize, ranges
+from edge_app.compiler import activations, describe, folder, given_ranges, ncnn_target, npu, pnnx, quantize, ranges
 from edge_app.compiler.canonical import any_size
 from edge_app.compiler.comparison import OutputComparison, Outputs, group_by_head
 from edge_app.compiler.compilation import GOLDEN, Compilation, Progress
@@ -96,7 +96,12 @@ class FolderWriter:
         def closeness(int8: Net) -> float:
             return _lowest(quantize.cosines(plain, int8, compared, last), last) or 0.0
 
-        choice = quantize.choose(plain, histograms, mean_agreement, closeness, self._progress)
+        if (path := self._compilation.plan.ranges) is not None:
+            measured = ranges.from_histograms(histograms, ranges.METHODS[0])
+            given = given_ranges.applied(measured, given_ranges.read(path), path)
+            choice = quantize.Choice("given ranges", given, {})
+        else:
+            choice = quantize.choose(plain, histograms, mean_agreement, closeness, self._progress)
         whole = quantize.quantized(plain, choice.ranges)
         data = quantize.serialized(whole)
         outputs = self._run(data)
@@ -133,7 +138,7 @@ class FolderWriter:
         with tempfile.TemporaryDirectory() as temporary:
             conversion = npu.Conversion(
                 target, npu.python(plan.converter), Path(temporary), self._progress, self._assembly, plan.shapes,
-                plan.npu_precision,
+                plan.npu_precision, given_ranges.read(plan.ranges) if plan.ranges is not None else {},
             )  # fmt: skip
             converted = conversion.run(self._images, self._rows)
         for part, graph in converted.files.items():

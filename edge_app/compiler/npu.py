@@ -9,14 +9,14 @@ Not here: the converter itself (rknn.py), the shapes (npu_shapes.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from edge_app.compiler import frontend, int16, npu_shapes, rknn
+from edge_app.compiler import frontend, given_ranges, int16, npu_shapes, rknn
 from edge_app.compiler.assemble import Assembly
 from edge_app.compiler.calibration_images import CalibrationImages
 from edge_app.compiler.comparison import OutputComparison, Outputs
@@ -113,7 +113,10 @@ class ConvertedModel:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Converts one model for one target. folder: for temporary files. sizes: of parts of an image, for reuse."""
+    """Converts one model for one target. folder: for temporary files. sizes: of parts of an image, for reuse.
+
+    given: ranges of tensors that replace those of the calibration images.
+    """
 
     target: str
     python: Path
@@ -122,6 +125,7 @@ class Conversion:
     assembly: Assembly
     sizes: tuple[Size, ...] = ()
     precision: NpuPrecision = "int8"
+    given: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def run(self, images: CalibrationImages, rows: Sequence[int]) -> ConvertedModel:
         """Convert backbone, heads and the fused graph. rows: to simulate. Raises ModelError if a conversion fails."""
@@ -192,7 +196,7 @@ class Conversion:
             part, graph.serialize(), self.target,
             self.assembly.mean if image else None, self.assembly.std if image else None,
             {name: calibration[name] for name in names}, {name: simulated[name] for name in names if simulated}, ranges,
-            self.precision,
+            self.precision, given_ranges.for_converter(net, dict(self.given)),
         )  # fmt: skip
         return rknn.convert(job, self.python, self.folder)
 

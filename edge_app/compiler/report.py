@@ -157,10 +157,11 @@ def as_table(report: Report) -> str:
 
 def _int8(int8: Int8Report) -> list[tuple[str, str]]:
     tried = ", ".join(f"{name} {score:.3f}" for name, score in int8.methods.items())
+    method = "; ".join(filter(None, (int8.method, tried)))
     worst = ", ".join(f"{name} {value:.4f}" for name, value in list(int8.cosines.items())[:3])
     left = f"; {len(int8.float_convolutions)} convolutions remain in float" if int8.float_convolutions else ""
     return [
-        ("int8", f"agreement {_score_list(int8.agreement)} (by {int8.method}; {tried}){left}"),
+        ("int8", f"agreement {_score_list(int8.agreement)} (by {method}){left}"),
         ("", f"{int8.bytes:,} bytes, {int8.time_ms:.2f} ms; worst tensors by cosine: {worst}"),
         *([] if int8.scores is None else [("", f"outputs before a last Softmax or Sigmoid: cosine {int8.scores:.4f}")]),
     ]

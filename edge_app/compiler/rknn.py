@@ -68,6 +68,7 @@ class ConversionJob:
     mean, std: for a graph that takes pixels; None for one that takes features. calibration, feeds (for the simulator):
     by input, (N, H, W, 3) uint8 or (N, C, H, W) float32. ranges: by tensor, to use instead of the calibrated ones; {}
     uses the calibrated ones and returns them, None does not return them. precision: of weights and activations.
+    given: ranges of some tensors; the others keep the calibrated ones.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ConversionJob:
     feeds: Mapping[str, Array]
     ranges: Ranges | None = None
     precision: str = "int8"
+    given: Ranges = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _write_job(job: ConversionJob, paths: Mapping[str, str], base: str) -> None:
         "onnx": paths["onnx"], "out": paths["rknn"], "target": job.target, "mean": job.mean, "std": job.std,
         "dataset": paths["txt"], "feeds": paths["npz"] if job.feeds else None, "inputs": list(job.calibration),
         "outputs": paths["out.npz"], "result": paths["result"], "ranges": job.ranges,
-        "precision": job.precision,
+        "precision": job.precision, "given": job.given,
     }  # fmt: skip
     Path(paths["json"]).write_text(json.dumps(description), encoding="utf-8")
 

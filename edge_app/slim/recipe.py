@@ -97,11 +97,12 @@ def load(path: Path) -> Recipe:
     recipe = WRONG if root is None else read_dataclass(root, Recipe, "", problems)
     problems.raise_if_any()
     assert isinstance(recipe, Recipe)
-    _check(recipe, path)
+    check(recipe, path)
     return recipe
 
 
-def _check(recipe: Recipe, path: Path) -> None:
+def check(recipe: Recipe, path: Path) -> None:
+    """Raise ConfigError for values that do not fit each other."""
     if not recipe.heads:
         raise ConfigError(f"{path}: heads: found none; expected at least one")
     if recipe.backbone not in backbones():

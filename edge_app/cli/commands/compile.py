@@ -39,6 +39,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="also quantize to int8, calibrated on these images; may be repeated",
     )
     parser.add_argument(
+        "--ranges", type=Path, metavar="FILE", help="ranges of tensors for int8, as `slim shrink` learns them"
+    )
+    parser.add_argument(
         "--target",
         default="onnx",
         metavar="LIST",

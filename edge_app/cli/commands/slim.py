@@ -20,6 +20,33 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_cost(tasks)
     _add_train(tasks)
     _add_shrink(tasks)
+    _add_search(tasks)
+    _add_serve(tasks)
+
+
+def _add_search(tasks: Commands[argparse.ArgumentParser]) -> None:
+    parser = tasks.add_parser(
+        "search",
+        help="find networks with few cycles and a low loss; several workers share the trials",
+        description="Work on a search. Start the same command again for another worker, or to resume.",
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="as of `slim train`")
+    parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="what may vary")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="journal, checkpoints and report")
+    parser.add_argument("--storage", metavar="URL", help="grpc://HOST:PORT of `slim serve` (default: a journal in DIR)")
+    add_json(parser)
+    parser.set_defaults(command=_search)
+
+
+def _add_serve(tasks: Commands[argparse.ArgumentParser]) -> None:
+    parser = tasks.add_parser(
+        "serve",
+        help="serve the trials of a search to workers on other machines",
+        description="Serve a journal or a database by gRPC, without a login, until interrupted.",
+    )
+    parser.add_argument("storage", metavar="FILE|URL", help="a journal, or a database such as postgresql://…")
+    parser.add_argument("--listen", default="127.0.0.1:13000", metavar="HOST:PORT", help="default: 127.0.0.1:13000")
+    parser.set_defaults(command=_serve)
 
 
 def _add_shrink(tasks: Commands[argparse.ArgumentParser]) -> None:
@@ -101,6 +128,33 @@ def _shrink(arguments: argparse.Namespace) -> int:
     plan = command.Plan(arguments.model, arguments.recipe, arguments.task, arguments.out, arguments.restart)
     report = command.shrink(plan)
     print(json.dumps(report) if arguments.json else command.as_table(report, arguments.out))
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    try:
+        import optuna  # noqa: F401  (the command imports it when it needs it)
+
+        from edge_app.slim.search import command
+    except ImportError as exc:
+        raise _missing(exc) from exc
+    plan = command.Plan(arguments.data, arguments.recipe, arguments.out, arguments.storage)
+    report = command.search(plan)
+    print(json.dumps(report) if arguments.json else command.as_table(report, arguments.out))
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        import grpc  # noqa: F401  (as above)
+
+        from edge_app.slim.search import serve
+    except ImportError as exc:
+        raise _missing(exc) from exc
+    host, _, port = arguments.listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ConfigError(f"--listen: found '{arguments.listen}'; expected HOST:PORT")
+    serve.serve(arguments.storage, host, int(port))
     return 0
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from edge_app.compiler.net import Net, Node
 from edge_app.slim.graph.network import GraphNetwork
 
-_EPSILON = 1e-5
+_EPSILON = float(np.float32(1e-5))  # as a file stores it
 _LEAST = 1e-3  # standard deviation of a channel whose weights are scaled
 
 

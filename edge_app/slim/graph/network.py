@@ -220,7 +220,8 @@ def _groups(node: Node, shape: Sequence[int]) -> int:
 
 def _batchnorm(node: Node, arrays: list[Tensor]) -> nn.BatchNorm2d:
     gain, shift, mean, variance = arrays
-    layer = nn.BatchNorm2d(len(gain), eps=float(node.attrs.get("epsilon", 1e-5)))
+    epsilon = float(np.float32(node.attrs.get("epsilon", 1e-5)))  # as a file stores it, so a resumed run is equal
+    layer = nn.BatchNorm2d(len(gain), eps=epsilon)
     layer.weight.copy_(gain)
     layer.bias.copy_(shift)
     layer.running_mean.copy_(mean)

@@ -55,7 +55,9 @@ def shrink(plan: Plan) -> dict[str, Any]:
     network = runner.last.network
     folded = network.to_net(fold=True)
     model_folder.write(model, folded, plan.out / "model", "edge-app slim shrink")
-    ranges = with_moved(folded, network.learned_ranges())
+    images = {value.name for value in folded.inputs}  # pixels: 0..255 in every int8 graph
+    learned = with_moved(folded, network.learned_ranges())
+    ranges = {name: limits for name, limits in learned.items() if name not in images}
     if ranges:
         checkpoint.replace(plan.out / "ranges.json", json.dumps(ranges, indent=1).encode())
     report = {

@@ -109,7 +109,7 @@ class StageRunner:
         settings = Settings(
             step.steps, step.rate or schedule.rate, work.seed, schedule.checkpoint_every, path, fingerprint
         )
-        tuner = Tuner(lambda: step.change(make(), work), step, work, settings)
+        tuner = Tuner(lambda: _copy(step.change(make(), work)), step, work, settings)  # a copy: as a resumed run has it
         progress = StepProgress(str(folder.relative_to(self._out)), tuner.step, step.steps)
         try:
             network = tuner.train(progress.update)
