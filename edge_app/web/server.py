@@ -60,7 +60,7 @@ class PageServer:
         self._settings = settings
         self._cameras = [data, *others]
         self._lives = {each.camera: LiveView(each.labels, settings) for each in self._cameras}
-        self._first = self._lives[data.camera]
+        self._live = self._lives[data.camera]
         self._files = static_files()
         self._guard = RequestGuard(settings, Access(settings.read_token(), time.monotonic), self._files)
         self._hosts = self._look_up()
@@ -81,7 +81,7 @@ class PageServer:
 
     def submit(self, frame: Frame, overlay: Callable[[], Iterable[Overlay]]) -> None:
         """Show a frame to the viewers. Costs next to nothing if there are none."""
-        self._lives.get(frame.source, self._first).submit(frame, overlay)
+        self._lives.get(frame.source, self._live).submit(frame, overlay)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Close all connections and stop. Safe to call twice."""

@@ -1,6 +1,7 @@
 // The latest events in words, with filters by rule, by label and by what is still going on.
 
 import { $, element } from "./app.js";
+import { ofCamera } from "./requests.js";
 import { showSnapshot } from "./snapshot.js";
 import { labelsOf, sentence, when } from "./words.js";
 
@@ -58,7 +59,7 @@ function opener(event) {
   button.addEventListener("click", () => showSnapshot(event, withImages()));
   if (event.snapshot) {
     const image = element("img", { loading: "lazy", alt: "" });
-    image.src = `api/snapshots/${encodeURIComponent(event.event_id)}`;
+    image.src = ofCamera(`api/snapshots/${encodeURIComponent(event.event_id)}`);
     button.append(image);
   }
   if (event.clip) button.append(element("span", {}, "▶ clip"));

@@ -4,6 +4,7 @@ import { $, app } from "./app.js";
 import { loadConfig } from "./editing.js";
 import { showEvents } from "./events.js";
 import { headline, showState } from "./health.js";
+import { attention, hideOverview, showOverview, summary } from "./overview.js";
 import { getJson, postText } from "./requests.js";
 import { showTotals } from "./totals.js";
 import { closeLiveView, openLiveView, setConnected } from "./view.js";
@@ -14,14 +15,9 @@ async function poll() {
   if (document.visibilityState === "visible") {
     try {
       app.status = await getJson("api/status");
-      const events = await getJson("api/events");
       showLogin(false);
-      setConnected(true);
-      showState();
-      showEvents(events);
-      openLiveView();
-      await loadConfig();
-      await showTotals();
+      if (showOverview()) headline(summary(), attention() ? "bad" : "");
+      else await showCamera();
     } catch (error) {
       if (error.status === 401) {
         showLogin(true);
@@ -36,6 +32,16 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
+async function showCamera() {
+  const events = await getJson("api/events");
+  setConnected(true);
+  showState();
+  showEvents(events);
+  openLiveView();
+  await loadConfig();
+  await showTotals();
+}
+
 function showLogin(visible) {
   const appears = visible && $("login").hidden;
   $("login").hidden = !visible;
@@ -43,6 +49,7 @@ function showLogin(visible) {
   $("logout").hidden = visible || !app.status?.session; // also after a reload: the camera knows the session
   if (visible) {
     closeLiveView();
+    hideOverview();
     headline("log in to see the camera");
   }
   if (appears) $("token").focus();

@@ -2,6 +2,14 @@
 
 const TIMEOUT_MS = 8000;
 
+// Which of several cameras the page shows: `?camera=NAME` in its own address; null: none is named.
+export const CAMERA = new URLSearchParams(location.search).get("camera");
+
+// The address of a path for a camera.
+export function ofCamera(path, camera = CAMERA) {
+  return camera === null ? path : `${path}?camera=${encodeURIComponent(camera)}`;
+}
+
 // A request that the camera answered with an error. status: HTTP status. body: its JSON, or {error: text}.
 export class RequestError extends Error {
   constructor(path, status, body) {
@@ -12,7 +20,7 @@ export class RequestError extends Error {
 }
 
 async function answerOf(path, options) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
+  const answer = await fetch(ofCamera(path), { signal: AbortSignal.timeout(TIMEOUT_MS), ...options });
   const text = await answer.text();
   let body;
   try {

@@ -2,6 +2,7 @@
 
 import { $, app } from "./app.js";
 import { fit, path, prepare, scaleOf, tag } from "./pen.js";
+import { ofCamera } from "./requests.js";
 import { sentence, when } from "./words.js";
 
 const SAME_ASPECT = 0.02; // relative; a snapshot of another shape is a crop
@@ -29,7 +30,7 @@ function show() {
   image.alt = `snapshot: ${sentence(event)}`;
   image.onload = () => drawBox(event);
   image.onerror = () => ($("snapshot-text").textContent = `${sentence(event)} · the snapshot was deleted`);
-  image.src = `api/snapshots/${encodeURIComponent(event.event_id)}`;
+  image.src = ofCamera(`api/snapshots/${encodeURIComponent(event.event_id)}`);
 }
 
 // Plays a clip in place of the snapshot; null: none.
@@ -40,7 +41,7 @@ function showClip(name) {
   if (!name) return video.removeAttribute("src");
   $("snapshot-stage").hidden = true;
   $("snapshot-play").hidden = true;
-  video.src = `api/clips/${encodeURIComponent(name)}`;
+  video.src = ofCamera(`api/clips/${encodeURIComponent(name)}`);
   return video.play().catch(() => {}); // a browser that does not allow it shows its button
 }
 

@@ -3,6 +3,7 @@
 import { $, app, headColor, rows } from "./app.js";
 import { markDrawing } from "./drawing.js";
 import { fit, path, prepare, scaleOf, tag } from "./pen.js";
+import { ofCamera } from "./requests.js";
 
 const TRAIL = 30; // length of a drawn track, in positions
 const PACE_MS = 2000;
@@ -22,7 +23,7 @@ export function openLiveView() {
     if (stalled) socket.close();
     return;
   }
-  const address = new URL("api/live", document.baseURI);
+  const address = new URL(ofCamera("api/live"), document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   receivedAt = performance.now();
   const opened = new WebSocket(address);
