@@ -20,7 +20,6 @@ from edge_app.reuse.guard import AgreementGuard
 from edge_app.reuse.head_schedule import HeadPolicy, HeadSchedule
 from edge_app.reuse.network_cache import NetworkCache, OutputsOf
 from edge_app.reuse.planner import Decision, Planner
-from edge_app.reuse.propagation import NEAR, ROLLING
 from edge_app.reuse.refresh import RollingRefresh
 from edge_app.reuse.relaxation import Bounds
 from edge_app.reuse.result_comparison import differing
@@ -169,8 +168,6 @@ class FrameReuse:
         features, self._planner.guard = self._network.features, None
         if features is None or features.exact or self._account.costs.assumed:
             return
-        if features.propagation == NEAR:
-            features.set_propagation(ROLLING)
         self._planner.guard = AgreementGuard(self._settings.max_loss, features.propagation)
 
     def _apply_bounds(self) -> None:

@@ -8,9 +8,9 @@ Not here: computing a frame both ways (inference/stage.py).
 from __future__ import annotations
 
 from edge_app.frame import JsonValue
-from edge_app.reuse.propagation import EXACT, ROLLING, Propagation
+from edge_app.reuse.propagation import EXACT, FAR, NEAR, Propagation
 
-_LEVELS = (Propagation(0.25, 1.2), ROLLING, Propagation(0.35, 0.5), Propagation(0.6, 0.3), Propagation(0.8, 0.1), EXACT)
+_LEVELS = (Propagation(0.25, 1.2), Propagation(0.25, 0.8), NEAR, FAR, Propagation(0.8, 0.1), EXACT)
 _FIRST_CHECK, _CHECK_EVERY = 24, 96  # partial frames: the interval doubles from the first to the second
 _MEMORY = 32  # checks: older ones fade
 _CHANCE = 1.0  # differing objects more or less than allowed that may be chance
@@ -28,10 +28,8 @@ class AgreementGuard:
     def __init__(self, max_loss: float, propagation: Propagation) -> None:
         self._max_loss = max_loss
         tuned = propagation not in _LEVELS
-        rest = _LEVELS[2:] if tuned else _LEVELS
-        self._levels = [propagation, *(level for level in rest if level.tolerance < propagation.tolerance)]
-        if not tuned:
-            self._levels = list(_LEVELS)
+        tighter = (level for level in _LEVELS if level.tolerance < propagation.tolerance)
+        self._levels = [propagation, *tighter] if tuned else list(_LEVELS)
         self._level = self._levels.index(propagation)
         self._interval, self._frames = _FIRST_CHECK, 0
         self._checks = 0

@@ -19,7 +19,6 @@ class Propagation:
 
 EXACT = Propagation(1.0, 0.0)
 NEAR, FAR = Propagation(0.35, 0.5), Propagation(0.6, 0.3)  # defaults without tuning: for expensive and cheap frames
-ROLLING = Propagation(0.25, 0.8)  # with a rolling refresh, which renews what this leaves, and a guard (guard.py)
 _CHEAP, _EXPENSIVE = 0.35, 0.5  # of a dense frame: switch to FAR below, to NEAR above
 
 

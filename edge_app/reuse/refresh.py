@@ -1,9 +1,9 @@
 """The rolling refresh: renews the cached maps tile by tile, so that no frame has to be computed in full for that.
 
-A round goes through the segments in order. In each it computes the doubtful tiles, with their whole receptive field,
-the most doubtful first. What differs from the cached values makes the tiles of later segments doubtful. Each frame
-earns a share of a dense frame's cost, and a tile runs once its cost is saved up. If the maps are old, the round covers
-all tiles, and is complete before the maximum age.
+A round goes through the segments in order. In each it computes all tiles, with their whole receptive field, the most
+doubtful first. Each frame earns a share of a dense frame's cost, and a tile runs once its cost is saved up. After a
+change ends, a round covers the doubtful tiles only. A tile that differs from the cached values makes those tiles of
+later segments doubtful. If the maps are old, a round is complete before the maximum age, whatever it costs.
 Not here: what is doubtful (doubts.py), running tiles (feature_cache.py).
 """
 
@@ -17,8 +17,9 @@ from edge_app.reuse.dirty_rects import Box
 from edge_app.reuse.feature_cache import FeatureCache
 from edge_app.reuse.segments import Segment
 
-_ROUND_FRAMES = 36  # changed frames from the start of a round to that of the next, at least
-_FULL_AGE = 0.5  # of the allowed age: a round that starts later covers all tiles
+_ROUND_FRAMES = 24  # changed frames from the start of a round to that of the next, at least
+_STILL_FRAMES = 2  # unchanged frames in a row after which a round begins
+_STILL_FACTOR = 10  # times the share of a changed frame: an unchanged frame takes no other time
 _START, _DONE = 0.7, 0.97  # of the allowed age: when the first and the last tile are computed, without regard to cost
 _MAX_SAVED = 0.5  # dense frames that may be saved up, at least
 _TILING_COST = 1.25  # of a whole run: what all tiles of a segment may cost together
@@ -47,6 +48,7 @@ class RollingRefresh:
         self._done = 0  # tiles of this round
         self._saved_ms = 0.0
         self._frames = 0  # changed frames since the last round began
+        self._still = 0  # unchanged frames since the last changed one
         self._tiles.clear()
 
     def active(self, now_ns: int, since_ns: int, *, earns: bool) -> bool:
@@ -59,14 +61,17 @@ class RollingRefresh:
     def advance(self, now_ns: int, since_ns: int, earned_ms: float, changed: bool) -> list[Box]:
         """Compute the tiles that are due. Returns those of the first segment: there, the image is what was computed.
 
-        since_ns: when the oldest cell was computed. earned_ms: what this frame may spend. changed: whether the image
-        changed, so that doubts grow.
+        since_ns: when the oldest cell was computed. earned_ms: what a changed frame may spend. changed: whether the
+        image changed, so that doubts grow.
         """
         assert self._features is not None
         self._frames += changed
+        self._still = 0 if changed else self._still + 1
+        earned_ms *= 1 if changed else _STILL_FACTOR
         age = (now_ns - since_ns) / self.max_age_ns
-        if self._must_begin(age, changed=changed, earns=earned_ms > 0):
-            self._begin(now_ns, full=age >= _FULL_AGE)
+        if self._must_begin(age, earns=earned_ms > 0):
+            # While the scene changes, what is below the tolerance of change detection drifts everywhere.
+            self._begin(now_ns, full=changed or age >= _START)
         if self._segments is None:
             return []
         self._saved_ms = min(self._saved_ms + earned_ms, self._most_saved_ms())
@@ -85,13 +90,13 @@ class RollingRefresh:
         self._segments, self.complete = None, self._full
         return renewed
 
-    def _must_begin(self, age: float, *, changed: bool, earns: bool) -> bool:
+    def _must_begin(self, age: float, *, earns: bool) -> bool:
         assert self._features is not None
         if age >= _START:
             return self._segments is None or not self._full
         if self._segments is not None or not earns:
             return False
-        return bool(self._features.doubts) and (self._frames >= _ROUND_FRAMES or not changed)
+        return bool(self._features.doubts) and (self._frames >= _ROUND_FRAMES or self._still >= _STILL_FRAMES)
 
     def _begin(self, now_ns: int, *, full: bool) -> None:
         assert self._features is not None
