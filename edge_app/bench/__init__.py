@@ -8,6 +8,7 @@ reuse/          speed and agreement of reuse against full inference and other me
 tune.py         `edge-app tune`: choose the reuse settings of one camera
 command_flood.py what 1,000 commands a second of an attacker cost: frames per second with and without them
 text_lines.py   lines of text against rapidocr, from its own files
+decode.py       CPU time of decoding and suppression in heads
 compare.py      two builds of edge-app, in pairs of runs
 tables.py       aligned tables and JSON; figures.py: matplotlib figures
 """

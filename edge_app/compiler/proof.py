@@ -84,7 +84,7 @@ class HeadProof:
         if not self.boxes.compared:
             return "0 boxes compared"
         box = self.boxes
-        points = "" if box.landmark_error is None else f", landmarks within {box.landmark_error:.2g} px"
+        points = "" if box.landmark_error is None else f", landmarks or corners within {box.landmark_error:.2g} px"
         if box.lowest_mask_iou is not None:
             points += f", {box.masks} masks with an IoU of {box.lowest_mask_iou:.3f} or more"
         return (

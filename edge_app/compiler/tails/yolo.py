@@ -64,8 +64,8 @@ def find(net: Net, given: dict[str, Any]) -> CutPoints | None:
     if len(levels[0]) > 2:
         found = ", ".join(str(branch.channels) for branch in levels[0])
         raise ModelError(
-            f"{net.name}: each grid ends in convolutions of {found} channels; expected boxes and classes: keypoints, "
-            "masks and angles are not supported"
+            f"{net.name}: each grid ends in convolutions of {found} channels; expected boxes and classes, or "
+            "--family pose, obb or instances, which have a third"
         )
     return None
 

@@ -152,7 +152,7 @@ def test_keeps_a_tail_that_no_version_decodes(tmp_path):
 @pytest.mark.parametrize("values", [51, 1, 32])
 def test_rejects_a_branch_that_is_none_of_boxes_and_classes(tmp_path, values):
     """Keypoints, an angle, mask coefficients."""
-    with pytest.raises(ModelError, match=rf"of 64, 5, {values} channels; .* not supported"):
+    with pytest.raises(ModelError, match=rf"of 64, 5, {values} channels; .* --family pose, obb or instances"):
         cut(yolos.ultralytics(tmp_path / "a.onnx", keypoints=values))
 
 
