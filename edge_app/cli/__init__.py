@@ -8,6 +8,7 @@ doctor.py        the work of `edge-app doctor`
 replay.py        the work of `edge-app replay`
 embedder.py      embeddings of pictures, for `edge-app gallery`
 gallery_session.py, gallery_file.py, gallery_report.py  the work of `edge-app gallery`
+gallery_check.py the galleries, for `edge-app check`
 demo.py          the demo: the default configuration with its model and clip
 memory_limit.py  the memory that this process may take
 findings.py      findings of check and doctor, as a table and as JSON

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from edge_app import gallery
-from edge_app.cli import main
+from edge_app import config, gallery
+from edge_app.cli import gallery_check, main
 from edge_app.commands import atomic_file
 from edge_app.gallery import cipher
 from tests.cli import people
@@ -239,3 +239,23 @@ def test_the_head_is_asked_for_if_it_is_not_clear(folder, capsys):
     (folder / "config.yaml").write_text(text[: text.index("rules:")] + text[text.index("sinks:") :], encoding="utf-8")
     assert run(capsys, "list", "--json")  # the only one
     assert "--head: found 'faces'; expected a head that embeds: face" in run(capsys, "list", "--head", "faces", code=2)
+
+
+def findings(folder):
+    loaded = config.load(folder / "config.yaml")
+    return [(found.verdict, found.text) for found in gallery_check.run(loaded)]
+
+
+def test_check_says_how_many_people_a_rule_knows(folder, capsys):
+    assert findings(folder) == [
+        ("warn", "door: nobody is enrolled, so everybody is unknown; expected: edge-app gallery add")
+    ]
+    enroll(capsys, "Ada", 1, 2)
+    assert findings(folder) == [("ok", "door: 1 people, 2 pictures")]
+    people.write_embedding(folder / "model/face.onnx", batch="n")
+    ((verdict, text),) = findings(folder)
+    assert (verdict, "found embeddings of another model" in text) == ("fail", True)
+    (folder / "state/gallery/face.gallery").write_bytes(b"damaged")
+    picture("pictures/0.png", 1)
+    assert main(["check"]) == 2
+    assert "face.gallery: is damaged" in capsys.readouterr().out
