@@ -20,6 +20,10 @@ let busy = false;
 export async function loadConfig(force = false) {
   const due = app.config === null || (($("editing").open || $("switches").open) && performance.now() - askedAt > ASK_EVERY_MS);
   if (busy || (!force && !due)) return;
+  if (app.status.cameras) { // of several cameras, the page changes no file
+    if (app.config === null) use({ commands: false });
+    return;
+  }
   askedAt = performance.now();
   let config;
   try {
