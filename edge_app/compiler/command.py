@@ -46,7 +46,8 @@ def _add(arguments: argparse.Namespace) -> int:
     if arguments.out is not None or arguments.crops_of is None or len(arguments.models) != 1:
         raise ConfigError("--into: expected one model, --crops-of HEAD, and no --out")
     stage = SecondStage(arguments.into, arguments.crops_of, arguments.align or "box", arguments.name)
-    backup = second_stage.check(stage, force=arguments.force)
+    targets = {*build.parse_targets(arguments.target), *(["int8"] if arguments.calibrate else [])}
+    backup = second_stage.check(stage, targets, force=arguments.force)
     with tempfile.TemporaryDirectory(prefix="edge-app-") as folder:
         arguments.out, arguments.cut = Path(folder) / "model", "none"
         finished = _compiled(_plan(arguments))

@@ -6,7 +6,7 @@ Not here: compiling it (build.py), replacing the folder (folder.py).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,14 +38,21 @@ class SecondStage:
     name: str | None = None
 
 
-def check(stage: SecondStage, *, force: bool) -> Path | None:
-    """Whether the folder has the head, before anything is compiled. Returns as `folder.check_out`. Raises EdgeError."""
+def check(stage: SecondStage, targets: Collection[str], *, force: bool) -> Path | None:
+    """Whether the folder has the head, before anything is compiled. Returns as `folder.check_out`. Raises EdgeError.
+
+    targets: of the new head, which must be those of the folder: a target needs the graphs of all heads.
+    """
     manifest = manifests.load(stage.into)
     if stage.of not in manifest.heads:
         found = f"--crops-of: {stage.into} has no head '{stage.of}'{nearest(stage.of, manifest.heads)}"
         raise ConfigError(f"{found}; found {', '.join(manifest.heads)}")
     if stage.name in manifest.heads:
         raise ConfigError(f"--name: {stage.into} has a head '{stage.name}' already; expected another name")
+    if missing := sorted(manifest.targets() - set(targets)):
+        found = f"--into: {stage.into} has graphs for {', '.join(sorted(manifest.targets()))}"
+        needed = "--calibrate" if missing == ["int8"] else f"--target {','.join(missing)}"
+        raise ConfigError(f"{found}; expected the same for the new head: {needed}")
     return folder.check_out(stage.into, force=force)
 
 

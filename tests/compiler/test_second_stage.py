@@ -13,6 +13,7 @@ import yaml
 from edge_app import config
 from edge_app.cli import main
 from edge_app.compiler import second_stage
+from edge_app.compiler.folder import write_manifest
 from edge_app.compiler.second_stage import SecondStage
 from edge_app.compiler.session import HostSession
 from edge_app.errors import ConfigError
@@ -24,10 +25,30 @@ from tests.conftest import PROJECT
 
 @pytest.fixture
 def folder(tmp_path):
-    """A compiled folder: the shipped one."""
-    shutil.copytree(PROJECT / "models/digits", tmp_path / "digits", ignore=shutil.ignore_patterns("*.mp4"))
+    """A compiled folder: the shipped one, for onnxruntime only."""
+    skipped = shutil.ignore_patterns("sample*", "README*", "*.rknn", "*.int8.onnx")
+    shutil.copytree(PROJECT / "models/digits", tmp_path / "digits", ignore=skipped)
+    write_manifest(tmp_path / "digits", onnx_only(tmp_path / "digits/model.yaml"))
     people.write_embedding(tmp_path / "colors.onnx")
     return tmp_path
+
+
+def onnx_only(path):
+    """The content of model.yaml without other targets."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in ("memory", "shapes", "precision", "sha256"):
+        content.pop(name, None)
+
+    def shortened(graphs):
+        return {"onnx": graphs["onnx"]}
+
+    content["backbone"]["graphs"] = [shortened(graphs) for graphs in content["backbone"]["graphs"]]
+    content["fused"] = shortened(content["fused"])
+    for head in content["heads"].values():
+        head["graph"] = shortened(head["graph"])
+        for segment in head.get("segments", ()):
+            segment["graph"] = shortened(segment["graph"])
+    return content
 
 
 def run(folder, *arguments):
@@ -84,6 +105,7 @@ def test_mistakes_are_one_line_and_change_nothing(folder, capsys, arguments, pro
     assert {path.name: path.read_bytes() for path in (folder / "digits").iterdir()} == before
 
 
+TARGETS = ("onnx", "int8", "ncnn", "rv1106", "rk3588")
 COLORS = """\
 format: 1
 name: colors
@@ -98,16 +120,27 @@ def test_a_compiled_model_is_added_with_its_files_and_hashes(folder):
     shutil.copy(folder / "colors.onnx", folder / "compiled")
     before = manifest.load(folder / "digits")
     stage = SecondStage(folder / "digits", "digits", name="color")
-    assert second_stage.attach(folder / "compiled", stage, second_stage.check(stage, force=False)) == "color"
+    assert second_stage.attach(folder / "compiled", stage, second_stage.check(stage, TARGETS, force=False)) == "color"
     found = manifest.load(folder / "digits")
     assert [*found.heads] == [*before.heads, "color"]
     assert found.heads["color"].graph == {"onnx": "color.onnx"}
     assert found.heads["color"].crops.input == manifest.load(folder / "compiled").input
     assert {**before.sha256, "color.onnx": found.sha256["color.onnx"]} == dict(found.sha256)
     with pytest.raises(ConfigError, match="has a head 'color' already"):
-        second_stage.check(stage, force=False)
+        second_stage.check(stage, TARGETS, force=False)
     with pytest.raises(ConfigError, match=r"has a head 'color' already; expected --name NAME"):
         second_stage.attach(folder / "compiled", stage, None)
+
+
+def test_a_target_of_the_folder_that_the_new_head_would_lack_is_named(tmp_path):
+    shutil.copytree(PROJECT / "models/digits", tmp_path / "digits", ignore=shutil.ignore_patterns("*.mp4"))
+    stage = SecondStage(tmp_path / "digits", "digits")
+    with pytest.raises(
+        ConfigError, match=r"has graphs for int8, onnx, rk3588, rv1106; expected .*--target rk3588,rv1106"
+    ):
+        second_stage.check(stage, ("onnx", "int8"), force=False)
+    with pytest.raises(ConfigError, match="expected the same for the new head: --calibrate"):
+        second_stage.check(stage, ("onnx", "rv1106", "rk3588"), force=False)
 
 
 def test_options_of_a_second_stage_need_its_folder(folder, capsys):
