@@ -17,7 +17,7 @@ from edge_app.compiler.metadata import Metadata
 from edge_app.compiler.net import Net
 from edge_app.compiler.preprocessing import Color, Preprocessing, Triple
 from edge_app.errors import ConfigError, ModelError
-from edge_app.heads import Head, HeadSpec
+from edge_app.heads import Head, HeadSpec, image_input
 from edge_app.heads._yolo_formats import READINGS
 from edge_app.heads.ultraface import priors
 from edge_app.model.manifest import label_set
@@ -62,6 +62,7 @@ class Family:
 
 _COCO = "coco80"
 _FACES = ("blazeface", "retinaface", "scrfd", "yoloface", "yunet")
+_ONE_LABEL = {"dbtext": "text", "anomaly": "anomaly"}
 _FOR_ONE_TASK = ("classify", "detr", "embed", "instances", "obb", "pose", "segment", "yolo")
 # of ultralytics; the others are in unsupported.py
 _TASKS = {"detect": "yolo", "classify": "classify", "pose": "pose", "obb": "obb", "segment": "instances"}
@@ -100,6 +101,8 @@ def check_task(name: str, metadata: Metadata, requested: Requested) -> None:
         return
     if family not in registry.names("heads"):
         raise ConfigError(f"--family: found '{family}'; expected one of {', '.join(registry.names('heads'))}")
+    if image_input(registry.find("heads", family)) is not None:
+        raise ConfigError(f"--family: found '{family}', which has no network; expected it in config.yaml (heads)")
     if metadata.task and family in _FOR_ONE_TASK and family != expected:
         raise ConfigError(
             f"--family: found '{family}', but the model is for the task '{metadata.task}', as its metadata says; "
@@ -166,7 +169,8 @@ def _recognized(evidence: Evidence, requested: Requested) -> Family:
         name = pattern.family
         given = {key: value for key, value in requested.options.items() if key in _option_choices(name)}
         options = {**_options(evidence, name), **given}
-        if _fits(net, name, options, requested.labels) or (requested.labels and _fits(net, name, options, ())):
+        labels = evidence.labels if name == "ctc" else requested.labels  # which decodes nothing without
+        if _fits(net, name, options, labels) or (requested.labels and _fits(net, name, options, ())):
             return Family(name, pattern.why, preprocessing.usual(evidence, name))
         if name == "yolo" and (versions := _versions(evidence, requested.labels)):
             expected = " or ".join([*(f"--version {version}" for version in versions), "--labels FILE"])
@@ -226,7 +230,9 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, Any]) -> str 
     rows = {table[0] for table in evidence.tables}
     if family in _FACES or (family == "ultraface" and rows == {len(priors(evidence.size))}):
         return ("face",) if fits(("face",)) else ()
-    if family in ("classify", "segment", "embed"):
+    if family in _ONE_LABEL:
+        return (_ONE_LABEL[family],) if fits((_ONE_LABEL[family],)) else ()
+    if family in ("classify", "segment", "embed", "ctc"):
         return ()
     coco = label_set(_COCO)
     return _COCO if fits(coco) and not fits(coco[:-1]) else ()

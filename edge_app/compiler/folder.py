@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from edge_app import registry
 from edge_app.backends import MAX_GRAPH
 from edge_app.errors import ConfigError, ModelError
 from edge_app.model import manifest as manifests
@@ -81,7 +82,11 @@ def staged(out: Path, backup: Path | None = None) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write model.yaml with the hash of every file in the folder, and load it. Raises ModelError if it is invalid."""
+    """Write model.yaml with the hash of every file in the folder, and load it. Raises ModelError if it is invalid.
+
+    The characters of a head that reads text become a file: a list of many thousands takes seconds to parse.
+    """
+    manifest = {**manifest, "heads": {n: _with_label_file(folder, n, head) for n, head in manifest["heads"].items()}}
     hashes = {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
@@ -90,6 +95,15 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     text = yaml.safe_dump({**manifest, "sha256": hashes}, sort_keys=False, default_flow_style=None, width=110)
     (folder / manifests.FILE).write_text(f"{_HEADER} {_digest(text)}\n{text}", encoding="utf-8")
     manifests.load(folder)
+
+
+def _with_label_file(folder: Path, name: str, head: Mapping[str, Any]) -> Mapping[str, Any]:
+    labels = head.get("labels")
+    if not isinstance(labels, list) or not getattr(registry.find("heads", head["family"]), "characters", False):
+        return head
+    file = f"{name}.txt"
+    (folder / file).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
+    return {**head, "labels": file}
 
 
 def _digest(text: str) -> str:

@@ -45,7 +45,7 @@ def parse(properties: Mapping[str, str]) -> Metadata:
     return Metadata(
         task=_word(read.get("task", "")),
         head=_word(read.get("head", "")) or _described_head(read.get("description", "")),
-        labels=_labels(literal(read.get("names"))) or _labels(read.get("character", "").splitlines()),
+        labels=_labels(literal(read.get("names"))) or _characters(read.get("character", "")),
         image_size=_size(literal(read.get("imgsz"))),
         color=_COLORS.get(read.get("Image.BitmapPixelFormat", "").lower()),
         scale=_RANGES.get(read.get("Image.NominalPixelRange", "").lower()),
@@ -77,6 +77,16 @@ def _labels(names: object) -> tuple[str, ...]:
     except ValueError:
         return ()
     return labels if len(labels) == len(names) and all(labels) else ()
+
+
+def _characters(text: str) -> tuple[str, ...]:
+    """The characters of a text recognition, one a line; a space is one, too. () if one is no text."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    try:
+        found = tuple(checked_text(line.removesuffix("\r")) for line in lines)
+    except ValueError:
+        return ()
+    return found if all(found) and len(found) <= _MAX_LABELS else ()
 
 
 def literal(text: str | None) -> object:

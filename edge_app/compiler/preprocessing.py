@@ -49,6 +49,9 @@ _USUAL = {
     "segment": _IMAGENET,
     "detr": replace(_UNIT_RGB, resize="stretch"),  # RT-DETR, D-FINE
     "ppyoloe": replace(_UNIT_RGB, resize="stretch"),  # PP-YOLOE+
+    "anomaly": _IMAGENET,  # anomalib: 256 x 256, also cropped to 224
+    "dbtext": Preprocessing("bgr", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "letterbox"),
+    "ctc": Preprocessing("bgr", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "line", pad=127),
     "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
 }
 _YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")

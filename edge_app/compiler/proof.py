@@ -27,7 +27,7 @@ from edge_app.compiler.published_runs import Runs, largest_error
 from edge_app.compiler.reference import Candidates, Published
 from edge_app.compiler.session import Array, HostSession
 from edge_app.errors import ModelError
-from edge_app.frame import Classification, Detections, Embedding, Segmentation
+from edge_app.frame import Classification, Detections, Embedding, Segmentation, Text
 from edge_app.geometry.boxes import fit
 from edge_app.heads import Head, HeadSpec
 from edge_app.model import manifest as manifests
@@ -155,6 +155,8 @@ def _decoded(model: InputModel, outputs: Sequence[Mapping[str, Array]], publishe
     options = written_options(model)
     spec = _spec(model, outputs[0])
     head: Head = registry.build("heads", model.family.name, spec, **options)
+    if head.result_type is Text:  # uncertain texts of images without one count, too
+        head = registry.build("heads", model.family.name, spec, **{**options, "score": 0.0})
     if head.result_type is Detections:
         boxes, drawn = _boxes(model, spec, options, outputs, published)
         return replace(proof, boxes=boxes, drawn=drawn)
@@ -166,6 +168,8 @@ def _decoded(model: InputModel, outputs: Sequence[Mapping[str, Array]], publishe
             compared += result_proof.check_classes(model.name, result, expected[0], options, proof.tolerance)
         elif isinstance(result, Embedding):
             compared += result_proof.check_vector(model.name, result, expected[0], proof.tolerance)
+        elif isinstance(result, Text):
+            compared += result_proof.check_text(model.name, result, expected[0], spec.labels, options)
         elif isinstance(result, Segmentation) and expected[0].ndim == 4:
             counts = result_proof.check_maps(spec, options, values, expected[0], proof.tolerance)
             proof = replace(proof, cells=(proof.cells[0] + counts[0], proof.cells[1] + counts[1]))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_app import registry
 from edge_app.compiler.session import Array
 from edge_app.errors import ModelError
-from edge_app.frame import Classification, Embedding, Segmentation
+from edge_app.frame import Classification, Embedding, Segmentation, Text
 from edge_app.geometry.boxes import fit
 from edge_app.heads import Head, HeadSpec
 
@@ -63,6 +63,30 @@ def check_vector(name: str, result: Embedding, raw: Array, tolerance: float) -> 
             f"{name}: the vector differs from that of the published file by {error:.2g}; expected at most "
             f"{tolerance:.2g}"
         )
+    return len(expected)
+
+
+def check_text(name: str, result: Text, raw: Array, labels: tuple[str, ...], options: Mapping[str, Any]) -> int:
+    """Compare with the text of the file's best classes, read one position after the other. Returns its length.
+
+    The score of the comparison is 0, so that uncertain texts of calibration images count.
+    """
+    values = raw.astype(np.float64).reshape([n for n in raw.shape[1:] if n != 1] or [1])
+    classes = [n for n in values.shape if n in (len(labels) + 1, len(labels) + 2)] if values.ndim == 2 else []
+    if not classes:
+        return 0
+    by_position = values if values.shape[1] in (len(labels) + 1, len(labels) + 2) else values.T
+    blank = options.get("blank", "auto")
+    last = blank == "last" or (blank == "auto" and by_position is not values)
+    characters = [*labels, *([" "] if by_position.shape[1] == len(labels) + 2 else [])]
+    characters = [*characters, ""] if last else ["", *characters]
+    expected, before = "", None
+    for best in by_position.argmax(axis=1).tolist():
+        expected += characters[best] if best != before else ""
+        before = best
+    shown = "".join(c if c.isprintable() else "?" for c in expected)
+    if len(result.text) != len(shown) or any(b not in (a, "?") for a, b in zip(result.text, shown)):
+        raise ModelError(f"{name}: reads another text than the published file; expected the same")
     return len(expected)
 
 

@@ -75,7 +75,7 @@ def attach(compiled: Path, stage: SecondStage, backup: Path | None) -> str:
         "family": head.family,
         "graph": {engine: files[file] for engine, file in graphs.items()},
         "crops": {"of": crops.of, "align": crops.align, "input": describe.plain(asdict(crops.input))},
-        **({"labels": list(head.labels)} if head.labels else {}),
+        **({"labels": list(labels)} if (labels := head.characters or head.labels) else {}),
         **({"options": describe.plain(dict(head.options))} if head.options else {}),
     }
     written = yaml.safe_load(read_regular(stage.into / manifests.FILE, MAX_TEXT))

@@ -81,6 +81,27 @@ def _is_joined(e: Evidence) -> bool:
     return len(e.outputs) == len(e.tables) == 1 and e.tables[0][1] in (112, len(e.labels) + 32 if e.labels else 112)
 
 
+def _is_line(e: Evidence) -> bool:
+    """Class scores of each position along a line: a class for each known character, the blank and perhaps the space."""
+    if len(e.outputs) != 1 or not e.labels:
+        return False
+    sizes = [size for size in e.outputs[0].shape[1:] if size != 1]
+    return len(sizes) == 2 and any(size in (len(e.labels) + 1, len(e.labels) + 2) for size in sizes)
+
+
+def _is_text_map(e: Evidence) -> bool:
+    """One probability per pixel, at the end of transposed convolutions: the head of DB."""
+    if len(e.outputs) != 1 or len(e.maps) != 1 or e.maps[0][0] != 1 or min(e.maps[0][1:]) <= 1:
+        return False
+    last = [node.op for node in e.last()]
+    return last[:1] == ["Sigmoid"] and "ConvTranspose" in last
+
+
+def _is_anomaly(e: Evidence) -> bool:
+    """A map that anomalib names."""
+    return any("anomaly" in output.name.lower() for output in e.outputs)
+
+
 def _is_any(_: Evidence) -> bool:
     return True
 
@@ -120,6 +141,9 @@ def _tables_of_cells(e: Evidence, *, by_class: bool) -> bool:
 
 
 SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
+    Pattern("anomaly", "a map named anomaly", _is_anomaly),
+    Pattern("ctc", "classes at each position of a line: one for each character, and the blank", _is_line),
+    Pattern("dbtext", "one probability per pixel after transposed convolutions, as of DB", _is_text_map),
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     Pattern("instances", "a table of boxes with mask coefficients, and prototypes of masks", _is_instances),
     Pattern("detr", "class scores and boxes of some hundred queries", _is_detr),

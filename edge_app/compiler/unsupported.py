@@ -135,10 +135,6 @@ def _is_centernet(e: Evidence) -> bool:
     ].count(2) >= 2  # fmt: skip
 
 
-def _is_anomaly(e: Evidence) -> bool:
-    return any("anomaly" in output.name.lower() for output in e.outputs)
-
-
 def _map(e: Evidence) -> tuple[int, int, int] | None:
     """Channels and strides of a single map, stride 0 if the map is larger than the input."""
     if len(e.outputs) != 1 or len(e.maps) != 1 or 0 in e.maps[0]:
@@ -167,12 +163,6 @@ def _is_mtcnn(e: Evidence) -> bool:
 def _is_craft(e: Evidence) -> bool:
     """CRAFT: scores of characters and of the links between them at stride 2, and features for another network."""
     return sorted(m[0] for m in e.maps) == [2, 32] and len(e.outputs) == 2 and len({m[1:] for m in e.maps}) == 1
-
-
-def _is_text_map(e: Evidence) -> bool:
-    """One probability per pixel after two transposed convolutions: the head of DB."""
-    found, last = _map(e), [node.op for node in e.last()]
-    return found is not None and found[0] == 1 and last[:1] == ["Sigmoid"] and last.count("ConvTranspose") == 2
 
 
 def _is_single_map(e: Evidence) -> bool:
@@ -229,7 +219,6 @@ FORMS: tuple[Kind, ...] = (  # of models of any task
 )
 KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does not have the task
     Kind("class numbers instead of class scores (export the model without its ArgMax)", _is_class_map),
-    Kind("anomaly detection", _is_anomaly),
     Kind("a MediaPipe detector of palms or people (boxes and keypoints relative to anchors)", _is_mediapipe),
     Kind(
         "a detector whose rows may be landmarks of faces (YOLOv5-face) or the scores of 11 classes",
@@ -247,9 +236,8 @@ KINDS: tuple[Kind, ...] = (  # by their shapes, for files whose metadata does no
         _is_final_table,
         (("family pose", "a pose"), ("family obb", "oriented boxes"), ("family detr", "a DETR detector")),
     ),
-    Kind("text recognition (CTC)", _is_text),
+    Kind("text recognition (CTC)", _is_text, (("labels FILE", "a file with its characters"),)),
     Kind("a depth map", _is_depth, (_SEGMENT,)),
-    Kind("text detection (a map of text regions)", _is_text_map, (("family segment", "a mask"),)),
     Kind("a map with channels last (export it with channels first)", _is_channels_last, (_SEGMENT,)),
     Kind("an image as output (super resolution, denoising, style)", _is_enlarged),
     Kind("an image as output (super resolution, denoising, style)", _is_picture, (_SEGMENT,)),

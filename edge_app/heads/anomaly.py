@@ -68,7 +68,7 @@ class Head:
         enlargement = max(1, *(-(-side // (cells * _FINE_PX)) for side, cells in zip(size, scores.shape[::-1])))
         if enlargement > 1:
             scores = np.asarray(cv2.resize(scores, None, fx=enlargement, fy=enlargement), np.float32)
-        step = np.array(size, np.float32) / np.array(scores.shape[::-1], np.float32)
+        step = (np.array(size) / np.array(scores.shape[::-1])).astype(np.float32)
         contours, _ = cv2.findContours(
             (scores > self._threshold).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )

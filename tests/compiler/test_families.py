@@ -339,3 +339,52 @@ def test_the_metadata_of_the_image_sets_the_preprocessing(tmp_path):
     given = {"Image.BitmapPixelFormat": "Bgr8", "Image.NominalPixelRange": "NominalRange_0_255"}
     found = recognized(save(tmp_path / "a.onnx", {"y": random(1, 5)}, last="Softmax", metadata=given))
     assert (found.preprocessing.color, found.preprocessing.mean, found.preprocessing.std) == ("bgr", (0,) * 3, (1,) * 3)
+
+
+@pytest.mark.parametrize("space", [0, 1])
+def test_recognizes_text_recognition_by_the_characters_in_its_metadata(tmp_path, space):
+    """PP-OCR: a class for each character, the blank, and perhaps the space."""
+    characters = ["a", "b", " ", "\u3000", "é"]
+    path = save(
+        tmp_path / "line.onnx", {"y": random(1, 20, len(characters) + 1 + space)}, size=(80, 48), last="Softmax"
+    )
+    model = onnx.load(path)
+    model.metadata_props.add(key="character", value="\n".join(characters))
+    onnx.save(model, path)
+    (found,) = input_models.read([path], ModelOptions())
+    assert (found.family.name, found.labels) == ("ctc", tuple(characters))
+    preprocessing = found.family.preprocessing
+    assert (preprocessing.color, preprocessing.resize, preprocessing.pad) == ("bgr", "line", 127)
+
+
+def test_recognizes_text_recognition_by_given_characters(tmp_path):
+    """LPRNet: classes first, the blank last."""
+    path = save(tmp_path / "plate.onnx", {"y": random(1, 5, 18)}, size=(94, 24), last="")
+    (tmp_path / "keys.txt").write_text("0\n1\nA\nB\n", encoding="utf-8")
+    (found,) = input_models.read([path], ModelOptions(labels=("0", "1", "A", "B")))
+    assert found.family.name == "ctc"
+
+
+def test_recognizes_text_detection_by_its_last_layers(tmp_path):
+    """The head of DB: transposed convolutions and a sigmoid."""
+    g = Graph()
+    x = g.conv("image", 3, 8, stride=4)
+    for outputs in (8, 1):
+        x = g.node("ConvTranspose", x, g.weight(random(8, outputs, 2, 2, low=-1)), strides=[2, 2])
+    g.save(tmp_path / "a.onnx", {"map": g.node("Sigmoid", x)})
+    (found,) = input_models.read([tmp_path / "a.onnx"], ModelOptions())
+    assert (found.family.name, found.labels) == ("dbtext", ("text",))
+
+
+def test_recognizes_the_map_of_anomalib_by_its_name(tmp_path):
+    path = save(tmp_path / "a.onnx", {"anomaly_map": random(1, 1, 64, 64)})
+    (found,) = input_models.read([path], ModelOptions())
+    assert (found.family.name, found.labels) == ("anomaly", ("anomaly",))
+
+
+def test_a_family_without_a_network_is_named_in_one_line(tmp_path):
+    path = save(tmp_path / "a.onnx", {"y": random(1, 4)})
+    with pytest.raises(
+        ConfigError, match=r"^--family: found 'codes', which has no network; expected it in config.yaml"
+    ):
+        input_models.read([path], ModelOptions(family="codes"))

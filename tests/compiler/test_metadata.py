@@ -22,6 +22,8 @@ def test_reads_the_metadata_of_ultralytics():
 def test_reads_the_labels_of_yolov5_and_of_rapid_ai():
     assert parse({"stride": "32", "names": "['a', 'b']"}).labels == ("a", "b")
     assert parse({"character": "0\n90\n180\n270"}).labels == ("0", "90", "180", "270")
+    assert parse({"character": "a\r\n \r\n\u3000\r\n"}).labels == ("a", " ", "\u3000")
+    assert parse({"character": "a\n\nb"}).labels == parse({"character": "a\n\x1b\n"}).labels == ()
 
 
 def test_reads_the_standard_metadata_of_images():

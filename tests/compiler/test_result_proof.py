@@ -10,6 +10,7 @@ from edge_app.backends import TensorSpec
 from edge_app.compiler import result_proof
 from edge_app.compiler.result_proof import ClassMap
 from edge_app.errors import ModelError
+from edge_app.frame import Text
 from edge_app.heads import HeadSpec
 
 SIZE = (96, 128)  # height, width of the map; the input is twice as large
@@ -100,3 +101,15 @@ def test_too_many_regions_are_compared_as_classes_only(monkeypatch):
     cells, inside = checked(shapes(4))
     assert cells > 0.9 * SIZE[0] * SIZE[1]
     assert inside == 0
+
+
+@pytest.mark.parametrize(("blank", "first"), [("auto", True), ("last", False)])
+def test_a_text_is_that_of_the_best_classes(blank, first):
+    """The characters of `labels`, then the space; a wrong text is one line."""
+    labels, options = ("a", "b", "c"), {"blank": blank}
+    best = [0, 1, 1, 0, 1, 4, 3, 0] if first else [4, 0, 0, 4, 0, 3, 2, 4]
+    raw = np.eye(5, dtype=np.float32)[best][None]
+    assert result_proof.check_text("line", Text("aa c", 1.0), raw, labels, options) == 4
+    with pytest.raises(ModelError, match=r"^line: reads another text than the published file; expected the same$"):
+        result_proof.check_text("line", Text("aa b", 1.0), raw, labels, options)
+    assert result_proof.check_text("line", Text("", 0.0), np.zeros((1, 5), np.float32), labels, options) == 0

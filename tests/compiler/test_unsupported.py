@@ -51,7 +51,6 @@ NAMED = {
     "text detection (CRAFT)": {"y": random(1, 2, 32, 32), "feature": random(1, 32, 32, 32)},
     "a single number, such as an age": {"age": random(1, 1)},
     "a vector that may be class scores, or values such as a box, angles or points": {"y": random(1, 4)},
-    "anomaly detection": {"anomaly_map": random(1, 1, 64, 64)},
 }  # fmt: skip
 
 
@@ -68,20 +67,10 @@ def test_names_what_is_not_supported(tmp_path, kind):
 @pytest.mark.parametrize(("rows", "classes", "size"), [(68, 18, (94, 24)), (40, 6625, (320, 48)), (40, 97, (128, 128))])
 def test_names_text_recognition(tmp_path, rows, classes, size):
     last = "" if size[0] > size[1] else "Softmax"
-    with pytest.raises(ModelError, match=r"a: text recognition \(CTC\): not supported"):
+    with pytest.raises(
+        ModelError, match=r"a: text recognition \(CTC\): not supported; .* expected --labels FILE if it is"
+    ):
         read(save(tmp_path / "a.onnx", {"y": random(1, rows, classes)}, size=size, last=last))
-
-
-def test_names_text_detection(tmp_path):
-    """The head of DB: two transposed convolutions and a sigmoid."""
-    g = Graph()
-    x = g.conv("image", 3, 8, stride=4)
-    for outputs in (8, 1):
-        x = g.node("ConvTranspose", x, g.weight(random(8, outputs, 2, 2, low=-1)), strides=[2, 2])
-    g.save(tmp_path / "a.onnx", {"map": g.node("Sigmoid", x)})
-    with pytest.raises(ModelError, match=r"a: text detection .*: not supported; .* --family segment if it is a mask"):
-        read(tmp_path / "a.onnx")
-    assert read(tmp_path / "a.onnx", family="segment").family.name == "segment"
 
 
 def test_names_suppression_and_class_numbers_in_the_graph(tmp_path):
