@@ -22,7 +22,7 @@ from edge_app.options import Secret
 def locked(path: Path) -> Iterator[None]:
     """Keep other commands from changing the file meanwhile. Creates the folder, for its owner alone."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(path.parent)
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         raise ConfigError(f"{path.parent}: cannot be used: {exc.strerror}; expected a folder to write to") from exc
@@ -51,9 +51,26 @@ def write(path: Path, gallery: Gallery, key: Secret | None) -> None:
     try:
         if gallery.people:
             atomic_file.replace(path, encode(gallery, None if key is None else key.read()))
+            _give_to_owner(path)
         else:
             path.unlink(missing_ok=True)
             path.with_name(f".{path.name}.new").unlink(missing_ok=True)  # left by a crash
             atomic_file.sync_folder(path.parent)
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be written: {exc.strerror}; nothing was changed") from exc
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder and state_dir, both for their owner alone."""
+    for each in (folder.parent, folder):
+        each.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            each.mkdir(mode=0o700)
+            _give_to_owner(each)
+
+
+def _give_to_owner(path: Path) -> None:
+    """What root has made in the state_dir of a service belongs to the service's user."""
+    owner = os.stat(path.parent)
+    if os.geteuid() == 0 and owner.st_uid != os.lstat(path).st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

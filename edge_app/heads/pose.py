@@ -33,6 +33,7 @@ class Head:
     """
 
     result_type = Detections
+    keypoints = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -259,3 +260,19 @@ def test_check_says_how_many_people_a_rule_knows(folder, capsys):
     picture("pictures/0.png", 1)
     assert main(["check"]) == 2
     assert "face.gallery: is damaged" in capsys.readouterr().out
+
+
+def test_what_root_adds_belongs_to_the_user_of_the_service(folder, capsys):
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    (folder / "state").mkdir()
+    os.chown(folder / "state", 65534, 65534)
+    enroll(capsys, "Ada", 1)
+    path = folder / "state/gallery/face.gallery"
+    assert {each.stat().st_uid for each in (path, path.parent)} == {65534}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_new_state_dir_is_for_its_owner_alone(folder, capsys):
+    enroll(capsys, "Ada", 1)
+    assert (folder / "state").stat().st_mode & 0o777 == 0o700

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from edge_app import config
+from edge_app import config, gallery
 from edge_app.backends import _rknn_file
 from edge_app.clock import SystemClock
 from edge_app.config import OutboxConfig
@@ -55,6 +55,17 @@ def config_file(data: bytes) -> None:
 def model_manifest(data: bytes) -> None:
     write("manifest", data, manifest.FILE)
     manifest.load(folder("manifest"))
+
+
+@target(ConfigError)
+def gallery_file(data: bytes) -> None:
+    """Also with a correct hash, which an attacker can compute."""
+    path = write("gallery", data)
+    gallery.load(path, None)
+    mark = b"edge-app gallery 1\n"
+    content = data.removeprefix(mark)[32:]
+    path.write_bytes(mark + hashlib.sha256(content).digest() + content)
+    gallery.load(path, None)
 
 
 @target(ConfigError)
