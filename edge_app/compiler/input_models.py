@@ -224,6 +224,7 @@ def _chain(name: str, files: Sequence[tuple[Path, bytes]], outputs: list[str] | 
 
 def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     """The graph with every input size fixed."""
+    raw = _for_its_own_size(raw, options)
     if len(raw.inputs) != 1:
         names = ", ".join(foreign_text(value.name) for value in raw.inputs) or "none"
         raise ModelError(f"{where}: found the inputs {names}; expected one image")
@@ -249,6 +250,22 @@ def _sized(raw: Net, options: ModelOptions, where: str) -> Net:
     raw.inputs = [
         net.Value(value.name, value.dtype, tuple(n or w for n, w in zip((None, *value.shape[1:]), fixed_shape)))
     ]
+    return raw
+
+
+def _for_its_own_size(raw: Net, options: ModelOptions) -> Net:
+    """The graph without a second input (1, 2), the size of the original image: that of the input is put in its place.
+
+    The published exports of RT-DETR and D-FINE scale their boxes by it; then these are in pixels of the input.
+    """
+    images = [value for value in raw.inputs if len(value.shape) == 4]
+    sizes = [value for value in raw.inputs if value.shape[1:] == (2,) and "size" in value.name.lower()]
+    if len(raw.inputs) != 2 or len(images) != 1 or len(sizes) != 1:
+        return raw
+    width, height = options.input_size or (images[0].shape[3] or 0, images[0].shape[2] or 0)
+    raw = raw.copy()
+    raw.inputs = images
+    raw.weights[sizes[0].name] = np.array([[width, height]], sizes[0].dtype)
     return raw
 
 

@@ -6,10 +6,13 @@ N is the number of queries, C that of the classes:
     1 x N x 4, 1 x N x C    boxes and class logits, in either order; each class of a query is a detection of its own
     1 x N x (4+C)           both in one output, probabilities; the best class of each query
     1 x N x 6               box, score, class: final detections
+    1 x N, 1 x N x 4, 1 x N class, corners in pixels of the input, score: final detections of the published exports of
+                            RT-DETR and D-FINE, whose second input the compiler replaces by the size of the input
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +71,11 @@ class Head:
     def decode(self, outputs: Arrays, transform: Transform) -> Detections:
         """Decode all queries of one image."""
         layout = self._layout = self._layout or self._read(specs_of(outputs))
+        if layout.labels:
+            table = np.stack([float32(outputs[name].reshape(-1)) for name in (layout.scores, layout.labels)], axis=1)
+            rows, score, class_id = self._final(table)
+            corners = float32(outputs[layout.boxes].reshape(-1, 4)[rows])
+            return self._selection.detections(corners, score, class_id, transform)
         boxes = outputs[layout.boxes][0][:, :4]
         scores = float32(outputs[layout.scores][0][:, layout.first :])
         final = layout.final and bool((scores[:, 1] == np.round(scores[:, 1])).all())
@@ -105,6 +113,8 @@ class Head:
 
     def _read(self, outputs: tuple[TensorSpec, ...]) -> _Layout:
         shapes = {output.name: shape_of(output) for output in outputs}
+        if len(shapes) == 3:
+            return self._read_selected(outputs, shapes)
         if any(len(shape) != 2 for shape in shapes.values()) or len(shapes) not in (1, 2):
             raise unsupported_outputs(self._spec, outputs, _EXPECTED)
         if len(shapes) == 1:
@@ -123,12 +133,24 @@ class Head:
         check_labels(self._spec, shapes[scores][1] - (self._activation == "softmax"))
         return _Layout(boxes, scores, 0, joined=False, final=False)
 
+    def _read_selected(self, outputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]]) -> _Layout:
+        """Class numbers, corners and scores; class numbers are integers, or called labels or classes."""
+        boxes = [name for name, shape in shapes.items() if shape[1:] == (4,)]
+        others = [output for output in outputs if output.name not in boxes]
+        if len(boxes) != 1 or any(shapes[output.name] != shapes[boxes[0]][:1] for output in others):
+            raise unsupported_outputs(self._spec, outputs, f"{_EXPECTED}, or classes 1xN, corners 1xNx4, scores 1xN")
+        named = [o.name for o in others if "int" in o.dtype or "label" in o.name.lower() or "class" in o.name.lower()]
+        labels = named[0] if named else others[0].name
+        scores = next(output.name for output in others if output.name != labels)
+        return _Layout(boxes[0], scores, 0, joined=False, final=True, labels=labels)
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """The names of the outputs. first: the first column of the scores. joined: boxes and scores are one output.
 
-    final: they may be score and class number; the values decide.
+    final: they may be score and class number; the values decide. labels: the output with class numbers, if they have
+    one of their own.
     """
 
     boxes: str
@@ -136,3 +158,4 @@ class _Layout:
     first: int
     joined: bool
     final: bool
+    labels: str = ""

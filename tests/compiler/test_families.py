@@ -146,6 +146,25 @@ def test_recognizes_two_outputs_by_their_shapes(tmp_path, kind):
     assert (found.preprocessing.std[0] == 255) == (not variant)
 
 
+def test_a_detr_that_scales_its_boxes_by_a_second_input_gets_the_size_of_its_image(tmp_path):
+    """As the published code of RT-DETR and D-FINE exports them."""
+    g = Graph(opset=17)
+    boxes = g.node("Mul", g.weight(random(1, 20, 4)), g.node("Cast", g.node("Concat", "sizes", "sizes", axis=1), to=1))
+    zero = g.node("Mul", g.node("ReduceMean", "image", keepdims=0), g.weight(np.float32(0)))
+    outputs = {"boxes": g.node("Add", boxes, zero), "scores": g.node("Add", g.weight(random(1, 20)), zero)}
+    labels = g.node("Cast", g.node("Add", g.weight(np.ones((1, 20), np.float32)), zero), to=7)
+    model = g.model({"labels": labels, **outputs}, shape=("N", 3, 64, 96))
+    model.graph.input.append(helper.make_tensor_value_info("sizes", TensorProto.INT64, ["N", 2]))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    next(node for node in model.graph.node if node.op_type == "Concat").input[:] = ["orig_target_sizes"] * 2
+    model.graph.input[1].name = "orig_target_sizes"
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    found = recognized(tmp_path / "a.onnx")
+    assert found.family.name == "detr"
+    pixels = found.run(np.zeros((64, 96, 3), np.uint8))[1]
+    np.testing.assert_allclose(pixels, random(1, 20, 4) * [96, 64, 96, 64], rtol=1e-5)
+
+
 def test_recognizes_a_detr_of_ultralytics(tmp_path):
     rows = random(1, 300, 6)
     rows[..., 5] = 1

@@ -190,6 +190,13 @@ def detr_v10(rng, amount="some"):
     return Export("detr", {"output0": np.concatenate(rows, 1).astype(np.float32)[None]})
 
 
+def detr_official_v10(rng, amount="some"):
+    """Class numbers, corners in pixels and scores apart."""
+    box = _corners(rng)[:60].astype(np.float32)
+    labels = rng.integers(0, CLASSES, (1, 60))
+    return Export("detr", {"labels": labels, "boxes": box[None], "scores": objectness(rng, 60, amount).T})
+
+
 def _corners_of_cells(rng: np.random.Generator) -> np.ndarray:
     box = pixel_boxes(rng, CELLS)
     return np.concatenate([box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2], 1)[None]
@@ -213,5 +220,5 @@ def ppyoloe(rng, amount="some"):
 DETECTORS = [
     pose, pose_transposed, pose_of_two, pose_maps, pose_v26_maps, pose_zoo, pose_v10, obb, obb_maps, obb_v26_maps,
     obb_v10, instances, instances_maps, instances_v5, instances_v5_maps, instances_v10, detr, detr_swapped,
-    detr_softmax, detr_joined, detr_v10, yolonas, yolonas_swapped, ppyoloe,
+    detr_softmax, detr_joined, detr_v10, detr_official_v10, yolonas, yolonas_swapped, ppyoloe,
 ]  # fmt: skip

@@ -42,11 +42,17 @@ def final(outputs):
     return [(box_of(row[:4]), float(row[4]), int(row[5])) for row in outputs["output0"][0]]
 
 
+def apart(outputs):
+    labels, boxes, scores = (outputs[name][0].tolist() for name in ("labels", "boxes", "scores"))
+    return [(tuple(box), score, label) for box, score, label in zip(boxes, scores, labels)]
+
+
 @pytest.mark.parametrize(
     ("make", "reference"),
     [
         (task_exports.detr, pairs), (task_exports.detr_swapped, pairs), (task_exports.detr_softmax, softmaxed),
         (task_exports.detr_joined, joined), (task_exports.detr_v10, final),
+        (task_exports.detr_official_v10, apart),
     ],
 )  # fmt: skip
 def test_a_transformer_decodes_like_plain_loops(make, reference):
