@@ -18,7 +18,7 @@ from edge_app.options.document import Problems, describe, entries, nearest
 
 BLOCKS = ("source", "heads", "reuse", "track", "rules", "snapshots", "clips")  # that a camera can have
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-_MAX_CAMERAS = 32
+_MAX_CAMERAS = 16  # the service allows 128 threads
 
 
 @dataclass(frozen=True, slots=True)
