@@ -47,7 +47,7 @@ def failed_rule(message: str) -> str | None:
 def convert(job: dict[str, Any]) -> Ranges:
     """Convert. Returns the ranges of every tensor if the job asks for them. Raises ConverterError."""
     ranges: Ranges = {}
-    if job["ranges"] is None and not job["given"]:
+    if job["ranges"] is None and not job.get("given"):
         rknn = configured_converter(job)
         check(rknn.load_onnx(model=job["onnx"]), "load_onnx failed")
         quantized = job["precision"] != "float16"
@@ -91,17 +91,18 @@ def build_with_ranges(job: dict[str, Any]) -> tuple[Any, Ranges]:
     path, yaml = Path(f"{stem}.quantization.cfg"), YAML(typ="safe")
     description = yaml.load(path)
     tensors = description["quantize_parameters"]
+    given = job.get("given") or {}
     for name, tensor in tensors.items():
-        own = name if name in job["given"] else name.removesuffix("_int8")
-        if own in job["given"]:
-            tensor["min"], tensor["max"] = job["given"][own]
+        own = name if name in given else name.removesuffix("_int8")
+        if own in given:
+            tensor["min"], tensor["max"] = given[own]
     if job["ranges"]:
         for name, tensor in tensors.items():
             own = name if name in job["ranges"] else name.removesuffix("_int8")  # the graph's own output
             if own not in job["ranges"]:
                 raise ConverterError(f"tensor '{name}' has no range; expected the ranges of the whole graph")
             tensor["min"], tensor["max"] = job["ranges"][own]
-    if job["ranges"] or job["given"]:
+    if job["ranges"] or given:
         yaml.dump(description, path)
     second = configured_converter(job)
     code = second.hybrid_quantization_step2(

@@ -11,9 +11,17 @@ data/             labeled pictures: YOLO, COCO, folders of classes, masks
 backbones/        one file each
 tasks/            what a head can learn: detect, classify, segment, embed
 network.py        backbone and heads as one torch module
-steps/            what makes a trained network smaller
 training.py       the steps: seeded, resumable
+progress.py       how far they are
 checkpoint.py     the state of a run
 export.py         the model folder that `edge-app compile` takes
 train_command.py  the work of `edge-app slim train`
+
+graph/         a graph of the compiler as a torch module
+pruning.py     drops channels
+objectives.py  what a model learns when it is made smaller
+steps/         what makes it smaller, one file each
+shrink/        `edge-app slim shrink`: stages, evidence, controls, report
+search/        `edge-app slim search` and `serve`
+examples/      tasks on public data
 """

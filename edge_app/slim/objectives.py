@@ -200,7 +200,7 @@ def _data(where: Path, head: HeadModel, held_out: float) -> DataSet:
     if head.family not in TASKS:
         known = ", ".join(TASKS)
         found = f"heads.{head.name}: the family {head.family} has no loss"
-        raise ConfigError(f"{found}; expected one of {known}, or --task FILE.py")
+        raise ConfigError(f"{found}; expected one of {known}, or a task in Python")
     labels = tuple(label for label in head.labels if label != "background")
     return open_data(where, HeadRecipe(TASKS[head.family], classes=labels), held_out)
 

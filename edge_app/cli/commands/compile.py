@@ -38,9 +38,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="CLIP|FOLDER",
         help="also quantize to int8, calibrated on these images; may be repeated",
     )
-    parser.add_argument(
-        "--ranges", type=Path, metavar="FILE", help="ranges of tensors for int8, as `slim shrink` learns them"
-    )
+    parser.add_argument("--ranges", type=Path, metavar="FILE", help="int8 ranges of tensors, as `slim shrink` learns")
     parser.add_argument(
         "--target",
         default="onnx",

@@ -59,7 +59,7 @@ def _add_shrink(tasks: Commands[argparse.ArgumentParser]) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model folder, a run of `slim train`, an ONNX file")
     parser.add_argument("--recipe", type=Path, required=True, metavar="FILE", help="the steps and their options")
     parser.add_argument(
-        "--task", type=Path, required=True, metavar="DATA|FILE.py", help="labeled data, or a file with `open_task`"
+        "--task", type=Path, required=True, metavar="DATA|PYTHON", help="labeled data, or a file with `open_task`"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="stages, report and model folder")
     parser.add_argument("--restart", action="store_true", help="drop the stages in DIR that are of another recipe")
