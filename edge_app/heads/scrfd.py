@@ -1,6 +1,6 @@
 """SCRFD: faces, with five landmarks if the model has them, at three or five strides.
 
-Source: InsightFace, `SCRFD` in insightface/model_zoo/scrfd.py. Each stride has scores (1, N, 1), probabilities, boxes
+Source: InsightFace, class `SCRFD` of its model zoo. Each stride has scores (1, N, 1), probabilities, boxes
 (1, N, 4): distances from the anchor to left, top, right and bottom, and landmarks (1, N, 10), x and y from the anchor;
 distances are in strides. Each cell has one or two anchors in its top left corner.
 Order of landmarks: in the image, left and right eye, nose, left and right corner of the mouth. The input is RGB,

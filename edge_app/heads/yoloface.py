@@ -1,6 +1,6 @@
 """YOLOv5-face: faces with five landmarks, from the maps of each stride or from one decoded table.
 
-Source: yolov5-face (deepcam-cn), `Detect` in models/yolo.py. A row: x, y, w, h, objectness, x and y of five landmarks,
+Source: yolov5-face (deepcam-cn), class `Detect`. A row: x, y, w, h, objectness, x and y of five landmarks,
 class. In maps, nothing is decoded: boxes as in YOLOv5; landmark = value * anchor size + corner of the cell, without a
 sigmoid. Score = objectness * class. Order of landmarks: in the image, left and right eye, nose, left and right corner
 of the mouth. The input is RGB, 0..1.

@@ -23,7 +23,7 @@ _MAX_QUAD_PX = 4096  # a longer side of a rectified quadrilateral is reduced
 _UPRIGHT_RATIO = 1.5  # height / width from which a quadrilateral is turned for an input that is wider than high
 
 # ArcFace's template: eyes, nose and corners of the mouth of an aligned face, pixels of a 112x112 image.
-# Source: InsightFace, `arcface_dst` in face_align.py. In the image, the left eye and the left corner come first.
+# Source: InsightFace, `arcface_dst`. In the image, the left eye and the left corner come first.
 FACE_SIZE = 112
 FACE_TEMPLATE: Float64 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
