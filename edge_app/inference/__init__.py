@@ -12,6 +12,8 @@ decoding.py    decodes the outputs of a head and checks the result
 score_check.py reports scores that are no probabilities
 filters.py     filters of the detections of a head
 crops.py       second-stage heads, on crops of detections; alignment.py cuts and aligns these
+shared_engine.py one engine for several cameras
+scheduler.py   who of them runs next
 supervisor.py  the inference thread; rebuilds a backend that fails or hangs
 golden.py      compares this machine's outputs with those of the host; golden_file.py reads them
 """
