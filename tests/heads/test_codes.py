@@ -179,3 +179,40 @@ def test_an_old_opencv_is_one_line(monkeypatch: pytest.MonkeyPatch, version: str
     assert lacks in str(caught.value)
     assert "expected OpenCV 4.8 or later" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SHARED = ("qr", "micro_qr", "data_matrix", "aztec", "ean13", "ean8", "code128", "code39")
+
+
+def random_content(kind: str, rng: np.random.Generator) -> str:
+    """Content that a kind can hold, with its check digit."""
+    if kind in ("ean13", "ean8"):
+        data = rng.integers(0, 10, int(kind[3:]) - 1)
+        weights = np.where(np.arange(len(data))[::-1] % 2, 1, 3)
+        return "".join(map(str, [*data, -(data @ weights) % 10]))
+    if kind == "micro_qr":
+        return "".join(map(str, rng.integers(0, 10, 6)))
+    return "".join(rng.choice(list("ABCDEFGHIJ0123456789"), 12))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["zxing", "opencv"])
+def test_small_tilted_noisy_codes(engine: str, capsys: pytest.CaptureFixture):
+    """Modules of 3 and 4 pixels, turned at random, tilted up to 40 degrees, blurred, noise of 8 gray levels."""
+    head, total, right, wrong = Head(SPEC, engine=engine), 0, 0, 0
+    for kind in SHARED if engine == "zxing" else ("qr", "ean13", "ean8"):
+        rng, of_kind = np.random.default_rng(1), 0
+        for i in range(50):
+            text = random_content(kind, rng)
+            turn, toward, tilt = rng.uniform(0, 360), rng.uniform(0, 360), rng.uniform(0, 40)
+            printed = code(text, CONTENT[kind][0], 3 + i % 2)
+            texts = read(head, in_scene(printed, turn=turn, toward=toward, tilt=tilt, noise=8, seed=i)[0]).texts or ()
+            of_kind += text in texts
+            wrong += sum(each != text for each in texts)
+        total, right = total + 50, right + of_kind
+        with capsys.disabled():
+            print(f"\n{engine} {kind}: {of_kind} of 50", end="")
+    with capsys.disabled():
+        print(f"\n{engine}: {right} of {total} read, {wrong} wrong texts")
+    assert wrong == 0
+    assert right >= (0.95 if engine == "zxing" else 0.7) * total
