@@ -64,6 +64,7 @@ _COCO = "coco80"
 _FACES = ("blazeface", "retinaface", "scrfd", "yoloface", "yunet")
 _ONE_LABEL = {"dbtext": "text", "anomaly": "anomaly"}
 _FOR_ONE_TASK = ("classify", "detr", "embed", "instances", "obb", "pose", "segment", "yolo")
+_WITH_FURTHER_VALUES = ("instances", "obb", "pose")
 # of ultralytics; the others are in unsupported.py
 _TASKS = {"detect": "yolo", "classify": "classify", "pose": "pose", "obb": "obb", "segment": "instances"}
 
@@ -225,6 +226,8 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, Any]) -> str 
     def fits(labels: tuple[str, ...]) -> bool:
         return _fits(evidence.net, family, options, labels)
 
+    if evidence.metadata.labels and family in _WITH_FURTHER_VALUES:
+        build(evidence.net, family, options, evidence.metadata.labels)  # raises: values would be taken for classes
     if evidence.metadata.labels and fits(evidence.metadata.labels):
         return evidence.metadata.labels
     rows = {table[0] for table in evidence.tables}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edge_app import cli
 from tests.compiler import yolos
@@ -132,3 +132,15 @@ def test_weights_that_are_not_finite(rejected, tmp_path):
     g.weights[g.nodes[-1].input[1]][:] = np.nan
     line = rejected(g.save(tmp_path / "a.onnx", {"scores": g.node("Flatten", g.node("GlobalAveragePool", x), axis=1)}))
     assert "a: " in line
+
+
+def test_landmarks_that_are_no_numbers(rejected, tmp_path):
+    def change(model):
+        helper.set_model_props(model, {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[2, 3]"})
+        wide = [weight for weight in model.graph.initializer if list(weight.dims) == [6]]  # the bias of the keypoints
+        wide[0].CopyFrom(numpy_helper.from_array(np.full(6, np.nan, np.float32), wide[0].name))
+
+    path = yolos.ultralytics(tmp_path / "a.onnx", classes=1, keypoints=6)
+    assert rejected(edited(path, change)) == (
+        "a: the published file gives values that are no numbers; expected finite ones"
+    )

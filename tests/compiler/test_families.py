@@ -165,6 +165,20 @@ def test_a_detr_that_scales_its_boxes_by_a_second_input_gets_the_size_of_its_ima
     np.testing.assert_allclose(pixels, random(1, 20, 4) * [96, 64, 96, 64], rtol=1e-5)
 
 
+def test_rejects_another_number_of_keypoints_than_the_metadata_says(tmp_path):
+    known = {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[16, 3]"}
+    path = save(tmp_path / "a.onnx", {"y": random(1, 4 + 1 + 51, CELLS)}, metadata=known)
+    with pytest.raises(ModelError, match=r"found 1 labels, the graph has 4 classes beside 48 values of keypoints"):
+        recognized(path)
+
+
+def test_rejects_prototypes_of_another_size(tmp_path):
+    outputs = {"boxes": random(1, 4 + 7 + 32, CELLS, high=60), "masks": random(1, 32, 15, 15)}
+    path = save(tmp_path / "a.onnx", outputs, metadata={"task": "segment"})
+    with pytest.raises(ModelError, match=r"the mask prototypes 'masks' have 15x15 cells; expected one for each 4x4"):
+        recognized(path)
+
+
 def test_recognizes_a_detr_of_ultralytics(tmp_path):
     rows = random(1, 300, 6)
     rows[..., 5] = 1
