@@ -12,6 +12,7 @@ usage: ./deploy.sh [options] root@CAMERA     build, copy, install, start; exit 0
        ./deploy.sh --bundle-only FILE        only build a signed bundle
        ./deploy.sh --probe root@CAMERA       print the camera's board and Python version
        ./deploy.sh --local DIR               install into a root directory, for tests and factories
+       ./deploy.sh --stage DIR               what setup.sh installs, for firmware_bundle/rootfs.sh
        ./deploy.sh --image ext4|ubifs --partition userdata|oem --size BYTES --out FILE
                                              userdata: installed; oem: a seed, installed when userdata is empty
 
@@ -50,11 +51,12 @@ while [ $# -gt 0 ]; do
         ;;
     --status | --rollback | --probe) action=${1#--} ;;
     --no-wheels) wheels=none ;;
-    --bundle-only | --local | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port | --release)
+    --bundle-only | --local | --stage | --image | --partition | --size | --out | --base | --board | --model | --config | --key | --wheels | --version | --port | --release)
         [ $# -ge 2 ] || fail "$1: found no value; expected one"
         case "$1" in
         --bundle-only) action=bundle out=$2 ;;
         --local) action=local root=$2 ;;
+        --stage) action=stage out=$2 ;;
         --image) action=image kind=$2 ;;
         --partition) partition=$2 ;;
         --size) size=$2 ;;
@@ -166,6 +168,13 @@ local)
     stage
     mkdir -p "$root"
     sh "$work/stage/setup.sh" --prefix "$(cd "$root" && pwd)" --board "$board"
+    ;;
+stage)
+    [ ! -e "$out" ] || fail "--stage $out: exists; expected a new folder"
+    build
+    stage
+    printf '%s\n' "$board" >"$work/stage/board"
+    cp -R "$work/stage" "$out"
     ;;
 image)
     if [ -z "$out" ] || [ -z "$size" ]; then fail "--image: expected --size BYTES and --out FILE"; fi

@@ -43,13 +43,21 @@ on=$prefix$root
 # Sync before a rename: a power cut leaves the old or the new file, never an empty one.
 sync_data() { [ -n "$prefix" ] || sync; }
 
-# Replace a file atomically.
+# Replace a file atomically. One that is the same already may be on a read-only file system.
 put() {
+    ! cmp -s "$1" "$2" || return 0
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new"
     chmod "$3" "$2.new"
     sync_data
     mv "$2.new" "$2"
+}
+
+# Enable a unit, unless it is enabled.
+enable_unit() {
+    [ "$(readlink "$2/$1" 2>/dev/null)" = "/etc/systemd/system/$1" ] && return 0
+    mkdir -p "$2"
+    ln -sf "../$1" "$2/$1"
 }
 
 # Make a folder that only its owner can enter.
@@ -87,14 +95,11 @@ slots adopt
 if [ "$init" = systemd ]; then
     put "$here/edge-app.service" "$prefix/etc/systemd/system/edge-app.service" 0644
     put "$here/99-edge-app.rules" "$prefix/etc/udev/rules.d/99-edge-app.rules" 0644
-    wants=$prefix/etc/systemd/system/multi-user.target.wants
-    mkdir -p "$wants"
-    ln -sf ../edge-app.service "$wants/edge-app.service"
+    enable_unit edge-app.service "$prefix/etc/systemd/system/multi-user.target.wants"
     for each in edge-app-update.service edge-app-update.timer; do
         put "$here/$each" "$prefix/etc/systemd/system/$each" 0644
     done
-    mkdir -p "$prefix/etc/systemd/system/timers.target.wants"
-    ln -sf ../edge-app-update.timer "$prefix/etc/systemd/system/timers.target.wants/edge-app-update.timer"
+    enable_unit edge-app-update.timer "$prefix/etc/systemd/system/timers.target.wants"
     ln -sfn "$state" "$on/data" # configurations use this path on every board
 elif [ "$init" = busybox ]; then
     mkdir -p "$prefix/etc/init.d"

@@ -27,7 +27,9 @@ _COMPATIBLE = re.compile(r"rockchip,(rv1126b|rk3588s|r[kv]\d{4}(?:g\d)?)")
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One entry of boards.yaml, whose first lines explain the fields. ram_mb, total_kb: None if unknown."""
+    """One entry of boards.yaml, whose first lines explain the fields. ram_mb, total_kb,
+    npu_cycle_ns: None if unknown.
+    """
 
     name: str
     target: str
@@ -44,6 +46,10 @@ class Board:
     total_kb: Positive | None = None
     cma_mb: int = 0
     system_mb: int = 0
+    npu_formula: Literal["rv1106", "rk3588"] = "rk3588"
+    npu_cycle_ns: float | None = None
+    npu_error: float = 1.0
+    npu_published: bool = False
     note: str = ""
 
     def describe(self) -> str:

@@ -12,6 +12,7 @@ from tests.firmware.device import FIRMWARE
 
 SCRIPTS = [
     PROJECT / "deploy.sh", FIRMWARE / "setup.sh", FIRMWARE / "image.sh", FIRMWARE / "S99edge-app",
+    FIRMWARE / "rootfs.sh", FIRMWARE / "rootfs/usr/lib/camera/data", FIRMWARE / "rootfs/usr/lib/camera/seed",
     FIRMWARE / "release/start", FIRMWARE / "release/edge-app",
 ]  # fmt: skip
 
