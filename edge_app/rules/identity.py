@@ -34,10 +34,14 @@ _MAX_VISITS = 1000
 
 @dataclass(slots=True, eq=False)
 class _Face:
-    """One face of a frame. box: (4,) image pixels. who: a known person, None if there is none that is similar."""
+    """One face of a frame. box: (4,) image pixels. who: a known person, None if there is none that is similar.
+
+    vector: the embedding, (D,).
+    """
 
     box: Float32
     track_id: int
+    vector: Float32
     who: str | None
     similarity: float
 
@@ -145,7 +149,7 @@ class Rule:
         if not usable:
             return []
         if self._gallery is None or not self._gallery.people:
-            return [_Face(boxes[i], tracks[i], None, 0.0) for i in usable]
+            return [_Face(boxes[i], tracks[i], vectors[i], None, 0.0) for i in usable]
         try:
             person, similarity = self._gallery.search(np.stack([vectors[i] for i in usable]))
         except ValueError:
@@ -153,7 +157,7 @@ class Rule:
             raise EdgeError(f"rules.{self._name}: {found}; expected people enrolled with this model") from None
         names = [each.name for each in self._gallery.people]
         return [
-            _Face(boxes[i], tracks[i], names[p] if s >= self._threshold else None, float(s))
+            _Face(boxes[i], tracks[i], vectors[i], names[p] if s >= self._threshold else None, float(s))
             for i, p, s in zip(usable, person.tolist(), similarity.tolist())
         ]
 
@@ -172,16 +176,27 @@ class Rule:
             visit.best = face
 
     def _visit_of(self, face: _Face, now: Moment) -> _Visit | None:
-        """The visit that a face of this frame continues: of its track, else at its place."""
+        """The visit that a face of this frame continues: of its track, at its place, or of the same stranger."""
         free = [visit for visit in self._visits if visit.last is not now]
         if face.track_id:
-            return next((visit for visit in free if visit.face.track_id == face.track_id), None)
-        free = [visit for visit in free if not visit.face.track_id]
-        if not free:
+            same = next((visit for visit in free if visit.face.track_id == face.track_id), None)
+            return same or self._stranger_like(face, free)
+        near = [visit for visit in free if not visit.face.track_id and not _is_another(visit, face)]
+        if near:
+            overlap = iou(face.box[None], np.stack([visit.face.box for visit in near]))[0]
+            best = int(overlap.argmax())
+            if overlap[best] >= _MIN_IOU:
+                return near[best]
+        return self._stranger_like(face, free)
+
+    def _stranger_like(self, face: _Face, visits: list[_Visit]) -> _Visit | None:
+        """The visit of an unknown person who looks the same: one who moved fast, or was hidden for a moment."""
+        strangers = [visit for visit in visits if visit.key is not None and visit.key[0] == "unknown"]
+        if face.who is not None or not strangers:
             return None
-        overlap = iou(face.box[None], np.stack([visit.face.box for visit in free]))[0]
-        best = int(overlap.argmax())
-        return free[best] if overlap[best] >= _MIN_IOU else None
+        similarity = np.stack([visit.face.vector for visit in strangers]) @ face.vector
+        best = int(similarity.argmax())
+        return strangers[best] if similarity[best] >= self._threshold else None
 
     def _decide(self, now: Moment) -> Iterator[Event]:
         """Begin or update the events of the visits that this frame has continued."""
@@ -254,6 +269,11 @@ class Rule:
                 if visit.key in self._ledger:
                     yield self._ledger.end(visit.key, now, "removed")
                 visit.key = None
+
+
+def _is_another(visit: _Visit, face: _Face) -> bool:
+    """Whether a face is of another known person than its visit: somebody took the place of somebody else."""
+    return visit.key is not None and visit.key[0] == "known" and face.who not in (None, visit.key[1])
 
 
 def _version(path: Path) -> object:

@@ -178,3 +178,18 @@ def test_the_number_of_visits_is_bounded(folder):
     for i in range(1100):
         run(door, frame(0.001 * i, (STRANGER, LEFT, i + 1)))
     assert len(door._visits) == 1000
+
+
+def test_an_unknown_person_whose_track_is_lost_continues_the_visit(folder):
+    door = rule(folder)
+    first = [frame(t, (STRANGER, LEFT, 1)) for t in (0, 0.5, 1)]
+    second = [frame(t, (near(STRANGER, 0.8), RIGHT, 2)) for t in (2, 2.5, 3, 3.5)]
+    assert told(run(door, *first, *second)) == [("new", None, None)]
+    another = [frame(t, (np.eye(8, dtype=np.float32)[5], LEFT, 3)) for t in (4, 4.5, 5)]
+    assert told(run(door, *another)) == [("new", None, None)]
+
+
+def test_a_person_who_takes_the_place_of_another_is_a_visit_of_its_own(folder):
+    door = rule(folder)
+    frames = [frame(t, (ADA, LEFT)) for t in (0, 0.3)] + [frame(t, (BOB, LEFT)) for t in (0.6, 0.9, 1.2)]
+    assert told(run(door, *frames)) == [("new", "Ada", None), ("new", "Bob", None)]
