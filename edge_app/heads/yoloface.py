@@ -146,5 +146,5 @@ def _layout(spec: HeadSpec, outputs: tuple[TensorSpec, ...], given: tuple[tuple[
     sizes = [
         np.repeat(np.array(row, np.float32).reshape(-1, 2), each.cells, axis=0) for row, each in zip(anchors, grids)
     ]
-    rows = [each for each in grids for _ in range(_PER_CELL)]
-    return _Layout(tuple(by_size), np.concatenate(sizes), Pyramid.of(rows, offset=0))
+    by_anchor = [each for each in grids for _ in range(_PER_CELL)]
+    return _Layout(tuple(by_size), np.concatenate(sizes), Pyramid.of(by_anchor, offset=0))

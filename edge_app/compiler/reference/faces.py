@@ -107,4 +107,4 @@ def yoloface(published: Published, outputs: Outputs) -> Candidates | None:
             scores.append(sigmoid(rows[:, 4:5]) * sigmoid(rows[:, 15:]))
             corner = np.stack([column, row], 1)[:, None] * stride
             landmarks.append(rows[:, 5:15].reshape(-1, 5, 2) * (width, height) + corner)
-    return Candidates(*(np.concatenate(part) for part in (boxes, scores, landmarks)))
+    return Candidates(np.concatenate(boxes), np.concatenate(scores), np.concatenate(landmarks))
