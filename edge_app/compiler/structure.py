@@ -14,6 +14,8 @@ from edge_app.compiler.evidence import Evidence
 from edge_app.heads._yolo_tables import runs
 from edge_app.heads.ultraface import priors
 
+_ZOO_BOX = 64  # channels of the boxes in rknn_model_zoo's exports
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
@@ -142,12 +144,36 @@ def _tables_of_cells(e: Evidence, *, by_class: bool) -> bool:
     )
 
 
+def _is_zoo_pose(e: Evidence) -> bool:
+    """A map of boxes and classes for each grid, and the keypoints (K, 3, N) of all cells."""
+    *maps, points = e.shapes
+    sizes = [shape[1:] for shape in maps if len(shape) == 3 and shape[0] > _ZOO_BOX]
+    total = sum(height * width for height, width in sizes)
+    return (
+        len(sizes) == len(maps) == len(set(sizes)) > 1 and len(points) == 3 and points[1:] in ((3, total), (2, total))
+    )
+
+
+def _is_zoo_instances(e: Evidence) -> bool:
+    """Boxes, classes, their sum and mask coefficients for each grid, and prototypes."""
+    *maps, prototypes = e.shapes
+    if len(maps) % 4 or not maps or len(e.maps) != len(e.outputs):
+        return False
+    levels = [maps[i : i + 4] for i in range(0, len(maps), 4)]
+    return all(
+        len({shape[1:] for shape in level}) == 1 and level[0][0] == _ZOO_BOX and level[2][0] == 1
+        and level[3][0] == prototypes[0] for level in levels
+    )  # fmt: skip
+
+
 SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of outputs
     Pattern("anomaly", "a map named anomaly", _is_anomaly),
     Pattern("ctc", "classes at each position of a line: one for each character, and the blank", _is_line),
     Pattern("dbtext", "one probability per pixel after transposed convolutions, as of DB", _is_text_map),
     Pattern("fastestdet", "one grid of objectness (sigmoid), boxes and classes (softmax)", _is_fastestdet),
     Pattern("instances", "a table of boxes with mask coefficients, and prototypes of masks", _is_instances),
+    Pattern("pose", "a map for each grid, and the keypoints of all cells", _is_zoo_pose),
+    Pattern("instances", "four maps for each grid, and prototypes of masks", _is_zoo_instances),
     Pattern("detr", "class scores and boxes of some hundred queries", _is_detr),
     Pattern("yolonas", "boxes and class scores of all cells in two tables", _is_corner_boxes),
     Pattern("ppyoloe", "boxes, and class scores by class, of all cells in two tables", _is_paddle),

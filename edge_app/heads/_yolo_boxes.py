@@ -90,6 +90,8 @@ class BoxDecoder:
     def boxes(self, outputs: Arrays, candidates: Candidates) -> Float32:
         """Boxes (n, 4) in input pixels; not finite where the values are not."""
         form = self.form
+        if not len(candidates.rows):
+            return np.empty((0, 4), np.float32)
         parts = [part.view(outputs) for part in form.boxes]
         values = gather(parts, candidates.rows)  # (n, 4) or (n, 4 * bins)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are dropped later

@@ -9,7 +9,7 @@ E that of the further values, cells the total of the grids (the strides in _yolo
     1 x 4·bins x h x w, 1 x C x h x w, optionally 1 x 1 x h x w (the sum of the classes), 1 x E x h x w
                                   per grid, in this order unless the numbers of channels say otherwise
     1 x n·(5+C+E) x h x w         v5 per grid
-    1 x (4·bins+C) x h x w per grid, and 1 x E x cells or 1 x K x 3 x cells, decoded, for all grids
+    1 x (4·bins+C) x h x w per grid, and 1 x E x cells or 1 x K x 3 x cells, decoded, for all grids: only keypoints
 
 Not here: what the further values mean (pose.py, obb.py, instances.py).
 """
@@ -41,7 +41,8 @@ class Task:
 
     kind: of the further values, for messages. extra: their number for a box, None to read it from the shapes; then the
     labels, or a single class, say how many classes there are. final_box: of final detections, four corners or center
-    and size. anchors: of a cell, of v5. end_to_end: grids need no suppression.
+    and size. anchors: of a cell, of v5. end_to_end: grids need no suppression. apart: the further values of all grids
+    may be an output of their own, decoded.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Task:
     final_box: Literal["corners", "pixels"] = "corners"
     anchors: int = 3
     end_to_end: bool = False
+    apart: bool = False
 
 
 def recognize(spec: HeadSpec, outputs: Sequence[TensorSpec], task: Task) -> Format:
@@ -78,7 +80,7 @@ def _forms(spec: HeadSpec, outputs: Sequence[TensorSpec], task: Task) -> Iterato
         yield from _table(tabular[0], spec, task)
     elif len(maps) == len(shapes) and maps:
         yield from _of_grids(maps, spec, task)
-    if len(shapes) > 1:
+    if len(shapes) > 1 and task.apart:
         yield from _decoded_apart(shapes, spec, task)
 
 

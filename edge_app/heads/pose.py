@@ -73,7 +73,8 @@ class Head:
 
     def _read(self, outputs: tuple[TensorSpec, ...]) -> BoxDecoder:
         count = int(np.prod(self._keypoints)) if self._keypoints else None
-        form = recognize(self._spec, outputs, Task("values of keypoints", count, end_to_end=self._end_to_end))
+        task = Task("values of keypoints", count, end_to_end=self._end_to_end, apart=True)
+        form = recognize(self._spec, outputs, task)
         if form.extra % 2 and form.extra % 3:
             raise ModelError(
                 f"heads.{self._spec.name}: found {form.extra} values beside each box and its scores; "

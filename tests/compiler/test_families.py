@@ -131,6 +131,14 @@ BY_SHAPE = {
     "detr of roboflow": {"dets": random(1, 300, 4), "labels": random(1, 300, 91)},
     "yolonas": {"boxes": random(1, CELLS, 4, high=60), "scores": random(1, CELLS, 80)},
     "ppyoloe": {"boxes": random(1, CELLS, 4, high=60), "scores": random(1, 80, CELLS)},
+    "pose": {
+        **{f"p{s}": random(1, 64 + 1, 64 // s, 64 // s) for s in (8, 16, 32)},
+        "points": random(1, 17, 3, CELLS),
+    },
+    "instances of 4": {
+        **{f"{i}{s}": random(1, n, 64 // s, 64 // s) for s in (8, 16, 32) for i, n in enumerate((64, 7, 1, 32))},
+        "prototypes": random(1, 32, 16, 16),
+    },
     "instances": {
         "boxes": np.concatenate([random(1, 4, CELLS, high=60), random(1, 7 + 32, CELLS)], 1),
         "masks": random(1, 32, 16, 16),
@@ -143,7 +151,7 @@ def test_recognizes_two_outputs_by_their_shapes(tmp_path, kind):
     family, _, variant = kind.partition(" of ")
     found = recognized(save(tmp_path / "a.onnx", BY_SHAPE[kind])).family
     assert found.name == family
-    assert (found.preprocessing.std[0] == 255) == (not variant)
+    assert (found.preprocessing.std[0] == 255) == (variant != "roboflow")
 
 
 def test_a_detr_that_scales_its_boxes_by_a_second_input_gets_the_size_of_its_image(tmp_path):

@@ -131,6 +131,18 @@ def instances_maps(rng, amount="some"):
     return Export("instances", {**outputs, "prototypes": _prototypes(rng)})
 
 
+def instances_zoo(rng, amount="some"):
+    """Four outputs for each grid, with the sum of the classes: rknn_model_zoo."""
+    outputs = {}
+    for w, h, s in GRIDS:
+        chance = probabilities(rng, w * h, CLASSES, amount)
+        outputs[f"boxes{s}"] = as_map(normal(rng, w * h, 64, scale=3), w, h)
+        outputs[f"scores{s}"] = as_map(chance, w, h)
+        outputs[f"sum{s}"] = as_map(np.clip(chance.sum(1, keepdims=True), 0, 1), w, h)
+        outputs[f"masks{s}"] = as_map(normal(rng, w * h, PROTOTYPES), w, h)
+    return Export("instances", {**outputs, "prototypes": _prototypes(rng)})
+
+
 def instances_v5(rng, amount="some"):
     rows = 3 * CELLS
     values = [pixel_boxes(rng, rows), objectness(rng, rows, amount), probabilities(rng, rows, CLASSES, amount)]
@@ -219,6 +231,6 @@ def ppyoloe(rng, amount="some"):
 
 DETECTORS = [
     pose, pose_transposed, pose_of_two, pose_maps, pose_v26_maps, pose_zoo, pose_v10, obb, obb_maps, obb_v26_maps,
-    obb_v10, instances, instances_maps, instances_v5, instances_v5_maps, instances_v10, detr, detr_swapped,
-    detr_softmax, detr_joined, detr_v10, detr_official_v10, yolonas, yolonas_swapped, ppyoloe,
+    obb_v10, instances, instances_maps, instances_zoo, instances_v5, instances_v5_maps, instances_v10, detr,
+    detr_swapped, detr_softmax, detr_joined, detr_v10, detr_official_v10, yolonas, yolonas_swapped, ppyoloe,
 ]  # fmt: skip

@@ -10,10 +10,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published, centered, pyramid
+from edge_app.compiler.reference.candidates import (
+    Candidates,
+    Float64,
+    Outputs,
+    Published,
+    centered,
+    expected_bin,
+    pyramid,
+    sigmoid,
+)
 
 _FINAL = 6  # values before the further ones
 _COARSEST_FIRST = 16
+_DISTANCES = 64  # 16 bins for each edge
+_ZOO_OUTPUTS = 4  # of each grid
 _ANCHORS = 6  # of a cell, at most
 
 
@@ -30,7 +41,7 @@ class _Rows:
 def pose(published: Published, outputs: Outputs) -> Candidates | None:
     """x, y in pixels and, with three values, a probability for each keypoint."""
     count, values = published.options.get("keypoints") or (0, 0)
-    found = _rows(published, list(outputs.values()), count * values)
+    found = _rows(published, list(outputs.values()), count * values) or _zoo_pose(published, list(outputs.values()))
     if found is None or not count:
         return None
     points = found.extra.reshape(len(found.extra), count, values)
@@ -57,6 +68,9 @@ def instances(published: Published, outputs: Outputs) -> Candidates | None:
     """Coefficients of the prototypes, which are the one output that is a map."""
     maps = [array for array in outputs.values() if array.ndim == 3]
     tables = [array for array in outputs.values() if array.ndim == 2]
+    if len(maps) == len(outputs) and len(maps) % _ZOO_OUTPUTS == 1:
+        found = _zoo_instances(published, maps[:-1])
+        return None if found is None else replace(_upright(found), coefficients=found.extra, prototypes=maps[-1])
     if len(maps) != 1:
         return None
     found = _rows(published, tables, len(maps[0]))
@@ -106,6 +120,39 @@ def _rows(published: Published, tables: list[Float64], extra: int) -> _Rows | No
     scores = np.zeros((rows, int(class_id.max(initial=0)) + 1))
     scores[np.arange(rows), class_id] = table[:, 4]
     return _Rows(table[:, :4], scores, table[:, 6:], True)
+
+
+def _zoo_pose(published: Published, arrays: list[Float64]) -> _Rows | None:
+    """rknn_model_zoo: boxes and scores of each grid in one map (64 + C, h, w), and decoded keypoints (K, D, cells)."""
+    *maps, points = arrays
+    if not maps or points.ndim != 3 or any(array.ndim != 3 or len(array) <= _DISTANCES for array in maps):
+        return None
+    parts = [_zoo_level(published, array[:_DISTANCES], array[_DISTANCES:]) for array in maps]
+    boxes, scores = (np.concatenate(part) for part in zip(*parts))
+    return _Rows(boxes, scores, points.reshape(-1, points.shape[-1]).T, False)
+
+
+def _zoo_instances(published: Published, maps: list[Float64]) -> _Rows | None:
+    """rknn_model_zoo: for each grid boxes (64, h, w), scores, their sum, and mask coefficients."""
+    levels = [maps[i : i + _ZOO_OUTPUTS] for i in range(0, len(maps), _ZOO_OUTPUTS)]
+    if any(len(level[0]) != _DISTANCES or len({array.shape[1:] for array in level}) != 1 for level in levels):
+        return None
+    parts = [_zoo_level(published, level[0], level[1]) for level in levels]
+    boxes, scores = (np.concatenate(part) for part in zip(*parts))
+    return _Rows(boxes, scores, np.concatenate([level[3].reshape(len(level[3]), -1).T for level in levels]), False)
+
+
+def _zoo_level(published: Published, boxes: Float64, scores: Float64) -> tuple[Float64, Float64]:
+    """Center and size (N, 4) in pixels, and scores (N, C), of one grid, from the bins of distances (64, h, w)."""
+    _, rows, columns = boxes.shape
+    row, column = np.divmod(np.arange(rows * columns, dtype=np.float64), columns)
+    near_far = expected_bin(boxes.reshape(_DISTANCES, -1).T.reshape(rows * columns, 4, -1))
+    across, down = published.size[0] / columns, published.size[1] / rows
+    left, top, right, bottom = near_far.T
+    x, y = column + 0.5 + (right - left) / 2, row + 0.5 + (bottom - top) / 2
+    values = np.stack([x * across, y * down, (left + right) * across, (top + bottom) * down], axis=1)
+    found = scores.reshape(len(scores), -1).T
+    return values, sigmoid(found) if found.min(initial=0) < 0 else found
 
 
 def _is_pyramid(published: Published, count: int) -> bool:
