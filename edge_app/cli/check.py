@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from edge_app import boards, registry
 from edge_app.backends._soc import detect
 from edge_app.capture.build import build_source
-from edge_app.cli import gallery_check, model_check
+from edge_app.cli import gallery_check, model_check, speed
 from edge_app.cli.findings import Finding, Verdict
 from edge_app.clips.memory import memory_of_clips
 from edge_app.clock import ClipClock, SystemClock
@@ -46,6 +46,8 @@ def check(config: Config, board: str | None = None) -> list[Finding]:
     findings += [Finding("config", "fail", f"{problem}; not in effect") for problem in config.unfit]
     if board and (note := boards.find(board).note):
         findings.append(Finding("board", "warn", f"{boards.find(board).name}: {note}"))
+    if board:
+        findings.extend(speed.check(config.manifest.folder, boards.find(board)))
     checks: dict[str, Callable[[Config], Iterable[Finding]]]
     checks = {"files": _files, "model": model_check.run, "source": _source, "sinks": _sinks, "web": _web}
     checks["gallery"] = gallery_check.run

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from edge_app import boards, registry
 from edge_app.backends import _soc
 from edge_app.compiler import rknn
 from edge_app.errors import ConfigError
+from edge_app.model import cycles
+from tests.boards import published_speeds
 from tests.conftest import PROJECT
 
 NPUS = [board for board in boards.all_boards() if board.soc]
@@ -88,3 +92,19 @@ def test_targets_may_be_named_by_boards():
     assert boards.targets_of("onnx, Luckfox Pico Max,rk3568,ncnn") == "onnx,rv1106,rk3566,ncnn"
     with pytest.raises(ConfigError, match="--target: found 'rk9999'; expected one of: onnx, int8, ncnn, rv1103"):
         boards.targets_of("onnx,rk9999")
+
+
+def test_the_time_per_cycle_of_every_board_is_that_of_the_published_figures():
+    networks = [network() for network in published_speeds.NETWORKS]
+    macs = [round(sum(layer.macs for layer in network) / 1e6) for network in networks]
+    assert macs == list(published_speeds.MILLION_MACS)
+    for name, frames in published_speeds.PUBLISHED.items():
+        board = boards.find(name)
+        counted = [cycles.total(network, board.npu_formula) for network in networks]
+        times_ns = [1e9 / fps / count for fps, count in zip(frames, counted)]
+        mean = math.exp(sum(map(math.log, times_ns)) / len(times_ns))
+        assert board.npu_published
+        assert board.npu_cycle_ns == pytest.approx(mean, rel=0.005), name
+        worst = max(max(times_ns) / mean, mean / min(times_ns))
+        assert board.npu_error - 0.06 < worst < board.npu_error, name
+    assert {board.name for board in NPUS if board.npu_published} == {*published_speeds.PUBLISHED}
