@@ -75,8 +75,8 @@ class ModelConfig:
 
     precision: which files of the model onnxruntime runs; `auto`, only for `run`: the faster ones, measured once on this
     machine, and float elsewhere. An NPU runs the files compiled for it.
-    parallel: with several cameras, inference runs at the same time. On a CPU, each takes memory for its maps. null: one,
-    and on an NPU one for each of its cores.
+    parallel: with several cameras, inference runs at the same time. On a CPU, each takes memory for its maps.
+    null: one, and on an NPU one for each of its cores.
     deadline_s: the longest that one inference run may take. After it, the backend counts as hung and is rebuilt.
     """
 

@@ -161,7 +161,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         schedules = self._schedules
         closed = self._capture.state == "closed"
         if isinstance(self._capture, Capture) and schedules.source_off and not closed:
-            self._capture.pause()
+            self._capture.pause(2.0 if self._share is None else _RELOAD_DRAIN_S)  # one that hangs delays no other
             self._drain()
             self._publish_events(self._rules.finish("schedule"))
             self._publish_events(self._faults.update("camera", None, self._reports.now(), "schedule"))
@@ -265,7 +265,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             raise
 
     def _reopen_source(self, config: Config) -> None:
-        self._capture.close(_RELOAD_DRAIN_S)  # before the new one opens: a camera can be opened only once
+        self._capture.close(2.0 if self._share is None else _RELOAD_DRAIN_S)  # a camera can be opened only once
         try:
             self._capture = self._build_source(config)
             self._inference.refresh()
