@@ -131,6 +131,10 @@ def test_switches_rules_heads_and_reuse_and_mutes(camera, port, shots):
         await click(browser, "mute")
         await browser.until("document.getElementById('mute').innerText === 'End muting'")
         assert await browser.run(SEEN.format(".muted_s")) > 500
+        await browser.until("document.querySelectorAll('#events li').length > 3")
+        items = "[...document.querySelectorAll('#events li:not(.fault)')]"
+        told = await browser.run(f"{items}.map((item) => item.innerText)")
+        assert [text for text in told if text.startswith("command rules/beat OFF (page) ")]
         await browser.screenshot(shots / "switches.png")
         await click(browser, "mute")
         await browser.until("document.getElementById('mute').innerText.includes('Mute all')")

@@ -225,7 +225,7 @@ async function send(path, body) {
   } catch (error) {
     result("");
     if (error.status === 409 && error.body.config) showConflict(error.body.config);
-    else showErrors(["Not saved:", ...(error.body?.errors || [error.message])]);
+    else showErrors(["Not saved:", ...(error.body?.errors || [error.message.replace(/^not saved: /, "")])]);
     return null;
   } finally {
     setBusy(false);

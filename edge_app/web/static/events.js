@@ -3,7 +3,7 @@
 import { $, element } from "./app.js";
 import { ofCamera } from "./requests.js";
 import { showSnapshot } from "./snapshot.js";
-import { labelsOf, sentence, when } from "./words.js";
+import { isFault, labelsOf, sentence, when } from "./words.js";
 
 const SHOWN = 50;
 let all = []; // the latest message of each event, newest first
@@ -30,7 +30,7 @@ function filtered() {
     (event) =>
       (!rule || event.rule === rule) &&
       (!label || labelsOf(event).includes(label)) &&
-      (!state || (state === "open" ? !event.end : state === "fault" ? event.rule_type === "runtime" : event.snapshot)),
+      (!state || (state === "open" ? !event.end : state === "fault" ? isFault(event) : event.snapshot)),
   );
 }
 
@@ -47,7 +47,7 @@ function item(event) {
   const entry = element("li", {}, sentence(event), " ", element("span", { className: "quiet" }, when(event)));
   entry.dataset.event = event.event_id;
   if (!event.end) entry.classList.add("open");
-  if (event.rule_type === "runtime") entry.classList.add("fault");
+  if (isFault(event)) entry.classList.add("fault");
   if (event.snapshot || event.clip) entry.append(opener(event));
   return entry;
 }

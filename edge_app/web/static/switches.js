@@ -44,8 +44,9 @@ async function send(command, value, text, after) {
     await postJson(`api/set/${command.split("/").map(encodeURIComponent).join("/")}`, body);
     result(`${text}: ${value === null ? "done" : value}${persist ? ", stored" : ""}.`);
   } catch (error) {
-    result(`${text}: not executed: ${error.message}`);
-    if (error.status !== ANSWER_TIMEOUT) shownKey = ""; // the switch goes back
+    const unknown = error.status === ANSWER_TIMEOUT;
+    result(`${text}: ${unknown ? "" : "not executed: "}${error.message}`);
+    if (!unknown) shownKey = ""; // the switch goes back
   }
   await after();
 }

@@ -21,7 +21,7 @@ const SENTENCES = {
   reading: ({ rule, value }) => `${rule} reads ${String(value.text).replaceAll("\n", " / ")}`,
   scene: ({ rule, value }) => `image ${value.state} (${rule})`,
   stationary: ({ rule, value }) => `${value.label} stays at one place (${rule})${after(value.stayed_s)}`,
-  runtime: ({ value }) => `${value.fault}: ${value.text || value.error || value.reason || value.state || listed(value)}`,
+  runtime: ({ value }) => (value.command ? `command ${value.command} ${value.value ?? ""} (${value.origin})` : `${value.fault}: ${value.text || value.error || value.reason || value.state || listed(value)}`),
 };
 
 // The sentence of an event; for a rule type of a plug-in, its values.
@@ -34,6 +34,9 @@ function listed(value) {
   const shown = Object.entries(value).filter(([name]) => !["box", "track_id"].includes(name));
   return shown.map(([name, item]) => `${name} ${typeof item === "object" ? JSON.stringify(item) : item}`).join(", ");
 }
+
+// Whether an event is about a fault, not about a command.
+export const isFault = ({ rule_type: type, value }) => type === "runtime" && !value.command;
 
 // When an event was: its time of day, and its date if it was not today.
 export function when(event, now = new Date()) {
