@@ -17,7 +17,7 @@ PACKAGES = (f"homeassistant=={VERSION}", "paho-mqtt==2.1.0")
 SCRIPT = Path(__file__).with_name("home_assistant_core.py")
 _DEBIAN = "python3,python3-venv,python3-dev,g++,ca-certificates"  # some of its packages have no wheels
 _MIRROR = "http://deb.debian.org/debian"
-_INSTALL_S = 1500
+_INSTALL_S = 3600  # four packages are compiled: 9 minutes on two shared cores, more beside other load
 
 
 @dataclass(frozen=True)
