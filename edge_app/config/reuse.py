@@ -28,7 +28,7 @@ class ReuseConfig:
     so that results equal those of full inference. feature_share: how far a change is propagated through the layers, as
     a share of the receptive field; null: as tuned; 1: all of it. ignore: polygons, 0..1 of the image, in which
     changes do not count. budget_ms: average inference time per frame; the tracker answers frames that exceed it.
-    max_loss: share of the objects that may differ from those of full inference on average; measured, if costs are.
+    max_loss: share of the objects that may differ from those of full inference, on average; checked from time to time.
     refresh_share: time per changed frame that renews what partial frames left, as a share of full inference.
     """
 

@@ -37,6 +37,7 @@ class CostAccount:
         self.total = 0.0
         self._ratio = _RATIO
         self._predicted_ms = 0.0  # of the last partial frame
+        self._expensive = False  # whether it cost more than half of a dense one
         self._partial_cost_since_refresh = 0.0  # in dense frames
         self._partial = PartialThrottle()
         self.use(costs)
@@ -77,16 +78,18 @@ class CostAccount:
     def refresh_due(self) -> bool:
         """Whether partial frames have cost so much that one frame must be computed in full.
 
-        Only with assumed costs: with measured ones, the rolling refresh takes a share of a frame's time (refresh.py).
+        With measured costs, cheap frames have the rolling refresh for that (refresh.py). An expensive frame is replaced
+        by a dense one, which costs less in all than the tiles would.
         """
-        return self.costs.assumed and self._partial_cost_since_refresh > _REFRESH_AFTER
+        due = self._partial_cost_since_refresh > _REFRESH_AFTER
+        return due and (self.costs.assumed or self._expensive)
 
     def start_partial(self, predicted_ms: float) -> None:
         """A frame is computed in part."""
         self._predicted_ms = predicted_ms
 
-    def start_dense(self) -> None:
-        """A frame is computed in full."""
+    def end_refresh(self) -> None:
+        """All maps were renewed: a frame was computed in full, or a round of the rolling refresh is complete."""
         self._partial_cost_since_refresh = 0.0
 
     def record_check(self, ms: float) -> None:
@@ -117,6 +120,7 @@ class CostAccount:
 
     def _record_partial(self, share: float, features: FeatureCache) -> float:
         share += self.costs.plan / self.costs.dense
+        self._expensive = share >= _CHEAP
         if not features.exact:
             self._partial_cost_since_refresh += 1.0 if share < _CHEAP else share
         if self._predicted_ms:

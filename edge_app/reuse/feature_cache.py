@@ -108,7 +108,7 @@ class FeatureCache:
 
     def fill(self, tensor: Array) -> None:
         """Compute all maps. Heads run when their outputs are requested."""
-        self.spent_ms = 0.0
+        self.spent_ms = self.refreshed_ms = 0.0
         self._maps.values[self._image] = tensor
         for segment in self._backbone:
             self.run_whole(segment)
@@ -118,7 +118,7 @@ class FeatureCache:
 
     def update(self, tensor: Array, boxes: Sequence[Box]) -> None:
         """Recompute the maps where the image changed. boxes: input pixels."""
-        self.spent_ms = 0.0
+        self.spent_ms = self.refreshed_ms = 0.0
         self._maps.values[self._image] = tensor
         dirty: Dirty = {self._image: list(boxes)}
         for segment in self._backbone:

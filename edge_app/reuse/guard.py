@@ -54,7 +54,7 @@ class AgreementGuard:
         return self._frames >= self._interval
 
     def record(self, differing: int, objects: int) -> None:
-        """Record a comparison: the objects on both sides, and how many have no counterpart on the other side."""
+        """Record a comparison: the objects of both results, and how many have no counterpart in the other."""
         fade = 1 - 1 / _MEMORY
         self._objects, self._differing = fade * self._objects + objects, fade * self._differing + differing
         self._total, self._total_differing = fade * self._total + objects, fade * self._total_differing + differing

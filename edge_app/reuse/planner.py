@@ -103,6 +103,7 @@ class Planner:
         assert features is not None
         self._account.record_check(features.spent_ms)
         features.spent_ms = self._partial_ms
+        self._account.end_refresh()
         guard.record(differing, objects)
         features.set_propagation(guard.propagation)
 
@@ -169,6 +170,8 @@ class Planner:
         tiles = self._network.refresh(tensor, now_ns, earned_ms, changed=changed)
         if tiles:
             self._detector.update_reference(tiles)
+        if self._network.rolling.complete:
+            self._account.end_refresh()
 
     def _dense_or_carried(self, tensor: Array, now_ns: int, due: frozenset[str], *, fill: bool) -> Decision:
         if self._bounds.afford(self._account.costs.dense):
@@ -182,7 +185,7 @@ class Planner:
         network = self._network
         run = network.fill if fill and network.features is not None else network.run_dense
         outputs_of = run(tensor, now_ns)
-        self._account.start_dense()
+        self._account.end_refresh()
         self._heads.mark_all_outdated()
         if update_reference:
             self._detector.update_reference(None)

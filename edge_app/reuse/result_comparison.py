@@ -12,7 +12,7 @@ from edge_app.frame import Classification, Detections, Segmentation
 from edge_app.geometry.boxes import iou
 
 _LEAST_IOU = 0.5
-_HYSTERESIS = 0.05  # of a score: an object this close above its threshold may be missing on the other side
+_HYSTERESIS = 0.1  # of a score: an object this close above its threshold may have no counterpart
 
 
 def differing(found: object, expected: object, threshold: float) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from tests.reuse import models
 SIZE = (320, 320)
 SEGMENTS = ("backbone0", "backbone1", "backbone2", "head digits", "head panel", "head scene")
 CHEAP = Costs(10.0, {name: Cost(0.0, 10 / 6) for name in SEGMENTS}, 0.01, 0.01)  # in proportion to the area
+CHEAP_PARTS = Costs(10.0, {name: Cost(0.05, 0.6) for name in SEGMENTS}, 0.01, 0.01)
 DEAR = Costs(10.0, {name: Cost(10.0, 10.0) for name in SEGMENTS}, 0.01, 0.01)
 
 
@@ -107,23 +108,31 @@ def test_partial_frames_are_followed_by_a_dense_one_at_times(folder):
 
 
 def test_with_measured_costs_the_refresh_is_rolling_within_its_share_of_the_time(folder):
-    costs = Costs(10.0, {name: Cost(0.1, 1.5) for name in SEGMENTS}, 0.01, 0.01)
-    with closing(opened(folder, costs=costs, max_age_s=4.0, refresh_share=0.1)) as inference:
+    with closing(opened(folder, costs=CHEAP_PARTS, max_age_s=4.0, refresh_share=0.1)) as inference:
         features, refreshed_ms, ages = inference._reuse._network.features, [], []
-        for frame in models.frames(moving(150)):
+        for frame in models.frames(moving(100)):
             heads = inference.infer(frame).heads
             refreshed_ms.append(features.refreshed_ms)
             ages += [output.age_ns for output in heads.values()]
         counts = answers(inference)
     assert counts["dense"] == 1, "only the first frame"
     assert max(ages) <= 4e9
-    assert 0 < np.mean(refreshed_ms) <= 0.1 * costs.dense
-    assert max(refreshed_ms) < costs.dense / 2
+    assert 0 < np.mean(refreshed_ms) <= 0.1 * CHEAP_PARTS.dense
+    assert max(refreshed_ms) < CHEAP_PARTS.dense / 2
+
+
+def test_expensive_partial_frames_are_followed_by_a_dense_one_instead(folder):
+    costs = Costs(10.0, {name: Cost(0.9, 0.5) for name in SEGMENTS}, 0.01, 0.01)
+    with closing(opened(folder, costs=costs)) as inference:
+        run(inference, moving(40))
+        counts = answers(inference)
+    assert 2 <= counts["dense"] <= 6
+    assert counts["partial"] == 40 - counts["dense"]
 
 
 def test_some_partial_frames_are_computed_in_full_too_and_their_agreement_is_reported(folder):
     images = list(moving(80))
-    with closing(opened(folder)) as inference, closing(opened(folder, mode="off")) as full:
+    with closing(opened(folder, costs=CHEAP_PARTS)) as inference, closing(opened(folder, mode="off")) as full:
         found, expected = run(inference, images), run(full, images)
         evidence = inference.reuse_stats()["agreement"]
     assert evidence["checks"] == 2
@@ -163,9 +172,11 @@ def test_a_replay_repeats_the_decisions(folder):
     counts = []
     for _ in range(2):
         with closing(opened(folder)) as inference:
-            run(inference, [*still(5), *moving(10), *still(5, 3)])
-            counts.append(answers(inference))
+            run(inference, [*still(3), *moving(30), *still(5, 3)])
+            stats = inference.reuse_stats()
+            counts.append((answers(inference), stats["agreement"], stats["share"]))
     assert counts[0] == counts[1]
+    assert counts[0][1]["checks"] == 1
 
 
 def test_no_result_exceeds_max_age_and_the_refresh_is_rolling(folder):
