@@ -256,8 +256,9 @@ def _with_usual_values(evidence: Evidence, family: Family, labels: tuple[str, ..
         if not problem(options):
             return replace(family, options=options, why=f"{family.why}, without a sigmoid")
     if found:
+        other = f", such as {', '.join(_WITH_FURTHER_VALUES)}" if family.name == "yolo" else ""
         raise ModelError(
             f"{evidence.net.name}: family '{family.name}' ({family.why}): found {found}; "
-            f"outputs {_text(evidence)}; expected another family or model"
+            f"outputs {_text(evidence)}; expected another model or --family{other}"
         )
     return family

@@ -40,7 +40,7 @@ class _Rows:
 
 def pose(published: Published, outputs: Outputs) -> Candidates | None:
     """x, y in pixels and, with three values, a probability for each keypoint."""
-    count, values = published.options.get("keypoints") or (0, 0)
+    count, values = published.options.get("keypoints") or _usual_keypoints(published, list(outputs.values()))
     found = _rows(published, list(outputs.values()), count * values) or _zoo_pose(published, list(outputs.values()))
     if found is None or not count:
         return None
@@ -48,6 +48,15 @@ def pose(published: Published, outputs: Outputs) -> Candidates | None:
     return replace(
         _upright(found), points=points[..., :2], visibility=points[..., 2] if values == 3 else None
     )  # fmt: skip
+
+
+def _usual_keypoints(published: Published, arrays: list[Float64]) -> tuple[int, int]:
+    """The number of keypoints and of their values, from one table beside the classes; three values if possible."""
+    if len(arrays) != 1 or arrays[0].ndim != 2:
+        return 0, 0
+    rows, columns = arrays[0].T.shape if _is_pyramid(published, arrays[0].shape[1]) else arrays[0].shape
+    extra = columns - (4 + (published.classes or 1) if _is_pyramid(published, rows) else _FINAL)
+    return (extra // 3, 3) if extra % 3 == 0 else (extra // 2, 2)
 
 
 def obb(published: Published, outputs: Outputs) -> Candidates | None:
