@@ -2,7 +2,7 @@
 
     python -m edge_app.bench.camera_pass CLIP MODEL COUNT SECONDS THREADS FAULT
 
-FAULT: `none`: COUNT cameras of the clip, each as fast as it goes. Another one: COUNT - 1 cameras of the clip in real
+FAULT: `none`: COUNT cameras of the clip, each without pauses. Another one: COUNT - 1 cameras of the clip in real
 time, and one that is `well` or `hangs`, `floods` or `dies`. `decoders`: only COUNT decoders, without a model.
 Not here: comparing the passes (cameras.py).
 """

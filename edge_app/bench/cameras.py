@@ -1,6 +1,6 @@
 """bench cameras: several cameras in one process: memory and frame rate of each further one, fairness, faults of one.
 
-Each pass runs in a process of its own (camera_pass.py). Frame rates: every camera replays the clip as fast as it goes,
+Each pass runs in a separate process (camera_pass.py). Frame rates: every camera replays the clip without pauses,
 so that they compete. Faults: three cameras in real time beside one that hangs, floods or dies.
 """
 

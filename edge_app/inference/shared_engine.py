@@ -155,7 +155,7 @@ class _SharedSession:
 
 
 def _key(graph: Graph, keep: Collection[str]) -> _Key:
-    """What makes two graphs the same: their files, unchanged, and what is kept of them."""
+    """What makes two graphs the same: their files, unchanged, and the features that stay in the engine."""
     parts = [graph] if graph.weights is None else [graph, graph.weights]
     return (frozenset(keep), *((part.path, part.sha256, _version(part.path)) for part in parts))
 
