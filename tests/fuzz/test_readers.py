@@ -281,6 +281,7 @@ OPENS = {
     "cli/commands/schema.py": "of this package",
     "cli/demo.py": "of this package",
     "cli/doctor.py": "kernel, and the vendor's libraries",
+    "cli/gallery_file.py": "its folder, to lock it",
     "cli/memory_limit.py": "kernel",
     "cli/parser.py": "/dev/null",
     "cli/power.py": "kernel",
