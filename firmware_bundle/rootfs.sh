@@ -86,6 +86,12 @@ customize() {
         "$root/var/lib/apt/lists" "$root/usr/include" "${root:?}/boot"
     # Mesa's drivers, which OpenCV's graphics packages pull in: nothing here opens a window, and 166 MB go with them.
     rm -rf "$root"/usr/lib/*/dri "$root"/usr/lib/*/libLLVM* "$root"/usr/lib/*/libz3.*
+    # Data that nothing here reads: maps for GDAL, names of USB devices, and the package database, as the image is not updated.
+    for each in share/proj share/gdal share/gdcm-3.0 share/tcltk share/xml share/iso-codes share/libwacom share/icons \
+        share/fonts lib/udev/hwdb.d lib/udev/hwdb.bin; do
+        rm -rf "${root:?}/usr/$each"
+    done
+    rm -rf "$root/var/lib/dpkg" "$root/var/lib/apt" "$root/var/cache"
     find "$root/usr/lib/python3" "$root/usr/lib/python3.11" -name __pycache__ -prune -exec rm -rf {} +
     echo "$architecture" >"$root/etc/camera-image"
 }
