@@ -229,12 +229,14 @@ def test_an_image_of_this_machine_boots_read_only_and_keeps_its_release_and_iden
     for _ in range(2):
         booted = Booted(root, data, tmp_path / "log")
         try:
-            booted.wait("python3 /opt/edge-app/updater/slots.py status", '"trial": null')
+            booted.wait("cat /data/edge-app/state.json | tr -d '\\n '", '"trial":null')
             booted.wait("systemctl is-active edge-app", "active")
             state = json.loads(booted.run("python3 /opt/edge-app/updater/slots.py status"))
             assert state["good"]
             assert state["failed"] is None
-            names.append((booted.run("hostname"), booted.run("sha256sum /data/identity/dropbear_host_key")))
+            names.append(
+                (booted.run("cat /data/identity/hostname"), booted.run("sha256sum /data/identity/dropbear_host_key"))
+            )
             assert booted.run("touch /etc/x 2>&1 && echo written") != "written"
             assert booted.run("systemctl is-active dropbear") == "active"
         finally:
