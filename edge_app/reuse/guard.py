@@ -14,6 +14,10 @@ _LEVELS = (Propagation(0.25, 1.2), Propagation(0.25, 0.8), NEAR, FAR, Propagatio
 _FIRST_CHECK, _CHECK_EVERY = 24, 96  # partial frames: the interval doubles from the first to the second
 _MEMORY = 32  # checks: older ones fade
 _CHANCE = 1.0  # differing objects more or less than allowed that may be chance
+# Results in part and in full also differ in objects near the threshold, which noise alone changes from frame to frame.
+_NOISE_FACTOR = 2.0  # times the allowed loss; on a street, they differed 1.2 to 4.6 times as much as F1 lost
+    2.0  # times the allowed loss; on a street, 2 to 4 times the loss against an independent reference differed
+)
 _PAUSE = 2048  # changed frames without partial ones, if even exact propagation loses too much
 _MOST_PATIENCE = 8
 
@@ -61,7 +65,7 @@ class AgreementGuard:
         self._checks += 1
         self._frames, self._interval = 0, min(2 * self._interval, _CHECK_EVERY)
         allowed = self._max_loss * self._objects
-        if self._differing > allowed + _CHANCE:
+        if self._differing > _NOISE_FACTOR * allowed + _CHANCE:
             self._tighten()
         elif self._level and self._differing + _CHANCE * self._patience <= allowed:
             self._begin_level(self._level - 1)
