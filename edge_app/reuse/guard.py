@@ -16,8 +16,6 @@ _MEMORY = 32  # checks: older ones fade
 _CHANCE = 1.0  # differing objects more or less than allowed that may be chance
 # Results in part and in full also differ in objects near the threshold, which noise alone changes from frame to frame.
 _NOISE_FACTOR = 2.0  # times the allowed loss; on a street, they differed 1.2 to 4.6 times as much as F1 lost
-    2.0  # times the allowed loss; on a street, 2 to 4 times the loss against an independent reference differed
-)
 _PAUSE = 2048  # changed frames without partial ones, if even exact propagation loses too much
 _MOST_PATIENCE = 8
 
