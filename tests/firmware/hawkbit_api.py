@@ -1,7 +1,7 @@
 """A server with hawkBit's Direct Device Integration API, and the schemas of that API.
 
-The schemas and the form of the answers are those of the published OpenAPI document (eclipse.dev/hawkbit/rest-api/ddi,
-read in November 2026): DdiControllerBase, DdiDeploymentBase, DdiCancel, DdiActionFeedback, DdiConfigData. Every request
+The schemas and the form of the answers are transcribed from a third-party copy of the published OpenAPI document
+(that of eclipse.dev/hawkbit/rest-api/ddi; read in November 2026): DdiControllerBase, DdiDeploymentBase, DdiCancel, DdiActionFeedback, DdiConfigData. Every request
 body is validated. It is not hawkBit: its state machine, roll-outs and authentication are not here.
 """
 
