@@ -84,8 +84,14 @@ def _is_joined(e: Evidence) -> bool:
 
 
 def _is_line(e: Evidence) -> bool:
-    """Class scores of each position along a line: a class for each known character, the blank and perhaps the space."""
-    if len(e.outputs) != 1 or not e.labels:
+    """Class scores of each position along a line: a class for each known character, the blank and perhaps the space.
+
+    A table of selected boxes may have such a shape too, if there are few classes.
+    """
+    words = sum(len(label) > 1 for label in e.labels)  # a few entries of a dictionary may be longer than a character
+    if len(e.outputs) != 1 or not e.labels or 10 * words > len(e.labels) or e.size[0] <= e.size[1]:
+        return False
+    if any(node.op in ("TopK", "NonMaxSuppression") for node in e.net.nodes):
         return False
     sizes = [size for size in e.outputs[0].shape[1:] if size != 1]
     return len(sizes) == 2 and any(size in (len(e.labels) + 1, len(e.labels) + 2) for size in sizes)
