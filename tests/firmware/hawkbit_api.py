@@ -1,8 +1,9 @@
 """A server with hawkBit's Direct Device Integration API, and the schemas of that API.
 
 The schemas and the form of the answers are transcribed from a third-party copy of the published OpenAPI document
-(that of eclipse.dev/hawkbit/rest-api/ddi; read in November 2026): DdiControllerBase, DdiDeploymentBase, DdiCancel, DdiActionFeedback, DdiConfigData. Every request
-body is validated. It is not hawkBit: its state machine, roll-outs and authentication are not here.
+(that of eclipse.dev/hawkbit/rest-api/ddi; read in November 2026): DdiControllerBase, DdiDeploymentBase, DdiCancel,
+DdiActionFeedback, DdiConfigData. Every request body is validated. It is not hawkBit: its state machine, roll-outs and
+authentication are not here.
 """
 
 from __future__ import annotations
