@@ -99,7 +99,7 @@ def write_ssd_model(folder: Path) -> Path:
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(folder / "a.onnx"))
     (folder / "model.yaml").write_text(
         "format: 1\nname: cars\ninput: {width: 32, height: 32}\n"
-        "heads: {cars: {family: ssd, graph: {onnx: a.onnx}, labels: [background, car], options: {score: 0.4}}}\n",
+        "heads: {cars: {family: my_ssd, graph: {onnx: a.onnx}, labels: [background, car], options: {score: 0.4}}}\n",
         encoding="utf-8",
     )
     return folder

@@ -142,7 +142,7 @@ def test_a_mistake_is_one_line_from_check(kind, right, wrong, expected, tmp_path
     readmes.install(installed, "mistaken", plugin.module, plugin.code.replace(right, wrong, 1), entry_points)
     if kind == "rules":  # its model
         ssd = EXAMPLES["heads"]
-        readmes.install(installed, "ssd", ssd.module, ssd.code, f"[edge_app.heads]\n{ssd.type} = {ssd.module}\n")
+        readmes.install(installed, "my_ssd", ssd.module, ssd.code, f"[edge_app.heads]\n{ssd.type} = {ssd.module}\n")
     done = readmes.edge_app(installed, "check", "-c", readmes.write_config(kind, tmp_path))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -157,7 +157,7 @@ def test_other_commands_report_a_mistake_like_check(command, tmp_path):
     plugin = EXAMPLES["heads"]
     code = plugin.code.replace("    result_type = Detections\n", "")
     installed = tmp_path / "installed"
-    readmes.install(installed, "mistaken", plugin.module, code, "[edge_app.heads]\nssd = edge_app_ssd\n")
+    readmes.install(installed, "mistaken", plugin.module, code, "[edge_app.heads]\nmy_ssd = edge_app_my_ssd\n")
     config = readmes.write_config("heads", tmp_path)
     arguments = [PROJECT / "models/digits/sample.mp4"] if command == "replay" else []
     done = readmes.edge_app(installed, command, *arguments, "-c", config)
@@ -170,9 +170,9 @@ def test_replay_reports_a_wrong_result_in_one_line(tmp_path):
     plugin = EXAMPLES["heads"]
     installed = tmp_path / "installed"
     code = plugin.code.replace(DECODED, "rows[:, 1]")
-    readmes.install(installed, "mistaken", plugin.module, code, "[edge_app.heads]\nssd = edge_app_ssd\n")
+    readmes.install(installed, "mistaken", plugin.module, code, "[edge_app.heads]\nmy_ssd = edge_app_my_ssd\n")
     config = readmes.write_config("heads", tmp_path)
     done = readmes.edge_app(installed, "replay", PROJECT / "models/digits/sample.mp4", "-c", config)
     assert (done.returncode, done.stdout, done.stderr) == (
-        2, "", "heads.cars (family ssd): decode: class_id: found float32(1,), expected int32(1,)\n"
+        2, "", "heads.cars (family my_ssd): decode: class_id: found float32(1,), expected int32(1,)\n"
     )  # fmt: skip
