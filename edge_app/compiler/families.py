@@ -11,15 +11,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from edge_app import registry
-from edge_app.compiler import preprocessing, structure, unsupported, values
+from edge_app.compiler import preprocessing, priors, structure, unsupported, values
 from edge_app.compiler.evidence import Evidence, output_specs
 from edge_app.compiler.metadata import Metadata
 from edge_app.compiler.net import Net
 from edge_app.compiler.preprocessing import Color, Preprocessing, Triple
 from edge_app.errors import ConfigError, ModelError
-from edge_app.heads import Head, HeadSpec, image_input
+from edge_app.heads import Head, HeadSpec, image_input, ultraface
 from edge_app.heads._yolo_formats import READINGS
-from edge_app.heads.ultraface import priors
 from edge_app.model.manifest import label_set
 from edge_app.options import expectation
 
@@ -217,6 +216,8 @@ def _options(evidence: Evidence, family: str) -> dict[str, Any]:
         return {"version": "x"}
     if family == "classify" and evidence.ends_with("Sigmoid", "HardSigmoid"):
         return {"activation": "none"}
+    if family == "ssd" and len(evidence.outputs) == 2 and not evidence.vectors and priors.boxes(evidence) == "deltas":
+        return {"boxes": "deltas"}
     return {"activation": "sigmoid"} if family == "classify" and evidence.vectors == [1] else {}
 
 
@@ -231,7 +232,7 @@ def _labels(evidence: Evidence, family: str, options: Mapping[str, Any]) -> str 
     if evidence.metadata.labels and fits(evidence.metadata.labels):
         return evidence.metadata.labels
     rows = {table[0] for table in evidence.tables}
-    if family in _FACES or (family == "ultraface" and rows == {len(priors(evidence.size))}):
+    if family in _FACES or (family == "ultraface" and rows == {len(ultraface.priors(evidence.size))}):
         return ("face",) if fits(("face",)) else ()
     if family in _ONE_LABEL:
         return (_ONE_LABEL[family],) if fits((_ONE_LABEL[family],)) else ()

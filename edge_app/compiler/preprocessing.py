@@ -1,12 +1,14 @@
 """The usual preprocessing of each family's models, which an ONNX file does not contain: reported as assumed.
 
 Sources: ultralytics, torchvision and PaddleClas, NanoDet, FastestDet, Ultra-Light-Fast-Generic-Face-Detector, YuNet,
-YOLOX, PaddleDetection, InsightFace, RT-DETR, RF-DETR, Pytorch_Retinaface, MediaPipe.
+YOLOX, PaddleDetection, InsightFace, RT-DETR, RF-DETR, Pytorch_Retinaface, MediaPipe,
+SSD of Caffe, pytorch-ssd, torchvision and TensorFlow.
 Not here: applying it (edge_app/inference, frontend.py).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -41,6 +43,7 @@ _USUAL = {
     "nanodet": Preprocessing("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "letterbox"),
     "fastestdet": Preprocessing("bgr", (0, 0, 0), (255, 255, 255), "stretch"),
     "ultraface": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),
+    "ssd": Preprocessing("rgb", (127, 127, 127), (128, 128, 128), "stretch"),  # pytorch-ssd
     "scrfd": Preprocessing("rgb", (127.5, 127.5, 127.5), (128, 128, 128), "letterbox", pad=0),
     "retinaface": Preprocessing("bgr", (104, 117, 123), (1, 1, 1), "letterbox"),
     "blazeface": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "letterbox", pad=0),
@@ -55,12 +58,26 @@ _USUAL = {
     "embed": Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
 }
 _YOLOX = Preprocessing("bgr", (0, 0, 0), (1, 1, 1), "letterbox")
+_SSD = {  # by the number of priors; torchvision and TensorFlow, Caffe, all of SSD300
+    3234: Preprocessing("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
+    1917: Preprocessing("bgr", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "stretch"),
+    8732: Preprocessing("rgb", (123, 117, 104), (1, 1, 1), "stretch"),
+}
+_SSD_CLASSES = 91  # of TensorFlow's models
 _PICODET_LEVELS = 4  # NanoDet has three, or joins four in one output
 
 
 def _fastest_cells(evidence: Evidence) -> int:
     """The number of cells of YOLO-FastestV2, whose strides are 16 and 32."""
     return sum(grid(evidence.size, stride).cells for stride in (16, 32))
+
+
+def _of_ssd(evidence: Evidence) -> Preprocessing:
+    sizes = [math.prod(shape) for shape in evidence.shapes]
+    rows = next((n for n in _SSD if 4 * n in sizes), 0)
+    if len(sizes) > 2 or _SSD_CLASSES * rows in sizes[: 2 * (rows == 1917)]:
+        rows = 3234
+    return _SSD.get(rows, _USUAL["ssd"])
 
 
 def usual(evidence: Evidence, family: str) -> Preprocessing:
@@ -75,6 +92,8 @@ def usual(evidence: Evidence, family: str) -> Preprocessing:
         found = _USUAL["fastestdet"]
     elif family == "detr" and {"dets", "labels"} <= {output.name for output in evidence.outputs}:
         found = _IMAGENET  # RF-DETR
+    elif family == "ssd":
+        found = _of_ssd(evidence)
     elif family == "nanodet" and len(evidence.tables) == 2 * _PICODET_LEVELS:
         found = _IMAGENET
     if metadata.scale is not None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_app.compiler import faces
+from edge_app.compiler import faces, priors
 from edge_app.compiler.evidence import Evidence
+from edge_app.heads import ultraface
 from edge_app.heads._yolo_tables import runs
-from edge_app.heads.ultraface import priors
 
 _ZOO_BOX = 64  # channels of the boxes in rknn_model_zoo's exports
 
@@ -126,7 +126,7 @@ def _is_detr(e: Evidence) -> bool:
     if len(e.outputs) != 2 or len(e.tables) != 2:
         return False
     (rows, first), (others, second) = e.tables
-    known = {sum(grid.cells for grid in grids) for grids in runs(e.size)} | {len(priors(e.size))}
+    known = {sum(grid.cells for grid in grids) for grids in runs(e.size)} | {len(ultraface.priors(e.size))}
     return rows == others <= 1000 and 4 in (first, second) and rows not in known
 
 
@@ -180,6 +180,8 @@ SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of
     Pattern("instances", "a table of boxes with mask coefficients, and prototypes of masks", _is_instances),
     Pattern("pose", "a map for each grid, and the keypoints of all cells", _is_zoo_pose),
     Pattern("instances", "four maps for each grid, and prototypes of masks", _is_zoo_instances),
+    Pattern("ssd", "final detections with the names of TensorFlow", priors.is_final),
+    Pattern("ssd", "class scores with a background and boxes of a known number of priors", priors.is_ssd),
     Pattern("detr", "class scores and boxes of some hundred queries", _is_detr),
     Pattern("yolonas", "boxes and class scores of all cells in two tables", _is_corner_boxes),
     Pattern("ppyoloe", "boxes, and class scores by class, of all cells in two tables", _is_paddle),
@@ -192,6 +194,7 @@ SURE: tuple[Pattern, ...] = (  # certain by their last layers or their number of
 LIKELY: tuple[Pattern, ...] = (
     Pattern("nanodet", "class scores and box distributions of 4 x 8 bins at each stride", _has_distributions),
     Pattern("nanodet", "class scores and box distributions of 4 x 8 bins in one output", _is_joined),
+    Pattern("ssd", "scores of several classes with a background, and boxes of 4", priors.has_background),
     Pattern("ultraface", "scores with a background class, and boxes of 4", _has_background),
     Pattern("digits", "one grid of class scores and edge distances", _is_digits),
     Pattern("embed", "one vector, normalized at the end", _is_embedding),

@@ -66,6 +66,13 @@ def _unusual_background(_: Evidence, __: _Options, arrays: list[Array]) -> str:
     return "boxes that are not corners" if is_ordered.mean() < _ORDERED else ""
 
 
+def _unusual_corners(evidence: Evidence, options: _Options, arrays: list[Array]) -> str:
+    """SSD: the same, if there are two tables and boxes are not deltas."""
+    if len(arrays) != 2 or len(evidence.tables) != 2 or options.get("boxes") == "deltas":
+        return ""
+    return _unusual_background(evidence, options, arrays)
+
+
 def _unusual_logits(_: Evidence, __: _Options, arrays: list[Array]) -> str:
     """`digits`: class scores are logits."""
     scores = next((a for a in arrays if a.shape[1] != 4), arrays[0])
@@ -74,6 +81,7 @@ def _unusual_logits(_: Evidence, __: _Options, arrays: list[Array]) -> str:
 
 _CHECKS: Mapping[str, Callable[[Evidence, _Options, list[Array]], str]] = {
     "yolo": _unusual_table,
+    "ssd": _unusual_corners,
     "ultraface": _unusual_background,
     "digits": _unusual_logits,
 }

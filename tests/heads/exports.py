@@ -102,6 +102,26 @@ def ultraface(rng, amount="some"):
     return Export("ultraface", {"scores": np.concatenate([1 - face, face], 1)[None], "boxes": boxes[None]}, 1)
 
 
+def ssd(rng, amount="some"):
+    """Corners, and probabilities with a background."""
+    corner, size = rng.uniform(-0.1, 0.9, (900, 2)), rng.uniform(0.02, 0.4, (900, 2))
+    boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
+    return Export("ssd", {"scores": with_background(rng, 900, amount)[None], "boxes": boxes[None]})
+
+
+def ssd_deltas(rng, amount="some"):
+    """The flat outputs of MobileNet-SSD, which are for 300 x 300."""
+    scores = with_background(rng, 1917, amount)
+    outputs = {"mbox_loc": normal(rng, 1, 4 * 1917), "mbox_conf": scores.reshape(1, -1)}
+    return Export("ssd", outputs, input_size=(300, 300))
+
+
+def with_background(rng: np.random.Generator, cells: int, amount: str) -> np.ndarray:
+    """(cells, 1 + CLASSES)."""
+    p = probabilities(rng, cells, CLASSES, amount)
+    return np.concatenate([np.maximum(1 - p.sum(axis=1, keepdims=True), 0), p], 1).astype(np.float32)
+
+
 def yunet(rng, amount="some"):
     outputs = {}
     for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
@@ -278,7 +298,8 @@ def yolo_x_maps(rng, amount="some"):
 
 
 DETECTORS = [
-    digits, fastestdet, fastestdet_split, nanodet, nanodet_plus, nanodet_plus_split, ultraface, yunet, yolo_v5,
+    digits, fastestdet, fastestdet_split, nanodet, nanodet_plus, nanodet_plus_split, ultraface, ssd, ssd_deltas, yunet,
+    yolo_v5,
     yolo_v5_maps, yolo_v5_logits, yolo_v5_train, yolo_v6_maps, yolo_v8, yolo_v8_transposed, yolo_v8_split, yolo_v8_maps,
     yolo_v8_pairs, yolo_v8_joined, yolo_v10, yolo_x, yolo_x_decoded, yolo_x_maps,
     scrfd, retinaface, retinaface_light, blazeface, blazeface_split, yoloface, yoloface_maps, yoloface_channels,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_app.compiler.reference import detectors, faces, queries, tasks, yolo
+from edge_app.compiler.reference import detectors, faces, queries, ssd, tasks, yolo
 from edge_app.compiler.reference.candidates import Candidates, Float64, Outputs, Published
 
 _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
@@ -23,6 +23,7 @@ _RULES: Mapping[str, Callable[[Published, Outputs], Candidates | None]] = {
     "ppyoloe": queries.corners,
     "retinaface": faces.retinaface,
     "scrfd": faces.scrfd,
+    "ssd": ssd.ssd,
     "ultraface": detectors.ultraface,
     "yolo": yolo.candidates,
     "yoloface": faces.yoloface,
