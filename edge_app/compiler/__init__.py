@@ -17,6 +17,7 @@ metadata.py             task, labels and size from the metadata of the file
 evidence.py             outputs, last layers and values, from which the family is recognized
 structure.py            the families that outputs and last layers suggest
 faces.py                the same for face detectors with landmarks
+priors.py               the same for SSD, by the number of its priors
 unsupported.py          kinds of models that no family decodes, by name; vectors.py has those with one vector
 values.py               whether the outputs have the values that the family decodes
 preprocessing.py        the family's usual preprocessing

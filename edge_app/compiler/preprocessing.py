@@ -73,11 +73,13 @@ def _fastest_cells(evidence: Evidence) -> int:
 
 
 def _of_ssd(evidence: Evidence) -> Preprocessing:
+    """By the number of priors; TensorFlow's models are those with its names, or 91 classes."""
     sizes = [math.prod(shape) for shape in evidence.shapes]
-    rows = next((n for n in _SSD if 4 * n in sizes), 0)
-    if len(sizes) > 2 or _SSD_CLASSES * rows in sizes[: 2 * (rows == 1917)]:
-        rows = 3234
-    return _SSD.get(rows, _USUAL["ssd"])
+    count = next((n for n in _SSD if 4 * n in sizes), 0)
+    is_tensorflow = any("detection" in output.name for output in evidence.outputs)
+    if is_tensorflow or (count == 1917 and _SSD_CLASSES * count in sizes):
+        count = 3234
+    return _SSD.get(count, _USUAL["ssd"])
 
 
 def usual(evidence: Evidence, family: str) -> Preprocessing:

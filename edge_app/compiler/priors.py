@@ -18,13 +18,19 @@ _FINAL = ("detection_boxes", "detection_classes", "detection_scores")
 
 
 def is_final(e: Evidence) -> bool:
-    """Final detections, by the names of TensorFlow's Object Detection API."""
+    """Final detections of a fixed number, by the names of TensorFlow's Object Detection API."""
+    if any(0 in shape for shape in e.shapes):
+        return False
     names = [output.name.split(":")[0] for output in e.outputs]
     return all(any(name.endswith(final) for name in names) for final in _FINAL)
 
 
 def is_ssd(e: Evidence) -> bool:
-    """Boxes and scores of a published number of priors; corners of one class are those of ultraface, too."""
+    """Boxes and scores of a published number of priors, or with priors; corners of one class may be ultraface's."""
+    if len(e.outputs) == 3:
+        given = [shape[1] for shape in e.shapes if len(shape) == 2 and shape[0] == 2 and shape[1] and shape[1] % 4 == 0]
+        sizes = [int(np.prod(shape)) for shape in e.shapes]
+        return len(given) == 1 and given[0] in sizes and all(size % (given[0] // 4) == 0 for size in sizes)
     if len(e.outputs) != 2:
         return False
     sizes = sorted(int(np.prod(shape)) for shape in e.shapes)

@@ -122,7 +122,7 @@ def _is_instances(e: Evidence) -> bool:
 def _is_detr(e: Evidence) -> bool:
     """A few hundred queries, each with class scores and a box as center and size."""
     if len(e.outputs) == 3 and len(e.tables) == 1:  # class numbers, corners and scores
-        return e.tables[0][1] == 4 and e.vectors == [e.tables[0][0]] * 2
+        return e.tables[0][0] > 0 and e.tables[0][1] == 4 and e.vectors == [e.tables[0][0]] * 2
     if len(e.outputs) != 2 or len(e.tables) != 2:
         return False
     (rows, first), (others, second) = e.tables

@@ -79,6 +79,13 @@ def _selects(e: Evidence) -> bool:
     return "NonMaxSuppression" in e.operations or any("nms" in node.op.lower() for node in e.net.nodes)
 
 
+def _is_torchvision(e: Evidence) -> bool:
+    """Boxes, scores and labels that the graph has selected: SSD, RetinaNet, Faster R-CNN."""
+    if not _selects(e) or any("detection" in output.name.lower() for output in e.outputs):  # TensorFlow
+        return False
+    return sorted(map(len, e.shapes)) == [1, 1, 2] and [columns for _, columns in e.tables] == [4]
+
+
 def _has_free_sizes(e: Evidence) -> bool:
     return any(0 in shape for shape in e.shapes)
 
@@ -214,6 +221,10 @@ def _is_tokens(e: Evidence) -> bool:
 _SEGMENT = ("family segment", "a map of classes")
 _CLASSIFY = ("family classify", "class scores")
 FORMS: tuple[Kind, ...] = (  # of models of any task
+    Kind(
+        "non-maximum suppression in the graph, as of torchvision (of an SSD, export the outputs of `model.head`)",
+        _is_torchvision,
+    ),
     Kind("non-maximum suppression in the graph (export the model without it)", _selects),
     Kind("outputs whose size depends on what the image shows", _has_free_sizes),
 )

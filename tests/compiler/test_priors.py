@@ -41,6 +41,12 @@ RECOGNIZED = {
     "lite": ({"b": deltas(3234), "s": 9 * scores(3234, 91)}, (320, 320), {"boxes": "deltas"}, "rgb"),
     "corners": ({"scores": scores(3000, 21), "boxes": corners(3000)}, INPUT, {}, "rgb"),
     "corners of other priors": ({"scores": scores(1234, 6), "boxes": corners(1234)}, INPUT, {}, "rgb"),
+    "priors": (
+        {
+            "loc": deltas(50).reshape(1, -1), "conf": scores(50, 4).reshape(1, -1),
+            "mbox_priorbox": np.stack([corners(50).reshape(1, -1), random(1, 200, low=0.1, high=0.2)], axis=1),
+        }, (96, 96), {}, "rgb",
+    ),
     "final": (
         {
             "num_detections": np.array([10.0]), "detection_boxes": corners(10), "detection_scores": random(1, 10),
@@ -107,3 +113,47 @@ def test_a_compiled_ssd_finds_the_boxes_of_its_file(tmp_path):
     assert found.boxes is not None
     assert found.drawn is not None
     assert found.boxes.matched == found.boxes.compared >= 50
+
+
+def selected(path: Path, names: tuple[str, str, str], limit: int | None) -> Path:
+    """Boxes, scores and class numbers that the graph selects: the best `limit` of them, else by suppression."""
+    g = Graph(opset=13)
+    x = g.relu(g.conv(g.relu(g.conv("image", 3, 8, stride=2)), 8, 8, stride=2))
+    near = g.node("Sigmoid", g.reshape(g.conv(x, 8, 4, 1), 1, 4, -1))  # y1, x1, then height and width
+    first, size = g.node("Split", near, g.weight(np.array([2, 2])), outputs=2, axis=1)
+    boxes = g.node("Transpose", g.node("Concat", first, g.node("Add", first, size), axis=1), perm=[0, 2, 1])
+    scores = g.node("Sigmoid", g.reshape(g.conv(x, 8, 3, 1), 1, 3, -1))
+    rows, best = g.node("Squeeze", boxes, g.weight([0])), g.node("ReduceMax", scores, axes=[0, 1], keepdims=0)
+    if limit is None:
+        limits = [g.weight(np.array(each)) for each in ([100], np.array([0.5], np.float32))]
+        chosen = g.node("Gather", g.node("NonMaxSuppression", boxes, scores, *limits), g.weight(2), axis=1)
+        best = g.node("Gather", best, chosen)
+    else:
+        best, chosen = g.node("TopK", best, g.weight([limit]), outputs=2)
+    kinds = g.node("Squeeze", g.node("ArgMax", scores, axis=1, keepdims=0), g.weight([0]))
+    number = g.node("Add", g.node("Cast", g.node("Gather", kinds, chosen), to=1), g.weight(np.array(1, np.float32)))
+    parts = [g.node("Unsqueeze", each, g.weight([0])) for each in (g.node("Gather", rows, chosen), number, best)]
+    return g.save(path, dict(zip(names, parts)))
+
+
+TENSORFLOW = ("detection_boxes", "detection_classes", "detection_scores")
+
+
+def test_final_detections_of_a_compiled_file_are_those_of_the_file(tmp_path):
+    compiled = Compiled(selected(tmp_path / "a.onnx", TENSORFLOW, 20))
+    found = compiled.proved()
+    assert compiled.model.family.name == "ssd"
+    assert found.boxes is not None
+    assert found.boxes.matched == found.boxes.compared > 20
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (TENSORFLOW, "non-maximum suppression in the graph"),
+        (("boxes", "labels", "scores"), "non-maximum suppression in the graph, as of torchvision"),
+    ],
+)
+def test_a_free_number_of_detections_is_named(tmp_path, names, text):
+    with pytest.raises(ModelError, match=text):
+        read(selected(tmp_path / "a.onnx", names, None))

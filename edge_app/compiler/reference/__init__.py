@@ -5,6 +5,7 @@ detectors.py    the rules of FastestDet, NanoDet, UltraFace, YuNet and digits
 faces.py        the rules of face detectors with landmarks
 yolo.py         the rules of the YOLO detectors
 queries.py      the rules of detection transformers, YOLO-NAS and PP-YOLOE
+ssd.py          SSD: priors and deltas, or corners
 tasks.py        the rules of YOLOs for poses, oriented boxes and instances
 rules.py        the rule of a family
 The comparison with the boxes of a head is in ../box_proof.py.

@@ -21,8 +21,10 @@ _LITE = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
 
 def ssd(published: Published, outputs: Outputs) -> Candidates | None:
     """Deltas from priors, or corners in 0..1, and class scores, the background first; or final detections."""
-    if len(outputs) > 2:
+    given = next((array for array in outputs.values() if array.ndim == 2 and len(array) == 2), None)
+    if len(outputs) > 2 and given is None:
         return _final(published, outputs)
+    outputs = {name: array for name, array in outputs.items() if array is not given}
     first, second = outputs.values()
     swapped = any(word in next(iter(outputs)).lower() for word in ("score", "conf", "class", "cls"))
     is_flat = first.shape[0] == 1 or first.ndim == 1
@@ -35,7 +37,9 @@ def ssd(published: Published, outputs: Outputs) -> Candidates | None:
         swapped = swapped or first.shape[1] != 4
         boxes, scores = (second, first) if swapped else (first, second)
     lowest, highest, is_tensorflow = scores.min(initial=0), scores.max(initial=0), False
-    if is_flat or published.options.get("boxes") == "deltas":
+    if given is not None:
+        boxes = _from_given(boxes, *given.reshape(2, -1, 4))
+    elif is_flat or published.options.get("boxes") == "deltas":
         is_tensorflow = len(boxes) == 1917 and scores.shape[1] == 91
         priors = np.array(list(_priors(published, len(boxes), is_tensorflow)))
         if len(priors) != len(boxes):
@@ -47,6 +51,15 @@ def ssd(published: Published, outputs: Outputs) -> Candidates | None:
         weight = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores = sigmoid(scores) if is_tensorflow else weight / weight.sum(axis=1, keepdims=True)
     return Candidates(boxes * (published.size * 2), scores[:, 1:])
+
+
+def _from_given(deltas: Float64, corners: Float64, variances: Float64) -> Float64:
+    """The boxes (N, 4), by the corners of the priors and the variances of each."""
+    x1, y1, x2, y2 = corners.T
+    x, y, w, h = (deltas * variances).T
+    return centered(
+        (x1 + x2) / 2 + x * (x2 - x1), (y1 + y2) / 2 + y * (y2 - y1), (x2 - x1) * np.exp(w), (y2 - y1) * np.exp(h)
+    )
 
 
 def _priors(published: Published, count: int, is_tensorflow: bool) -> Iterator[_Prior]:
