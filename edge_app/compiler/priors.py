@@ -14,15 +14,14 @@ from edge_app.heads.ultraface import priors
 
 _ORDERED = 0.9  # share of boxes whose corners are in order
 _FAR = 3  # corners relative to the input are rarely farther
-_FINAL = ("detection_boxes", "detection_classes", "detection_scores")
+_FINAL = {"detection_boxes", "detection_classes", "detection_scores"}
 
 
 def is_final(e: Evidence) -> bool:
     """Final detections of a fixed number, by the names of TensorFlow's Object Detection API."""
     if any(0 in shape for shape in e.shapes):
         return False
-    names = [output.name.split(":")[0] for output in e.outputs]
-    return all(any(name.endswith(final) for name in names) for final in _FINAL)
+    return {output.name.split(":")[0].rpartition("/")[2] for output in e.outputs} >= _FINAL
 
 
 def is_ssd(e: Evidence) -> bool:

@@ -206,8 +206,8 @@ def _orders(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, str]]:
 
 def _final_outputs(shapes: Mapping[str, tuple[int, ...]]) -> _Layout | None:
     """By the names of TensorFlow, else by the shapes of three or four outputs, classes before scores."""
-    named = {word: f"detection_{word}" for word in ("boxes", "classes", "scores")}
-    found = {word: next((n for n in shapes if n.split(":")[0].endswith(name)), "") for word, name in named.items()}
+    short = {name.split(":")[0].rpartition("/")[2]: name for name in shapes}
+    found = {word: short.get(f"detection_{word}", "") for word in ("boxes", "classes", "scores")}
     totals = [name for name, shape in shapes.items() if shape == () or ("num" in name.lower() and shape == (1,))]
     if not all(found.values()):
         tables = [name for name, shape in shapes.items() if len(shape) == 2 and shape[1] == 4]

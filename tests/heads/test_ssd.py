@@ -242,6 +242,18 @@ def test_final_detections_are_taken_as_they_are(named, zero_based):
     plain.assert_matches(result, expected)
 
 
+def test_final_detections_are_taken_before_raw_ones():
+    boxes = np.array([[[0.1, 0.2, 0.5, 0.9]]], np.float32)
+    outputs = {
+        "raw_detection_boxes": np.zeros((1, 1917, 4), np.float32),
+        "raw_detection_scores": np.zeros((1, 1917, 3), np.float32),
+        "detection_boxes:0": boxes, "detection_classes:0": np.array([[2]], np.float32),
+        "detection_scores:0": np.array([[0.9]], np.float32), "num_detections:0": np.array([1], np.float32),
+    }  # fmt: skip
+    result = plain.build("ssd", outputs, INPUT, 2).decode(outputs, fit(INPUT, INPUT, "stretch"))
+    plain.assert_matches(result, [((60, 30, 270, 150), 0.9, 1)])
+
+
 def spec(labels=(), **shapes):
     return HeadSpec("cars", "ssd", labels, INPUT, tuple(TensorSpec(n, s, "float32") for n, s in shapes.items()))
 

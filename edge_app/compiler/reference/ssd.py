@@ -111,7 +111,7 @@ def _final(published: Published, outputs: Outputs) -> Candidates | None:
     """Boxes (N, 4) as y1, x1, y2, x2 in 0..1, class numbers from 1, and scores: those of TensorFlow's names only."""
     found: list[Float64] = []
     for word in ("detection_boxes", "detection_classes", "detection_scores"):
-        found += [array for name, array in outputs.items() if name.split(":")[0].endswith(word)]
+        found += [array for name, array in outputs.items() if f"/{name}".split(":")[0].endswith(f"/{word}")]
     if len(found) != 3:
         return None
     boxes, classes, score = found[0].reshape(-1, 4), found[1].reshape(-1), found[2].reshape(-1)
