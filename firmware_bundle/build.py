@@ -12,6 +12,7 @@ Not here: how a device reads the format (updater/bundle.py).
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import io
 import json
@@ -36,6 +37,7 @@ import libraries  # noqa: E402
 from boards import Board  # noqa: E402
 
 HOST_ONLY = ("bench", "compiler", "evaluation", "slim")
+EDITORS_ONLY = "edge_app/config/config.schema.json"
 SCHEMAS = {"config": 1, "outbox": 1}
 
 
@@ -225,8 +227,29 @@ def _package() -> Iterator[tuple[str, bytes]]:
     for path in sorted((PROJECT / "edge_app").rglob("*")):
         name = path.relative_to(PROJECT)
         hidden = any(part == "__pycache__" or part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and name.parts[1] not in HOST_ONLY and path.suffix not in (".md", ".png"):
-            yield name.as_posix(), path.read_bytes()
+        host_only = name.parts[1] in HOST_ONLY or path.suffix in (".md", ".png") or name.as_posix() == EDITORS_ONLY
+        if path.is_file() and not hidden and not host_only:
+            data = path.read_bytes()
+            yield name.as_posix(), without_docstrings(data) if path.suffix == ".py" else data
+
+
+def without_docstrings(source: bytes) -> bytes:
+    """Python source without the docstrings of functions, a tenth of its bytes. Line numbers stay.
+
+    Those of modules and classes are the texts of `edge-app options`.
+    """
+    lines = source.decode().split("\n")
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            doc = node.body[0]
+            assert doc.end_lineno is not None
+            if lines[doc.lineno - 1].lstrip().startswith('"""'):  # not on the line of `def`
+                kept = " " * doc.col_offset + "..." if len(node.body) == 1 else ""
+                lines[doc.lineno - 1 : doc.end_lineno] = [kept] + [""] * (doc.end_lineno - doc.lineno)
+    return "\n".join(lines).encode()
 
 
 def _wheel(path: Path) -> Iterator[tuple[str, bytes]]:

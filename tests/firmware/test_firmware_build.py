@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -62,6 +63,23 @@ def test_contains_device_files_and_no_host_only_packages(files):
     ):
         assert not [name for name in files if part in name], part
     assert [name for name, (_, executable) in files.items() if executable] == ["edge-app", "start"]
+
+
+def test_leaves_out_the_docstrings_of_functions_and_keeps_all_else_on_its_line():
+    def described(source):
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                node.body = [each for each in body if ast.unparse(each) != "..."]
+        return ast.dump(tree), [node.lineno for node in ast.walk(tree) if hasattr(node, "lineno")]
+
+    sources = [path.read_bytes() for path in (PROJECT / "edge_app/config").glob("*.py")]
+    assert sum(len(build.without_docstrings(source)) for source in sources) < 0.93 * sum(map(len, sources))
+    for source in sources:
+        packed = build.without_docstrings(source)
+        assert described(packed) == described(source)
+    assert build.without_docstrings(b'def f(): """One line."""\n') == b'def f(): """One line."""\n'
 
 
 def test_is_at_most_three_megabytes_without_wheels(keys):
