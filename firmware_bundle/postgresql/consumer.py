@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Store the messages of all cameras in PostgreSQL, one row for each id. README.md says how to run several at once.
 
-consumer.py NAME BROKER PORT DATABASE: NAME is unique and constant, so that the broker keeps what arrives meanwhile.
+consumer.py NAME BROKER PORT DATABASE [GROUP]: NAME is unique and constant: the broker keeps what arrives meanwhile.
+With a GROUP, the consumers of that group share the messages; without, each stores all, and the rows are the same.
 A message is acknowledged after its row is committed. Without the database the process ends; start it again.
 """
 
@@ -14,7 +15,8 @@ import psycopg2
 
 TABLE = "CREATE TABLE IF NOT EXISTS edge_app (id text PRIMARY KEY, device text, kind text, utc timestamptz, body jsonb)"
 INSERT = "INSERT INTO edge_app VALUES (%s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING"
-name, broker, port, database = sys.argv[1:]
+name, broker, port, database, *group = sys.argv[1:]
+prefix = f"$share/{group[0]}/" if group else ""
 connection = psycopg2.connect(database)
 connection.autocommit = True
 cursor = connection.cursor()
@@ -22,7 +24,7 @@ cursor.execute(TABLE)
 
 
 def subscribe(client: Any, *_: object) -> None:
-    client.subscribe([(f"$share/postgresql/edge-app/+/{kind}", 1) for kind in ("event", "result", "status")])
+    client.subscribe([(f"{prefix}edge-app/+/{kind}", 1) for kind in ("event", "result", "status")])
 
 
 def store(_client: object, _userdata: object, message: Any) -> None:

@@ -38,6 +38,9 @@ def lacking() -> str | None:
 pytestmark = [pytest.mark.system, pytest.mark.skipif(lacking() is not None, reason=str(lacking()))]
 
 
+GOOD = '{"id": "a", "device": "cam", "kind": "event", "utc": "2026-01-02T03:04:05Z", "text": "\\u0000"}'
+
+
 class Database:
     """A PostgreSQL that listens on a Unix socket only."""
 
@@ -99,6 +102,7 @@ class Consumer:
 def test_every_message_of_every_camera_becomes_one_row(tmp_path, database, cameras, seconds):
     broker = mosquitto.Mosquitto(tmp_path, persistent=True).start()
     consumers = [Consumer(f"db-{n}", broker.port, database) for n in range(2)]
+    publish_until_stored(broker.port, database, consumers)  # a broker keeps nothing before the first subscription
     began = time.monotonic()
     publishers = [
         subprocess.Popen(
@@ -139,6 +143,24 @@ def test_every_message_of_every_camera_becomes_one_row(tmp_path, database, camer
         broker.stop()
 
 
+def publish_until_stored(port: int, database: Database, consumers: list[Consumer]) -> None:
+    """Publish one event again and again, until it is in the database."""
+    import paho.mqtt.client as paho
+
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    end = time.monotonic() + 60
+    while count_all(database) < 1 and time.monotonic() < end:
+        for consumer in consumers:
+            consumer.watch()
+        client.publish("edge-app/cam/event", GOOD, qos=1)
+        time.sleep(0.3)
+    client.disconnect()
+    client.loop_stop()
+    assert count_all(database) == 1
+
+
 def count(database: Database) -> int:
     """Rows of results; -1 while the database is stopped or has no table yet."""
     try:
@@ -156,12 +178,11 @@ def test_what_is_no_message_of_a_camera_is_reported_and_does_not_stop_the_consum
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
-    good = '{"id": "a", "device": "cam", "kind": "event", "utc": "2026-01-02T03:04:05Z", "text": "\\u0000"}'
-    bad = ["", "[]", "{}", "\xff", good.replace("2026", "soon"), good.replace('"a"', "[1]")]
+    bad = ["", "[]", "{}", "\xff", GOOD.replace("2026", "soon"), GOOD.replace('"a"', "[1]")]
     try:
         end = time.monotonic() + 30
         while count_all(database) < 1 and time.monotonic() < end:
-            for text in (*bad, good):
+            for text in (*bad, GOOD):
                 client.publish("edge-app/cam/event", text.encode("latin-1"), qos=1)
             time.sleep(0.3)
         assert count_all(database) == 1
