@@ -273,7 +273,7 @@ def blocks_its_health_file(checkout):
         (crashes, "2.2", "RuntimeError"),
         (sees_nothing, "2.3", "0 frames of 10"),
         pytest.param(hangs, "2.4", "reported nothing", marks=pytest.mark.long),
-        (blocks_its_health_file, "2.5", "reported nothing"),
+        pytest.param(blocks_its_health_file, "2.5", "reported nothing", marks=pytest.mark.long),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

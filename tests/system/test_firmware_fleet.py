@@ -92,6 +92,7 @@ def test_after_a_power_cut_in_the_middle_all_are_whole_and_the_same_command_comp
     assert {running(fleet, name) for name in fleet.names} == {"3.0"}
 
 
+@pytest.mark.long
 def test_a_camera_with_a_full_disk_keeps_its_release_and_halts_the_rollout(fleet):
     full = fleet.names[0]
     data = fleet.folder / full / "userdata"

@@ -89,6 +89,7 @@ def _fires(alert: dict) -> str:
     return {"SinkUnreachable": "35m", "NoFrames": "12m"}.get(alert["alert"], f"{int(alert['for'][:-1]) + 3}m")
 
 
+@pytest.mark.long
 def test_grafana_foundation_sdk_builds_the_files(tmp_path):
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)

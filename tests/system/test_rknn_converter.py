@@ -139,7 +139,9 @@ def test_converts_a_segmenter_with_separate_features(converter, tmp_path, capsys
     assert (tmp_path / "m" / "fused.rv1106.rknn").exists()
 
 
-@pytest.mark.parametrize("name", ["torch_dynamo", "paddle", "tensorflow"])
+@pytest.mark.parametrize(
+    "name", ["paddle", *(pytest.param(name, marks=pytest.mark.long) for name in ("torch_dynamo", "tensorflow"))]
+)
 def test_small_exports_of_each_framework_convert(converter, tmp_path, capsys, name):
     path = PROJECT / "tests" / "compiler" / "exports" / f"{name}.onnx"
     clip = str(PROJECT / "models" / "digits" / "sample.mp4")
