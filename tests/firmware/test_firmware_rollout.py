@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -81,8 +82,12 @@ def test_an_interruption_starts_no_further_camera_and_lets_those_in_progress_fin
         time.sleep(0.3)
         return 0, ""
 
-    with pytest.raises(KeyboardInterrupt):
-        rollout(tmp_path, 12, deploy, canaries=0, batch=12, parallel=2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            rollout(tmp_path, 12, deploy, canaries=0, batch=12, parallel=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     found = [entry.outcome for entry in Report(tmp_path / "report.json").cameras.values()]
     assert found[:2] == ["kept", "kept"]
     assert found.count("waiting") >= 8
