@@ -27,7 +27,7 @@ from edge_app.heads._outputs import (
     specs_of,
     unsupported_outputs,
 )
-from edge_app.heads._selection import Selection
+from edge_app.heads._selection import MAX_CANDIDATES, Selection
 from edge_app.options import Fraction, Positive
 
 _EXPECTED = "scores 1xNx1 and boxes with six landmarks 1xNx16, together or for each stride"
@@ -86,7 +86,7 @@ class Head:
         """The best boxes, each averaged with those that it suppresses; a face keeps its best score."""
         valid = (np.abs(xyxy) < _FAR_PX).all(axis=1) & (np.abs(points) < _FAR_PX).all(axis=(1, 2))  # false for NaN
         score, xyxy, points = score[valid], xyxy[valid], points[valid]
-        kept = nms(xyxy, score, None, self._selection.nms_iou, self._selection.max_detections)
+        kept = nms(xyxy, score, None, self._selection.nms_iou, MAX_CANDIDATES)
         values = np.concatenate([xyxy, points.reshape(-1, 12)], axis=1)
         free = np.ones(len(xyxy), bool)
         averaged = np.empty((len(kept), values.shape[1]), np.float32)

@@ -20,7 +20,7 @@ from edge_app.geometry.rotated import corners, nms_rotated
 from edge_app.heads import HeadSpec
 from edge_app.heads._grids import expectation
 from edge_app.heads._outputs import Arrays, shapes_known, sigmoid, specs_of
-from edge_app.heads._selection import FAR_PX, Selection
+from edge_app.heads._selection import FAR_PX, MAX_CANDIDATES, Selection
 from edge_app.heads._yolo_boxes import BoxDecoder, Candidates, Options
 from edge_app.heads._yolo_tasks import Task, TaskVersion, recognize
 from edge_app.options import Fraction, Positive
@@ -66,11 +66,11 @@ class Head:
         classes = found.class_id.astype(np.int32, copy=False)
         selection = decoder.selection
         of_class = classes[near] if selection.class_aware else None
-        kept = near[nms_rotated(xywhr[near], found.score[near], of_class, selection.nms_iou, selection.max_detections)]
+        kept = near[nms_rotated(xywhr[near], found.score[near], of_class, selection.nms_iou, MAX_CANDIDATES)]
         points = transform.points_to_image(corners(xywhr[kept]), clip=False)  # (n, 4, 2)
         upright = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
         upright = np.clip(upright, 0, np.array([transform.image_width, transform.image_height] * 2, np.float32))
-        visible = (upright[:, 2:] > upright[:, :2]).all(axis=1)
+        visible = np.flatnonzero((upright[:, 2:] > upright[:, :2]).all(axis=1))[: selection.max_detections]
         kept = kept[visible]
         return Detections(upright[visible], found.score[kept], classes[kept], corners=points[visible])
 

@@ -122,6 +122,15 @@ def test_the_angle_is_the_direction_of_the_width_and_corners_may_be_outside():
     assert result.xyxy.min() == 0
 
 
+def test_boxes_outside_the_image_do_not_count_towards_max_detections():
+    values = np.zeros((1, 4 + 1 + 1, 40 * 32 + 20 * 16 + 10 * 8), np.float32)
+    for cell, (x, score) in enumerate([(-100, 0.9), (60, 0.8), (160, 0.7), (260, 0.6)]):
+        values[0, :, cell] = [x, 60, 40, 20, score, 0]
+    head = plain.build("obb", {"output0": values}, INPUT, 1, max_detections=2)
+    result = head.decode({"output0": values}, fit(INPUT, INPUT, "stretch"))
+    assert result.score.tolist() == pytest.approx([0.8, 0.7])
+
+
 def test_classes_suppress_each_other_only_if_told_to():
     values = np.zeros((1, 4 + 2 + 1, 40 * 32 + 20 * 16 + 10 * 8), np.float32)
     values[0, :, 7] = [100, 100, 60, 20, 0.9, 0, 0.3]
