@@ -14,6 +14,7 @@ network.py        backbone and heads as one torch module
 training.py       the steps: seeded, resumable
 progress.py       how far they are
 checkpoint.py     the state of a run
+folder.py         replaces a folder as a whole
 export.py         the model folder that `edge-app compile` takes
 train_command.py  the work of `edge-app slim train`
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -17,6 +17,34 @@ from edge_app.errors import ConfigError
 
 FILE = "checkpoint.pt"
 KEYS = frozenset(("fingerprint", "step", "widths", "network", "average", "optimizer"))
+
+
+class Resumable(Protocol):
+    """A training run. step: how many steps it has taken. save: writes its checkpoint, raises ConfigError."""
+
+    step: int
+
+    def save(self) -> None: ...
+
+    def take_step(self) -> float:
+        """Take one step. Returns the loss. Raises ConfigError if it is not finite."""
+        ...
+
+
+def take_steps(run: Resumable, steps: int, every: int, report: Callable[[int, float], None]) -> None:
+    """Take the steps that are left of `steps`. report: called with the number of steps taken and the loss.
+
+    Saves a checkpoint every `every` steps, at the end, and when it is interrupted. Raises ConfigError.
+    """
+    try:
+        while run.step < steps:
+            loss = run.take_step()
+            if run.step % every == 0 or run.step == steps:
+                run.save()
+            report(run.step, loss)
+    except KeyboardInterrupt:
+        run.save()
+        raise
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

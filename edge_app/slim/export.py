@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ import yaml
 from torch import Tensor, nn
 
 from edge_app.compiler.session import HostSession
-from edge_app.errors import ConfigError
+from edge_app.slim.folder import replace_folder
 from edge_app.slim.network import MAPS, Network
 from edge_app.slim.recipe import Recipe
 
@@ -50,7 +49,7 @@ def write(network: Network, recipe: Recipe, folder: Path, name: str) -> None:
     _compare(network, graphs, image)
     files = {f"{part}.onnx": data for part, data in graphs.items()}
     files["model.yaml"] = _manifest(network, recipe, files, name).encode()
-    _replace(folder, files)
+    replace_folder(folder, files)
 
 
 def _graphs(network: Network, image: Tensor) -> dict[str, bytes]:
@@ -106,16 +105,3 @@ def _manifest(network: Network, recipe: Recipe, files: Mapping[str, bytes], name
     }
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
     return "# Written by edge-app slim train.\n" + text
-
-
-def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
-    temporary = folder.with_name(f"{folder.name}.new")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for name, data in files.items():
-            (temporary / name).write_bytes(data)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except OSError as exc:
-        raise ConfigError(f"{folder}: cannot be written: {exc.strerror}; expected free space") from exc

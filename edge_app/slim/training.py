@@ -72,16 +72,7 @@ class Trainer:
         Saves a checkpoint from time to time, at the end, and when it is interrupted. Raises ConfigError if that fails,
         or if the loss is not finite.
         """
-        recipe = self.run.recipe
-        try:
-            while self.step < recipe.steps:
-                loss = self._one_step()
-                if self.step % recipe.checkpoint_every == 0 or self.step == recipe.steps:
-                    self.save()
-                report(self.step, loss)
-        except KeyboardInterrupt:
-            self.save()
-            raise
+        checkpoint.take_steps(self, self.run.recipe.steps, self.run.recipe.checkpoint_every, report)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -122,7 +113,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _one_step(self) -> float:
+    def take_step(self) -> float:
         recipe, self.step = self.run.recipe, self.step + 1
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.rate * schedule(self.step, recipe.steps)

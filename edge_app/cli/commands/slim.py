@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_app.cli.arguments import HOST_ONLY, Commands, add_json, positive
@@ -97,10 +99,8 @@ def _add_cost(tasks: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _cost(arguments: argparse.Namespace) -> int:
-    try:
+    with _extra():
         from edge_app.slim import cost, cost_plot
-    except ImportError as exc:
-        raise _missing(exc) from exc
     targets = list(dict.fromkeys(name.strip() for name in arguments.target.split(",")))
     found = cost.report(arguments.model, targets, _size(arguments.input))
     print(cost.as_json(found) if arguments.json else cost.as_table(found, arguments.top))
@@ -110,10 +110,8 @@ def _cost(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    try:
+    with _extra():
         from edge_app.slim import train_command
-    except ImportError as exc:
-        raise _missing(exc) from exc
     plan = train_command.Plan(arguments.data, arguments.recipe, arguments.out, arguments.restart)
     report = train_command.train(plan)
     print(json.dumps(report) if arguments.json else train_command.as_table(report, arguments.out))
@@ -121,10 +119,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _shrink(arguments: argparse.Namespace) -> int:
-    try:
+    with _extra():
         from edge_app.slim.shrink import command
-    except ImportError as exc:
-        raise _missing(exc) from exc
     plan = command.Plan(arguments.model, arguments.recipe, arguments.task, arguments.out, arguments.restart)
     report = command.shrink(plan)
     print(json.dumps(report) if arguments.json else command.as_table(report, arguments.out))
@@ -132,12 +128,10 @@ def _shrink(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    try:
+    with _extra():
         import optuna  # noqa: F401  (the command imports it when it needs it)
 
         from edge_app.slim.search import command
-    except ImportError as exc:
-        raise _missing(exc) from exc
     plan = command.Plan(arguments.data, arguments.recipe, arguments.out, arguments.storage)
     report = command.search(plan)
     print(json.dumps(report) if arguments.json else command.as_table(report, arguments.out))
@@ -145,12 +139,10 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    try:
+    with _extra():
         import grpc  # noqa: F401  (as above)
 
         from edge_app.slim.search import serve
-    except ImportError as exc:
-        raise _missing(exc) from exc
     host, _, port = arguments.listen.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ConfigError(f"--listen: found '{arguments.listen}'; expected HOST:PORT")
@@ -158,13 +150,17 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _missing(exc: ImportError) -> Exception:
-    """The error for a library that is not installed; of a package that a camera lacks, the import error itself."""
-    if exc.name in HOST_ONLY:
-        return exc
-    from edge_app.options.extras import install
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Import libraries of the extra. Raises ConfigError for one that is not installed; ImportError on a camera."""
+    try:
+        yield
+    except ImportError as exc:
+        if exc.name in HOST_ONLY:  # a package that a camera lacks
+            raise
+        from edge_app.options.extras import install
 
-    return ConfigError(f"slim needs the library {exc.name}; expected: {install('slim')}")
+        raise ConfigError(f"slim needs the library {exc.name}; expected: {install('slim')}") from exc
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -6,7 +6,6 @@ The graph is the compiler's: backbone and heads as one, on float planes (1, 3, H
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from edge_app.compiler.input_models import InputModel, ModelOptions
 from edge_app.compiler.net import Net, Value, subgraph
 from edge_app.errors import ConfigError, ModelError
 from edge_app.frame import UInt8
+from edge_app.slim.folder import replace_folder
 
 _PIXEL = 255.0
 
@@ -134,20 +134,6 @@ def write(model: SlimModel, net: Net, folder: Path, written_by: str) -> None:
     files = {f"{name}.onnx": part.serialize() for name, part in _parts(model, net).items()}
     files["model.yaml"] = _manifest(model, files, written_by).encode()
     replace_folder(folder, files)
-
-
-def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder under another name and rename it. Raises ConfigError if it cannot be written."""
-    temporary = folder.with_name(f"{folder.name}.new")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for name, data in files.items():
-            (temporary / name).write_bytes(data)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except OSError as exc:
-        raise ConfigError(f"{folder}: cannot be written: {exc.strerror}; expected free space") from exc
 
 
 def _parts(model: SlimModel, net: Net) -> dict[str, Net]:

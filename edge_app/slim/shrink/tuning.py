@@ -76,16 +76,7 @@ class Tuner:
 
     def train(self, report: Report) -> GraphNetwork:
         """Take the steps that are left. Returns the averaged network. Raises ConfigError if the loss is not finite."""
-        settings = self._settings
-        try:
-            while self.step < settings.steps:
-                loss = self._one_step()
-                if self.step % settings.every == 0 or self.step == settings.steps:
-                    self.save()
-                report(self.step, loss)
-        except KeyboardInterrupt:
-            self.save()
-            raise
+        checkpoint.take_steps(self, self._settings.steps, self._settings.every, report)
         return self.average
 
     def close(self) -> None:
@@ -104,7 +95,7 @@ class Tuner:
         }  # fmt: skip
         checkpoint.save(self._settings.path, state)
 
-    def _one_step(self) -> float:
+    def take_step(self) -> float:
         settings, work = self._settings, self._work
         self.step += 1
         for group in self._optimizer.param_groups:
